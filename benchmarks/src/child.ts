@@ -1,0 +1,151 @@
+/** The process of one contestant: loads its module and does what the harness commands over IPC. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import { now, payload, type Contestant, type Payload, type Session, type WorkerProcesses } from './contestant.ts'
+import { command, type Command, type Measurement, type Report } from './messages.ts'
+import { createCounter } from './tally.ts'
+
+/** How often a working process tells the harness how far it is, in ms. */
+const PROGRESS_MS = 20
+/** Jobs that a refill submits at once. */
+const REFILL = 100
+
+const [modulePath = '', target = ''] = process.argv.slice(2)
+const stopping = new AbortController()
+// Brokers hold nothing that keeps a process alive.
+setInterval(() => {}, 2 ** 31 - 1)
+
+try {
+  const { contestant }: { contestant: Contestant } = await import(pathToFileURL(modulePath).href)
+  const session = await contestant.open(target)
+  process.on('message', (message) => void obey(session, command.parse(message)))
+  process.once('disconnect', () => process.exit(0))
+  tell({ is: 'ready' })
+} catch (error) {
+  fail(error)
+}
+
+async function obey(session: Session, order: Command): Promise<void> {
+  if (order.do === 'stop') return stopping.abort()
+  try {
+    tell({ is: 'answer', measurement: await carryOut(session, order) })
+  } catch (error) {
+    fail(error)
+  }
+}
+
+function carryOut(session: Session, order: Exclude<Command, { do: 'stop' }>): Promise<Measurement> {
+  switch (order.do) {
+    case 'submit':
+      return submit(session, order.ms, order.inFlight)
+    case 'submitMany':
+      return timed((until) => submitMany(session, until), order.ms)
+    case 'fill':
+      return timed(async () => {
+        const jobs = take(order.count)
+        await (session.fill ? session.fill(jobs) : session.submitMany(jobs))
+        return order.count
+      })
+    case 'work':
+      return work(session, order.ms, order.processes)
+    case 'workAndRefill':
+      return workAndRefill(session, order.ms, order.warmUpMs)
+    case 'ping':
+      return timed(async () => {
+        for (let id = 0; id < order.count; id++) {
+          await sleep(order.gapMs * (0.5 + Math.random()))
+          await session.submit(payload(id))
+        }
+        return order.count
+      })
+    case 'waiting':
+      return timed(() => session.waiting())
+    case 'close':
+      return timed(async () => {
+        await session.close()
+        return 0
+      })
+  }
+}
+
+async function timed(run: (until: number) => Promise<number>, ms = Infinity): Promise<Measurement> {
+  const from = now()
+  const count = await run(from + ms)
+  const endedAt = now()
+  return { count, ms: endedAt - from, endedAt }
+}
+
+function submit(session: Session, ms: number, inFlight: number): Promise<Measurement> {
+  return timed(async (until) => {
+    let count = 0
+    const lane = async (): Promise<void> => {
+      while (now() < until) await session.submit(payload(count++))
+    }
+    await Promise.all(Array.from({ length: inFlight }, lane))
+    return count
+  }, ms)
+}
+
+async function submitMany(session: Session, until: number): Promise<number> {
+  let count = 0
+  const jobs = function* (): Generator<Payload> {
+    // The clock is read once for a hundred jobs, not to measure the clock.
+    while (count % 100 !== 0 || now() < until) yield payload(count++)
+  }
+  await session.submitMany(jobs())
+  return count
+}
+
+function* take(count: number): Generator<Payload> {
+  for (let id = 0; id < count; id++) yield payload(id)
+}
+
+/** Ends at the command `stop`, or after `ms`; the time runs from the first handler to the last. */
+async function work(session: Session, ms: number, processes: number): Promise<Measurement> {
+  const workers = await startWorkers(session, processes)
+  const progress = setInterval(() => tell({ is: 'progress', count: workers.done().count }), PROGRESS_MS)
+  await pause(ms)
+  clearInterval(progress)
+  const { count, startedAt, endedAt, samples } = await workers.end()
+  return { count, ms: endedAt - startedAt, endedAt, samples }
+}
+
+/** Worker processes where the contestant starts its own; else this one. */
+async function startWorkers(session: Session, processes: number): Promise<WorkerProcesses> {
+  if (session.startProcesses !== undefined) return session.startProcesses(processes)
+  const { note, read } = createCounter()
+  const stop = await session.work(note)
+  return {
+    done: read,
+    async end() {
+      await stop()
+      return read()
+    },
+  }
+}
+
+async function workAndRefill(session: Session, ms: number, warmUpMs: number): Promise<Measurement> {
+  let count = 0
+  const end = await session.work(async () => {
+    if (++count % REFILL === 0) await session.submitMany(take(REFILL))
+  })
+  await pause(warmUpMs)
+  const [from, before] = [now(), count]
+  await pause(ms)
+  const [endedAt, done] = [now(), count - before]
+  await end()
+  return { count: done, ms: endedAt - from, endedAt }
+}
+
+/** Until the time has passed or the harness says `stop`. */
+function pause(ms: number): Promise<void> {
+  return sleep(ms, undefined, { signal: stopping.signal }).catch(() => {})
+}
+
+function tell(message: Report): void {
+  process.send?.(message)
+}
+
+function fail(error: unknown): void {
+  tell({ is: 'failure', message: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+}

@@ -1,0 +1,107 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { report, type Command, type Measurement } from './messages.ts'
+
+/** The longest that any command may take, in ms. */
+const PATIENCE_MS = 60_000
+
+/** A contestant in a process of its own, from the harness's side. One command at a time; `stop` may come in between. */
+export class ContestantProcess implements AsyncDisposable {
+  readonly #child: ChildProcess
+  #waiting = new Expectation()
+  #said = ''
+  /** How many jobs the running command has done so far. */
+  progress = 0
+  onProgress: () => void = () => {}
+
+  private constructor(modulePath: string, target: string) {
+    const entry = fileURLToPath(new URL('./child.js', import.meta.url))
+    // The peers' log lines must not get into ours: they are shown only where the process fails.
+    this.#child = fork(entry, [modulePath, target], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    for (const stream of [this.#child.stdout, this.#child.stderr])
+      stream?.on('data', (chunk: Buffer) => (this.#said = (this.#said + chunk.toString()).slice(-2_000)))
+    this.#child.on('message', (message) => this.#hear(report.parse(message)))
+    this.#child.once('exit', (code, signal) => this.#fail(`ended (${signal ?? code})\n${this.#said}`))
+  }
+
+  /** Resolves when the contestant has opened its queue. */
+  static async start(modulePath: string, target: string): Promise<ContestantProcess> {
+    const started = new ContestantProcess(modulePath, target)
+    try {
+      await started.#answer()
+      return started
+    } catch (error) {
+      await started[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
+  async call(order: Command): Promise<Measurement> {
+    this.#waiting = new Expectation()
+    this.progress = 0
+    this.#child.send(order)
+    const answer = await this.#answer()
+    if (answer === undefined) throw new Error('the contestant did not answer')
+    return answer
+  }
+
+  /** Ends the command that is under way; its answer comes then. */
+  stop(): void {
+    this.#child.send({ do: 'stop' })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const ended = once(this.#child, 'exit')
+    this.#child.kill('SIGKILL')
+    await ended
+  }
+
+  async #answer(): Promise<Measurement | undefined> {
+    const late = new AbortController()
+    const tooLate = async (): Promise<never> => {
+      await sleep(PATIENCE_MS, undefined, { signal: late.signal })
+      throw new Error(`no answer within ${PATIENCE_MS / 1000} s\n${this.#said}`)
+    }
+    try {
+      return await Promise.race([this.#waiting.promise, tooLate()])
+    } finally {
+      late.abort()
+    }
+  }
+
+  #hear(message: ReturnType<typeof report.parse>): void {
+    switch (message.is) {
+      case 'ready':
+        return this.#waiting.resolve(undefined)
+      case 'answer':
+        return this.#waiting.resolve(message.measurement)
+      case 'progress':
+        this.progress = message.count
+        return this.onProgress()
+      case 'failure':
+        return this.#fail(message.message)
+    }
+  }
+
+  #fail(message: string): void {
+    this.#waiting.promise.catch(() => {}) // Nobody waits if it fails between two commands.
+    this.#waiting.reject(new Error(message))
+  }
+}
+
+/** `Promise.withResolvers`, which Node 20 has not. */
+class Expectation {
+  resolve: (answer: Measurement | undefined) => void = () => {}
+  reject: (error: Error) => void = () => {}
+  readonly promise = new Promise<Measurement | undefined>((resolve, reject) => {
+    this.resolve = resolve
+    this.reject = reject
+  })
+}

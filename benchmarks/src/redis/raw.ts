@@ -1,0 +1,73 @@
+/**
+ * The limit: the driver that ZyQueue's broker uses, and the least that a queue must do. Pushes of as many jobs as ours puts
+ * into a script; for work, pops of so many. No ids, headers, leases, delays, priorities or acknowledgements: what is popped
+ * when the process dies is lost.
+ */
+import { setImmediate } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import type { Contestant, Payload, Session } from '../contestant.ts'
+
+const KEY = 'bench'
+const BATCH = 1_000
+/** Pushes on their way at once. */
+const IN_FLIGHT = 4
+const POP = 500
+
+export const contestant: Contestant = {
+  async open(connection) {
+    const redis = new Redis(connection)
+    await redis.ping()
+    return session(redis)
+  },
+}
+
+function session(redis: Redis): Session {
+  let gathered: string[] = []
+  let pushed: Promise<unknown> | undefined
+
+  /** What is submitted in the same moment is one push. */
+  async function push(): Promise<void> {
+    await setImmediate()
+    const jobs = gathered
+    gathered = []
+    pushed = undefined
+    await redis.rpush(KEY, ...jobs)
+  }
+
+  return {
+    submit(data) {
+      gathered.push(JSON.stringify(data))
+      return (pushed ??= push())
+    },
+    async submitMany(payloads) {
+      const under: Promise<unknown>[] = []
+      let batch: string[] = []
+      for (const data of payloads) {
+        if (batch.push(JSON.stringify(data)) < BATCH) continue
+        if (under.length >= IN_FLIGHT) await under.shift()
+        under.push(redis.rpush(KEY, ...batch))
+        batch = []
+      }
+      if (batch.length > 0) under.push(redis.rpush(KEY, ...batch))
+      await Promise.all(under)
+    },
+    async work(handle) {
+      let working = true
+      const loop = async (): Promise<void> => {
+        while (working) {
+          const [, jobs = []] = (await redis.lmpop(1, KEY, 'LEFT', 'COUNT', POP)) ?? []
+          for (const job of jobs) await handle(JSON.parse(job) as Payload)
+          if (jobs.length === 0) await setImmediate()
+        }
+      }
+      // One pop is on its way while the jobs of the other are handled.
+      const ended = Promise.all([loop(), loop()])
+      return () => {
+        working = false
+        return ended
+      }
+    },
+    waiting: () => redis.llen(KEY),
+    close: () => redis.quit(),
+  }
+}

@@ -1,0 +1,136 @@
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { check, isClean, waitFor, type Aftermath, type ChaosRecord, type Verdict } from '@zyqueue/broker-test-kit'
+import type { DeadLetter } from '@zyqueue/core/broker'
+import { producers, setResolution, type OpenBroker } from '@zyqueue/core'
+import { z } from 'zod'
+import type { Fault } from './faults.ts'
+import { isDoomed, MAX_ATTEMPTS } from './load.ts'
+import { isAlive, Scene } from './scene.ts'
+import type { TargetKind } from './target.ts'
+
+// Brokers are dependencies of this package, whoever runs its cells.
+setResolution({ resolveFrom: [import.meta.dirname], baseDir: tmpdir() })
+
+/** How long what is left may take when all is healed, in ms: delays, backoffs, a lease, a few hard timeouts. */
+const DRAIN_MS = 45_000
+const START_MS = 30_000
+/** Jobs that the producer submits in a second. */
+const JOBS_PER_SECOND = 150
+
+export interface Cell extends Verdict {
+  readonly broker: string
+  readonly fault: string
+  readonly seed: number
+  readonly ok: boolean
+  /** Where it is not ok: what the processes had to say at last. */
+  readonly said?: string
+}
+
+/** Runs one cell: load, fault, heal, drain, check. The same seed makes the same choices; the timing is the machine's. */
+export async function runCell(kind: TargetKind, fault: Fault, seed: number, seconds: number): Promise<Cell> {
+  const folder = await mkdtemp(join(tmpdir(), 'zyqueue-chaos-'))
+  await using target = await kind.start({
+    proxied: fault.proxied ?? false,
+    small: fault.small ?? false,
+    exclusive: fault.exclusive ?? false,
+  })
+  await using scene = new Scene({
+    target,
+    broker: kind.broker,
+    folder,
+    seed,
+    ms: seconds * 1_000,
+    environment: fault.environment ?? {},
+  })
+  try {
+    await scene.supervise()
+    const producer = scene.start('produce', seed, 'p', Math.ceil(seconds * JOBS_PER_SECOND), 1_000 / JOBS_PER_SECOND)
+    await waitFor('a first job', () => scene.records().some(({ type }) => type === 'answered'), START_MS)
+    await fault.apply(scene, kind)
+    await fault.heal?.(scene)
+    if (isAlive(producer)) await Promise.race([once(producer, 'exit'), sleep(DRAIN_MS, undefined, { ref: false })])
+    const broker = await scene.broker()
+    const aftermath = await drain(scene, broker)
+    const ended = await scene.end()
+    const verdict = check(remembered(scene), aftermath, {
+      maxAttempts: MAX_ATTEMPTS,
+      isDoomed,
+      idsAreUnique: kind.idsAreUnique,
+    })
+    const mayCondemn = kind.countsConnections && fault.cutsConnections === true
+    const ok = isClean(mayCondemn ? { ...verdict, wronglyDead: 0 } : verdict) && verdict.waiting === 0 && ended
+    return {
+      broker: kind.broker,
+      fault: fault.name,
+      seed,
+      ...verdict,
+      ok,
+      ...(ok
+        ? {}
+        : {
+            said: [ended ? '' : 'a supervisor did not end as it should', ...aftermath.waiting, scene.said].join('\n'),
+          }),
+    }
+  } finally {
+    await producers.close()
+    await rm(folder, { recursive: true, force: true, maxRetries: 3 })
+  }
+}
+
+/** Waits until all that was stored is done or dead, or for as long as that may take. */
+async function drain(scene: Scene, broker: OpenBroker): Promise<Aftermath> {
+  const giveUpAt = performance.now() + DRAIN_MS
+  for (;;) {
+    const aftermath = { waiting: [], dead: await deadJobs(broker, scene.task) }
+    const { lost, undead } = check(remembered(scene), aftermath, { isDoomed })
+    const late = performance.now() > giveUpAt
+    if ((lost === 0 && undead === 0) || late) {
+      const left = await leftIn(broker, scene.task)
+      // What nobody acknowledged (an unknown submit, a duplicate) may still be on its way.
+      if (left.length === 0 || late) return { ...aftermath, waiting: left }
+    }
+    await sleep(100)
+  }
+}
+
+/** The records; what a broker stored before it was wiped, it need not have any more. */
+function remembered(scene: Scene): readonly ChaosRecord[] {
+  return scene
+    .records()
+    .map((record) =>
+      record.type === 'answered' && record.at < scene.wipedAt && record.status === 'stored'
+        ? { ...record, status: 'unknown' }
+        : record,
+    )
+}
+
+/** What is in the queue, as far as the broker can tell. */
+async function leftIn({ admin }: OpenBroker, task: string): Promise<readonly string[]> {
+  if (admin.jobs !== undefined) {
+    return (await admin.jobs(task, { limit: 100_000 })).map(({ state, id }) => `${state} ${id}`)
+  }
+  const queue = (await admin.queues()).find(({ name }) => name === task)
+  return (['ready', 'delayed', 'active'] as const).flatMap((state) =>
+    Array.from({ length: queue?.[state] ?? 0 }, (_, number) => `${state} ${number}`),
+  )
+}
+
+async function deadJobs(broker: OpenBroker, task: string): Promise<readonly string[]> {
+  const letters = await broker.admin.deadLetters.list(task, { limit: 100_000 })
+  return [...new Set(letters.map(jobOf))]
+}
+
+const named = z.object({ job: z.string() })
+
+/** The submitter's name for it: in the data, or the id of a message that is no job. */
+function jobOf({ id, body }: DeadLetter): string {
+  try {
+    return named.parse(JSON.parse(Buffer.from(body).toString())).job
+  } catch {
+    return id
+  }
+}

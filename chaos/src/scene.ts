@@ -1,0 +1,170 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { basename } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { now, readRecords, recordTo, seededRandom, waitFor, type ChaosRecord } from '@zyqueue/broker-test-kit'
+import { openBroker, type OpenBroker } from '@zyqueue/core'
+import type { Target } from './target.ts'
+import { BROKER, FOLDER, TASK } from './load.ts'
+
+/** The lease of a cell's workers, in ms. */
+export const LEASE_MS = 2_000
+const WORKERS = 2
+const START_MS = 30_000
+const END_MS = 15_000
+
+/** The processes of one cell, and what can be done to them. */
+export class Scene implements AsyncDisposable {
+  readonly target: Target
+  readonly folder: string
+  /** The name of the cell's task, and of its queue. */
+  readonly task: string
+  /** How long the fault has, in ms. */
+  readonly ms: number
+  readonly random: () => number
+  readonly note: (record: ChaosRecord) => void
+  readonly #environment: NodeJS.ProcessEnv
+  readonly #started = new Set<ChildProcess>()
+  readonly #supervisors: ChildProcess[] = []
+  #broker: Promise<OpenBroker> | undefined
+  /** When the broker has forgotten all that it had been told, on the clock of `now()`. */
+  wipedAt = 0
+  /** The last of what the processes had to say, for the report of a cell that fails. */
+  said = ''
+
+  constructor(options: {
+    readonly target: Target
+    readonly broker: string
+    readonly folder: string
+    readonly seed: number
+    readonly ms: number
+    readonly environment: NodeJS.ProcessEnv
+  }) {
+    this.target = options.target
+    this.folder = options.folder
+    this.task = `chaos-${basename(options.folder)}`
+    this.ms = options.ms
+    this.random = seededRandom(options.seed)
+    this.note = recordTo(options.folder)
+    this.#environment = {
+      ...process.env,
+      [FOLDER]: options.folder,
+      [BROKER]: options.broker,
+      [TASK]: this.task,
+      ZYQUEUE_SERVER: fileURLToPath(new URL('./recorded.js', import.meta.url)),
+      ZYQUEUE_CONNECTION: options.target.connection,
+      ...options.environment,
+    }
+  }
+
+  /** Starts a program of this folder. */
+  start(program: string, ...args: readonly (string | number)[]): ChildProcess {
+    const path = fileURLToPath(new URL(`./${program}.js`, import.meta.url))
+    const child = fork(path, args.map(String), { env: this.#environment, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => (this.said = (this.said + chunk.toString()).slice(-3_000)))
+    }
+    child.disconnect()
+    this.#started.add(child)
+    return child
+  }
+
+  /** Starts a supervisor, and waits until its workers take jobs. What is done to workers is done to those of the latest. */
+  async supervise(): Promise<void> {
+    const supervisor = this.start('supervise', LEASE_MS, WORKERS)
+    this.#supervisors.push(supervisor)
+    let said = ''
+    supervisor.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()))
+    await waitFor('workers that take jobs', () => said.includes('workers are taking jobs'), START_MS)
+  }
+
+  /** The latest supervisor. */
+  get supervisor(): ChildProcess {
+    const supervisor = this.#supervisors.at(-1)
+    if (supervisor === undefined) throw new Error('no supervisor was started')
+    return supervisor
+  }
+
+  /** Kills the supervisor, and resolves when it has ended. */
+  async killSupervisor(): Promise<void> {
+    const { supervisor } = this
+    const ended = once(supervisor, 'exit')
+    supervisor.kill('SIGKILL')
+    await ended
+  }
+
+  /** The worker processes of the supervisor (proc_pid_children(5)). */
+  workers(supervisor: ChildProcess = this.supervisor): readonly number[] {
+    const pid = supervisor.pid ?? 0
+    try {
+      return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').map(Number).filter(Boolean)
+    } catch {
+      return []
+    }
+  }
+
+  /** One of the workers, when there is one. */
+  async worker(): Promise<number> {
+    return waitFor('a worker process', () => {
+      const workers = this.workers()
+      return workers[Math.floor(this.random() * workers.length)]
+    })
+  }
+
+  kill(pid: number): void {
+    this.note({ type: 'killed', pid, at: now() })
+    signal(pid, 'SIGKILL')
+  }
+
+  /** Waits for a part of the time that the fault has, more or less. */
+  async pass(share: number): Promise<void> {
+    await sleep(this.ms * share * (0.5 + this.random()))
+  }
+
+  records(): readonly ChaosRecord[] {
+    return readRecords(this.folder)
+  }
+
+  /** A connection of the onlooker's, past the proxy. */
+  async broker(): Promise<OpenBroker> {
+    this.#broker ??= openBroker({ connection: this.target.direct })
+    return this.#broker
+  }
+
+  /** Has the supervisors that live drain; true where each ended as it should. */
+  async end(): Promise<boolean> {
+    const living = this.#supervisors.filter(isAlive)
+    await Promise.all(
+      living.map(async (supervisor) => {
+        const ended = once(supervisor, 'exit')
+        supervisor.kill('SIGTERM')
+        const late = setTimeout(() => supervisor.kill('SIGKILL'), END_MS)
+        await ended
+        clearTimeout(late)
+      }),
+    )
+    return living.length > 0 && living.every(({ exitCode }) => exitCode === 0)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await (await this.#broker?.catch(() => undefined))?.close()
+    const workers = this.#supervisors.flatMap((supervisor) => this.workers(supervisor))
+    for (const child of this.#started) if (isAlive(child)) child.kill('SIGKILL')
+    for (const pid of workers) signal(pid, 'SIGKILL')
+  }
+}
+
+/** Sends a signal to a process that may be gone. */
+export function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch {
+    // It has ended: that is as well.
+  }
+}
+
+export function isAlive(child: ChildProcess): boolean {
+  return child.exitCode === null && child.signalCode === null
+}

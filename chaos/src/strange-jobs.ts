@@ -1,0 +1,68 @@
+/** Jobs that a sound producer would never send. */
+import { randomUUID } from 'node:crypto'
+import { now, type SubmitStatus } from '@zyqueue/broker-test-kit'
+import type { Broker, BrokerPlugin, OutboundMessage } from '@zyqueue/core/broker'
+import { remoteTask } from '@zyqueue/core'
+import { hashOf, type Payload } from './load.ts'
+import type { Scene } from './scene.ts'
+import type { TargetKind } from './target.ts'
+
+/** Submits jobs that harm the process that runs them. All have to end among the dead letters. */
+export async function submitPoison(scene: Scene, poison: 'exit' | 'memory' | 'spin', count: number): Promise<void> {
+  const task = remoteTask<Payload>(scene.task, { connection: scene.target.direct })
+  for (let index = 0; index < count; index++) {
+    const data: Payload = { job: `poison-${poison}${index}`, ms: 0, fails: 0, poison, filler: '' }
+    scene.note({ type: 'submitted', job: data.job, hash: hashOf(data), pid: process.pid, at: now() })
+    await task.submit(data, { retries: 1 })
+    scene.note({ type: 'answered', job: data.job, status: 'stored', at: now() })
+  }
+}
+
+/** Publishes messages past core, as strangers might: each is refused, or has to end among the dead letters. */
+export async function publishGarbage(scene: Scene, { broker: name }: TargetKind, round: number): Promise<void> {
+  const { default: plugin }: { default: BrokerPlugin } = await import(`@zyqueue/broker-${name}`)
+  const broker = plugin.create({ connection: scene.target.direct, baseDir: scene.folder })
+  try {
+    await broker.connect()
+    await broker.declare([{ name: scene.task, options: {}, unnamed: true }])
+    for (const [index, { body, headers = {} }] of garbage(broker).entries()) {
+      const job = `garbage-${round}-${index}-${randomUUID().slice(0, 8)}`
+      scene.note({ type: 'submitted', job, hash: '', pid: process.pid, at: now() })
+      const status = await publishOne(broker, {
+        queue: scene.task,
+        id: job,
+        body,
+        headers,
+        delayMs: 0,
+        priority: 4,
+      })
+      scene.note({ type: 'answered', job, status, at: now() })
+    }
+  } finally {
+    await broker.close()
+  }
+}
+
+async function publishOne(broker: Broker, message: OutboundMessage): Promise<SubmitStatus> {
+  try {
+    const [result] = await broker.publish([message])
+    return result?.status ?? 'unknown'
+  } catch {
+    return 'refused'
+  }
+}
+
+function garbage({ capabilities }: Broker): readonly { body: Uint8Array; headers?: Record<string, string> }[] {
+  const tooLarge = capabilities.maxBodyBytes < 2 ** 28 ? [{ body: new Uint8Array(capabilities.maxBodyBytes + 1) }] : []
+  return [
+    { body: Buffer.from('{"job": ') },
+    { body: Buffer.from('plain text') },
+    { body: Buffer.from([0xff, 0xfe, 0xfd]) },
+    { body: Buffer.alloc(0) },
+    { body: Buffer.alloc(64) },
+    { body: Buffer.from('{"no":"schema"}') },
+    { body: Buffer.from('{}'), headers: { 'zyq-task': 'nobody' } },
+    { body: Buffer.from('{}'), headers: { 'zyq-attempts': 'many' } },
+    ...tooLarge,
+  ]
+}

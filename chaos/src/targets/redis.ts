@@ -1,0 +1,26 @@
+import { ask, startRedis } from '@zyqueue/test-servers'
+import type { TargetKind } from '../target.ts'
+import { onServer } from './server.ts'
+
+export const redis: TargetKind = {
+  broker: 'redis',
+  setUp:
+    'One server with an append-only file. Without one it loses, when it ends, all jobs since its last snapshot; `zyqueue doctor` warns of that.',
+  isServer: true,
+  hasLimits: true,
+  hasMishaps: true,
+  countsConnections: false,
+  idsAreUnique: true,
+  async start(wishes) {
+    const server = await startRedis()
+    const command = async (line: string): Promise<void> => void (await ask(server.port, `${line}\r\n`))
+    return onServer(server, wishes, {
+      data: 'appendonlydir',
+      room: { take: () => command('CONFIG SET maxmemory 1'), giveBack: () => command('CONFIG SET maxmemory 0') },
+      async mishap() {
+        await command('SCRIPT FLUSH')
+        await command('CLIENT KILL TYPE normal')
+      },
+    })
+  },
+}

@@ -1,0 +1,47 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, open, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { TargetKind } from '../target.ts'
+
+const run = promisify(execFile)
+const SMALL_DISK = '16m'
+
+export const sqlite: TargetKind = {
+  broker: 'sqlite',
+  setUp: 'One file, as it is by default: what is stored is on the disk.',
+  isServer: false,
+  // A small file system can only be mounted by root.
+  hasLimits: process.getuid?.() === 0,
+  hasMishaps: false,
+  countsConnections: false,
+  idsAreUnique: true,
+  async start({ small }) {
+    const folder = await mkdtemp(join(tmpdir(), 'zyqueue-chaos-sqlite-'))
+    if (small) await run('mount', ['-t', 'tmpfs', '-o', `size=${SMALL_DISK}`, 'zyqueue-chaos', folder])
+    const connection = `sqlite:${join(folder, 'queue.db')}`
+    const filler = join(folder, 'filler')
+    return {
+      connection,
+      direct: connection,
+      room: {
+        async take() {
+          const file = await open(filler, 'w')
+          try {
+            for (;;) await file.write(Buffer.alloc(64 * 1024))
+          } catch {
+            // The disk is full, as it was to be.
+          } finally {
+            await file.close()
+          }
+        },
+        giveBack: () => rm(filler),
+      },
+      async [Symbol.asyncDispose]() {
+        if (small) await run('umount', ['-l', folder])
+        await rm(folder, { recursive: true, force: true, maxRetries: 3 })
+      },
+    }
+  },
+}

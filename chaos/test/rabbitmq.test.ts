@@ -1,0 +1,4 @@
+import { describeWithServer } from '@zyqueue/test-servers/vitest'
+import { shortPass } from './short-pass.ts'
+
+await describeWithServer('rabbitmq', 'rabbitmq', () => shortPass('rabbitmq'))

@@ -1,0 +1,3 @@
+import { shortPass } from './short-pass.ts'
+
+shortPass('sqlite')

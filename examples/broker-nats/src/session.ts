@@ -1,0 +1,112 @@
+import { Socket } from 'node:net'
+import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager } from '@nats-io/jetstream'
+import {
+  connect,
+  errors,
+  NatsConnectionImpl,
+  type ConnectionOptions,
+  type Msg,
+  type MsgHdrs,
+  type NatsConnection,
+} from '@nats-io/transport-node'
+import { toHeaders, type Envelope } from './envelope.ts'
+import { connectionLost } from './errors.ts'
+
+const TIMEOUT_MS = 5_000
+/** How long a question may go without an answer before the connection is doubted. */
+const DOUBT_MS = 2_000
+
+/** One connection. Nothing of it is retried or reconnected: core does that. */
+export class Session {
+  readonly connection: NatsConnection
+  readonly manager: JetStreamManager
+  readonly #client: JetStreamClient
+  readonly #pending = new Set<() => void>()
+
+  static async open(options: ConnectionOptions): Promise<Session> {
+    const connection = await connect({ ...options, reconnect: false, timeout: TIMEOUT_MS })
+    unref(connection)
+    const manager = await jetstreamManager(connection, { timeout: TIMEOUT_MS, checkAPI: false })
+    return new Session(connection, manager)
+  }
+
+  private constructor(connection: NatsConnection, manager: JetStreamManager) {
+    this.connection = connection
+    this.manager = manager
+    this.#client = jetstream(connection, { timeout: TIMEOUT_MS })
+    void connection.closed().then(() => this.#loseAll())
+  }
+
+  get isOpen(): boolean {
+    return !this.connection.isClosed()
+  }
+
+  async close(): Promise<void> {
+    await this.connection.close()
+  }
+
+  /** Resolves to the one answer. A connection that is silent for so long is given up, so that core makes another. */
+  async request(subject: string, payload: string): Promise<Msg> {
+    if (!this.isOpen) throw connectionLost()
+    // A job that is delivered keeps its own subject, by which the client's shared inbox would not know it: no mux.
+    return this.#orLost(this.connection.request(subject, payload, { timeout: TIMEOUT_MS, noMux: true }))
+  }
+
+  /**
+   * As `request`, for what the server may leave without an answer: undefined then. A pull that runs out as the last job goes to
+   * another is such a one, in one of some thousand cases (nats-server 2.9). Whether the connection is silent, another tells.
+   */
+  async look(subject: string, payload: string): Promise<Msg | undefined> {
+    if (!this.isOpen) throw connectionLost()
+    try {
+      return await this.#unlessLost(this.connection.request(subject, payload, { timeout: DOUBT_MS, noMux: true }))
+    } catch (error) {
+      if (!(error instanceof errors.TimeoutError)) throw error
+      await this.request('$JS.API.INFO', '')
+      return undefined
+    }
+  }
+
+  /** Resolves when it is stored. `once` is what it is recognised by for ten minutes. */
+  async store(subject: string, body: Uint8Array, envelope: Envelope, once: string): Promise<void> {
+    if (!this.isOpen) throw connectionLost()
+    const headers: MsgHdrs = toHeaders(envelope)
+    await this.#orLost(this.#client.publish(subject, body, { headers, msgID: once, timeout: TIMEOUT_MS }))
+  }
+
+  #loseAll(): void {
+    for (const lose of this.#pending) lose()
+  }
+
+  /** As `#unlessLost`, where silence means that the connection is. */
+  async #orLost<Value>(answer: Promise<Value>): Promise<Value> {
+    try {
+      return await this.#unlessLost(answer)
+    } catch (error) {
+      if (error instanceof errors.TimeoutError) void this.close().catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** The client leaves some requests without an end when the connection is closed under them. */
+  async #unlessLost<Value>(answer: Promise<Value>): Promise<Value> {
+    let lose: (() => void) | undefined
+    const lost = new Promise<never>((_, reject) => {
+      lose = () => reject(connectionLost())
+      this.#pending.add(lose)
+    })
+    try {
+      return await Promise.race([answer, lost])
+    } finally {
+      if (lose !== undefined) this.#pending.delete(lose)
+    }
+  }
+}
+
+/** The client has no option for this. Its heartbeat is a timer made anew each time; the calls here have ends of their own. */
+function unref(connection: NatsConnection): void {
+  if (!(connection instanceof NatsConnectionImpl)) return
+  const { heartbeats, transport } = connection.protocol
+  heartbeats.cancel()
+  if ('socket' in transport && transport.socket instanceof Socket) transport.socket.unref()
+}

@@ -1,0 +1,28 @@
+import { execFile } from 'node:child_process'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { startGearmand } from '@zyqueue/test-servers'
+import { describeWithServer } from '@zyqueue/test-servers/vitest'
+import { expect, test } from 'vitest'
+
+const run = promisify(execFile)
+const here = fileURLToPath(new URL('..', import.meta.url))
+const zyqueue = join(createRequire(import.meta.url).resolve('@zyqueue/cli/package.json'), '../dist/bin.js')
+
+await describeWithServer('gearmand', 'the example', () => {
+  test('every job that was submitted is run', { timeout: 120_000 }, async () => {
+    const server = await startGearmand()
+    try {
+      const env = { ...process.env, GEARMAN_SERVERS: `127.0.0.1:${server.port}` }
+      await run(process.execPath, [join(here, 'dist/submit.js')], { env })
+      const work = [zyqueue, 'work', '-f', join(here, 'tasks.ts'), '-w', '1', '--concurrency', '1', '--burst']
+      const { stderr } = await run(process.execPath, work, { env })
+      const done = [...stderr.matchAll(/job data: test1: redis,test2: gearman,num: (\d)/g)].map(([, num]) => num)
+      expect(done).toEqual(['0', '1', '2'])
+    } finally {
+      await server.stop()
+    }
+  })
+})

@@ -1,0 +1,118 @@
+/** What an embedded job server knows: functions, the jobs that wait in them, and who runs and who awaits each. */
+import type { Peer } from './peer.ts'
+
+/** High, normal, low: the order in which they are given out. */
+export type Level = 0 | 1 | 2
+
+export interface Job {
+  readonly handle: string
+  readonly unique: string
+  readonly workload: Buffer
+  readonly level: Level
+  readonly background: boolean
+  readonly of: JobFunction
+  /** Clients that wait for its end. */
+  readonly awaitedBy: Set<Peer>
+  worker: Peer | undefined
+  progress: readonly [done: string, of: string]
+}
+
+/** A function with its jobs. Those that wait stand in the order in which they came, by their handles. */
+export class JobFunction {
+  readonly name: string
+  readonly waiting: readonly Map<string, Job>[] = [new Map(), new Map(), new Map()]
+  readonly workers = new Set<Peer>()
+  running = 0
+  /** The most that may wait; 0 is no limit. */
+  limit = 0
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  get waitingCount(): number {
+    return this.waiting.reduce((sum, jobs) => sum + jobs.size, 0)
+  }
+
+  next(): Job | undefined {
+    for (const jobs of this.waiting) for (const job of jobs.values()) return job
+    return undefined
+  }
+}
+
+export class Jobs {
+  readonly functions = new Map<string, JobFunction>()
+  readonly byHandle = new Map<string, Job>()
+  readonly #byUnique = new Map<string, Job>()
+  #handles = 0
+
+  functionNamed(name: string): JobFunction {
+    let found = this.functions.get(name)
+    if (found === undefined) this.functions.set(name, (found = new JobFunction(name)))
+    return found
+  }
+
+  /** Takes a job in, or finds the one of the same function and unique. Undefined where the function is full. */
+  submit(name: string, fields: Pick<Job, 'unique' | 'workload' | 'level' | 'background'>): Job | undefined {
+    const of = this.functionNamed(name)
+    const key = keyOf(of, fields.unique)
+    const known = fields.unique === '' ? undefined : this.#byUnique.get(key)
+    if (known !== undefined) return known
+    if (of.limit > 0 && of.waitingCount >= of.limit) return undefined
+    const handle = `H:zyqueue:${++this.#handles}`
+    const job: Job = { ...fields, of, handle, awaitedBy: new Set(), worker: undefined, progress: ['0', '0'] }
+    this.byHandle.set(handle, job)
+    if (job.unique !== '') this.#byUnique.set(key, job)
+    this.#enqueue(job)
+    return job
+  }
+
+  /** The job of this unique, in whatever function. */
+  ofUnique(unique: string): Job | undefined {
+    for (const job of this.byHandle.values()) if (job.unique === unique) return job
+    return undefined
+  }
+
+  assign(job: Job, worker: Peer): void {
+    job.of.waiting[job.level]?.delete(job.handle)
+    job.of.running++
+    job.worker = worker
+    worker.held.add(job)
+  }
+
+  /** A job whose worker is gone waits again, unless nobody would hear of its end. */
+  giveBack(job: Job): void {
+    this.#letGo(job)
+    if (job.background || job.awaitedBy.size > 0) this.#enqueue(job)
+    else this.#forget(job)
+  }
+
+  /** Ends a job, wherever it is. */
+  end(job: Job): void {
+    if (job.worker !== undefined) this.#letGo(job)
+    job.of.waiting[job.level]?.delete(job.handle)
+    this.#forget(job)
+  }
+
+  #enqueue(job: Job): void {
+    job.of.waiting[job.level]?.set(job.handle, job)
+    for (const worker of job.of.workers) worker.wake()
+  }
+
+  #letGo(job: Job): void {
+    job.worker?.held.delete(job)
+    job.worker = undefined
+    job.of.running--
+  }
+
+  #forget(job: Job): void {
+    this.byHandle.delete(job.handle)
+    const key = keyOf(job.of, job.unique)
+    if (this.#byUnique.get(key) === job) this.#byUnique.delete(key)
+    for (const client of job.awaitedBy) client.awaits.delete(job)
+  }
+}
+
+function keyOf(of: JobFunction, unique: string): string {
+  return `${of.name}\0${unique}`
+}

@@ -1,0 +1,118 @@
+import type { BrokerError, ConsumeOptions } from '@zyqueue/core/broker'
+import { clientIdOf } from './client-id.ts'
+import { Link } from './link.ts'
+import type { Assignment } from './protocol.ts'
+import { backoffMs, type Server } from './server.ts'
+import { Watch } from './watch.ts'
+
+export interface StationEvents {
+  readonly onJob: (link: Link, assignment: Assignment) => void
+  readonly onReady: () => void
+  /** There are so many charges on the server. */
+  readonly onCharges: (count: number) => Promise<void>
+  /** A link has ended: the server has taken back what it held. */
+  readonly onLost: (link: Link) => void
+}
+
+/** A consumer's place at one server: its link while the server is there, and the patience to join it again. */
+export class Station {
+  readonly server: Server
+  readonly #options: ConsumeOptions
+  readonly #events: StationEvents
+  readonly #end = new AbortController()
+  #link: Link | undefined
+  #watch: Watch | undefined
+  #lost: BrokerError | undefined
+  #failures = 0
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(server: Server, options: ConsumeOptions, events: StationEvents) {
+    this.server = server
+    this.#options = options
+    this.#events = events
+  }
+
+  /** The connection to the server, while there is one. */
+  get link(): Link | undefined {
+    return this.#link
+  }
+
+  /** Why there is none. */
+  get lost(): BrokerError | undefined {
+    return this.#lost
+  }
+
+  /** Resolves when it has joined. Rejects where it has not, and tries on, until it is closed. */
+  async start(): Promise<void> {
+    try {
+      await this.#join()
+    } catch (error) {
+      this.#later()
+      throw error
+    }
+  }
+
+  /** A job of this queue was delayed on this server. */
+  hint(queue: string, atMs: number): void {
+    this.#watch?.hint(queue, atMs)
+  }
+
+  /** Gives back what the link holds. Never rejects. */
+  async close(): Promise<void> {
+    this.#end.abort()
+    clearTimeout(this.#timer)
+    this.#watch?.close()
+    await this.#link?.close()
+  }
+
+  async #join(): Promise<void> {
+    const queues = this.#options.queues.map(({ name }) => name)
+    const signal = AbortSignal.any([this.#end.signal, this.server.signal])
+    const link = await Link.open(
+      this.server.address,
+      {
+        clientId: clientIdOf(this.#options.client),
+        queues,
+        events: {
+          onJob: (from, assignment) => this.#events.onJob(from, assignment),
+          onReady: () => this.#events.onReady(),
+          onEnd: (_, error) => this.#leave(error),
+        },
+      },
+      signal,
+    )
+    if (signal.aborted) {
+      link.destroy()
+      signal.throwIfAborted()
+    }
+    // It may have ended before anybody was told of it.
+    if (link.ended) return
+    this.#link = link
+    this.#failures = 0
+    this.#watch = new Watch(this.server.address, queues, {
+      onDue: (functionName) => link.serveOnce(functionName),
+      onEmpty: (functionName) => link.serveNoMore(functionName),
+      onCharges: (count) => this.#events.onCharges(count),
+    })
+    // What it gets from now on may have been charged before.
+    await this.#watch.look()
+    this.#events.onReady()
+  }
+
+  #leave(error: BrokerError): void {
+    const link = this.#link
+    this.#link = undefined
+    this.#watch?.close()
+    this.#lost = error
+    if (link !== undefined) this.#events.onLost(link)
+    this.#later()
+  }
+
+  #later(): void {
+    if (this.#end.signal.aborted || this.server.signal.aborted) return
+    const onTimer = (): void => {
+      this.#join().catch(() => this.#later())
+    }
+    this.#timer = setTimeout(onTimer, backoffMs(this.#failures++)).unref()
+  }
+}

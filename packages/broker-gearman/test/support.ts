@@ -1,0 +1,79 @@
+import { randomUUID } from 'node:crypto'
+import type { Broker, Consumer, ConsumeOptions, Delivery, OutboundMessage } from '@zyqueue/core/broker'
+import { createWorker, type AnyTask, type WorkerOptions } from '@zyqueue/core'
+import { startGearmand, type TestServer } from '@zyqueue/test-servers'
+import { onTestFinished } from 'vitest'
+import plugin from '../src/index.ts'
+
+/** A connected broker, closed when the test ends. */
+export async function openBroker(...urls: readonly string[]): Promise<Broker> {
+  const connection = urls.map((url) => url.replace('gearman://', '')).join()
+  const broker = plugin.create({ connection, baseDir: process.cwd() })
+  onTestFinished(() => broker.close())
+  await broker.connect()
+  return broker
+}
+
+/** A server of this test alone, its jobs in memory unless it is to keep them. */
+export async function ownServer(
+  options: Parameters<typeof startGearmand>[0] = { persistent: false },
+): Promise<TestServer> {
+  const server = await startGearmand(options)
+  onTestFinished(() => server.stop())
+  return server
+}
+
+export function queueName(): string {
+  return `q-${randomUUID().slice(0, 8)}`
+}
+
+export function message(queue: string, body: string, more: Partial<OutboundMessage> = {}): OutboundMessage {
+  return { queue, id: randomUUID(), body: Buffer.from(body), headers: {}, delayMs: 0, priority: 4, ...more }
+}
+
+export function consume(
+  broker: Broker,
+  queue: string | readonly string[],
+  more: Partial<ConsumeOptions> = {},
+): Promise<Consumer> {
+  return broker.consume({
+    queues: [queue].flat().map((name) => ({ name, options: {} })),
+    prefetch: 1000,
+    leaseMs: 60_000,
+    consumerId: randomUUID(),
+    client: { name: 'test.1', host: 'here', pid: process.pid },
+    ...more,
+  })
+}
+
+/** Receives until `count` have come, or until nothing came for half a minute. */
+export async function receive(consumer: Consumer, count: number): Promise<readonly Delivery[]> {
+  const deliveries: Delivery[] = []
+  const until = performance.now() + 30_000
+  while (deliveries.length < count && performance.now() < until) {
+    deliveries.push(...(await consumer.receive(count - deliveries.length, { signal: new AbortController().signal })))
+  }
+  return deliveries
+}
+
+export function textOf({ body }: { readonly body: Uint8Array }): string {
+  return Buffer.from(body).toString()
+}
+
+/** A worker of core on these tasks, closed when the test ends. */
+export async function startWorker(tasks: readonly AnyTask[], options: WorkerOptions = {}): Promise<void> {
+  const worker = createWorker({ tasks, ...options })
+  onTestFinished(() => worker.close())
+  await worker.start()
+}
+
+/** Asks until the answer is neither false nor undefined, for half a minute. */
+export async function eventually<Value>(probe: () => Value | Promise<Value>): Promise<Value> {
+  const until = performance.now() + 30_000
+  for (;;) {
+    const value = await probe()
+    if (value !== false && value !== undefined) return value
+    if (performance.now() > until) throw new Error(`Not so within 30 s: ${probe}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}

@@ -1,0 +1,231 @@
+import type {
+  Broker,
+  BrokerAdmin,
+  BrokerCapabilities,
+  ConnectOptions,
+  Consumer,
+  ConsumeOptions,
+  OutboundMessage,
+  PublishResult,
+  QueueSpec,
+} from '@zyqueue/core/broker'
+import { BrokerError, ConfigError } from '@zyqueue/core/broker'
+import { locationOf, parseAddress, type Address } from './address.ts'
+import { createAdmin } from './admin.ts'
+import { RabbitConsumer } from './consumer.ts'
+import type { Ladder } from './delays.ts'
+import { closed, connectionLost, errorCode } from './errors.ts'
+import { Link } from './link.ts'
+import { propertiesOf } from './message.ts'
+import { conditionsOf, planOf, prioritiesOf, routeOfSubmission, type Plan, type Route } from './options.ts'
+import { Publisher, STORED, type Outgoing } from './publisher.ts'
+import { createSession, type Session } from './session.ts'
+import { declare } from './topology.ts'
+
+/** Several are under way at once: the server writes one while the client makes the next. */
+const MAX_BATCH = 250
+/** What RabbitMQ takes from 4.0 on where nobody has set `max_message_size`. */
+const MAX_BODY_BYTES = 16 * 1024 * 1024
+/** Two connections: an alarm of the server blocks the one that publishes, which must not keep back acknowledgements. */
+export class RabbitBroker implements Broker {
+  readonly name = 'rabbitmq'
+  readonly location: string
+  readonly capabilities: BrokerCapabilities
+  readonly admin: BrokerAdmin
+  readonly errorCode = errorCode
+  readonly #address: Address
+  readonly #end = new AbortController()
+  readonly #publisher: Publisher
+  readonly #consumers = new Set<RabbitConsumer>()
+  /** How jobs of each queue go in, as it was declared. */
+  readonly #routes = new Map<string, Route>()
+  #session: Session | undefined
+  #connecting: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+
+  /** Throws `ZYQ_CONNECTION_STRING`. */
+  constructor({ connection }: ConnectOptions) {
+    this.#address = parseAddress(connection)
+    this.location = locationOf(this.#address)
+    this.#publisher = new Publisher(
+      () => this.#dial('publishes'),
+      () => {
+        this.#session?.ladder.forget()
+        this.#session?.deadQueues.clear()
+      },
+    )
+    this.capabilities = this.capabilitiesOf({ name: '', options: {} })
+    this.admin = createAdmin(() => this.#open(), this.#address)
+  }
+
+  capabilitiesOf(queue: QueueSpec): BrokerCapabilities {
+    const plan = this.#plan(queue)
+    return Object.freeze({
+      durable: !plan.temporary,
+      delay: 'emulated',
+      lease: 'connection',
+      deadLetter: 'emulated',
+      deliveryCount: plan.queueType === 'quorum' ? 'native' : 'emulated',
+      priorities: prioritiesOf(plan),
+      release: 'republish',
+      idempotentPublish: false,
+      maxBatch: MAX_BATCH,
+      maxBodyBytes: MAX_BODY_BYTES,
+    })
+  }
+
+  async connect({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    signal?.throwIfAborted()
+    this.#assertNotClosed()
+    if (this.#session?.link.open === true) return
+    this.#connecting ??= this.#connect().finally(() => {
+      this.#connecting = undefined
+    })
+    await this.#connecting
+  }
+
+  async declare(queues: readonly QueueSpec[]): Promise<void> {
+    const plans = queues.map((queue) => this.#plan(queue))
+    const { workbench, registry } = this.#open()
+    for (const plan of plans) {
+      await declare(workbench, plan)
+      this.#routes.set(plan.name, plan.route)
+      if (!plan.temporary) await registry.addQueue(plan.name)
+    }
+  }
+
+  async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
+    const session = this.#open()
+    const sent: Outgoing[] = []
+    /** For each message: how many copies of it are sent, or why none is. */
+    const counts: (number | PublishResult)[] = []
+    for (const message of batch) {
+      try {
+        const copies = this.#copies(message)
+        const delayed = message.delayMs > 0 ? await delay(session.ladder, message, copies) : copies
+        sent.push(...delayed)
+        counts.push(copies.length)
+      } catch (error) {
+        if (!session.link.open) throw error
+        counts.push({ status: 'refused', error })
+      }
+    }
+    const results = await this.#publisher.publish(sent)
+    if (sent.length === batch.length) return results
+    let next = 0
+    return counts.map((count) => (typeof count === 'number' ? combined(results.slice(next, (next += count))) : count))
+  }
+
+  async consume(options: ConsumeOptions): Promise<Consumer> {
+    const plans = options.queues.map((queue) => this.#plan(queue))
+    const { link } = this.#open()
+    const session = (): Session => this.#connected()
+    const consumer = await RabbitConsumer.open(link, session, plans, options, () => this.#consumers.delete(consumer))
+    this.#consumers.add(consumer)
+    if (this.#closing === undefined) return consumer
+    await consumer.close()
+    throw closed()
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
+    // Connections that are being opened are given up; those that are open are not touched by it.
+    this.#end.abort()
+    await this.#publisher.close()
+    await this.#connecting?.catch(() => undefined)
+    await this.#session?.link.close()
+  }
+
+  async #connect(): Promise<void> {
+    this.#session = createSession(await this.#dial('consumes'), this.#publisher)
+  }
+
+  async #dial(what: string): Promise<Link> {
+    try {
+      return await Link.open(this.#address, `zyqueue ${what}`, this.#end.signal)
+    } catch (error) {
+      if (this.#end.signal.aborted) throw closed()
+      throw error
+    }
+  }
+
+  /** One for each routing key. Throws `ConfigError` or `BrokerError` where it cannot be sent. */
+  #copies(message: OutboundMessage): readonly Outgoing[] {
+    const { queue, options, body: bytes } = message
+    checkMessage(message)
+    const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    const properties = propertiesOf(message)
+    const declared = this.#routes.get(queue)
+    if (options === undefined && (declared === undefined || declared.exchange === '')) {
+      return [{ exchange: '', routingKey: queue, body, properties }]
+    }
+    const route = routeOfSubmission(queue, declared ?? DEFAULT_ROUTE, options ?? {})
+    const { exchange, routingKeys } = route
+    if (route.exchangeType === 'headers') {
+      const headers = { ...properties.headers, ...conditionsOf(route) }
+      return [{ exchange, routingKey: '', body, properties: { ...properties, headers } }]
+    }
+    const keys = exchange === '' ? [queue] : [...new Set(routingKeys)]
+    return keys.map((routingKey) => ({ exchange, routingKey, body, properties }))
+  }
+
+  #plan(queue: QueueSpec): Plan {
+    return planOf(queue, this.#address.queueType)
+  }
+
+  #open(): Session {
+    this.#assertNotClosed()
+    return this.#connected()
+  }
+
+  /** Also while it is being closed: consumers give back then. */
+  #connected(): Session {
+    if (this.#session?.link.open === true) return this.#session
+    throw connectionLost('The RabbitMQ broker is not connected')
+  }
+
+  #assertNotClosed(): void {
+    if (this.#closing !== undefined) throw closed()
+  }
+}
+
+const DEFAULT_ROUTE: Route = { exchange: '', exchangeType: 'direct', routingKeys: [] }
+
+/** Sends copies up the ladder of delays, at whose end they go where they would have gone now. */
+async function delay(
+  ladder: Ladder,
+  { queue, delayMs, priority }: OutboundMessage,
+  copies: readonly Outgoing[],
+): Promise<readonly Outgoing[]> {
+  return Promise.all(
+    copies.map(async ({ exchange, properties, ...copy }) => {
+      const departure = await ladder.prepare(delayMs, priority, { exchange, queue })
+      const headers = { ...properties.headers, ...departure.headers }
+      return { ...copy, exchange: departure.exchange, properties: { ...properties, headers } }
+    }),
+  )
+}
+
+function checkMessage({ id, body }: OutboundMessage): void {
+  if (!/^[!-~]{1,63}$/.test(id)) {
+    throw new ConfigError('ZYQ_CONFIG', 'A job’s id is 1 to 63 printable ASCII characters')
+  }
+  if (body.byteLength <= MAX_BODY_BYTES) return
+  throw new BrokerError(
+    'ZYQ_BODY_TOO_LARGE',
+    `The job has ${body.byteLength} bytes; the RabbitMQ broker takes ${MAX_BODY_BYTES}`,
+  )
+}
+
+/** What became of the copies of one message. Some stored and others not is no refusal: it would be sent again whole. */
+function combined(results: readonly PublishResult[]): PublishResult {
+  const failed = results.find(({ status }) => status !== 'stored')
+  if (failed === undefined || failed.status === 'stored') return STORED
+  const isRefused = results.every(({ status }) => status === 'refused')
+  return { status: isRefused ? 'refused' : 'unknown', error: failed.error }
+}

@@ -1,0 +1,174 @@
+import type { Channel } from 'amqplib'
+import { OWN_HEADER } from './message.ts'
+import { NO_DELIVERY_LIMIT } from './options.ts'
+import type { Registry } from './registry.ts'
+import type { Workbench } from './workbench.ts'
+
+/**
+ * Delays of any length without a plugin: a ladder of queues, each of which holds every message for the same time, so that
+ * none waits behind a longer one. Level n holds for 16 ms × 2ⁿ. A message passes the levels whose bits its delay has set,
+ * the longest first, and is then where it was to go. Nobody consumes these queues: the server moves the messages on when
+ * their time is over, and keeps each until the next queue has it (at-least-once dead-lettering, from 3.10 on).
+ *
+ * The ladder is one for all queues of a virtual host, and its levels are made when they are first needed. Each priority
+ * has a ladder of its own: where a queue keeps priorities, a long higher one would hold up the expiry of the lower.
+ */
+const UNIT_MS = 16
+/** The longest that one queue holds: RabbitMQ takes a TTL of less than 2³² ms. Higher levels are several queues in a row. */
+const LONGEST_LEVEL = 27
+const PREFIX = 'zyqueue.delay'
+
+/** Where those whose time has come go: to an exchange, which the message names, or else to the queue of its routing key. */
+const DUE = 'zyqueue.due'
+const DUE_QUEUES = 'zyqueue.due.queues'
+/** What is due for a queue that was deleted meanwhile. It would hold up the others if it stayed where it is. */
+export const ORPHANS = 'zyqueue.orphans'
+
+/** Where a delayed message is published, and with which headers. */
+export interface Departure {
+  readonly exchange: string
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export interface Destination {
+  /** Empty for the default one: the routing key is then the queue. */
+  readonly exchange: string
+  readonly queue: string
+}
+
+/** The levels that a delay passes, the longest first; never shorter than the delay, and longer by less than 16 ms. */
+export function levelsOf(delayMs: number): readonly number[] {
+  const levels: number[] = []
+  // Not with bit operations: ten years are more than 32 bits of units.
+  for (let units = Math.ceil(delayMs / UNIT_MS), level = 0; units > 0; units = Math.floor(units / 2), level++) {
+    if (units % 2 === 1) levels.unshift(level)
+  }
+  return levels
+}
+
+/** The queues that make up a level, and how long each holds. */
+export function queuesOfLevel(
+  priority: number,
+  level: number,
+): readonly { readonly name: string; readonly ttlMs: number }[] {
+  const count = 2 ** Math.max(0, level - LONGEST_LEVEL)
+  const ttlMs = UNIT_MS * 2 ** Math.min(level, LONGEST_LEVEL)
+  const name = entryOf(priority, level)
+  return Array.from({ length: count }, (_, index) => ({ name: index === 0 ? name : `${name}.${index + 1}`, ttlMs }))
+}
+
+/** The exchange in front of a level. */
+function entryOf(priority: number, level: number): string {
+  return level < 0 ? DUE : `${PREFIX}.${priority}.${level}`
+}
+
+/** Knows what of the ladder exists. */
+export class Ladder {
+  readonly #workbench: Workbench
+  readonly #registry: Registry
+  #made = new Map<string, Promise<void>>()
+
+  constructor(workbench: Workbench, registry: Registry) {
+    this.#workbench = workbench
+    this.#registry = registry
+  }
+
+  /** Makes what a delay needs, and says where to publish to. */
+  async prepare(delayMs: number, priority: number, destination: Destination): Promise<Departure> {
+    const levels = levelsOf(delayMs)
+    const [highest = 0] = levels
+    await this.#once('due', makeDue, 'make')
+    await this.#prepareDestination(destination)
+    for (let level = 0; level <= highest; level++) {
+      await this.#once(entryOf(priority, level), (channel) => makeEntry(channel, priority, level))
+      if (!levels.includes(level)) continue
+      for (const { name } of queuesOfLevel(priority, level)) await this.#registry.addLevel(name)
+      await this.#once(
+        `queues of ${entryOf(priority, level)}`,
+        (channel) => makeLevel(channel, priority, level),
+        'make',
+      )
+    }
+    const headers: Record<string, string> = {}
+    for (const level of levels) headers[OWN_HEADER.delay + level] = ''
+    if (destination.exchange !== '') headers[OWN_HEADER.exchange] = destination.exchange
+    return { exchange: entryOf(priority, highest), headers }
+  }
+
+  /** To be called when something may have been deleted. */
+  forget(): void {
+    this.#made = new Map()
+  }
+
+  async #prepareDestination({ exchange, queue }: Destination): Promise<void> {
+    if (exchange === '') {
+      return this.#once(`queue ${queue}`, async (channel) => {
+        await channel.bindQueue(queue, DUE_QUEUES, queue)
+      })
+    }
+    return this.#once(`exchange ${exchange}`, (channel) => makeGate(channel, exchange), 'make')
+  }
+
+  /** `how`: `make` where it makes queues. */
+  #once(what: string, work: (channel: Channel) => Promise<void>, how: 'run' | 'make' = 'run'): Promise<void> {
+    let made = this.#made.get(what)
+    if (made === undefined) {
+      made = this.#workbench[how](work)
+      this.#made.set(what, made)
+      made.catch(() => this.#made.delete(what))
+    }
+    return made
+  }
+}
+
+async function makeDue(channel: Channel): Promise<void> {
+  await channel.assertExchange(ORPHANS, 'fanout', { durable: true })
+  await channel.assertQueue(ORPHANS, { durable: true, arguments: keeping() })
+  await channel.bindQueue(ORPHANS, ORPHANS, '')
+  await channel.assertExchange(DUE_QUEUES, 'direct', { durable: true, alternateExchange: ORPHANS })
+  await channel.assertExchange(DUE, 'headers', { durable: true, alternateExchange: DUE_QUEUES })
+}
+
+/**
+ * A queue of its own in front of an exchange that is somebody's: what nobody there takes yet waits in it, and holds up
+ * nobody else's.
+ */
+async function makeGate(channel: Channel, exchange: string): Promise<void> {
+  const gate = `${DUE}.to.${exchange}`
+  await channel.assertQueue(gate, { durable: true, arguments: holding(0, exchange) })
+  await channel.bindQueue(gate, DUE, '', { 'x-match': 'all', [OWN_HEADER.exchange]: exchange })
+}
+
+/** A message without this level's header goes on to the next level at once. */
+async function makeEntry(channel: Channel, priority: number, level: number): Promise<void> {
+  const options = { durable: true, alternateExchange: entryOf(priority, level - 1) }
+  await channel.assertExchange(entryOf(priority, level), 'headers', options)
+}
+
+async function makeLevel(channel: Channel, priority: number, level: number): Promise<void> {
+  const entry = entryOf(priority, level)
+  const queues = queuesOfLevel(priority, level)
+  // From its end, so that none ever expires into nothing.
+  for (const [index, { name, ttlMs }] of [...queues.entries()].toReversed()) {
+    const next = queues[index + 1]?.name ?? entryOf(priority, level - 1)
+    await channel.assertQueue(name, { durable: true, arguments: holding(ttlMs, next) })
+    if (index === 0) continue
+    await channel.assertExchange(name, 'fanout', { durable: true })
+    await channel.bindQueue(name, name, '')
+  }
+  await channel.bindQueue(entry, entry, '', { 'x-match': 'all', [OWN_HEADER.delay + level]: '' })
+}
+
+function keeping(): Record<string, string | number> {
+  return { 'x-queue-type': 'quorum', 'x-delivery-limit': NO_DELIVERY_LIMIT }
+}
+
+function holding(ttlMs: number, next: string): Record<string, string | number> {
+  return {
+    ...keeping(),
+    'x-message-ttl': ttlMs,
+    'x-dead-letter-exchange': next,
+    'x-dead-letter-strategy': 'at-least-once',
+    'x-overflow': 'reject-publish',
+  }
+}

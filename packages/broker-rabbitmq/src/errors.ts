@@ -1,0 +1,85 @@
+import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
+
+/** Reply codes of AMQP 0-9-1 (its specification, 1.2, and RabbitMQ's errata). */
+export const REPLY = {
+  CONNECTION_FORCED: 320,
+  INVALID_PATH: 402,
+  ACCESS_REFUSED: 403,
+  NOT_FOUND: 404,
+  RESOURCE_LOCKED: 405,
+  PRECONDITION_FAILED: 406,
+  NOT_ALLOWED: 530,
+} as const
+
+const CODES: Readonly<Record<number, CodeOf<'broker'>>> = {
+  311: 'ZYQ_BODY_TOO_LARGE',
+  312: 'ZYQ_UNROUTABLE',
+  [REPLY.CONNECTION_FORCED]: 'ZYQ_CONNECTION_LOST',
+  [REPLY.INVALID_PATH]: 'ZYQ_AUTH',
+  [REPLY.ACCESS_REFUSED]: 'ZYQ_AUTH',
+  [REPLY.NOT_FOUND]: 'ZYQ_QUEUE_NOT_FOUND',
+  [REPLY.RESOURCE_LOCKED]: 'ZYQ_BROKER_BUSY',
+  [REPLY.PRECONDITION_FAILED]: 'ZYQ_TOPOLOGY',
+  [REPLY.NOT_ALLOWED]: 'ZYQ_AUTH',
+}
+
+const SYSTEM_CODES: Readonly<Record<string, CodeOf<'broker'>>> = {
+  ECONNREFUSED: 'ZYQ_UNREACHABLE',
+  EHOSTUNREACH: 'ZYQ_UNREACHABLE',
+  ENETUNREACH: 'ZYQ_UNREACHABLE',
+  ENOTFOUND: 'ZYQ_UNREACHABLE',
+  EAI_AGAIN: 'ZYQ_UNREACHABLE',
+  ETIMEDOUT: 'ZYQ_UNREACHABLE',
+  ECONNRESET: 'ZYQ_CONNECTION_LOST',
+  EPIPE: 'ZYQ_CONNECTION_LOST',
+  ABORT_ERR: 'ZYQ_CONNECTION_LOST',
+}
+
+/** The code of any error that this broker rejects with: its own, the server's by way of amqplib, or a socket's. Never throws. */
+export function errorCode(error: unknown): CodeOf<'broker'> {
+  try {
+    if (error instanceof BrokerError) return error.code
+    const code = property(error, 'code')
+    const known = typeof code === 'number' ? CODES[code] : typeof code === 'string' ? SYSTEM_CODES[code] : undefined
+    // amqplib says so where a channel went with its connection.
+    return known ?? (property(error, 'name') === 'IllegalOperationError' ? 'ZYQ_CONNECTION_LOST' : 'ZYQ_BROKER')
+  } catch {
+    return 'ZYQ_BROKER'
+  }
+}
+
+/** The reply code of an error that the server closed a channel or connection with. */
+export function replyCode(error: unknown): number | undefined {
+  const code = property(error, 'code')
+  return typeof code === 'number' ? code : undefined
+}
+
+/** Why a connection could not be opened, with the code that fits. amqplib has no code for what ends a handshake. */
+export function openingError(error: unknown, where: string): BrokerError {
+  const message = messageOf(error)
+  const server = `The RabbitMQ server at ${where}`
+  if (/Handshake terminated by server: (?:402|403|530)/.test(message)) {
+    return new BrokerError('ZYQ_AUTH', `${server} refused the connection: ${message}`, { cause: error })
+  }
+  if (/got <ConnectionClose/.test(message)) {
+    const text = `${server} refused the virtual host: it does not exist, or this user has no access to it`
+    return new BrokerError('ZYQ_AUTH', text, { cause: error })
+  }
+  return new BrokerError('ZYQ_UNREACHABLE', `${server} is not to be reached: ${message}`, { cause: error })
+}
+
+export function connectionLost(why: string, cause?: unknown): BrokerError {
+  return new BrokerError('ZYQ_CONNECTION_LOST', why, { cause })
+}
+
+export function closed(): BrokerError {
+  return new BrokerError('ZYQ_CLOSED', 'This RabbitMQ broker was closed')
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+function property(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
+}

@@ -1,0 +1,73 @@
+import type { Finding } from '@zyqueue/core/broker'
+import { z } from 'zod'
+import type { Address } from './address.ts'
+
+/** It is a bonus: nobody waits long for it. */
+const PATIENCE_MS = 1_500
+/** Where nobody answered, nobody is asked again for so long. */
+const SILENCE_MS = 60_000
+/** The ports where the management plugin listens by itself. */
+const PORTS = { http: 15_672, https: 15_671 } as const
+
+/** What RabbitMQ's management plugin adds to AMQP, where it answers. Nothing here ever rejects. */
+export interface Management {
+  /** Jobs in the hands of workers, of each queue of the virtual host; some seconds old. */
+  active(): Promise<ReadonlyMap<string, number> | undefined>
+  /** Alarms. */
+  findings(): Promise<readonly Finding[]>
+}
+
+const queuesSchema = z.array(z.object({ name: z.string(), messages_unacknowledged: z.number().optional() }))
+const nodesSchema = z.array(
+  z.object({ name: z.string(), mem_alarm: z.boolean().optional(), disk_free_alarm: z.boolean().optional() }),
+)
+
+export function createManagement(address: Address): Management {
+  let silentUntil = 0
+
+  async function get<Schema extends z.ZodType>(path: string, schema: Schema): Promise<z.infer<Schema> | undefined> {
+    if (address.management === 'off' || performance.now() < silentUntil) return undefined
+    try {
+      const response = await fetch(new URL(path, baseOf(address)), {
+        headers: {
+          authorization: `Basic ${Buffer.from(`${address.username}:${address.password}`).toString('base64')}`,
+        },
+        signal: AbortSignal.timeout(PATIENCE_MS),
+      })
+      if (!response.ok) throw new Error(`HTTP ${response.status}`)
+      return schema.parse(await response.json())
+    } catch {
+      silentUntil = performance.now() + SILENCE_MS
+      return undefined
+    }
+  }
+
+  return {
+    async active() {
+      const vhost = encodeURIComponent(address.vhost)
+      const queues = await get(`api/queues/${vhost}?columns=name,messages_unacknowledged`, queuesSchema)
+      return queues && new Map(queues.map(({ name, messages_unacknowledged: active = 0 }) => [name, active]))
+    },
+    async findings() {
+      const nodes = (await get('api/nodes?columns=name,mem_alarm,disk_free_alarm', nodesSchema)) ?? []
+      return nodes.flatMap(({ name, mem_alarm: memory, disk_free_alarm: disk }): Finding[] => {
+        if (memory !== true && disk !== true) return []
+        const what = memory === true ? 'memory' : 'disk space'
+        return [
+          {
+            level: 'problem',
+            message: `The node ${name} is short of ${what}: RabbitMQ takes no messages`,
+            remedy: `Give it ${what}, or run more workers`,
+          },
+        ]
+      })
+    },
+  }
+}
+
+function baseOf({ management, tls, hosts }: Address): string {
+  if (management !== undefined) return management.endsWith('/') ? management : `${management}/`
+  const { hostname } = hosts[0]
+  const scheme = tls ? 'https' : 'http'
+  return `${scheme}://${hostname.includes(':') ? `[${hostname}]` : hostname}:${PORTS[scheme]}/`
+}

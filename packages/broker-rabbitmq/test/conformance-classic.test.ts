@@ -1,0 +1,3 @@
+import { conforms } from './conform.ts'
+
+await conforms('classic')

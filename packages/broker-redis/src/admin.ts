@@ -1,0 +1,230 @@
+import {
+  BrokerError,
+  type BrokerAdmin,
+  type Finding,
+  type QueueStats,
+  type StoredJob,
+  type WorkerStats,
+} from '@zyqueue/core/broker'
+import { findingsOf } from './check.ts'
+import type { Client } from './client.ts'
+import { RedisDeadLetters } from './dead-letters.ts'
+import { notConnected } from './errors.ts'
+import type { Keys, QueueKeys } from './keys.ts'
+import { Leases, readNote, type WorkerNote } from './leases.ts'
+import { decodeMessage } from './message.ts'
+import { bytes, integer, list, text, type Reply } from './replies.ts'
+import { cancel, countHeld, figures, peek, purge } from './scripts/admin.ts'
+import type { Servers } from './servers.ts'
+
+/** How many jobs one script looks through for those that are to be cancelled: workers come in between. */
+const LOOK_THROUGH = 1000
+/** Queues that are looked at in one go. */
+const QUEUES_AT_ONCE = 100
+
+interface Figures {
+  readonly ready: number
+  readonly delayed: number
+  readonly dead: number
+  /** By consumer, whether its lease stands or not: how many jobs it holds. */
+  readonly held: ReadonlyMap<string, number>
+  /** Those whose lease stands. */
+  readonly alive: readonly string[]
+}
+
+export class RedisAdmin implements BrokerAdmin {
+  readonly deadLetters: RedisDeadLetters
+  readonly #servers: Servers
+  readonly #names: Keys
+  readonly #leases: Leases
+
+  constructor(servers: Servers, names: Keys) {
+    this.#servers = servers
+    this.#names = names
+    this.#leases = new Leases(servers, names)
+    this.deadLetters = new RedisDeadLetters(servers, names, (queue) => this.#find(queue))
+  }
+
+  async queues(): Promise<readonly QueueStats[]> {
+    const all = await this.#allFigures()
+    return [...all].map(([name, { ready, delayed, dead, held, alive }]) => ({
+      name,
+      ready,
+      delayed,
+      active: [...held.values()].reduce((sum, count) => sum + count, 0),
+      dead,
+      workers: alive.length,
+    }))
+  }
+
+  async workers(): Promise<readonly WorkerStats[]> {
+    const notes = await this.#notes()
+    const all = await this.#allFigures()
+    const active = new Map<string, number>()
+    for (const { held, alive } of all.values()) {
+      for (const id of alive) active.set(id, (active.get(id) ?? 0) + (held.get(id) ?? 0))
+    }
+    return [...notes]
+      .filter(([id]) => active.has(id))
+      .map(([id, { client, queues, sinceMs }]) => ({
+        id,
+        client,
+        queues,
+        active: active.get(id) ?? 0,
+        connectedAtMs: sinceMs,
+      }))
+  }
+
+  async purge(queue: string): Promise<number> {
+    const { ready, sorted, delayed } = await this.#find(queue)
+    return integer(await this.#servers.run(purge, [ready, sorted, delayed], []))
+  }
+
+  async jobs(queue: string, { limit }: { readonly limit: number }): Promise<readonly StoredJob[]> {
+    const keys = await this.#find(queue)
+    if (limit <= 0) return []
+    const { held } = await this.#figures(keys)
+    const holders = [...held].filter(([, count]) => count > 0).map(([id]) => keys.held(id))
+    const hashes = await Promise.all(holders.map((key) => this.#servers.command('HGETALL', key)))
+    const active = hashes.flatMap((hash) => heldJobs(queue, list(hash)))
+    const [before, listed, after, later] = list(
+      await this.#servers.run(peek, [keys.ready, keys.sorted, keys.delayed], [limit]),
+    )
+    const ready = [before, listed, after]
+      .flatMap((group) => list(group))
+      .map((job) => stored(queue, 'ready', bytes(job)))
+    return [...active, ...ready, ...delayedJobs(queue, list(later))].slice(0, limit)
+  }
+
+  /** Looks through all that waits: an id is not an index here. */
+  async cancel(queue: string, ids: readonly string[]): Promise<number> {
+    const { ready, sorted, delayed } = await this.#find(queue)
+    let cancelled = 0
+    for (const key of [ready, sorted, delayed]) {
+      let before = 0
+      while (cancelled < ids.length) {
+        const reply = list(await this.#servers.run(cancel, [key], [before, LOOK_THROUGH, ...ids]))
+        const [looked, deleted] = [integer(reply[0]), integer(reply[1])]
+        cancelled += deleted
+        before += looked - deleted
+        if (looked < LOOK_THROUGH) break
+      }
+    }
+    return cancelled
+  }
+
+  /** Takes back what is held without a lease, and forgets consumers that are gone. */
+  async compact(queue: string): Promise<number> {
+    const keys = await this.#find(queue)
+    const { alive } = await this.#figures(keys)
+    const beginning = keys.held('')
+    const owners = (await this.#keysBeginningWith(beginning)).map((key) => key.slice(beginning.length))
+    const waiting = list(await this.#servers.command('SMEMBERS', keys.waiters)).map(text)
+    const gone = new Set([...owners, ...waiting].filter((id) => !alive.includes(id)))
+    const counts = await Promise.all([...gone].map((id) => this.#leases.end(id, [keys], 'orphaned')))
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
+  async check(): Promise<readonly Finding[]> {
+    const findings = await Promise.all(this.#servers.masters().map(async (client) => findingsOf(await infoOf(client))))
+    // The nodes of a cluster are mostly set up alike.
+    return [...new Map(findings.flat().map((finding) => [finding.message, finding])).values()]
+  }
+
+  async version(): Promise<string> {
+    const [client] = this.#servers.masters()
+    if (client === undefined) throw notConnected()
+    const info = await infoOf(client)
+    const valkey = info.get('valkey_version')
+    return valkey === undefined ? `Redis ${info.get('redis_version') ?? 'of an unknown version'}` : `Valkey ${valkey}`
+  }
+
+  /** Rejects with `ZYQ_QUEUE_NOT_FOUND`. */
+  async #find(queue: string): Promise<QueueKeys> {
+    const known = await this.#servers.command('SISMEMBER', this.#names.queues, queue)
+    if (known === 1) return this.#names.of(queue)
+    throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `There is no queue "${queue}"`)
+  }
+
+  async #notes(): Promise<ReadonlyMap<string, WorkerNote>> {
+    const entries = list(await this.#servers.command('HGETALL', this.#names.workers))
+    const notes = new Map<string, WorkerNote>()
+    for (let at = 0; at < entries.length; at += 2) {
+      const note = readNote(text(entries[at + 1]))
+      if (note !== undefined) notes.set(text(entries[at]), note)
+    }
+    return notes
+  }
+
+  async #allFigures(): Promise<ReadonlyMap<string, Figures>> {
+    const names = list(await this.#servers.command('SMEMBERS', this.#names.queues))
+      .map(text)
+      .toSorted()
+    const all = new Map<string, Figures>()
+    for (let start = 0; start < names.length; start += QUEUES_AT_ONCE) {
+      const some = names.slice(start, start + QUEUES_AT_ONCE)
+      const figures = await Promise.all(some.map((name) => this.#figures(this.#names.of(name))))
+      for (const [index, name] of some.entries()) {
+        const found = figures[index]
+        if (found !== undefined) all.set(name, found)
+      }
+    }
+    return all
+  }
+
+  async #figures(keys: QueueKeys): Promise<Figures> {
+    const reply = await this.#servers.run(figures, [keys.ready, keys.sorted, keys.delayed, keys.leases, keys.died], [])
+    const [ready, delayed, dead, standing, over] = list(reply)
+    const alive = list(standing).map(text)
+    const owners = [...alive, ...list(over).map(text)]
+    const counts = owners.length === 0 ? [] : list(await this.#servers.run(countHeld, owners.map(keys.held), []))
+    const held = new Map(owners.map((owner, index) => [owner, integer(counts[index])]))
+    return { ready: integer(ready), delayed: integer(delayed), dead: integer(dead), held, alive }
+  }
+
+  async #keysBeginningWith(beginning: string): Promise<readonly string[]> {
+    const pattern = `${beginning.replaceAll(/[\\*?[\]^-]/g, String.raw`\$&`)}*`
+    const found = new Set<string>()
+    for (const client of this.#servers.masters()) {
+      let cursor = '0'
+      do {
+        const [next, keys] = list(await client.command('SCAN', cursor, 'MATCH', pattern, 'COUNT', 1000))
+        for (const key of list(keys)) found.add(text(key))
+        cursor = text(next)
+      } while (cursor !== '0')
+    }
+    return [...found]
+  }
+}
+
+/** `INFO`: lines of a name, a colon and a value. */
+async function infoOf(client: Client): Promise<ReadonlyMap<string, string>> {
+  const lines = text(await client.command('INFO')).split('\r\n')
+  return new Map(
+    lines.flatMap((line): [string, string][] => {
+      const colon = line.indexOf(':')
+      return colon > 0 ? [[line.slice(0, colon), line.slice(colon + 1)]] : []
+    }),
+  )
+}
+
+function heldJobs(queue: string, entries: readonly Reply[]): readonly StoredJob[] {
+  const jobs: StoredJob[] = []
+  for (let at = 0; at < entries.length; at += 2) {
+    if (bytes(entries[at]).length > 0) jobs.push(stored(queue, 'active', bytes(entries[at + 1])))
+  }
+  return jobs
+}
+
+function delayedJobs(queue: string, entries: readonly Reply[]): readonly StoredJob[] {
+  const jobs: StoredJob[] = []
+  for (let at = 0; at < entries.length; at += 2) {
+    jobs.push({ ...stored(queue, 'delayed', bytes(entries[at])), readyAtMs: Number(text(entries[at + 1])) })
+  }
+  return jobs
+}
+
+function stored(queue: string, state: StoredJob['state'], encoded: Buffer): StoredJob {
+  const { id, headers, body, priority, storedAtMs } = decodeMessage(encoded)
+  return { id, queue, state, headers, body, priority, storedAtMs }
+}

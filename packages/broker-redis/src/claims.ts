@@ -1,0 +1,156 @@
+import { CutError, leaseLost } from './errors.ts'
+import type { Keys, QueueKeys } from './keys.ts'
+import type { Leases } from './leases.ts'
+import { bytes, integer, isList, list, text, type Reply } from './replies.ts'
+import { claim } from './scripts/claim.ts'
+import type { Servers } from './servers.ts'
+
+/** How often a consumer looks at all its queues by itself, in ms: for what came due, leases that ran out, a wake-up that was lost. */
+export const LOOK_MS = 1000
+/** The most queues that one claim asks, but for a look. */
+const MAX_QUEUES = 32
+
+/** One job that has come into a consumer's hands. */
+export interface Claimed {
+  readonly keys: QueueKeys
+  /** The number of the delivery: the fence. */
+  readonly tag: number
+  readonly encoded: Buffer
+}
+
+/** Queues whose keys may stand in one script, and how many jobs they may give. */
+interface Group {
+  readonly queues: readonly QueueKeys[]
+  readonly room: number
+}
+
+/** What was asked, and not answered. */
+interface Unanswered {
+  /** The first number under which that was. */
+  readonly since: number
+  readonly groups: readonly Group[]
+}
+
+/** A consumer's way to jobs: which of its queues to ask next, and how to ask so that no job is lost with an answer. One call at a time. */
+export class Claims {
+  readonly #servers: Servers
+  readonly #names: Keys
+  readonly #leases: Leases
+  readonly #queues: readonly QueueKeys[]
+  readonly #consumerId: string
+  /** Queues in which there may be something. In the others this consumer is noted as one that waits. */
+  #hot: QueueKeys[] = []
+  /** The number of the last claim. */
+  #number = 0
+  #unanswered: Unanswered | undefined
+  /** On the clock of `performance.now()`. */
+  #lookAt = 0
+  #dueAt = Infinity
+
+  constructor(servers: Servers, names: Keys, leases: Leases, queues: readonly QueueKeys[], consumerId: string) {
+    this.#servers = servers
+    this.#names = names
+    this.#leases = leases
+    this.#queues = queues
+    this.#consumerId = consumerId
+  }
+
+  /** In how many ms there is reason to ask; 0 is now. */
+  get dueInMs(): number {
+    if (this.#unanswered !== undefined || this.#hot.length > 0) return 0
+    return Math.max(0, Math.min(this.#lookAt, this.#dueAt) - performance.now())
+  }
+
+  /** There may be something in this queue. */
+  heat(keys: QueueKeys): void {
+    if (!this.#hot.includes(keys)) this.#hot.push(keys)
+  }
+
+  /** The next time, all queues are asked: something may have been missed. */
+  lookAtAll(): void {
+    this.#lookAt = 0
+  }
+
+  /** Takes at most `room` jobs, or those of a claim whose answer was lost. Rejects with `ZYQ_LEASE_LOST` where the lease has ended. */
+  async claim(room: number): Promise<readonly Claimed[]> {
+    const number = ++this.#number
+    const { since, groups } = (this.#unanswered ??= { since: number, groups: this.#groups(room) })
+    const answers = await Promise.allSettled(groups.map((group) => this.#ask(group, number, since)))
+    const claimed: Claimed[] = []
+    const unanswered: Group[] = []
+    const errors: unknown[] = []
+    for (const [index, group] of groups.entries()) {
+      const answer = answers[index]
+      if (answer?.status === 'fulfilled') claimed.push(...this.#read(group.queues, answer.value))
+      else {
+        errors.push(answer?.reason)
+        if (answer?.reason instanceof CutError) unanswered.push(group)
+        else this.lookAtAll()
+      }
+    }
+    this.#unanswered = unanswered.length > 0 ? { since, groups: unanswered } : undefined
+    if (errors.length > 0 && claimed.length === 0) throw errors[0]
+    return claimed
+  }
+
+  #ask({ queues, room }: Group, number: number, since: number): Promise<Reply> {
+    const consumer = this.#consumerId
+    const keys = queues.flatMap(({ ready, sorted, delayed, order, waiters, leases, held }) => [
+      ready,
+      sorted,
+      delayed,
+      order,
+      waiters,
+      leases,
+      held(consumer),
+    ])
+    return this.#servers.run(claim, keys, [consumer, number, since, room, this.#names.wake])
+  }
+
+  #groups(room: number): readonly Group[] {
+    const groups = this.#servers.together(this.#next())
+    const asked = groups.slice(0, room)
+    for (const keys of groups.slice(room).flat()) this.heat(keys)
+    return asked.map((queues, index) => ({ queues, room: Math.ceil((room - index) / asked.length) }))
+  }
+
+  /** Those that may have something; all of them where it is time to look. Which was served last is last in turn. */
+  #next(): readonly QueueKeys[] {
+    const now = performance.now()
+    if (now < this.#lookAt && now < this.#dueAt) return this.#hot.splice(0, MAX_QUEUES)
+    this.#lookAt = now + LOOK_MS
+    this.#dueAt = Infinity
+    const hot = this.#hot
+    this.#hot = []
+    return [...hot, ...this.#queues.filter((keys) => !hot.includes(keys))]
+  }
+
+  #read(queues: readonly QueueKeys[], reply: Reply): readonly Claimed[] {
+    if (!isList(reply)) throw leaseLost(this.#consumerId)
+    const claimed: Claimed[] = []
+    const served: QueueKeys[] = []
+    for (const [index, keys] of queues.entries()) {
+      const [first, dueInMs, expired, jobs] = list(reply[index])
+      for (const [position, job] of list(jobs).entries()) {
+        if (job !== null) claimed.push({ keys, tag: integer(first) + position, encoded: bytes(job) })
+      }
+      if (list(jobs).length > 0) served.push(keys)
+      else if (integer(first) < 0) this.heat(keys)
+      if (integer(dueInMs) >= 0) this.#dueAt = Math.min(this.#dueAt, performance.now() + integer(dueInMs))
+      const owner = text(expired)
+      if (owner !== '') void this.#endExpired(owner, keys)
+    }
+    // Behind those that were not asked.
+    for (const keys of served) this.heat(keys)
+    return claimed
+  }
+
+  /** Whoever is alive notices; whoever is first ends it, and that wakes one of those that wait. */
+  async #endExpired(owner: string, keys: QueueKeys): Promise<void> {
+    try {
+      await this.#leases.end(owner, [keys], 'expired')
+    } catch {
+      // The next look finds it again.
+    }
+  }
+}

@@ -1,0 +1,189 @@
+/** One connection to one server, by ioredis with everything switched off that would send a command twice or keep it for later. */
+import { createConnection, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { BrokerError } from '@zyqueue/core/broker'
+import { AbstractConnector, Redis } from 'ioredis'
+import { CutError, notConnected, ServerError } from './errors.ts'
+import type { Address } from './options.ts'
+import { list, type Reply } from './replies.ts'
+import type { Script } from './script.ts'
+
+export interface Access {
+  readonly username: string | undefined
+  readonly password: string | undefined
+  readonly database: number
+  /** TLS, trusting these certificates, or those that Node trusts. Absent: none. */
+  readonly tls: { readonly ca: string | undefined } | undefined
+}
+
+export type Argument = string | number | Buffer
+
+/** How long a server may take to answer before the connection is given up: a black hole looks like this. */
+const SILENCE_MS = 4_000
+/** How long connecting may take in all, in ms. */
+const CONNECT_MS = 6_000
+
+export class Client {
+  readonly address: Address
+  readonly #redis: Redis
+  #listener: (channel: string, message: string) => void = () => {}
+  #pending = 0
+  #idle: (() => void)[] = []
+  #destroyed = false
+  #isReplica = false
+  /** What ended the connection, where something did. */
+  #failure: Error | undefined
+
+  /** Connects once. Rejects with the error of the system, with `ServerError`, or with `CutError` where nobody answers. */
+  static async open(address: Address, access: Access, signal: AbortSignal): Promise<Client> {
+    const client = new Client(address, access)
+    const giveUp = (): void => client.destroy(new CutError('Connecting to Redis was given up'))
+    const timer = setTimeout(giveUp, CONNECT_MS)
+    signal.addEventListener('abort', giveUp, { once: true })
+    try {
+      signal.throwIfAborted()
+      await client.#redis.connect()
+      await client.#introduce()
+      return client
+    } catch (error) {
+      client.destroy()
+      throw client.#failure ?? native(error)
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', giveUp)
+    }
+  }
+
+  private constructor(address: Address, { username, password, database, tls }: Access) {
+    this.address = address
+    this.#redis = new Redis({
+      Connector: connectorTo(address, tls),
+      // Only tells ioredis which event to wait for.
+      ...(tls && { tls: {} }),
+      ...(username !== undefined && { username }),
+      ...(password !== undefined && { password }),
+      db: database,
+      // Pushes share the connection with replies: waiting to be woken takes no second one.
+      protocol: 3,
+      lazyConnect: true,
+      // Core decides when to connect again, and what is to be sent again.
+      retryStrategy: null,
+      maxRetriesPerRequest: 0,
+      enableOfflineQueue: false,
+      autoResubscribe: false,
+      connectTimeout: CONNECT_MS,
+      socketTimeout: SILENCE_MS,
+      maxLoadingRetryTime: 200,
+      disableClientInfo: true,
+    })
+    this.#redis.on('error', (error: unknown) => {
+      this.#failure ??= native(error)
+    })
+    this.#redis.on('message', (channel: string, message: string) => this.#listener(channel, message))
+  }
+
+  /** What the server says of itself. */
+  get isReplica(): boolean {
+    return this.#isReplica
+  }
+
+  get usable(): boolean {
+    return this.#redis.status === 'ready' && !this.#destroyed
+  }
+
+  /** Rejects with `ServerError`, with `CutError`, or with `ZYQ_CONNECTION_LOST` where it was not sent. */
+  async command(name: string, ...args: readonly Argument[]): Promise<Reply> {
+    if (!this.usable) throw notConnected()
+    this.#pending++
+    try {
+      return (await this.#redis.callBuffer(name, [...args])) as Reply
+    } catch (thrown) {
+      const error = native(thrown)
+      // ioredis may take itself for connected for a moment more.
+      if (!(error instanceof ServerError)) this.destroy(error)
+      throw error
+    } finally {
+      if (--this.#pending === 0) for (const idle of this.#idle.splice(0)) idle()
+    }
+  }
+
+  /** Runs a script, by its hash where the server knows it. */
+  async run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<Reply> {
+    try {
+      return await this.command('EVALSHA', script.sha, keys.length, ...keys, ...args)
+    } catch (error) {
+      if (!(error instanceof ServerError && error.message.startsWith('NOSCRIPT'))) throw error
+      return this.command('EVAL', script.lua, keys.length, ...keys, ...args)
+    }
+  }
+
+  /** Has `listener` called with what is published on the channels that this connection subscribes to. */
+  listen(listener: (channel: string, message: string) => void): void {
+    this.#listener = listener
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    if (this.#pending > 0) await new Promise<void>((idle) => this.#idle.push(idle))
+  }
+
+  /** ioredis goes on without RESP3 where a server does not speak it; then waiting to be woken would block all else. */
+  async #introduce(): Promise<void> {
+    const hello = list(await this.command('HELLO'))
+    const about = (name: string): Reply | undefined =>
+      hello[hello.findIndex((entry) => Buffer.isBuffer(entry) && entry.toString() === name) + 1]
+    if (about('proto') !== 3) {
+      throw new BrokerError(
+        'ZYQ_BROKER',
+        'The server does not speak RESP3: Redis 6.2 or later is needed, and no proxy before it',
+      )
+    }
+    const role = about('role')
+    this.#isReplica = Buffer.isBuffer(role) && role.toString() !== 'master'
+  }
+
+  /** Ends the connection at once; what is under way rejects. Idempotent. */
+  destroy(reason?: Error): void {
+    this.#failure ??= reason
+    this.#destroyed = true
+    this.#redis.disconnect()
+  }
+}
+
+/** The socket is ours, so that it keeps no process alive, and is gone at once when it is to be gone. */
+function connectorTo({ host, port }: Address, tls: Access['tls']) {
+  return class extends AbstractConnector {
+    #socket: Socket | undefined
+
+    constructor() {
+      super(0)
+    }
+
+    async connect(): Promise<Socket> {
+      const servername = /^[\d.]+$|:/.test(host) ? undefined : host
+      const socket =
+        tls === undefined
+          ? createConnection({ host, port })
+          : connectTls({ host, port, ...(servername && { servername }), ...(tls.ca !== undefined && { ca: tls.ca }) })
+      this.#socket = socket.unref()
+      this.stream = socket
+      return socket
+    }
+
+    override disconnect(): void {
+      this.#socket?.destroy()
+    }
+  }
+}
+
+/** ioredis puts the command with its arguments on errors: a password, or jobs. Only the message is kept. */
+function native(error: unknown): Error {
+  if (!(error instanceof Error)) return new CutError(String(error))
+  if (error instanceof ServerError || error instanceof CutError || error instanceof BrokerError) return error
+  // How ioredis says that the socket has ended, and it has not heard of it yet.
+  if (error.message.startsWith("Stream isn't writeable")) return notConnected()
+  if (error.name === 'ReplyError' || error.constructor.name === 'ErrorReply') return new ServerError(error.message)
+  const code: unknown = 'code' in error ? error.code : undefined
+  if (typeof code === 'string') return Object.assign(new Error(error.message), { code })
+  return new CutError(error.message)
+}

@@ -1,0 +1,76 @@
+import type { DeadLetter, DeadLetters } from '@zyqueue/core/broker'
+import type { Argument } from './client.ts'
+import type { Keys, QueueKeys } from './keys.ts'
+import { decodeMessage } from './message.ts'
+import { bytes, integer, list, text, type Reply } from './replies.ts'
+import { listDead, purgeDead, requeueDead } from './scripts/admin.ts'
+import type { Servers } from './servers.ts'
+
+/** The most letters that one script touches: workers come in between. */
+const AT_ONCE = 1000
+
+export class RedisDeadLetters implements DeadLetters {
+  readonly #servers: Servers
+  readonly #names: Keys
+  readonly #find: (queue: string) => Promise<QueueKeys>
+
+  /** `find` gives the keys of a queue that there is, or rejects. */
+  constructor(servers: Servers, names: Keys, find: (queue: string) => Promise<QueueKeys>) {
+    this.#servers = servers
+    this.#names = names
+    this.#find = find
+  }
+
+  async list(queue: string, { limit }: { readonly limit: number }): Promise<readonly DeadLetter[]> {
+    const { dead, died } = await this.#find(queue)
+    if (limit <= 0) return []
+    const reply = list(await this.#servers.run(listDead, [dead, died], [limit]))
+    const letters: DeadLetter[] = []
+    for (let at = 0; at < reply.length; at += 2) {
+      const letter = bytes(reply[at + 1])
+      if (letter.length > 0) letters.push(readLetter(queue, letter, Number(text(reply[at]))))
+    }
+    return letters
+  }
+
+  async requeue(queue: string, ids?: readonly string[]): Promise<number> {
+    const { dead, died, ready, sorted, order, waiters, leases } = await this.#find(queue)
+    const keys = [dead, died, ready, sorted, order, waiters, leases]
+    return this.#inPortions(died, ids, (choice) => this.#servers.run(requeueDead, keys, [this.#names.wake, ...choice]))
+  }
+
+  async purge(queue: string, ids?: readonly string[]): Promise<number> {
+    const { dead, died } = await this.#find(queue)
+    return this.#inPortions(died, ids, (choice) => this.#servers.run(purgeDead, [dead, died], choice))
+  }
+
+  async #inPortions(
+    died: string,
+    ids: readonly string[] | undefined,
+    take: (choice: readonly Argument[]) => Promise<Reply>,
+  ): Promise<number> {
+    let total = 0
+    if (ids !== undefined) {
+      for (let start = 0; start < ids.length; start += AT_ONCE) {
+        total += integer(await take(['these', ...ids.slice(start, start + AT_ONCE)]))
+      }
+      return total
+    }
+    // What dies meanwhile is not chased: it is newer than all of these.
+    let left = integer(await this.#servers.command('ZCARD', died))
+    while (left > 0) {
+      const taken = integer(await take(['oldest', Math.min(left, AT_ONCE)]))
+      if (taken === 0) break
+      left -= taken
+      total += taken
+    }
+    return total
+  }
+}
+
+function readLetter(queue: string, letter: Buffer, diedAtUs: number): DeadLetter {
+  const reasonEnd = 4 + letter.readUInt32BE(0)
+  const { id, headers, body } = decodeMessage(letter.subarray(reasonEnd))
+  const reason = letter.toString('utf8', 4, reasonEnd)
+  return { id, queue, reason, headers, body, diedAtMs: Math.floor(diedAtUs / 1000) }
+}

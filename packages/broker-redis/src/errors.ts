@@ -1,0 +1,102 @@
+import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
+
+type Code = CodeOf<'broker'>
+
+/** The first word of a reply that is an error (https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors). */
+const REPLIES: Readonly<Record<string, Code>> = {
+  OOM: 'ZYQ_BROKER_FULL',
+  MISCONF: 'ZYQ_BROKER_FULL',
+  NOAUTH: 'ZYQ_AUTH',
+  WRONGPASS: 'ZYQ_AUTH',
+  NOPERM: 'ZYQ_AUTH',
+  WRONGTYPE: 'ZYQ_STORAGE_FOREIGN',
+  BUSY: 'ZYQ_BROKER_BUSY',
+  NOREPLICAS: 'ZYQ_BROKER_BUSY',
+  LOADING: 'ZYQ_UNREACHABLE',
+  MASTERDOWN: 'ZYQ_UNREACHABLE',
+  CLUSTERDOWN: 'ZYQ_UNREACHABLE',
+  // While a slot moves, its keys are here and there, and a script of several keys has to wait until it has moved.
+  TRYAGAIN: 'ZYQ_UNREACHABLE',
+  ASK: 'ZYQ_UNREACHABLE',
+  // A former master: looking for the new one is what connecting does.
+  READONLY: 'ZYQ_CONNECTION_LOST',
+  MOVED: 'ZYQ_CONNECTION_LOST',
+}
+
+/** Redis 6.2 puts the error of a script's command behind one of its own, so the word need not be the first. */
+const REPLY_WORD = new RegExp(`\\b(${Object.keys(REPLIES).join('|')})\\b`)
+
+/** Of the system, while connecting. */
+const SYSTEM: Readonly<Record<string, Code>> = {
+  ECONNREFUSED: 'ZYQ_UNREACHABLE',
+  ECONNRESET: 'ZYQ_UNREACHABLE',
+  ECONNABORTED: 'ZYQ_UNREACHABLE',
+  EPIPE: 'ZYQ_UNREACHABLE',
+  EADDRNOTAVAIL: 'ZYQ_UNREACHABLE',
+  EHOSTDOWN: 'ZYQ_UNREACHABLE',
+  ENETDOWN: 'ZYQ_UNREACHABLE',
+  ENOTFOUND: 'ZYQ_UNREACHABLE',
+  EAI_AGAIN: 'ZYQ_UNREACHABLE',
+  EHOSTUNREACH: 'ZYQ_UNREACHABLE',
+  ENETUNREACH: 'ZYQ_UNREACHABLE',
+  ETIMEDOUT: 'ZYQ_UNREACHABLE',
+  ENOENT: 'ZYQ_UNREACHABLE',
+  EACCES: 'ZYQ_AUTH',
+}
+
+/** The server answered a command with an error: the command has not been carried out. */
+export class ServerError extends Error {
+  override readonly name = 'ServerError'
+  readonly code: Code
+
+  constructor(message: string) {
+    super(message)
+    const word = REPLY_WORD.exec(message)?.[1] ?? ''
+    this.code = /invalid username-password|invalid password|without any password/.test(message)
+      ? 'ZYQ_AUTH'
+      : (REPLIES[word] ?? 'ZYQ_BROKER')
+  }
+}
+
+/** The connection broke, or was given up, while a command was under way: nothing tells whether it has been carried out. */
+export class CutError extends Error {
+  override readonly name = 'CutError'
+}
+
+/** The code of any error that this broker rejects with. Never throws. */
+export function errorCode(error: unknown): Code {
+  try {
+    return codeOf(error)
+  } catch {
+    return 'ZYQ_BROKER'
+  }
+}
+
+function codeOf(error: unknown): Code {
+  if (error instanceof BrokerError || error instanceof ServerError) return error.code
+  if (error instanceof CutError) return 'ZYQ_CONNECTION_LOST'
+  const code: unknown = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined
+  if (typeof code !== 'string') return 'ZYQ_BROKER'
+  if (Object.hasOwn(SYSTEM, code)) return SYSTEM[code] ?? 'ZYQ_BROKER'
+  return /CERT|TLS|SSL/.test(code) ? 'ZYQ_UNREACHABLE' : 'ZYQ_BROKER'
+}
+
+/** Whether the command surely has not been carried out, and may be soon, here or elsewhere. */
+export function isPutOff(error: unknown): boolean {
+  if (error instanceof CutError) return false
+  return PUT_OFF.has(errorCode(error))
+}
+
+const PUT_OFF: ReadonlySet<Code> = new Set(['ZYQ_CONNECTION_LOST', 'ZYQ_UNREACHABLE', 'ZYQ_BROKER_BUSY'])
+
+export function closed(): BrokerError {
+  return new BrokerError('ZYQ_CLOSED', 'The Redis broker was closed')
+}
+
+export function notConnected(): BrokerError {
+  return new BrokerError('ZYQ_CONNECTION_LOST', 'There is no connection to Redis')
+}
+
+export function leaseLost(consumerId: string): BrokerError {
+  return new BrokerError('ZYQ_LEASE_LOST', `The lease of the consumer ${consumerId} has ended`)
+}

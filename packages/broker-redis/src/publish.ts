@@ -1,0 +1,133 @@
+/** A batch on its way into the queues: one script for each queue, and its answers as results. */
+import { BrokerError, ConfigError, type OutboundMessage, type PublishResult } from '@zyqueue/core/broker'
+import type { Argument } from './client.ts'
+import { CutError, errorCode, isPutOff } from './errors.ts'
+import type { Keys, QueueKeys } from './keys.ts'
+import { headersJson, isMessageId, MAX_HEADERS_BYTES, sizeOfMessage, writeMessage } from './message.ts'
+import { refuseOptions } from './options.ts'
+import { publish } from './scripts/publish.ts'
+import { seenRuns } from './seen.ts'
+import type { Servers } from './servers.ts'
+
+/** A script of so many small jobs keeps the server busy for about a millisecond. */
+export const MAX_BATCH = 1000
+/** Redis takes half a gigabyte, but copies a job several times on its way, and serves nobody meanwhile. */
+export const MAX_BODY_BYTES: number = 16 * 1024 * 1024
+/** Jobs of so many bytes in all go in one script; larger ones in several. */
+const MAX_SCRIPT_BYTES = 8 * 1024 * 1024
+/** The contract wants ten minutes; the rest is for the retry that begins at their end. */
+const REMEMBERED_MS = 11 * 60_000
+
+interface Portion {
+  readonly keys: QueueKeys
+  readonly messages: OutboundMessage[]
+  /** Of each message, as JSON. */
+  readonly headers: string[]
+  /** Where in the batch they stand. */
+  readonly indexes: number[]
+  bytes: number
+}
+
+const STORED: PublishResult = Object.freeze({ status: 'stored' })
+
+/** One result for each message, in their order. Rejects where nothing of the batch was sent. */
+export async function publishBatch(
+  servers: Servers,
+  keys: Keys,
+  batch: readonly OutboundMessage[],
+): Promise<readonly PublishResult[]> {
+  const results: PublishResult[] = Array.from({ length: batch.length }, () => STORED)
+  const portions = portionsOf(keys, batch, (index, error) => {
+    results[index] = { status: 'refused', error }
+  })
+  const answers = await Promise.allSettled(portions.map((portion) => send(servers, keys, portion)))
+  const errors = answers.flatMap((answer): unknown[] => (answer.status === 'rejected' ? [answer.reason] : []))
+  // Nothing was stored, and all of it may be tried again.
+  if (errors.length === answers.length && errors.length > 0 && errors.every(isPutOff)) throw errors[0]
+  for (const [position, answer] of answers.entries()) {
+    if (answer.status === 'fulfilled') continue
+    const result = resultOf(answer.reason)
+    for (const index of portions[position]?.indexes ?? []) results[index] = result
+  }
+  return results
+}
+
+/** Part of the batch may be stored: what was put off is called unknown, so that it is tried again. */
+function resultOf(error: unknown): PublishResult {
+  if (errorCode(error) === 'ZYQ_CLOSED' || error instanceof CutError || isPutOff(error)) {
+    return { status: 'unknown', error }
+  }
+  return { status: 'refused', error }
+}
+
+function portionsOf(
+  keys: Keys,
+  batch: readonly OutboundMessage[],
+  refuse: (index: number, error: unknown) => void,
+): readonly Portion[] {
+  const portions: Portion[] = []
+  const open = new Map<string, Portion>()
+  for (const [index, message] of batch.entries()) {
+    const headers = headersJson(message.headers)
+    try {
+      check(message, headers)
+    } catch (error) {
+      refuse(index, error)
+      continue
+    }
+    const bytes = LENGTH_BYTES + sizeOfMessage(message, headers)
+    let portion = open.get(message.queue)
+    if (portion === undefined || portion.bytes + bytes > MAX_SCRIPT_BYTES) {
+      portion = { keys: keys.of(message.queue), messages: [], headers: [], indexes: [], bytes: 0 }
+      open.set(message.queue, portion)
+      portions.push(portion)
+    }
+    portion.messages.push(message)
+    portion.headers.push(headers)
+    portion.indexes.push(index)
+    portion.bytes += bytes
+  }
+  return portions
+}
+
+function check({ id, body, options }: OutboundMessage, headers: string): void {
+  if (options !== undefined) refuseOptions(options)
+  if (!isMessageId(id)) throw new ConfigError('ZYQ_CONFIG', "A job's id is 1 to 63 printable ASCII characters")
+  if (body.length > MAX_BODY_BYTES) {
+    const message = `The job has ${body.length} bytes; the Redis broker takes ${MAX_BODY_BYTES}`
+    throw new BrokerError('ZYQ_BODY_TOO_LARGE', message)
+  }
+  if (headers.length * 3 > MAX_HEADERS_BYTES) {
+    throw new BrokerError('ZYQ_BODY_TOO_LARGE', 'The headers of the job have more than 5 MB')
+  }
+}
+
+const LENGTH_BYTES = 4
+const DELAY_BYTES = 6
+
+async function send(servers: Servers, names: Keys, { keys, messages, headers, bytes }: Portion): Promise<void> {
+  const jobs = Buffer.allocUnsafe(bytes)
+  const standing = { storedAtMs: Date.now(), deliveries: 0, order: 0 }
+  let start = 0
+  for (const [index, message] of messages.entries()) {
+    const end = writeMessage(jobs, start + LENGTH_BYTES, message, headers[index] ?? '', standing)
+    jobs.writeUInt32BE(end - start - LENGTH_BYTES, start)
+    start = end
+  }
+  const scriptKeys = [keys.ready, keys.sorted, keys.delayed, keys.order, keys.waiters, keys.leases]
+  const args: Argument[] = [names.wake, REMEMBERED_MS, messages.length, jobs, delaysOf(messages)]
+  for (const { series, first, count, bits } of seenRuns(messages.map(({ id }) => id))) {
+    scriptKeys.push(keys.seen(series))
+    args.push(first, count, bits)
+  }
+  await servers.run(publish, scriptKeys, args)
+}
+
+function delaysOf(messages: readonly OutboundMessage[]): Buffer | string {
+  if (messages.every(({ delayMs }) => delayMs <= 0)) return ''
+  const delays = Buffer.allocUnsafe(messages.length * DELAY_BYTES)
+  for (const [index, { delayMs }] of messages.entries()) {
+    delays.writeUIntBE(Math.max(0, Math.ceil(delayMs)), index * DELAY_BYTES, DELAY_BYTES)
+  }
+  return delays
+}

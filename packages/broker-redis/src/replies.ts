@@ -1,0 +1,30 @@
+/** Replies are checked on their way in: another program may have written to the keys, and types must not lie about it. */
+import { BrokerError } from '@zyqueue/core/broker'
+
+/** What Redis can answer, strings as bytes. */
+export type Reply = Buffer | number | null | readonly Reply[]
+
+export function integer(reply: Reply | undefined): number {
+  return typeof reply === 'number' ? reply : unexpected('a number', reply)
+}
+
+export function bytes(reply: Reply | undefined): Buffer {
+  return Buffer.isBuffer(reply) ? reply : unexpected('bytes', reply)
+}
+
+export function text(reply: Reply | undefined): string {
+  return bytes(reply).toString()
+}
+
+export function list(reply: Reply | undefined): readonly Reply[] {
+  return isList(reply) ? reply : unexpected('a list', reply)
+}
+
+export function isList(reply: Reply | undefined): reply is readonly Reply[] {
+  return Array.isArray(reply)
+}
+
+function unexpected(expected: string, reply: Reply | undefined): never {
+  const kind = reply === null ? 'nothing' : typeof reply
+  throw new BrokerError('ZYQ_BROKER', `Redis answered with ${kind} instead of ${expected}`)
+}

@@ -1,0 +1,165 @@
+import { defineScript, type Script } from '../script.ts'
+import { CLOCK, GO_ON_WITHOUT_MEMORY, STANDS, WAKE } from './fragments.ts'
+
+/**
+ * A queue's figures: how many are ready, delayed and dead, and the consumers whose leases stand, and have run out.
+ *
+ *     KEYS  ready, sorted, delayed, leases, died
+ */
+export const figures: Script = defineScript(`
+${CLOCK}
+local ready, sorted, delayed, leases, died = unpack(KEYS)
+local due = redis.call('ZCOUNT', delayed, '-inf', now)
+return {
+  redis.call('LLEN', ready) + redis.call('ZCARD', sorted) + due,
+  redis.call('ZCARD', delayed) - due,
+  redis.call('ZCARD', died),
+  redis.call('ZRANGEBYSCORE', leases, '(' .. now, '+inf'),
+  redis.call('ZRANGEBYSCORE', leases, '-inf', now),
+}
+`)
+
+/**
+ * How many jobs each of these consumers holds.
+ *
+ *     KEYS  held, of each
+ */
+export const countHeld: Script = defineScript(`
+local counts = {}
+for i, held in ipairs(KEYS) do
+  counts[i] = redis.call('HLEN', held) - redis.call('HEXISTS', held, '')
+end
+return counts
+`)
+
+/**
+ * The jobs that wait: the ready ones in the order in which they will run, and the delayed ones with when they will be ready.
+ *
+ *     KEYS  ready, sorted, delayed
+ *     ARGV  how many of each at most
+ */
+export const peek: Script = defineScript(`
+local ready, sorted, delayed = unpack(KEYS)
+local last = ARGV[1] - 1
+local after = string.format('%.0f', 6 * 2 ^ 48)
+return {
+  redis.call('ZRANGEBYSCORE', sorted, '-inf', '(' .. after, 'LIMIT', 0, ARGV[1]),
+  redis.call('LRANGE', ready, 0, last),
+  redis.call('ZRANGEBYSCORE', sorted, after, '+inf', 'LIMIT', 0, ARGV[1]),
+  redis.call('ZRANGE', delayed, 0, last, 'WITHSCORES'),
+}
+`)
+
+/**
+ * Deletes what waits, and answers with how many jobs that was.
+ *
+ *     KEYS  ready, sorted, delayed
+ */
+export const purge: Script = defineScript(`
+local count = redis.call('LLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3])
+redis.call('UNLINK', unpack(KEYS))
+return count
+`)
+
+/**
+ * Deletes jobs by their ids from a stretch of what waits; answers with how many it has looked at and how many were deleted.
+ * The list is looked through from its end: what workers take meanwhile does not move what is yet to be seen.
+ *
+ *     KEYS  the list or sorted set
+ *     ARGV  how many from the end were looked at before; how many to look at; the ids
+ */
+export const cancel: Script = defineScript(`
+local ids = {}
+for i = 3, #ARGV do ids[ARGV[i]] = true end
+local isList = redis.call('TYPE', KEYS[1]).ok == 'list'
+local before, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+local found = redis.call(isList and 'LRANGE' or 'ZRANGE', KEYS[1], -before - most, -before - 1)
+local deleted = 0
+for i = 1, #found do
+  if ids[string.sub(found[i], 19, 18 + string.byte(found[i], 15))] then
+    if isList then
+      redis.call('LREM', KEYS[1], -1, found[i])
+    else
+      redis.call('ZREM', KEYS[1], found[i])
+    end
+    deleted = deleted + 1
+  end
+end
+return { #found, deleted }
+`)
+
+/**
+ * The newest dead letters: the job's field, when it died in µs, and the letter, of each.
+ *
+ *     KEYS  dead, died
+ *     ARGV  how many at most
+ */
+export const listDead: Script = defineScript(`
+local reply = {}
+local found = redis.call('ZREVRANGE', KEYS[2], 0, ARGV[1] - 1, 'WITHSCORES')
+for i = 1, #found, 2 do
+  reply[#reply + 1] = found[i + 1]
+  reply[#reply + 1] = redis.call('HGET', KEYS[1], found[i]) or ''
+end
+return reply
+`)
+
+const TAKE_DEAD = `
+local function takeDead(dead, died, from)
+  local fields = {}
+  if ARGV[from] == 'oldest' then
+    fields = redis.call('ZRANGE', died, 0, ARGV[from + 1] - 1)
+  else
+    for i = from + 1, #ARGV do fields[#fields + 1] = ARGV[i] end
+  end
+  local letters = {}
+  for _, field in ipairs(fields) do
+    local letter = redis.call('HGET', dead, field)
+    if letter then
+      redis.call('HDEL', dead, field)
+      letters[#letters + 1] = letter
+    end
+    redis.call('ZREM', died, field)
+  end
+  return letters
+end
+`
+
+/**
+ * Deletes dead letters; answers with how many.
+ *
+ *     KEYS  dead, died
+ *     ARGV  either oldest, and how many; or these, and the ids
+ */
+export const purgeDead: Script = defineScript(`
+${TAKE_DEAD}
+return #takeDead(KEYS[1], KEYS[2], 1)
+`)
+
+/**
+ * Puts dead letters back among the ready jobs, behind all of their priority, as if never delivered; answers with how many.
+ *
+ *     KEYS  dead, died, ready, sorted, order, waiters, leases
+ *     ARGV  wake channel; then as above
+ */
+export const requeueDead: Script = defineScript(`
+${CLOCK}
+${STANDS}
+${WAKE}
+${TAKE_DEAD}
+local dead, died, ready, sorted, order, waiters, leases = unpack(KEYS)
+${GO_ON_WITHOUT_MEMORY('died')}
+local letters = takeDead(dead, died, 2)
+for _, letter in ipairs(letters) do
+  local message = string.sub(letter, 5 + struct.unpack('>I4', letter))
+  local priority = string.byte(message)
+  if priority == 4 then
+    redis.call('RPUSH', ready, struct.pack('>BBI6', priority, 0, 0) .. string.sub(message, 9))
+  else
+    local number = redis.call('INCR', order)
+    redis.call('ZADD', sorted, (9 - priority) * 2 ^ 48 + number, struct.pack('>BBI6', priority, 0, number) .. string.sub(message, 9))
+  end
+end
+if #letters > 0 then wake(waiters, leases, ARGV[1], '') end
+return #letters
+`)

@@ -1,0 +1,74 @@
+import { defineScript, type Script } from '../script.ts'
+import { CLOCK, STANDS, WAKE } from './fragments.ts'
+
+/**
+ * Stores jobs of one queue, each unless its id was stored before.
+ *
+ *     KEYS  ready, sorted, delayed, order, waiters, leases; then a bitmap for each run of ids
+ *     ARGV  wake channel; how long ids are remembered, in ms; how many jobs; the jobs, each behind its length (u32);
+ *           their delays in ms (u48 each), or nothing where there are none; then for each run the first bit, how many, and
+ *           these bits as they are stored
+ *
+ * The jobs stand in the order of the runs. Its first write may need memory: where there is none, nothing is stored.
+ */
+export const publish: Script = defineScript(`
+${CLOCK}
+${STANDS}
+${WAKE}
+local ready, sorted, delayed, order, waiters, leases = unpack(KEYS, 1, 6)
+local channel, ttl, count, jobs, delays = unpack(ARGV, 1, 5)
+
+local known = {}
+local job = 0
+for run = 1, #KEYS - 6 do
+  local seen = KEYS[6 + run]
+  local first, length, bits = tonumber(ARGV[3 + run * 3]), tonumber(ARGV[4 + run * 3]), ARGV[5 + run * 3]
+  local from = math.floor(first / 8)
+  local before = redis.call('GETRANGE', seen, from, from + #bits - 1)
+  if before ~= '' then
+    local merged = {}
+    for i = 1, #before do
+      merged[i] = string.char(bit.bor(string.byte(before, i), string.byte(bits, i)))
+    end
+    for index = 0, length - 1 do
+      local byte = string.byte(before, math.floor((first + index) / 8) - from + 1)
+      if not byte then break end
+      if bit.band(byte, bit.rshift(128, (first + index) % 8)) ~= 0 then known[job + index] = true end
+    end
+    bits = table.concat(merged) .. string.sub(bits, #before + 1)
+  end
+  redis.call('SETRANGE', seen, from, bits)
+  redis.call('PEXPIRE', seen, ttl)
+  job = job + length
+end
+
+local plain, placed, later, soon = {}, {}, {}, false
+local position = 1
+for index = 0, count - 1 do
+  local message
+  message, position = struct.unpack('>I4c0', jobs, position)
+  if not known[index] then
+    local delay = delays == '' and 0 or struct.unpack('>I6', delays, 1 + index * 6)
+    local priority = string.byte(message)
+    if delay == 0 and priority == 4 then
+      plain[#plain + 1] = message
+    else
+      local number = redis.call('INCR', order)
+      message = string.sub(message, 1, 2) .. struct.pack('>I6', number) .. string.sub(message, 9)
+      if delay == 0 then
+        placed[#placed + 1] = (9 - priority) * 2 ^ 48 + number
+        placed[#placed + 1] = message
+      else
+        later[#later + 1] = now + delay
+        later[#later + 1] = message
+        soon = soon or delay <= 1000
+      end
+    end
+  end
+end
+if #plain > 0 then redis.call('RPUSH', ready, unpack(plain)) end
+if #placed > 0 then redis.call('ZADD', sorted, unpack(placed)) end
+if #later > 0 then redis.call('ZADD', delayed, unpack(later)) end
+if #plain + #placed > 0 or soon then wake(waiters, leases, channel, '') end
+return count
+`)

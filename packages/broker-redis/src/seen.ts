@@ -1,0 +1,57 @@
+/**
+ * How ids are remembered, so that a publish that is repeated stores nothing twice. The ids that core makes are series:
+ * twenty characters, and a counter of eight digits in base 36 behind them. Those cost one bit each, in bitmaps of
+ * 32,768; any other id is a bitmap of its own, of one bit.
+ */
+
+/** Ids that follow each other in one bitmap. */
+export interface SeenRun {
+  /** Names the bitmap. */
+  readonly series: string
+  /** The first bit. */
+  readonly first: number
+  readonly count: number
+  /** The bytes of the bitmap from that of the first bit on, with these bits set. */
+  readonly bits: Buffer
+}
+
+const SERIES_ID = /^[0-9a-z]{28}$/
+const PREFIX_LENGTH = 20
+const BLOCK = 32_768
+
+/** The ids in their order, as the fewest runs. */
+export function seenRuns(ids: readonly string[]): readonly SeenRun[] {
+  const runs: SeenRun[] = []
+  for (let start = 0; start < ids.length;) {
+    const id = ids[start] ?? ''
+    const index = indexOf(id)
+    const first = index === undefined ? 0 : index % BLOCK
+    let count = 1
+    if (index !== undefined) {
+      const prefix = id.slice(0, PREFIX_LENGTH)
+      while (first + count < BLOCK && ids[start + count] === prefix + digitsOf(index + count)) count++
+    }
+    const series = index === undefined ? id : id.slice(0, PREFIX_LENGTH) + Math.floor(index / BLOCK).toString(36)
+    runs.push({ series, first, count, bits: bitsOf(first, count) })
+    start += count
+  }
+  return runs
+}
+
+/** Where an id stands in its series; undefined where it is of none. */
+function indexOf(id: string): number | undefined {
+  return SERIES_ID.test(id) ? Number.parseInt(id.slice(PREFIX_LENGTH), 36) : undefined
+}
+
+function digitsOf(index: number): string {
+  return index.toString(36).padStart(8, '0')
+}
+
+function bitsOf(first: number, count: number): Buffer {
+  const from = Math.floor(first / 8)
+  const bits = Buffer.alloc(Math.floor((first + count - 1) / 8) - from + 1)
+  for (let bit = first - from * 8; bit < first - from * 8 + count; bit++) {
+    bits[bit >> 3] = (bits[bit >> 3] ?? 0) | (128 >> (bit & 7))
+  }
+  return bits
+}

@@ -1,0 +1,65 @@
+/** Dead letters. Each function is part of a transaction that its caller holds; the changing ones take at most `max` at once. */
+import type { DeadLetter } from '@zyqueue/core/broker'
+import { bytes, integer, text } from './columns.ts'
+import { makeReady, remove } from './jobs.ts'
+import { decodeMessage } from './message.ts'
+import type { Sql } from './sql.ts'
+
+export interface Choice {
+  readonly queue: number
+  /** No ids means all. */
+  readonly ids: readonly string[] | undefined
+  /** Only those that died until then, in milliseconds since 1970: what dies meanwhile is not chased. */
+  readonly until: number
+}
+
+export function listDead(sql: Sql, queue: number, name: string, limit: number): readonly DeadLetter[] {
+  const rows = sql.all(
+    `SELECT d.died_at, d.reason, j.message FROM dead d JOIN job j ON j.seq = d.seq
+      WHERE d.queue = ?1 ORDER BY d.died_at DESC, d.seq DESC LIMIT ?2`,
+    queue,
+    limit,
+  )
+  return rows.map(([diedAt, reason, message]) => ({
+    ...decodeMessage(bytes(message)),
+    queue: name,
+    reason: text(reason),
+    diedAtMs: integer(diedAt),
+  }))
+}
+
+/** Returns how many; fewer than `max` means that none is left. */
+export function requeueDead(sql: Sql, choice: Choice, max: number): number {
+  const seqs = takeDead(sql, choice, max)
+  sql.run(
+    'UPDATE job SET deliveries = 0 WHERE deliveries > 0 AND seq IN (SELECT value FROM json_each(?1))',
+    JSON.stringify(seqs),
+  )
+  makeReady(sql, seqs)
+  return seqs.length
+}
+
+/** Returns how many; fewer than `max` means that none is left. */
+export function purgeDead(sql: Sql, choice: Choice, max: number): number {
+  const seqs = takeDead(sql, choice, max)
+  remove(sql, seqs)
+  return seqs.length
+}
+
+function takeDead(sql: Sql, { queue, ids, until }: Choice, max: number): readonly number[] {
+  const rows =
+    ids === undefined
+      ? sql.all('SELECT died_at, seq FROM dead WHERE queue = ?1 AND died_at <= ?2 LIMIT ?3', queue, until, max)
+      : sql.all(
+          `SELECT died_at, seq FROM dead
+            WHERE queue = ?1 AND died_at <= ?2 AND id IN (SELECT value FROM json_each(?4)) LIMIT ?3`,
+          queue,
+          until,
+          max,
+          JSON.stringify(ids),
+        )
+  for (const [diedAt, seq] of rows) {
+    sql.run('DELETE FROM dead WHERE queue = ?1 AND died_at = ?2 AND seq = ?3', queue, integer(diedAt), integer(seq))
+  }
+  return rows.map((row) => integer(row[1]))
+}

@@ -1,0 +1,98 @@
+import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
+
+/** Primary result codes of SQLite (https://sqlite.org/rescode.html); the extended ones hold them in their low byte. */
+export const SQLITE = {
+  PERM: 3,
+  BUSY: 5,
+  LOCKED: 6,
+  READONLY: 8,
+  IOERR: 10,
+  CORRUPT: 11,
+  FULL: 13,
+  CANTOPEN: 14,
+  PROTOCOL: 15,
+  TOOBIG: 18,
+  AUTH: 23,
+  NOTADB: 26,
+} as const
+
+const CODES: Readonly<Record<number, CodeOf<'broker'>>> = {
+  [SQLITE.PERM]: 'ZYQ_AUTH',
+  [SQLITE.BUSY]: 'ZYQ_BROKER_BUSY',
+  [SQLITE.LOCKED]: 'ZYQ_BROKER_BUSY',
+  [SQLITE.READONLY]: 'ZYQ_AUTH',
+  // Outside of a commit nothing was stored, and opening the file anew is what may mend it.
+  [SQLITE.IOERR]: 'ZYQ_CONNECTION_LOST',
+  [SQLITE.CORRUPT]: 'ZYQ_STORAGE_DAMAGED',
+  [SQLITE.FULL]: 'ZYQ_BROKER_FULL',
+  [SQLITE.CANTOPEN]: 'ZYQ_UNREACHABLE',
+  [SQLITE.PROTOCOL]: 'ZYQ_BROKER_BUSY',
+  [SQLITE.TOOBIG]: 'ZYQ_BODY_TOO_LARGE',
+  [SQLITE.AUTH]: 'ZYQ_AUTH',
+  [SQLITE.NOTADB]: 'ZYQ_STORAGE_FOREIGN',
+}
+
+/** Of the file system, from the calls around the database: its folder, the file's identity. */
+const FILE_SYSTEM_CODES: Readonly<Record<string, CodeOf<'broker'>>> = {
+  EACCES: 'ZYQ_AUTH',
+  EPERM: 'ZYQ_AUTH',
+  EROFS: 'ZYQ_AUTH',
+  ENOSPC: 'ZYQ_BROKER_FULL',
+  EDQUOT: 'ZYQ_BROKER_FULL',
+  ENOENT: 'ZYQ_UNREACHABLE',
+  ENOTDIR: 'ZYQ_UNREACHABLE',
+  EEXIST: 'ZYQ_UNREACHABLE',
+  EISDIR: 'ZYQ_UNREACHABLE',
+  ELOOP: 'ZYQ_UNREACHABLE',
+  ENAMETOOLONG: 'ZYQ_UNREACHABLE',
+  EMFILE: 'ZYQ_UNREACHABLE',
+  ENFILE: 'ZYQ_UNREACHABLE',
+  EIO: 'ZYQ_CONNECTION_LOST',
+}
+
+/** The code of any error that this broker rejects with: its own, SQLite's through either driver, or the file system's. Never throws. */
+export function errorCode(error: unknown): CodeOf<'broker'> {
+  try {
+    return codeOf(error)
+  } catch {
+    return 'ZYQ_BROKER'
+  }
+}
+
+function codeOf(error: unknown): CodeOf<'broker'> {
+  if (error instanceof BrokerError) return error.code
+  const native = sqliteCode(error)
+  if (native !== undefined) return CODES[native] ?? 'ZYQ_BROKER'
+  const code = property(error, 'code')
+  return (typeof code === 'string' ? FILE_SYSTEM_CODES[code] : undefined) ?? 'ZYQ_BROKER'
+}
+
+/** The primary result code, where the error is one of SQLite's. */
+export function sqliteCode(error: unknown): number | undefined {
+  // node:sqlite has `errcode`, libsql `rawCode`; where libsql cannot open a file, only its message holds the number.
+  for (const name of ['errcode', 'rawCode']) {
+    const code = property(error, name)
+    if (typeof code === 'number') return code & 0xff
+  }
+  const message = property(error, 'message')
+  const unopened = typeof message === 'string' ? /^ConnectionFailed\(.*: (\d+)"?\)$/s.exec(message) : null
+  return unopened?.[1] === undefined ? undefined : Number(unopened[1]) & 0xff
+}
+
+/** Whether another process was in the way, so that the same call may succeed in a moment. */
+export function isBusy(error: unknown): boolean {
+  const code = sqliteCode(error)
+  return code === SQLITE.BUSY || code === SQLITE.LOCKED || code === SQLITE.PROTOCOL
+}
+
+export function closed(): BrokerError {
+  return new BrokerError('ZYQ_CLOSED', 'This SQLite broker was closed')
+}
+
+export function leaseLost(consumerId: string): BrokerError {
+  return new BrokerError('ZYQ_LEASE_LOST', `The lease of consumer ${consumerId} has ended`)
+}
+
+function property(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
+}

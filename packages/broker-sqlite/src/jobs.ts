@@ -1,0 +1,207 @@
+/** The ways of a job between `ready`, `delayed`, `held` and `dead`. Each function is part of a transaction that its caller holds. */
+import { integer } from './columns.ts'
+import type { SqlValue } from './driver.ts'
+import { STANDS } from './lease-clock.ts'
+import type { Sql } from './sql.ts'
+
+export interface NewJob {
+  readonly queue: number
+  readonly rank: number
+  readonly delayMs: number
+  readonly message: Uint8Array
+}
+
+/** A row as a claim reads it: seq, queue, rank, stored_at, deliveries, message. */
+export type ClaimedRow = readonly SqlValue[]
+
+/** Rows that one INSERT takes: enough to forget what a call costs, few enough to prepare in no time. */
+const INSERTS = [100, 10, 1].map((rows) => ({ rows, sql: insertOf(rows) }))
+/** SQLite copies what is bound: messages above so many bytes go one by one. */
+const LARGE_BYTES = 64 * 1024
+const INSERTS_OF_LARGE = INSERTS.slice(-1)
+
+function insertOf(rows: number): string {
+  const values = Array.from({ length: rows }, (_, row) => `(?1 + ${row}, ?2, ?3, ?4, 0, ?${row + 5})`)
+  return `INSERT INTO job (seq, queue, rank, stored_at, deliveries, message) VALUES ${values.join()}`
+}
+
+/** Stores the jobs; within a queue and a rank, in their order. */
+export function store(sql: Sql, jobs: readonly NewJob[], now: number): void {
+  let seq = integer(sql.first('SELECT coalesce(max(seq), 0) + 1 FROM job')?.[0])
+  for (const alike of groupAlike(jobs)) {
+    const [{ queue, rank, delayMs }] = alike
+    const from = seq
+    let stored = 0
+    const inserts = alike.some(({ message }) => message.length > LARGE_BYTES) ? INSERTS_OF_LARGE : INSERTS
+    for (const { rows, sql: insert } of inserts) {
+      const statement = sql.prepare(insert)
+      for (; alike.length - stored >= rows; stored += rows, seq += rows) {
+        const parameters: SqlValue[] = [seq, queue, rank, now]
+        for (let row = 0; row < rows; row++) parameters.push(alike[stored + row]?.message ?? null)
+        statement.run(parameters)
+      }
+    }
+    if (delayMs > 0) {
+      const due = now + Math.ceil(delayMs)
+      sql.run('INSERT INTO delayed SELECT queue, ?1, seq FROM job WHERE seq BETWEEN ?2 AND ?3', due, from, seq - 1)
+    } else {
+      sql.run('INSERT INTO ready SELECT queue, rank, seq FROM job WHERE seq BETWEEN ?1 AND ?2', from, seq - 1)
+    }
+  }
+}
+
+function groupAlike(jobs: readonly NewJob[]): Iterable<[NewJob, ...NewJob[]]> {
+  const groups = new Map<string, [NewJob, ...NewJob[]]>()
+  for (const job of jobs) {
+    const key = `${job.queue}/${job.rank}/${job.delayMs}`
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [job])
+    else group.push(job)
+  }
+  return groups.values()
+}
+
+export interface Outlook {
+  /** Something is ready, due, or to be taken back. */
+  readonly work: boolean
+  /** When something comes due by itself, in milliseconds from now. */
+  readonly nextMs: number
+}
+
+/** What a waiting consumer looks at, without a lock. `now` is in milliseconds since 1970, `leaseNow` of the leases' clock. */
+export function outlook(sql: Sql, queues: string, now: number, leaseNow: number): Outlook {
+  const row = sql.first(
+    `SELECT
+      EXISTS (SELECT 1 FROM json_each(?2) q WHERE EXISTS (SELECT 1 FROM ready WHERE queue = q.value)),
+      coalesce((SELECT min((SELECT min(due) FROM delayed WHERE queue = q.value)) FROM json_each(?2) q), 9e15),
+      coalesce((SELECT min(iif(${STANDS}, expires, 0)) FROM lease), 9e15)`,
+    leaseNow,
+    queues,
+  )
+  const nextMs = Math.min(integer(row?.[1]) - now, integer(row?.[2]) - leaseNow)
+  return { work: integer(row?.[0]) === 1 || nextMs <= 0, nextMs }
+}
+
+/** The most delayed jobs of a queue that one transaction makes ready: a million that come due at once shall not hold the lock. */
+const RIPEN_AT_ONCE = 1000
+
+/** Delayed jobs whose time has come stand among the ready ones, where their seq places them. */
+export function ripen(sql: Sql, queues: string, now: number): void {
+  const withDue = sql.all(
+    `SELECT q.value FROM json_each(?1) q
+      WHERE EXISTS (SELECT 1 FROM delayed WHERE queue = q.value AND due <= ?2)`,
+    queues,
+    now,
+  )
+  for (const [column] of withDue) {
+    const queue = integer(column)
+    const last = sql.first(
+      'SELECT due, seq FROM delayed WHERE queue = ?1 AND due <= ?2 ORDER BY due, seq LIMIT 1 OFFSET ?3',
+      queue,
+      now,
+      RIPEN_AT_ONCE - 1,
+    )
+    const [due, seq] = last === undefined ? [now + 1, 0] : [integer(last[0]), integer(last[1])]
+    sql.run(
+      `INSERT INTO ready SELECT d.queue, j.rank, d.seq FROM delayed d JOIN job j ON j.seq = d.seq
+        WHERE d.queue = ?1 AND (d.due, d.seq) <= (?2, ?3)`,
+      queue,
+      due,
+      seq,
+    )
+    sql.run('DELETE FROM delayed WHERE queue = ?1 AND (due, seq) <= (?2, ?3)', queue, due, seq)
+  }
+}
+
+/** Those of the queues that have something ready. */
+export function withWork(sql: Sql, queues: string): readonly number[] {
+  return sql
+    .all('SELECT q.value FROM json_each(?1) q WHERE EXISTS (SELECT 1 FROM ready WHERE queue = q.value)', queues)
+    .map((row) => integer(row[0]))
+}
+
+/** Moves the first `max` ready jobs of a queue into the hands of a lease. */
+export function claim(sql: Sql, lease: number, queue: number, max: number): readonly ClaimedRow[] {
+  const rows = sql.all(
+    `SELECT r.seq, r.queue, r.rank, j.stored_at, j.deliveries, j.message FROM ready r JOIN job j ON j.seq = r.seq
+      WHERE r.queue = ?1 ORDER BY r.rank, r.seq LIMIT ?2`,
+    queue,
+    max,
+  )
+  const last = rows.at(-1)
+  if (last === undefined) return rows
+  const [seq, rank] = [integer(last[0]), integer(last[2])]
+  sql.run(
+    'INSERT INTO held SELECT ?1, seq FROM ready WHERE queue = ?2 AND (rank, seq) <= (?3, ?4)',
+    lease,
+    queue,
+    rank,
+    seq,
+  )
+  sql.run('DELETE FROM ready WHERE queue = ?1 AND (rank, seq) <= (?2, ?3)', queue, rank, seq)
+  return rows
+}
+
+/** Takes jobs out of the hands of a lease. What becomes of them is the caller's next statement. */
+export function letGo(sql: Sql, lease: number, seqs: readonly number[]): void {
+  sql.run('DELETE FROM held WHERE lease = ?1 AND seq IN (SELECT value FROM json_each(?2))', lease, JSON.stringify(seqs))
+}
+
+export function remove(sql: Sql, seqs: readonly number[]): void {
+  sql.run('DELETE FROM job WHERE seq IN (SELECT value FROM json_each(?1))', JSON.stringify(seqs))
+}
+
+/** Back to where they stood. */
+export function makeReady(sql: Sql, seqs: readonly number[]): void {
+  sql.run(
+    'INSERT INTO ready SELECT queue, rank, seq FROM job WHERE seq IN (SELECT value FROM json_each(?1))',
+    JSON.stringify(seqs),
+  )
+}
+
+/** Not ready before `due`, in milliseconds since 1970. */
+export function delay(sql: Sql, seq: number, due: number): void {
+  sql.run('INSERT INTO delayed SELECT queue, ?1, seq FROM job WHERE seq = ?2', due, seq)
+}
+
+export function rewrite(sql: Sql, seq: number, message: Uint8Array): void {
+  sql.run('UPDATE job SET message = ?2 WHERE seq = ?1', seq, message)
+}
+
+export function bury(sql: Sql, seq: number, id: string, reason: string, now: number): void {
+  sql.run('INSERT INTO dead SELECT queue, ?2, seq, ?3, ?4 FROM job WHERE seq = ?1', seq, now, id, reason)
+}
+
+/**
+ * Deletes waiting jobs of a queue, at most `max` and none that came after `newest`. Returns how many; fewer than `max` means
+ * that none is left.
+ */
+export function purgeWaiting(sql: Sql, queue: number, newest: number, max: number): number {
+  let purged = 0
+  for (const [place, order] of [
+    ['ready', 'rank'],
+    ['delayed', 'due'],
+  ] as const) {
+    const rows = sql.all(
+      `SELECT ${order}, seq FROM ${place} WHERE queue = ?1 AND seq <= ?2 ORDER BY ${order}, seq LIMIT ?3`,
+      queue,
+      newest,
+      max - purged,
+    )
+    const last = rows.at(-1)
+    if (last === undefined) continue
+    sql.run(
+      `DELETE FROM ${place} WHERE queue = ?1 AND (${order}, seq) <= (?2, ?3) AND seq <= ?4`,
+      queue,
+      integer(last[0]),
+      integer(last[1]),
+      newest,
+    )
+    remove(
+      sql,
+      rows.map((row) => integer(row[1])),
+    )
+    purged += rows.length
+  }
+  return purged
+}

@@ -1,0 +1,108 @@
+/**
+ * Leases: one row a consumer, so that renewing is one UPDATE however many jobs it holds. The row's id is the fence: what a
+ * consumer holds is held by that id, an ended lease takes all of it away at once, and the id never comes again.
+ * Each function is part of a transaction that its caller holds; `now` is of the leases' own clock (`leaseNow`).
+ */
+import type { Charge, ClientInfo } from '@zyqueue/core/broker'
+import { bytes, integer, text } from './columns.ts'
+import { rewrite } from './jobs.ts'
+import { STANDS } from './lease-clock.ts'
+import { decodeMessage, encodeMessage, ID_BYTES, idOf } from './message.ts'
+import type { Sql } from './sql.ts'
+
+export interface LeaseOwner {
+  readonly consumerId: string
+  readonly leaseMs: number
+  /** The ids of its queues, as a JSON array. */
+  readonly queues: string
+  readonly client: ClientInfo
+}
+
+/**
+ * Opens a lease. One of the same consumer that never was closed is ended as if it had expired: `returned` is how many jobs
+ * are ready again by that.
+ */
+export function openLease(
+  sql: Sql,
+  { consumerId, leaseMs, queues, client }: LeaseOwner,
+  now: number,
+): { readonly lease: number; readonly returned: number } {
+  const old = sql.first('SELECT id FROM lease WHERE consumer = ?1', consumerId)
+  const returned = old === undefined ? 0 : endLease(sql, integer(old[0]), 'charged')
+  const opened = sql.first(
+    'INSERT INTO lease (consumer, renewed, expires, since, queues, client) VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id',
+    consumerId,
+    now,
+    now + leaseMs,
+    Date.now(),
+    queues,
+    JSON.stringify(client),
+  )
+  return { lease: integer(opened?.[0]), returned }
+}
+
+/** Whether the lease has neither been ended nor run out. One that ran out is over, though nobody took anything back yet. */
+export function stands(sql: Sql, lease: number, now: number): boolean {
+  return sql.first(`SELECT 1 FROM lease WHERE id = ?2 AND ${STANDS}`, now, lease) !== undefined
+}
+
+/** All that the lease held is ready again, where it stood. Returns how many jobs those were. */
+export function endLease(sql: Sql, lease: number, deliveries: 'charged' | 'uncharged'): number {
+  if (deliveries === 'charged') {
+    sql.run('UPDATE job SET deliveries = deliveries + 1 WHERE seq IN (SELECT seq FROM held WHERE lease = ?1)', lease)
+  }
+  const returned = sql.run(
+    'INSERT INTO ready SELECT j.queue, j.rank, j.seq FROM held h JOIN job j ON j.seq = h.seq WHERE h.lease = ?1',
+    lease,
+  )
+  sql.run('DELETE FROM held WHERE lease = ?1', lease)
+  sql.run('DELETE FROM lease WHERE id = ?1', lease)
+  return returned
+}
+
+/** Ends the leases that have run out; returns how many jobs are ready again by it. */
+export function endExpired(sql: Sql, now: number): number {
+  let returned = 0
+  for (const [lease] of sql.all(`SELECT id FROM lease WHERE NOT (${STANDS})`, now)) {
+    returned += endLease(sql, integer(lease), 'charged')
+  }
+  return returned
+}
+
+/** Extends those leases that have not run out, and returns the consumers whose lease has. */
+export function renewLeases(sql: Sql, consumerIds: readonly string[], leaseMs: number, now: number): readonly string[] {
+  const renewed = sql.all(
+    `UPDATE lease SET renewed = ?1, expires = ?2 WHERE consumer IN (SELECT value FROM json_each(?3)) AND ${STANDS}
+      RETURNING consumer`,
+    now,
+    now + leaseMs,
+    JSON.stringify(consumerIds),
+  )
+  const alive = new Set(renewed.map((row) => text(row[0])))
+  return consumerIds.filter((id) => !alive.has(id))
+}
+
+/** Ends the lease of a consumer that is gone, charging only what it had started; returns how many jobs are ready again. */
+export function reclaimLease(sql: Sql, consumerId: string, charged: readonly Charge[]): number {
+  const row = sql.first('SELECT id FROM lease WHERE consumer = ?1', consumerId)
+  if (row === undefined) return 0
+  const lease = integer(row[0])
+  const charges = new Map(charged.map((charge) => [charge.id, charge]))
+  const held = sql.all(
+    'SELECT h.seq, substr(j.message, 1, ?2) FROM held h JOIN job j ON j.seq = h.seq WHERE h.lease = ?1',
+    lease,
+    ID_BYTES + 1,
+  )
+  for (const [seqColumn, start] of held) {
+    const charge = charges.get(idOf(bytes(start)))
+    if (charge !== undefined) chargeJob(sql, integer(seqColumn), charge)
+  }
+  return endLease(sql, lease, 'uncharged')
+}
+
+function chargeJob(sql: Sql, seq: number, { headers }: Charge): void {
+  sql.run('UPDATE job SET deliveries = deliveries + 1 WHERE seq = ?1', seq)
+  if (headers === undefined) return
+  const stored = decodeMessage(bytes(sql.first('SELECT message FROM job WHERE seq = ?1', seq)?.[0]))
+  rewrite(sql, seq, encodeMessage({ ...stored, headers: { ...stored.headers, ...headers } }))
+}

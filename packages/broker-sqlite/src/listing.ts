@@ -1,0 +1,65 @@
+/** Single jobs, as an administrator sees them. Each function is part of a transaction that its caller holds. */
+import type { StoredJob } from '@zyqueue/core/broker'
+import { bytes, integer } from './columns.ts'
+import { remove } from './jobs.ts'
+import { decodeMessage } from './message.ts'
+import type { Sql } from './sql.ts'
+
+/** Where jobs stand, each place in its order. A delayed job whose time has come is ready, though nobody has moved it yet. */
+const PLACES = [
+  [
+    'active',
+    `SELECT j.seq, 0 AS due, j.seq AS place FROM held h JOIN job j ON j.seq = h.seq
+      WHERE j.queue = ?1 AND ?3 ORDER BY place LIMIT ?2`,
+  ],
+  [
+    'ready',
+    `SELECT * FROM (SELECT seq, 0 AS due, rank AS place FROM ready WHERE queue = ?1 ORDER BY rank, seq LIMIT ?2)
+      UNION ALL SELECT d.seq, 0, j.rank FROM delayed d JOIN job j ON j.seq = d.seq WHERE d.queue = ?1 AND d.due <= ?3
+      ORDER BY place, seq LIMIT ?2`,
+  ],
+  ['delayed', 'SELECT seq, due, due AS place FROM delayed WHERE queue = ?1 AND due > ?3 ORDER BY due, seq LIMIT ?2'],
+] as const
+
+/** At most `limit` jobs of a queue: in hand, ready, delayed. */
+export function listJobs(sql: Sql, queue: number, name: string, limit: number): readonly StoredJob[] {
+  const now = Date.now()
+  const jobs: StoredJob[] = []
+  for (const [state, places] of PLACES) {
+    const rows = sql.all(
+      `SELECT j.rank, j.stored_at, j.message, p.due FROM (${places}) p JOIN job j ON j.seq = p.seq ORDER BY p.place, p.seq`,
+      queue,
+      limit - jobs.length,
+      now,
+    )
+    for (const [rank, storedAt, message, due] of rows) {
+      const job = {
+        ...decodeMessage(bytes(message)),
+        queue: name,
+        state,
+        priority: 9 - integer(rank),
+        storedAtMs: integer(storedAt),
+      }
+      jobs.push(state === 'delayed' ? { ...job, readyAtMs: integer(due) } : job)
+    }
+  }
+  return jobs
+}
+
+/** Deletes those of these jobs that are ready or delayed; returns how many. Reads the whole queue: nothing else wants jobs by their id. */
+export function cancelJobs(sql: Sql, queue: number, ids: readonly string[]): number {
+  const rows = sql.all(
+    `SELECT j.seq, j.rank FROM job j JOIN json_each(?2) w ON substr(j.message, 1, length(w.value) + 1) = CAST(w.value || char(10) AS BLOB)
+      WHERE j.queue = ?1`,
+    queue,
+    JSON.stringify(ids),
+  )
+  const waiting = rows.filter(([seq, rank]) => {
+    const parameters = [queue, integer(seq)]
+    const ready = sql.run('DELETE FROM ready WHERE queue = ?1 AND rank = ?3 AND seq = ?2', ...parameters, integer(rank))
+    return ready > 0 || sql.run('DELETE FROM delayed WHERE queue = ?1 AND seq = ?2', ...parameters) > 0
+  })
+  const seqs = waiting.map((row) => integer(row[0]))
+  remove(sql, seqs)
+  return seqs.length
+}

@@ -1,0 +1,114 @@
+/**
+ * What a job is stands in `job`, once and unchanged from publish to ack. Where it stands is a row of a few bytes in exactly
+ * one of four small tables: `ready`, `delayed`, `held` and `dead`. So a claim, a release or a death never copies a body, and
+ * each of the four is clustered in the order in which it is read: no claim grows slower as the backlog grows.
+ */
+import { BrokerError } from '@zyqueue/core/broker'
+import { integer, text } from './columns.ts'
+import type { Connection } from './driver.ts'
+
+/** `ZyQu`: by it `file(1)` and this package know a queue. */
+const APPLICATION_ID = 0x5a79_5175
+
+/** Migration n leads from version n to n + 1. Never edit one that was released: add the next. */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE queue (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+
+  -- seq: the order of arrival. rank: 9 - priority, so that ascending is the order of service. message: see message.ts.
+  CREATE TABLE job (
+    seq INTEGER PRIMARY KEY, queue INTEGER NOT NULL, rank INTEGER NOT NULL, stored_at INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL, message BLOB NOT NULL
+  ) STRICT;
+
+  CREATE TABLE ready (
+    queue INTEGER NOT NULL, rank INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (queue, rank, seq)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE delayed (
+    queue INTEGER NOT NULL, due INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (queue, due, seq)
+  ) STRICT, WITHOUT ROWID;
+
+  -- One row a consumer, however many jobs it holds. AUTOINCREMENT: an id is the fence, and must never come again.
+  -- renewed, expires: see lease-clock.ts.
+  CREATE TABLE lease (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, consumer TEXT NOT NULL UNIQUE, renewed INTEGER NOT NULL,
+    expires INTEGER NOT NULL, since INTEGER NOT NULL, queues TEXT NOT NULL, client TEXT NOT NULL
+  ) STRICT;
+
+  CREATE TABLE held (
+    lease INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (lease, seq)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE dead (
+    queue INTEGER NOT NULL, died_at INTEGER NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (queue, died_at, seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX dead_by_id ON dead (queue, id);
+  `,
+]
+
+export const VERSION = MIGRATIONS.length
+
+/** Files up to this size are read through and checked when they are opened: some tens of milliseconds at most. */
+export const CHECKED_BYTES = 16 * 1024 * 1024
+
+/**
+ * Whether the database holds a queue of this or an older version (`ours`) or nothing at all (`empty`); reads only.
+ * Throws `ZYQ_STORAGE_FOREIGN`, `ZYQ_STORAGE_VERSION`, or SQLite's own error for bytes that are no database or a broken one.
+ */
+export function recognise(connection: Connection): 'ours' | 'empty' {
+  const applicationId = pragma(connection, 'application_id')
+  const version = pragma(connection, 'user_version')
+  const objects = integer(connection.prepare('SELECT count(*) FROM sqlite_schema').all()[0]?.[0])
+  if (applicationId === 0 && version === 0 && objects === 0) return 'empty'
+  if (applicationId !== APPLICATION_ID) {
+    throw new BrokerError(
+      'ZYQ_STORAGE_FOREIGN',
+      'The file is a SQLite database, but not a ZyQueue queue; it was left as it was',
+    )
+  }
+  if (version > VERSION) {
+    throw new BrokerError(
+      'ZYQ_STORAGE_VERSION',
+      `The queue file has version ${version}; this @zyqueue/broker-sqlite reads up to version ${VERSION}`,
+    )
+  }
+  return 'ours'
+}
+
+/** Reads the whole file through. Throws `ZYQ_STORAGE_DAMAGED`. */
+export function checkPages(connection: Connection): void {
+  const finding = text(connection.prepare('PRAGMA quick_check(1)').all()[0]?.[0])
+  if (finding === 'ok') return
+  throw new BrokerError('ZYQ_STORAGE_DAMAGED', 'The queue file is damaged; it was left as it was', {
+    cause: new Error(finding),
+  })
+}
+
+/** Brings the database to `VERSION`, in one transaction. Of several processes at once one does it; the others are BUSY and ask again. */
+export function migrate(connection: Connection, migrations: readonly string[] = MIGRATIONS): void {
+  if (recognise(connection) === 'ours' && pragma(connection, 'user_version') === migrations.length) return
+  connection.exec('BEGIN IMMEDIATE')
+  try {
+    recognise(connection)
+    for (const migration of migrations.slice(pragma(connection, 'user_version'))) connection.exec(migration)
+    connection.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${migrations.length}; COMMIT`)
+  } catch (error) {
+    rollback(connection)
+    throw error
+  }
+}
+
+/** SQLite has ended the transaction by itself after some errors; then there is nothing to roll back. */
+export function rollback(connection: Connection): void {
+  try {
+    connection.exec('ROLLBACK')
+  } catch {
+    // Nothing was open.
+  }
+}
+
+function pragma(connection: Connection, name: 'application_id' | 'user_version'): number {
+  return integer(connection.prepare(`PRAGMA ${name}`).all()[0]?.[0])
+}

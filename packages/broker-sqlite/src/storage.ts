@@ -1,0 +1,138 @@
+/** Opens the file of a queue: makes it where there is none and it may, and refuses, without a byte written, what is not a sound queue. */
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  realpathSync,
+  statSync,
+  writeFileSync,
+  type Stats,
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
+import { text } from './columns.ts'
+import type { Connection, Driver } from './driver.ts'
+import { errorCode, SQLITE, sqliteCode } from './errors.ts'
+import { pathOf, type Location } from './options.ts'
+import { patiently } from './patience.ts'
+import { processState } from './process-state.ts'
+import { CHECKED_BYTES, checkPages, migrate, recognise } from './schema.ts'
+
+export interface Storage {
+  readonly connection: Connection
+  /** The real path of the file; absent in memory. */
+  readonly path?: string
+}
+
+/** Rejects with a `BrokerError` that says what to do, and holds the native one. */
+export async function openStorage(location: Location, driver: Driver, create: boolean): Promise<Storage> {
+  const path = pathOf(location)
+  if (path === undefined) return { connection: (processState.memory ??= openMemory(driver)) }
+  try {
+    if (!create && found(path) === undefined) throw new BrokerError('ZYQ_STORAGE_NOT_FOUND', 'There is no queue file')
+    makeFolder(dirname(path), location.kind)
+    // SQLite keeps its other files beside the real one, and so must all who share them.
+    const real = existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path))
+    return { connection: await openFile(real, driver), path: real }
+  } catch (error) {
+    throw explained(error, path)
+  }
+}
+
+/** What is there. Undefined also for a file without a byte: a queue has yet to be made of it. */
+function found(path: string): Stats | undefined {
+  const file = statSync(path, { throwIfNoEntry: false })
+  return file?.isFile() && file.size === 0 ? undefined : file
+}
+
+/** Lives as long as the process: what was submitted stays, though the producer that submitted it was closed. */
+function openMemory(driver: Driver): Connection {
+  const connection = driver.open(':memory:')
+  migrate(connection)
+  return connection
+}
+
+function makeFolder(folder: string, kind: Location['kind']): void {
+  mkdirSync(folder, { recursive: true })
+  const ignore = join(folder, '.gitignore')
+  if (kind === 'default' && !existsSync(ignore)) writeFileSync(ignore, '*\n')
+  // SQLite makes files beside the database, and would say of a folder without permission only that it "cannot open" it.
+  accessSync(folder, constants.W_OK)
+}
+
+async function openFile(path: string, driver: Driver): Promise<Connection> {
+  const { isChecked } = await patiently(() => examine(path, driver))
+  if (!isChecked) await examineInUse(path, driver)
+  const connection = driver.open(path)
+  try {
+    await patiently(() => {
+      connection.exec('PRAGMA busy_timeout = 0; PRAGMA synchronous = FULL')
+      migrate(connection)
+    })
+    await patiently(() => {
+      const [[mode] = []] = connection.prepare('PRAGMA journal_mode').all()
+      // Where the file system has no shared memory, SQLite stays with its rollback journal: slower, and as safe.
+      if (text(mode) !== 'wal') connection.prepare('PRAGMA journal_mode = WAL').all()
+    })
+    return connection
+  } catch (error) {
+    connection.close()
+    throw error
+  }
+}
+
+/**
+ * Looks at the file in a way that cannot change it: `immutable` takes no locks and makes no files. It goes through SQLite
+ * because a file that is opened and closed otherwise would drop the locks that this process has on it. While others use the
+ * queue such a look may see their pages half written, so then it goes no further than the header.
+ */
+function examine(path: string, driver: Driver): { readonly isChecked: boolean } {
+  const file = found(path)
+  if (file === undefined) return { isChecked: true }
+  if (!file.isFile()) throw new BrokerError('ZYQ_UNREACHABLE', 'This is not a file')
+  accessSync(path, constants.R_OK | constants.W_OK)
+  const inUse = existsSync(`${path}-wal`) || existsSync(`${path}-journal`)
+  const connection = driver.open(`${pathToFileURL(path).href}?mode=ro&immutable=1`)
+  try {
+    recognise(connection)
+    if (!inUse && file.size <= CHECKED_BYTES) checkPages(connection)
+  } catch (error) {
+    if (!(inUse && sqliteCode(error) === SQLITE.CORRUPT)) throw error
+  } finally {
+    connection.close()
+  }
+  return { isChecked: !inUse || file.size > CHECKED_BYTES }
+}
+
+/**
+ * Looks through a file that others use, or that a process left which was killed: its newest pages are in the `-wal` file. A
+ * connection that only reads checks them in place; one that writes would, when it closes, move them into a damaged file.
+ */
+async function examineInUse(path: string, driver: Driver): Promise<void> {
+  const connection = driver.open(`${pathToFileURL(path).href}?mode=ro`)
+  try {
+    await patiently(() => {
+      connection.exec('PRAGMA busy_timeout = 0')
+      if (recognise(connection) === 'ours') checkPages(connection)
+    })
+  } finally {
+    connection.close()
+  }
+}
+
+const MEANINGS: Partial<Record<CodeOf<'broker'>, string>> = {
+  ZYQ_AUTH: 'No permission to write the queue file, or its file system is read-only',
+  ZYQ_UNREACHABLE: 'The queue file cannot be opened',
+  ZYQ_STORAGE_DAMAGED: 'The queue file is damaged; it was left as it was',
+  ZYQ_STORAGE_FOREIGN: 'The file is not a ZyQueue queue; it was left as it was',
+  ZYQ_BROKER_FULL: 'The disk is full',
+}
+
+/** SQLite's own words do not name the file. */
+function explained(error: unknown, path: string): BrokerError {
+  const code = errorCode(error)
+  const meaning = (error instanceof BrokerError ? error.message : MEANINGS[code]) ?? 'The queue file cannot be opened'
+  return new BrokerError(code, `${meaning}: ${path}`, { cause: error instanceof BrokerError ? error.cause : error })
+}

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict'
+import type { OutboundMessage } from '@zyqueue/core/broker'
+import type { Behaviours } from '../behaviour.ts'
+import { outcomeOf } from '../calls.ts'
+import { bytesOf, entriesOf, messageTo, textOf, type Stage } from '../stage.ts'
+
+/** Clocks of two machines, and of two libraries, round differently. */
+const roundingMs = 20
+const dayMs = 86_400_000
+
+/** Stores delayed messages and tells so; where the broker has no delays, it must refuse each, and keep none. */
+async function canStoreDelayed(stage: Stage, messages: readonly OutboundMessage[]): Promise<boolean> {
+  if (stage.capabilities.delay !== 'none') {
+    await stage.store(messages)
+    return true
+  }
+  for (const message of messages) {
+    const outcome = await stage.settled(
+      'publish()',
+      outcomeOf(() => stage.broker.publish([message])),
+    )
+    if ('value' in outcome) assert.equal(outcome.value[0]?.status, 'refused', 'a delay that cannot be kept is refused')
+    await stage.expectNoneReady({ name: message.queue, options: {} })
+  }
+  return false
+}
+
+export const delays: Behaviours = {
+  'a delayed job is not early, and comes': async (stage) => {
+    const queue = await stage.queue()
+    const publishedAt = performance.now()
+    if (!(await canStoreDelayed(stage, [messageTo(queue, { delayMs: 500 })]))) return
+    const { consumer, delivery } = await stage.takeOneOf(queue)
+    assert.ok(performance.now() - publishedAt >= 500 - roundingMs, 'it is not early')
+    assert.equal(delivery.deliveryCount, 0)
+    await stage.ackAll(consumer, [delivery])
+    await stage.expectNoneReady(queue, consumer)
+  },
+
+  'a delayed job comes to a receive that waits already': async (stage) => {
+    const queue = await stage.queue()
+    const consumer = await stage.consumer([queue])
+    const taking = stage.capabilities.delay === 'none' ? undefined : stage.later(stage.takeOne(consumer))
+    if (!(await canStoreDelayed(stage, [messageTo(queue, { delayMs: 200, body: bytesOf('later') })]))) return
+    assert.ok(taking)
+    assert.equal(textOf(await taking), 'later')
+  },
+
+  'a delayed job does not hold up the others': async (stage) => {
+    const queue = await stage.queue()
+    const delayed = messageTo(queue, { delayMs: dayMs, priority: 9 })
+    if (!(await canStoreDelayed(stage, [delayed]))) return
+    await stage.storeBodies(queue, 'a', 'b')
+    assert.deepEqual((await stage.remaining(queue)).map(textOf), ['a', 'b'])
+    assert.equal(await stage.settled('purge()', stage.broker.admin.purge(queue.name)), 1)
+  },
+
+  'the shorter delay is over first': async (stage) => {
+    const queue = await stage.queue()
+    const messages = [
+      messageTo(queue, { delayMs: 2000, body: bytesOf('second') }),
+      messageTo(queue, { delayMs: 200, body: bytesOf('first') }),
+      messageTo(queue, { delayMs: 30 * dayMs, body: bytesOf('in a month') }),
+    ]
+    if (!(await canStoreDelayed(stage, messages))) return
+    const consumer = await stage.consumer([queue])
+    assert.equal(textOf(await stage.takeOne(consumer)), 'first')
+    assert.equal(textOf(await stage.takeOne(consumer)), 'second')
+  },
+
+  'a delay of thirty days is kept': async (stage) => {
+    const queue = await stage.queue()
+    if (!(await canStoreDelayed(stage, [messageTo(queue, { delayMs: 30 * dayMs })]))) return
+    await stage.expectNoneReady(queue)
+    await stage.pass(100)
+    await stage.expectNoneReady(queue)
+    assert.equal(await stage.settled('purge()', stage.broker.admin.purge(queue.name)), 1)
+  },
+
+  'a delayed job keeps its body, headers, id and priority': async (stage) => {
+    const queue = await stage.queue()
+    const message = messageTo(queue, {
+      delayMs: 150,
+      priority: 8,
+      headers: { 'x-note': 'grün', ['__proto__']: 'a word' },
+      body: Uint8Array.of(0, 0xff, 0),
+    })
+    if (!(await canStoreDelayed(stage, [message]))) return
+    const { delivery } = await stage.takeOneOf(queue)
+    assert.equal(delivery.id, message.id)
+    assert.deepEqual([...delivery.body], [0, 0xff, 0])
+    assert.deepEqual(entriesOf(delivery.headers), entriesOf(message.headers))
+    if (stage.capabilities.priorities === 10) assert.equal(delivery.priority, 8)
+  },
+
+  'a delay outlives the broker object that published it': async (stage) => {
+    const queue = await stage.queue()
+    if (stage.capabilities.delay === 'none') return
+    const producer = await stage.connectedBroker()
+    const publishing = stage.later(producer.publish([messageTo(queue, { delayMs: 300, body: bytesOf('later') })]))
+    assert.deepEqual(await stage.settled('publish()', publishing), [{ status: 'stored' }])
+    await stage.settled('close()', producer.close())
+    const { delivery } = await stage.takeOneOf(queue)
+    assert.equal(textOf(delivery), 'later')
+  },
+}

@@ -1,0 +1,220 @@
+import assert from 'node:assert/strict'
+import type { Behaviours } from '../behaviour.ts'
+import { callsOf, codeOf, expectCode, outcomeOf } from '../calls.ts'
+import { HandleWatch } from '../held-handles.ts'
+import { bytesOf, consumption, messageTo, numbered, queueSpec, textOf } from '../stage.ts'
+
+export const lifecycle: Behaviours = {
+  'the capabilities are frozen and agree with each other': async ({ broker, capabilities }) => {
+    assert.ok(Object.isFrozen(capabilities), 'capabilities are frozen')
+    assert.equal(typeof capabilities.durable, 'boolean')
+    assert.equal(typeof capabilities.idempotentPublish, 'boolean')
+    assert.ok(['native', 'emulated', 'none'].includes(capabilities.delay), 'delay')
+    assert.ok(['native', 'emulated', 'none'].includes(capabilities.deadLetter), 'deadLetter')
+    assert.ok(['native', 'emulated', 'none'].includes(capabilities.deliveryCount), 'deliveryCount')
+    assert.ok(['connection', 'renewable'].includes(capabilities.lease), 'lease')
+    assert.ok(['native', 'republish'].includes(capabilities.release), 'release')
+    assert.ok(Number.isInteger(capabilities.priorities), 'priorities is an integer')
+    assert.ok(capabilities.priorities >= 1 && capabilities.priorities <= 10, 'priorities is from 1 to 10')
+    assert.ok(Number.isInteger(capabilities.maxBatch) && capabilities.maxBatch >= 1, 'maxBatch is at least 1')
+    assert.ok(Number.isInteger(capabilities.maxBodyBytes) && capabilities.maxBodyBytes >= 1, 'maxBodyBytes')
+    const renewable = capabilities.lease === 'renewable'
+    assert.equal(typeof broker.renew, renewable ? 'function' : 'undefined', 'renew is there for renewable leases only')
+    if (renewable) assert.equal(typeof broker.reclaim, 'function', 'reclaim is there for renewable leases')
+    else if (broker.reclaim !== undefined) {
+      assert.equal(capabilities.deliveryCount, 'emulated', 'without renewable leases reclaim is for counting')
+    }
+  },
+
+  'the capabilities are the same before connect and after close': async (stage) => {
+    const broker = await stage.newBroker()
+    const before = { ...broker.capabilities }
+    await stage.settled('connect()', broker.connect())
+    assert.deepEqual({ ...broker.capabilities }, before)
+    await stage.settled('close()', broker.close())
+    assert.deepEqual({ ...broker.capabilities }, before)
+  },
+
+  'connect again, or twice at once, changes nothing': async (stage) => {
+    const broker = await stage.newBroker()
+    await stage.settled('two connects', Promise.all([broker.connect(), broker.connect()]))
+    await stage.settled('connect()', broker.connect())
+    const queue = await stage.queue()
+    await stage.settled('publish()', broker.publish([messageTo(queue)]))
+    await stage.settled('connect()', broker.connect())
+    assert.equal((await stage.remaining(queue)).length, 1)
+  },
+
+  'a connect whose signal is aborted settles': async (stage) => {
+    const broker = await stage.newBroker()
+    await stage.settled(
+      'connect()',
+      outcomeOf(() => broker.connect({ signal: AbortSignal.abort() })),
+    )
+    const late = await stage.newBroker()
+    const controller = new AbortController()
+    const connecting = outcomeOf(() => late.connect({ signal: controller.signal }))
+    controller.abort()
+    await stage.settled('connect()', connecting)
+  },
+
+  'before connect, every call settles': async (stage) => {
+    const queue = await stage.queue()
+    const broker = await stage.newBroker()
+    for (const [name, call] of callsOf(broker, queue)) {
+      const outcome = await stage.settled(name, outcomeOf(call))
+      if ('error' in outcome) codeOf(broker, outcome.error)
+    }
+  },
+
+  'after close, every call rejects with ZYQ_CLOSED': async (stage) => {
+    const queue = await stage.queue()
+    const broker = await stage.connectedBroker()
+    await stage.settled('close()', broker.close())
+    for (const [name, call] of callsOf(broker, queue)) {
+      await stage.settled(name, expectCode(broker, 'ZYQ_CLOSED', call))
+    }
+    await stage.settled(
+      'connect()',
+      expectCode(broker, 'ZYQ_CLOSED', () => broker.connect()),
+    )
+    await stage.expectNoneReady(queue)
+  },
+
+  'a broker that was never connected can be closed': async (stage) => {
+    const broker = await stage.newBroker()
+    await stage.settled('close()', broker.close())
+    await stage.settled(
+      'declare()',
+      expectCode(broker, 'ZYQ_CLOSED', () => broker.declare([queueSpec()])),
+    )
+  },
+
+  'close while connect is under way: both settle, and it stays closed': async (stage) => {
+    const broker = await stage.newBroker()
+    const connecting = outcomeOf(() => broker.connect())
+    await stage.settled('close()', broker.close())
+    await stage.settled('connect()', connecting)
+    await stage.settled(
+      'declare()',
+      expectCode(broker, 'ZYQ_CLOSED', () => broker.declare([queueSpec()])),
+    )
+  },
+
+  'close again, or twice at once, changes nothing': async (stage) => {
+    const broker = await stage.connectedBroker()
+    await stage.settled('two closes', Promise.all([broker.close(), broker.close()]))
+    await stage.settled('close()', broker.close())
+  },
+
+  'close settles the calls that are under way': async (stage) => {
+    const queue = await stage.queue()
+    const broker = await stage.connectedBroker()
+    const pending = [...callsOf(broker, queue)].map(async ([name, call]) => ({ name, outcome: await outcomeOf(call) }))
+    await stage.settled('close()', broker.close())
+    for (const { name, outcome } of await stage.settled('what was pending', Promise.all(pending))) {
+      if ('error' in outcome) assert.doesNotThrow(() => codeOf(broker, outcome.error), name)
+    }
+  },
+
+  'close settles the publishes that are under way, and what they called stored is there': async (stage) => {
+    const queue = await stage.queue()
+    const broker = await stage.connectedBroker()
+    const pending = numbered(50).map(async (body) => ({
+      body,
+      outcome: await outcomeOf(() => broker.publish([messageTo(queue, { body: bytesOf(body) })])),
+    }))
+    await stage.settled('close()', broker.close())
+    const stored: string[] = []
+    const refused: string[] = []
+    for (const { body, outcome } of await stage.settled('the publishes', Promise.all(pending))) {
+      if ('error' in outcome) codeOf(broker, outcome.error)
+      const [result] = 'value' in outcome ? outcome.value : []
+      if (result?.status === 'stored') stored.push(body)
+      else if (result?.status === 'refused') refused.push(body)
+    }
+    const found = (await stage.remaining(queue)).map(textOf)
+    assert.deepEqual(
+      stored.filter((body) => !found.includes(body)),
+      [],
+      'stored, but not there',
+    )
+    assert.deepEqual(
+      refused.filter((body) => found.includes(body)),
+      [],
+      'refused, but there',
+    )
+  },
+
+  'errorCode has an answer for anything': async ({ broker }) => {
+    const circular = new Error('circular')
+    circular.cause = circular
+    const { proxy: revoked, revoke } = Proxy.revocable({}, {})
+    revoke()
+    const hostile = {
+      get code(): never {
+        throw new Error('hostile')
+      },
+      get message(): never {
+        throw new Error('hostile')
+      },
+    }
+    const garbage: readonly unknown[] = [
+      undefined,
+      null,
+      0,
+      -0,
+      NaN,
+      10n,
+      '',
+      'ZYQ_NO_SUCH_CODE',
+      Symbol('s'),
+      () => undefined,
+      [],
+      {},
+      Object.create(null),
+      { code: 'ZYQ_NO_SUCH_CODE' },
+      { code: 42, message: null, name: {} },
+      { errno: -111, code: 'ECONNREFUSED' },
+      new Error('x'),
+      new AggregateError([new Error('x')]),
+      AbortSignal.abort().reason,
+      circular,
+      hostile,
+      revoked,
+    ]
+    for (const error of garbage) codeOf(broker, error)
+  },
+
+  'connected and idle, it keeps no process alive': async (stage) => {
+    const queue = await stage.queue()
+    const broker = await stage.newBroker()
+    const watch = new HandleWatch()
+    watch.start()
+    try {
+      await stage.settled(
+        'connect()',
+        watch.watch(() => broker.connect()),
+      )
+      await stage.settled(
+        'publish()',
+        watch.watch(() => broker.publish([messageTo(queue)])),
+      )
+      const consumer = await stage.settled(
+        'consume()',
+        watch.watch(() => broker.consume(consumption([queue]))),
+      )
+      const deliveries = await stage.settled(
+        'receive()',
+        watch.watch(() => consumer.receive(10, { signal: new AbortController().signal })),
+      )
+      await stage.settled(
+        'ack()',
+        watch.watch(() => consumer.ack(deliveries)),
+      )
+      await stage.eventually('no handle of the broker holds the process', () => watch.held().length === 0)
+    } finally {
+      watch.stop()
+    }
+  },
+}

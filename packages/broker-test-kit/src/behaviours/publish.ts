@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { ConfigError, type Headers, type PublishResult } from '@zyqueue/core/broker'
+import type { Behaviours } from '../behaviour.ts'
+import { codeOf, outcomeOf } from '../calls.ts'
+import { bytesOf, consumption, entriesOf, messageTo, numbered, queueSpec, textOf } from '../stage.ts'
+
+/** Bodies up to this size are really sent; a broker that takes larger ones is spared. */
+const largestBodySent = 32 * 1024 * 1024
+const largestBatchSent = 10_000
+
+export const publish: Behaviours = {
+  'an empty batch has no results': async (stage) => {
+    assert.deepEqual(await stage.settled('publish()', stage.broker.publish([])), [])
+  },
+
+  'a message arrives as it was sent': async (stage) => {
+    const queue = await stage.queue()
+    const sent = messageTo(queue, { body: bytesOf('{"file":"a.png"}'), headers: { 'zyq-task': 'resize' } })
+    const sentAtMs = Date.now()
+    await stage.store([sent])
+    const { delivery } = await stage.takeOneOf(queue)
+    assert.equal(delivery.id, sent.id)
+    assert.equal(delivery.queue, queue.name)
+    assert.equal(textOf(delivery), '{"file":"a.png"}')
+    assert.deepEqual({ ...delivery.headers }, { 'zyq-task': 'resize' })
+    assert.ok(delivery.priority >= 0 && delivery.priority <= 9, 'priority is from 0 to 9')
+    assert.equal(delivery.deliveryCount, 0)
+    if (delivery.storedAtMs === undefined) return
+    assert.ok(Math.abs(delivery.storedAtMs - sentAtMs) < 3_600_000, 'storedAtMs is in milliseconds since 1970')
+  },
+
+  'each message of the largest batch has its result, and arrives': async (stage) => {
+    const queue = await stage.queue()
+    const bodies = numbered(Math.min(stage.capabilities.maxBatch, largestBatchSent))
+    await stage.storeBodies(queue, ...bodies)
+    const consumer = await stage.consumer([queue], { prefetch: bodies.length })
+    const deliveries = await stage.take(consumer, bodies.length)
+    assert.deepEqual(deliveries.map(textOf).toSorted(), bodies.toSorted())
+    await stage.ackAll(consumer, deliveries)
+    await stage.expectNoneReady(queue, consumer)
+  },
+
+  'a batch may be for several queues': async (stage) => {
+    const queues = [await stage.queue(), await stage.queue(), await stage.queue()]
+    const bodies = numbered(Math.min(stage.capabilities.maxBatch, 9))
+    const queueOf = (index: number) => queues[index % queues.length] ?? queueSpec()
+    await stage.store(bodies.map((body, index) => messageTo(queueOf(index), { body: bytesOf(body) })))
+    for (const [index, queue] of queues.entries()) {
+      const expected = bodies.filter((_, place) => place % queues.length === index)
+      assert.deepEqual((await stage.remaining(queue)).map(textOf), expected)
+    }
+  },
+
+  'results are in the order of the messages, a refused one among them': async (stage) => {
+    const { maxBatch, maxBodyBytes } = stage.capabilities
+    const queue = await stage.queue()
+    const bad =
+      maxBodyBytes < largestBodySent
+        ? messageTo(queue, { body: new Uint8Array(maxBodyBytes + 1) })
+        : messageTo(queue, { options: { 'zyq-no-such-option': true } })
+    const messages = [messageTo(queue, { body: bytesOf('first') }), bad, messageTo(queue, { body: bytesOf('last') })]
+    const results: PublishResult[] = []
+    for (let start = 0; start < messages.length; start += maxBatch) {
+      const batch = messages.slice(start, start + maxBatch)
+      results.push(...(await stage.settled('publish()', stage.broker.publish(batch))))
+    }
+    assert.deepEqual(
+      results.map((result) => result.status),
+      ['stored', 'refused', 'stored'],
+    )
+    assert.deepEqual((await stage.remaining(queue)).map(textOf).toSorted(), ['first', 'last'])
+  },
+
+  'a body may hold any bytes': async (stage) => {
+    const queue = await stage.queue()
+    const bodies = [
+      Uint8Array.of(0),
+      Uint8Array.of(0xff, 0xfe, 0x00, 0x0d, 0x0a, 0x00),
+      Uint8Array.from({ length: 256 }, (_, index) => index),
+      bytesOf('null'),
+      bytesOf('"grün 🎉 \u2028"'),
+      randomBytes(Math.min(100_000, stage.capabilities.maxBodyBytes)),
+    ]
+    await stage.store(bodies.map((body) => messageTo(queue, { body })))
+    const found = await stage.remaining(queue)
+    assert.deepEqual(
+      found.map((delivery) => Buffer.from(delivery.body).toString('hex')),
+      bodies.map((body) => Buffer.from(body).toString('hex')),
+    )
+  },
+
+  'a body is a view of its own bytes only': async (stage) => {
+    const queue = await stage.queue()
+    await stage.store([messageTo(queue, { body: bytesOf('[the body]').subarray(1, 9) })])
+    const { delivery } = await stage.takeOneOf(queue)
+    assert.ok(delivery.body instanceof Uint8Array)
+    assert.equal(textOf(delivery), 'the body')
+  },
+
+  'an empty body arrives empty, or is refused': async (stage) => {
+    const queue = await stage.queue()
+    const [result] = await stage.settled(
+      'publish()',
+      stage.broker.publish([messageTo(queue, { body: new Uint8Array() })]),
+    )
+    assert.ok(result)
+    assert.notEqual(result.status, 'unknown')
+    const expected = result.status === 'stored' ? [0] : []
+    assert.deepEqual(
+      (await stage.remaining(queue)).map((delivery) => delivery.body.byteLength),
+      expected,
+    )
+  },
+
+  'a body of maxBodyBytes is stored, and one byte more is refused': async (stage) => {
+    const { maxBodyBytes } = stage.capabilities
+    if (maxBodyBytes > largestBodySent) return
+    const queue = await stage.queue()
+    const largest = new Uint8Array(maxBodyBytes).fill(0x61)
+    await stage.store([messageTo(queue, { body: largest })])
+    const tooLarge = messageTo(queue, { body: new Uint8Array(maxBodyBytes + 1).fill(0x61) })
+    const [result] = await stage.settled('publish()', stage.broker.publish([tooLarge]))
+    assert.equal(result?.status, 'refused')
+    assert.equal(codeOf(stage.broker, 'error' in result ? result.error : undefined), 'ZYQ_BODY_TOO_LARGE')
+    const [found, ...more] = await stage.remaining(queue)
+    assert.ok(found && Buffer.from(found.body).equals(largest), 'the largest body arrives whole')
+    assert.equal(more.length, 0)
+  },
+
+  'once stored, a message no longer depends on the memory of its sender': async (stage) => {
+    const queue = await stage.queue()
+    const body = Buffer.from('as sent')
+    const headers = { 'zyq-note': 'as sent' }
+    await stage.store([messageTo(queue, { body, headers })])
+    body.fill(0x78)
+    headers['zyq-note'] = 'changed'
+    const { delivery } = await stage.takeOneOf(queue)
+    assert.equal(textOf(delivery), 'as sent')
+    assert.equal(delivery.headers['zyq-note'], 'as sent')
+  },
+
+  'headers arrive whole, and without a prototype': async (stage) => {
+    const queue = await stage.queue()
+    const headers: Headers = {
+      'zyq-task': 'resize',
+      'x-empty': '',
+      'x-unicode': 'grüße 🎉 \u0000 \u2028',
+      'x-lines': 'one\r\ntwo',
+      'x-json': '{"a":[1,"\\""]}',
+      'x-long': 'é'.repeat(1000),
+      constructor: 'a word like any other',
+      ['__proto__']: 'likewise',
+    }
+    await stage.store([messageTo(queue, { headers }), messageTo(queue)])
+    const [withHeaders, without] = await stage.remaining(queue)
+    assert.ok(withHeaders && without)
+    assert.deepEqual(entriesOf(withHeaders.headers), entriesOf(headers))
+    assert.deepEqual(Object.keys(without.headers), [])
+    assert.equal(Object.getPrototypeOf(withHeaders.headers), null)
+    assert.equal(Object.getPrototypeOf(without.headers), null)
+  },
+
+  'ids of up to 63 ASCII characters arrive as they were': async (stage) => {
+    const queue = await stage.queue()
+    const unique = randomBytes(8).toString('hex')
+    const ids = [`${unique}!"#$%&'()*+,-./:;<=>?@[\\]^_\`{|}~`, `${unique}-`.padEnd(63, 'x')]
+    await stage.store(ids.map((id) => messageTo(queue, { id })))
+    assert.deepEqual(
+      (await stage.remaining(queue)).map((delivery) => delivery.id),
+      ids,
+    )
+  },
+
+  'an id that was stored already is stored once, where publish is idempotent': async (stage) => {
+    const queue = await stage.queue()
+    const message = messageTo(queue)
+    await stage.store([message])
+    await stage.store([message])
+    const other = await stage.connectedBroker()
+    const retried = await stage.settled('publish()', other.publish([message]))
+    assert.deepEqual(retried, [{ status: 'stored' }])
+    const found = await stage.remaining(queue)
+    for (const delivery of found) assert.equal(delivery.id, message.id)
+    if (!stage.capabilities.idempotentPublish) {
+      assert.ok(found.length >= 1 && found.length <= 3, `${found.length} deliveries of what was published thrice`)
+      return
+    }
+    assert.equal(found.length, 1)
+    await stage.store([message])
+    await stage.expectNoneReady(queue)
+  },
+
+  'queue names may hold whatever a task name may': async (stage) => {
+    const unique = queueSpec().name
+    const names = [`${unique}/:.*>#$'"\\{}[]é🎉`, `${unique}-`.padEnd(200, 'q')]
+    for (const name of names) {
+      const queue = queueSpec(name)
+      await stage.settled('declare()', stage.broker.declare([queue]))
+      await stage.storeBodies(queue, name)
+      const { consumer, delivery } = await stage.takeOneOf(queue)
+      assert.equal(delivery.queue, name)
+      assert.equal(textOf(delivery), name)
+      await stage.ackAll(consumer, [delivery])
+    }
+  },
+
+  'to declare again, or at once, keeps the queue and its jobs': async (stage) => {
+    const queue = await stage.queue()
+    await stage.storeBodies(queue, 'kept')
+    const other = await stage.connectedBroker()
+    const declared = [stage.broker.declare([queue, queue]), other.declare([queue]), stage.broker.declare([])]
+    await stage.settled('declare()', Promise.all(declared))
+    assert.deepEqual((await stage.remaining(queue)).map(textOf), ['kept'])
+  },
+
+  'many may declare one new queue at once': async (stage) => {
+    const queue = queueSpec()
+    const brokers = [stage.broker, await stage.connectedBroker(), await stage.connectedBroker()]
+    await stage.settled('declare()', Promise.all(brokers.map((broker) => broker.declare([queue]))))
+    await stage.storeBodies(queue, 'there')
+    assert.deepEqual((await stage.remaining(queue)).map(textOf), ['there'])
+  },
+
+  'a queue option that the broker does not know is refused with ConfigError': async (stage) => {
+    const { name } = await stage.queue()
+    const queue = { name, options: { 'zyq-no-such-option': true } }
+    await stage.settled('declare()', expectConfigError(stage.broker.declare([queue])))
+    await stage.settled('consume()', expectConfigError(stage.broker.consume(consumption([queue]))))
+  },
+
+  'an option of a message that the broker does not know is refused with ConfigError': async (stage) => {
+    const queue = await stage.queue()
+    const message = messageTo(queue, { options: { 'zyq-no-such-option': true } })
+    const [result] = await stage.settled('publish()', stage.broker.publish([message]))
+    assert.equal(result?.status, 'refused')
+    assert.ok('error' in result && result.error instanceof ConfigError, 'the error is a ConfigError')
+    await stage.expectNoneReady(queue)
+  },
+
+  'many publishes at once are all stored': async (stage) => {
+    const queue = await stage.queue()
+    const publishes = numbered(200).map((body) => stage.storeBodies(queue, body))
+    await stage.settled('the publishes', Promise.all(publishes))
+    assert.deepEqual((await stage.remaining(queue)).map(textOf).toSorted(), numbered(200).toSorted())
+  },
+}
+
+async function expectConfigError(promise: Promise<unknown>): Promise<void> {
+  const outcome = await outcomeOf(() => promise)
+  assert.ok('error' in outcome, 'it must reject with a ConfigError, but it resolved')
+  assert.ok(outcome.error instanceof ConfigError, `it must reject with a ConfigError, not ${String(outcome.error)}`)
+}

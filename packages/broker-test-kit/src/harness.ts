@@ -1,0 +1,26 @@
+import type { Broker } from '@zyqueue/core/broker'
+
+/** What binds the suite to a broker and to a test runner. */
+export interface BrokerHarness {
+  /** The runner's own: `test` of node:test, Vitest, Jest or Mocha. The last argument is a bound for those that take one there. */
+  readonly test: (name: string, body: () => Promise<void>, timeoutMs: number) => unknown
+
+  /** A new broker, not connected, of the same storage at every call. The suite uses queues of its own, and closes it. */
+  readonly createBroker: () => Broker | Promise<Broker>
+
+  /**
+   * Cuts the connections of this broker as the end of its process would, without telling it; new ones are cut too. The suite
+   * ends the owner of a job with it; a broker whose `lease` is `connection` does not pass without. An engine in the process
+   * has none, and the tests of lost connections are not there then. `behindProxies` makes this and the next.
+   */
+  readonly killConnection?: (broker: Broker) => void | Promise<void>
+
+  /** Has the connections of this broker fall silent: they stay, new ones are accepted, and nothing passes any more. Needs `killConnection` beside it. */
+  readonly stallConnection?: (broker: Broker) => void | Promise<void>
+
+  /** A short lease, in milliseconds, that the engine still keeps. Default: 1000. */
+  readonly leaseMs?: number
+
+  /** How long what has to happen may take, in milliseconds. Default: 10,000. */
+  readonly patienceMs?: number
+}

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict'
+import { ConfigError, type BrokerPlugin } from '@zyqueue/core/broker'
+import type { BrokerHarness } from './harness.ts'
+
+export interface PluginHarness extends Pick<BrokerHarness, 'test'> {
+  /** What the adapter's package exports as its default. */
+  readonly plugin: BrokerPlugin
+}
+
+const testTimeoutMs = 10_000
+
+/** Registers the tests of an adapter's plugin. They need no server: `create` does no I/O. */
+export function pluginTests({ test, plugin }: PluginHarness): void {
+  const define = (name: string, body: () => void): unknown => test(`plugin: ${name}`, async () => body(), testTimeoutMs)
+
+  define('it says what it is', () => {
+    assert.equal(plugin.kind, 'zyqueue.broker')
+    assert.equal(plugin.apiVersion, 1)
+    assert.match(plugin.name, /^[a-z][a-z0-9-]*$/)
+  })
+
+  define('its schemes are such, without the colon', () => {
+    for (const scheme of plugin.schemes) assert.match(scheme, /^[a-z][a-z0-9+.-]*$/)
+    assert.equal(new Set(plugin.schemes).size, plugin.schemes.length)
+  })
+
+  define('create gives a new broker of that name each time', () => {
+    const brokers = [plugin.create({ baseDir: process.cwd() }), plugin.create({ baseDir: process.cwd() })]
+    assert.notEqual(brokers[0], brokers[1])
+    for (const broker of brokers) assert.equal(broker.name, plugin.name)
+  })
+
+  define('a connection string that it cannot read is a ConfigError, which does not tell the password', () => {
+    const [scheme = plugin.name] = plugin.schemes
+    for (const connection of [
+      '',
+      ' ',
+      'kit-no-such-scheme://user:s3cret@localhost',
+      `${scheme}://user:s3cret@[`,
+      `${scheme}://user:s3cret@localhost:99999999`,
+      `${scheme}://user:s3cret@localhost:port/\u0000?x=%`,
+    ]) {
+      try {
+        plugin.create({ connection, baseDir: process.cwd() })
+      } catch (error) {
+        assert.ok(error instanceof ConfigError, `${JSON.stringify(connection)} must be a ConfigError`)
+        assert.ok(!wholeTextOf(error).includes('s3cret'), 'the password is in the error')
+      }
+    }
+  })
+}
+
+/** All that a log could show of an error, its causes included. */
+function wholeTextOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return [error.message, error.stack, JSON.stringify(error), wholeTextOf(error.cause ?? '')].join('\n')
+}

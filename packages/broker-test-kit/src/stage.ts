@@ -1,0 +1,329 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type {
+  Broker,
+  BrokerCapabilities,
+  Consumer,
+  ConsumeOptions,
+  Delivery,
+  Headers,
+  OutboundMessage,
+  QueueSpec,
+} from '@zyqueue/core/broker'
+import type { BrokerHarness } from './harness.ts'
+import { waitFor, within } from './wait-for.ts'
+
+/** Long enough that no lease of a test ends by itself. */
+const longLeaseMs = 120_000
+
+/** An owner of jobs that a test will lose, without a word to the broker. */
+export interface MortalOwner {
+  readonly broker: Broker
+  readonly consumer: Consumer
+  readonly consumerId: string
+  /** From now on nobody vouches for it: its connection is cut, or its lease runs out. */
+  die(): Promise<void>
+}
+
+/** What one test works with; everything that it opens is closed at the end. */
+export class Stage {
+  /** A connected broker, for what needs no other. */
+  readonly broker: Broker
+  readonly capabilities: BrokerCapabilities
+  /** A short lease. */
+  readonly leaseMs: number
+  readonly patienceMs: number
+  readonly #harness: BrokerHarness
+  readonly #brokers: Broker[]
+  /** The place of each stored message, by its id. */
+  readonly #places = new Map<string, number>()
+
+  private constructor(harness: BrokerHarness, broker: Broker) {
+    this.#harness = harness
+    this.#brokers = [broker]
+    this.broker = broker
+    this.capabilities = broker.capabilities
+    this.leaseMs = harness.leaseMs ?? 1000
+    this.patienceMs = harness.patienceMs ?? 10_000
+  }
+
+  static async open(harness: BrokerHarness): Promise<Stage> {
+    const stage = new Stage(harness, await harness.createBroker())
+    await stage.settled('connect()', stage.broker.connect())
+    return stage
+  }
+
+  /** Closes every broker that this test has made. */
+  async close(): Promise<void> {
+    await Promise.all(this.#brokers.map((broker) => this.settled('close()', broker.close())))
+  }
+
+  /** The promise, bounded by the patience of the harness. */
+  settled<Value>(what: string, promise: Promise<Value>): Promise<Value> {
+    return within(`${what} settles`, promise, this.patienceMs)
+  }
+
+  /** As `settled`, for what has to be given up first: the contract has an adapter do so within about ten seconds. */
+  settledLate<Value>(what: string, promise: Promise<Value>): Promise<Value> {
+    return within(`${what} settles`, promise, 2 * this.patienceMs)
+  }
+
+  /** A promise that the test awaits later: should it fail before, nobody hears of this one's rejection, and that is well. */
+  later<Value>(promise: Promise<Value>): Promise<Value> {
+    promise.catch(() => undefined)
+    return promise
+  }
+
+  eventually<Value>(what: string, probe: () => Value | Promise<Value>): Promise<Exclude<Value, false | undefined>> {
+    return waitFor(what, probe, this.patienceMs)
+  }
+
+  async newBroker(): Promise<Broker> {
+    const broker = await this.#harness.createBroker()
+    this.#brokers.push(broker)
+    return broker
+  }
+
+  async connectedBroker(): Promise<Broker> {
+    const broker = await this.newBroker()
+    await this.settled('connect()', broker.connect())
+    return broker
+  }
+
+  /** A queue of a name that nobody has, declared. */
+  async queue(): Promise<QueueSpec> {
+    const queue = queueSpec()
+    await this.settled('declare()', this.broker.declare([queue]))
+    return queue
+  }
+
+  /** Publishes as many batches as it takes; all must be stored. */
+  async store(messages: readonly OutboundMessage[]): Promise<void> {
+    const { maxBatch } = this.capabilities
+    for (const { id } of messages) this.#places.set(id, this.#places.size)
+    for (let start = 0; start < messages.length; start += maxBatch) {
+      const batch = messages.slice(start, start + maxBatch)
+      const results = await this.settled('publish()', this.broker.publish(batch))
+      assert.deepEqual(
+        results,
+        batch.map(() => ({ status: 'stored' })),
+      )
+    }
+  }
+
+  /** Publishes messages with these bodies to one queue, and gives their ids. */
+  async storeBodies(queue: QueueSpec, ...bodies: readonly string[]): Promise<readonly string[]> {
+    const messages = bodies.map((body) => messageTo(queue, { body: bytesOf(body) }))
+    await this.store(messages)
+    return messages.map((message) => message.id)
+  }
+
+  async consumer(
+    queues: readonly QueueSpec[],
+    options: Partial<ConsumeOptions> & { readonly broker?: Broker } = {},
+  ): Promise<Consumer> {
+    const { broker = this.broker, ...consumeOptions } = options
+    return this.settled('consume()', broker.consume({ ...consumption(queues), ...consumeOptions }))
+  }
+
+  /** A consumer on a broker of its own that will be lost. It should have its jobs within the short lease. */
+  async mortalOwner(queue: QueueSpec, options: Partial<ConsumeOptions> = {}): Promise<MortalOwner> {
+    const broker = await this.connectedBroker()
+    const consumerId = newConsumerId()
+    const held = new Set<Delivery>()
+    const made = await this.consumer([queue], { broker, consumerId, leaseMs: this.leaseMs, ...options })
+    const consumer = noting(made, held)
+    const die = async (): Promise<void> => {
+      if (this.capabilities.lease === 'renewable') return
+      await this.cut(broker)
+      // As its supervisor does, which knows what was running.
+      const charges = [...held].map(({ id }) => ({ id }))
+      if (this.broker.reclaim !== undefined) {
+        await this.settled('reclaim()', this.broker.reclaim(consumerId, charges))
+      }
+    }
+    return { broker, consumer, consumerId, die }
+  }
+
+  /** Ends the connections of a broker, and with them the leases that hang on them. */
+  async cut(broker: Broker): Promise<void> {
+    assert.ok(
+      this.#harness.killConnection,
+      'The lease of this broker is its connection: give the harness `killConnection`, so that an owner can be lost.',
+    )
+    await this.#harness.killConnection(broker)
+  }
+
+  /** Has the connections of a broker fall silent. */
+  async stall(broker: Broker): Promise<void> {
+    await this.#harness.stallConnection?.(broker)
+  }
+
+  /**
+   * Receives until there are `count` deliveries; none may be there twice. Of a broker that keeps no order they are given in
+   * the order in which they were stored.
+   */
+  async take(consumer: Consumer, count: number, max: number = count): Promise<readonly Delivery[]> {
+    const taken: Delivery[] = []
+    const signal = new AbortController().signal
+    await this.eventually(`${count} deliveries`, async () => {
+      const room = Math.min(max, count - taken.length)
+      const deliveries = await this.settled('receive()', consumer.receive(room, { signal }))
+      assert.ok(deliveries.length <= room, `receive(${room}) gave ${deliveries.length}`)
+      taken.push(...deliveries)
+      return taken.length === count
+    })
+    return this.#inOrder(taken)
+  }
+
+  #inOrder(deliveries: readonly Delivery[]): readonly Delivery[] {
+    if (this.capabilities.ordered !== false) return deliveries
+    const place = ({ id }: Delivery): number => this.#places.get(id) ?? 0
+    return deliveries.toSorted((a, b) => place(a) - place(b))
+  }
+
+  async takeOne(consumer: Consumer): Promise<Delivery> {
+    const [delivery] = await this.take(consumer, 1)
+    assert.ok(delivery)
+    return delivery
+  }
+
+  /** A new consumer's first delivery from the queue. */
+  async takeOneOf(queue: QueueSpec): Promise<{ readonly consumer: Consumer; readonly delivery: Delivery }> {
+    const consumer = await this.consumer([queue])
+    return { consumer, delivery: await this.takeOne(consumer) }
+  }
+
+  /**
+   * What the queue has ready. A marker is published behind it, so that its end is seen, not guessed from silence; where there
+   * is no "behind", the broker's figures tell. All is acknowledged.
+   */
+  async remaining(queue: QueueSpec): Promise<readonly Delivery[]> {
+    if (this.capabilities.ordered === false) return this.#remainingByFigures(queue)
+    const marker = messageTo(queue, { priority: 0 })
+    await this.store([marker])
+    const consumer = await this.consumer([queue])
+    const found: Delivery[] = []
+    for (;;) {
+      const delivery = await this.takeOne(consumer)
+      await this.ackAll(consumer, [delivery])
+      if (delivery.id === marker.id) break
+      found.push(delivery)
+    }
+    await this.settled('consumer.close()', consumer.close())
+    return found
+  }
+
+  async #remainingByFigures(queue: QueueSpec): Promise<readonly Delivery[]> {
+    const consumer = await this.consumer([queue])
+    const found: Delivery[] = []
+    for (;;) {
+      const queues = await this.settled('queues()', this.broker.admin.queues())
+      const ready = queues.find(({ name }) => name === queue.name)?.ready
+      assert.ok(ready !== undefined, 'a broker that keeps no order tells how many jobs are ready')
+      if (ready === 0) break
+      const deliveries = await this.take(consumer, Math.min(ready, 10))
+      await this.ackAll(consumer, deliveries)
+      found.push(...deliveries)
+    }
+    await this.settled('consumer.close()', consumer.close())
+    return this.#inOrder(found)
+  }
+
+  /** Nothing is ready in the queue, after these consumers, in whose hands something might hide, are closed. */
+  async expectNoneReady(queue: QueueSpec, ...consumers: readonly Consumer[]): Promise<void> {
+    for (const consumer of consumers) await this.settled('consumer.close()', consumer.close())
+    assert.deepEqual((await this.remaining(queue)).map(textOf), [])
+  }
+
+  async ackAll(consumer: Consumer, deliveries: readonly Delivery[]): Promise<void> {
+    const results = await this.settled('ack()', consumer.ack(deliveries))
+    assert.deepEqual(
+      results,
+      deliveries.map(() => ({ status: 'ok' })),
+    )
+  }
+
+  /** Lets time pass in which something wrong could happen. Nothing may depend on how long it really took. */
+  async pass(ms: number): Promise<void> {
+    await sleep(ms)
+  }
+}
+
+/** The consumer, with note taken of what is in its hand. */
+function noting(consumer: Consumer, held: Set<Delivery>): Consumer {
+  const settled = (deliveries: readonly Delivery[]): void => {
+    for (const delivery of deliveries) held.delete(delivery)
+  }
+  return {
+    async receive(max, options) {
+      const deliveries = await consumer.receive(max, options)
+      for (const delivery of deliveries) held.add(delivery)
+      return deliveries
+    },
+    ack(deliveries) {
+      settled(deliveries)
+      return consumer.ack(deliveries)
+    },
+    release(releases) {
+      settled(releases.map(({ delivery }) => delivery))
+      return consumer.release(releases)
+    },
+    reject(rejections) {
+      settled(rejections.map(({ delivery }) => delivery))
+      return consumer.reject(rejections)
+    },
+    close: () => consumer.close(),
+  }
+}
+
+let queuesNamed = 0
+
+export function queueSpec(name: string = `kit-${randomUUID().slice(0, 8)}-${++queuesNamed}`): QueueSpec {
+  return { name, options: {} }
+}
+
+export function newConsumerId(): string {
+  return `kit-${randomUUID()}`
+}
+
+export function consumption(queues: readonly QueueSpec[]): ConsumeOptions {
+  return {
+    queues,
+    prefetch: 10,
+    leaseMs: longLeaseMs,
+    consumerId: newConsumerId(),
+    client: { name: 'kit.1', host: 'localhost', pid: process.pid },
+  }
+}
+
+export function messageTo(queue: QueueSpec, fields: Partial<OutboundMessage> = {}): OutboundMessage {
+  return {
+    queue: queue.name,
+    id: randomUUID(),
+    body: bytesOf('{"kit":true}'),
+    headers: {},
+    delayMs: 0,
+    priority: 4,
+    ...fields,
+  }
+}
+
+export function bytesOf(text: string): Uint8Array {
+  return new TextEncoder().encode(text)
+}
+
+export function textOf({ body }: { readonly body: Uint8Array }): string {
+  return new TextDecoder().decode(body)
+}
+
+/** Headers as a sorted list, in which a `__proto__` is a key like any other. */
+export function entriesOf(headers: Headers): readonly (readonly [string, string])[] {
+  return Object.entries(headers).toSorted(([a], [b]) => (a < b ? -1 : 1))
+}
+
+/** The numbers from 0 to below `count`, as bodies. */
+export function numbered(count: number): readonly string[] {
+  return Array.from({ length: count }, (_, index) => String(index))
+}

@@ -1,0 +1,50 @@
+import { AssertionError } from 'node:assert'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const defaultPatienceMs = 10_000
+
+/**
+ * Asks again and again until `probe` gives something that is neither false nor undefined, and resolves to it. Rejects with
+ * an `AssertionError` after `patienceMs` milliseconds (default: 10,000), naming `what` was waited for.
+ */
+export async function waitFor<Value>(
+  what: string,
+  probe: () => Value | Promise<Value>,
+  patienceMs: number = defaultPatienceMs,
+): Promise<Exclude<Value, false | undefined>> {
+  const giveUpAtMs = performance.now() + patienceMs
+  for (let pauseMs = 2; ; pauseMs = Math.min(2 * pauseMs, 100)) {
+    const value = await probe()
+    if (isThere(value)) return value
+    if (performance.now() > giveUpAtMs) throw late(what, patienceMs)
+    await sleep(pauseMs)
+  }
+}
+
+function isThere<Value>(value: Value): value is Exclude<Value, false | undefined> {
+  return value !== false && value !== undefined
+}
+
+/**
+ * Settles as the promise does, or rejects with an `AssertionError` after `patienceMs` milliseconds (default: 10,000).
+ * Keeps the process alive meanwhile, as core does while a call of a broker is under way.
+ */
+export async function within<Value>(
+  what: string,
+  promise: Promise<Value>,
+  patienceMs: number = defaultPatienceMs,
+): Promise<Value> {
+  let timer: NodeJS.Timeout | undefined
+  const bound = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(late(what, patienceMs)), patienceMs)
+  })
+  try {
+    return await Promise.race([promise, bound])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function late(what: string, patienceMs: number): AssertionError {
+  return new AssertionError({ message: `Not within ${patienceMs} ms: ${what}` })
+}

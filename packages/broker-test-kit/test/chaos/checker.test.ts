@@ -1,0 +1,235 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { check, isClean, type Aftermath, type ChaosRecord, type Verdict } from '../../src/index.ts'
+
+/** What a sound queue does with one job. */
+interface Fate {
+  readonly answer: 'stored' | 'refused' | 'unknown' | 'never'
+  /** How each run ended: its worker died, the handler threw, the job was done. Nothing follows what is done. */
+  readonly runs: readonly ('died' | 'threw' | 'done')[]
+  readonly end: 'done' | 'dead' | 'waiting' | 'never stored'
+}
+
+interface History {
+  readonly records: ChaosRecord[]
+  readonly aftermath: Aftermath
+  readonly doomed: ReadonlySet<string>
+}
+
+const MAX_ATTEMPTS = 3
+
+const fate: fc.Arbitrary<Fate> = fc
+  .record({
+    answer: fc.constantFrom('stored', 'stored', 'stored', 'unknown', 'refused'),
+    before: fc.array(fc.constantFrom('died', 'threw'), { maxLength: 4 }),
+    end: fc.constantFrom('done', 'done', 'dead', 'waiting'),
+    wasStored: fc.boolean(),
+  })
+  .map(({ answer, before, end, wasStored }): Fate => {
+    if (answer === 'refused' || (answer === 'unknown' && !wasStored)) return { answer, runs: [], end: 'never stored' }
+    let threw = 0
+    const runs = before.filter((run) => run === 'died' || ++threw < MAX_ATTEMPTS)
+    return { answer, runs: end === 'done' ? [...runs, 'done'] : runs, end }
+  })
+
+/** Writes down what a queue that keeps its promises would have done. */
+function historyOf(fates: readonly Fate[]): History {
+  const records: ChaosRecord[] = []
+  let at = 0
+  let workers = 100
+  const aftermath = { waiting: [] as string[], dead: [] as string[] }
+  const doomed = new Set<string>()
+  for (const [index, { answer, runs, end }] of fates.entries()) {
+    const job = `job-${index}`
+    const id = `id-${index}`
+    const hash = `hash-${index}`
+    records.push({ type: 'submitted', job, hash, pid: 1, at: at++ })
+    if (answer !== 'never') records.push({ type: 'answered', job, status: answer, at: at++ })
+    let attempt = 1
+    for (const run of runs) {
+      const pid = workers++
+      const consumer = `consumer-${pid}`
+      records.push({ type: 'delivered', id, consumer, at: at++ })
+      records.push({ type: 'began', job, id, hash, attempt, pid, at: at++ })
+      if (run === 'died') records.push({ type: 'killed', pid, at: at++ })
+      else {
+        records.push({ type: 'ended', job, id, ok: run === 'done', pid, at: at++ })
+        const verb = run === 'done' ? 'ack' : 'release'
+        records.push({ type: 'settled', id, consumer, verb, status: 'ok', at: at++ })
+        attempt++
+      }
+    }
+    if (end === 'dead') doomed.add(job)
+    if (end === 'dead') aftermath.dead.push(job)
+    if (end === 'waiting') aftermath.waiting.push(job)
+  }
+  records.push({ type: 'finished', pid: 1, at: at++ })
+  return { records, aftermath, doomed }
+}
+
+function judge({ records, aftermath, doomed }: History): Verdict {
+  return check(records, aftermath, { maxAttempts: MAX_ATTEMPTS, isDoomed: (job) => doomed.has(job) })
+}
+
+test('a history of a queue that keeps its promises is clean', () => {
+  fc.assert(
+    fc.property(fc.array(fate, { maxLength: 30 }), (fates) => {
+      const verdict = judge(historyOf(fates))
+      expect(verdict).toMatchObject({ duplicated: 0, attempted: fates.length })
+      expect(verdict.acknowledged).toBe(fates.filter(({ answer }) => answer === 'stored').length)
+      expect(isClean(verdict)).toBe(true)
+    }),
+  )
+})
+
+/** Histories with one job that was done at the first run, stored, among others. */
+const withOneDone = fc
+  .tuple(fc.array(fate, { maxLength: 10 }), fc.array(fate, { maxLength: 10 }))
+  .map(([before, after]) => ({
+    job: before.length,
+    history: historyOf([...before, { answer: 'stored', runs: ['done'], end: 'done' }, ...after]),
+  }))
+
+/** Each breaks one promise in a history, and is to be seen as that and nothing else. */
+const BREACHES: Readonly<
+  Record<string, { readonly seenAs: Partial<Verdict>; readonly breach: (history: History, index: number) => History }>
+> = {
+  'a job that is forgotten': {
+    seenAs: { lost: 1 },
+    breach: ({ records, ...rest }, index) => ({
+      ...rest,
+      records: records.filter((record) => !('id' in record && record.id === `id-${index}`)),
+    }),
+  },
+  'a job that is done only half': {
+    seenAs: { lost: 1 },
+    breach: ({ records, ...rest }, index) => ({
+      ...rest,
+      records: records.filter((record) => !(record.type === 'ended' && record.job === `job-${index}`)),
+    }),
+  },
+  'a job that is done twice': {
+    seenAs: { duplicated: 1, recovered: 1 },
+    breach: ({ records, ...rest }, index) => ({ ...rest, records: [...records, ...runAgain(index, 'again')] }),
+  },
+  'a job that nobody submitted': {
+    seenAs: { unexpected: 1 },
+    breach: ({ records, ...rest }) => ({ ...rest, records: [...records, ...runAgain(999, 'foreign')] }),
+  },
+  'a refused job that is run': {
+    seenAs: { unexpected: 1, acknowledged: -1 },
+    breach: ({ records, ...rest }, index) => ({
+      ...rest,
+      records: records.map((record) =>
+        record.type === 'answered' && record.job === `job-${index}` ? { ...record, status: 'refused' } : record,
+      ),
+    }),
+  },
+  'a delivery to an owner that has it already': {
+    seenAs: { overlapping: 1 },
+    breach: ({ records, ...rest }, index) => ({
+      ...rest,
+      records: records.flatMap((record) =>
+        record.type === 'delivered' && record.id === `id-${index}` ? [record, record] : [record],
+      ),
+    }),
+  },
+  'a stale owner whose ack is accepted': {
+    seenAs: { staleAccepted: 1 },
+    breach: ({ records, ...rest }, index) => ({
+      ...rest,
+      records: records.flatMap((record): ChaosRecord[] =>
+        record.type === 'settled' && record.id === `id-${index}`
+          ? [{ type: 'delivered', id: record.id, consumer: 'the next owner', at: record.at }, record]
+          : [record],
+      ),
+    }),
+  },
+  'an attempt beyond the limit': {
+    seenAs: { overAttempted: 1 },
+    breach: ({ records, ...rest }, index) => ({
+      ...rest,
+      records: records.map((record) =>
+        record.type === 'began' && record.job === `job-${index}` ? { ...record, attempt: MAX_ATTEMPTS + 1 } : record,
+      ),
+    }),
+  },
+  'a dead letter that was not exhausted': {
+    seenAs: { wronglyDead: 1 },
+    breach: ({ aftermath, ...rest }, index) => ({
+      ...rest,
+      aftermath: { ...aftermath, dead: [...aftermath.dead, `job-${index}`] },
+    }),
+  },
+  'a doomed job that is no dead letter': {
+    seenAs: { undead: 1 },
+    breach: ({ doomed, ...rest }, index) => ({ ...rest, doomed: new Set([...doomed, `job-${index}`]) }),
+  },
+  'data that changed on the way': {
+    seenAs: { corrupted: 1 },
+    breach: ({ records, ...rest }, index) => ({
+      ...rest,
+      records: records.map((record) =>
+        record.type === 'began' && record.job === `job-${index}` ? { ...record, hash: 'another' } : record,
+      ),
+    }),
+  },
+  'a submit that never settles': {
+    seenAs: { unsettled: 1, acknowledged: -1 },
+    breach: ({ records, ...rest }, index) => ({
+      ...rest,
+      records: records.filter((record) => !(record.type === 'answered' && record.job === `job-${index}`)),
+    }),
+  },
+}
+
+function runAgain(index: number, consumer: string): ChaosRecord[] {
+  const [job, id, hash, pid, at] = [`job-${index}`, `id-${index}`, `hash-${index}`, 7, 1e6]
+  return [
+    { type: 'delivered', id, consumer, at },
+    { type: 'began', job, id, hash, attempt: 1, pid, at },
+    { type: 'ended', job, id, ok: true, pid, at },
+    { type: 'settled', id, consumer, verb: 'ack', status: 'ok', at },
+  ]
+}
+
+describe('each breach is seen, and for what it is', () => {
+  test.each(Object.entries(BREACHES))('%s', (_name, { seenAs, breach }) => {
+    fc.assert(
+      fc.property(withOneDone, ({ history, job }) => {
+        const [before, after] = [judge(history), judge(breach(history, job))]
+        const differences = Object.fromEntries(
+          Object.entries(after)
+            .map(([figure, count]) => [figure, count - (Reflect.get(before, figure) ?? 0)] as const)
+            .filter(([figure, difference]) => difference !== 0 && figure !== 'recoverMs'),
+        )
+        expect(differences).toEqual(seenAs)
+        expect(isClean(after)).toBe('duplicated' in seenAs)
+      }),
+    )
+  })
+})
+
+test('the order in which jobs arrive is nobody’s business', () => {
+  fc.assert(
+    fc.property(
+      fc
+        .array(fate, { maxLength: 20 })
+        .chain((fates) => fc.tuple(fc.constant(fates), fc.shuffledSubarray(fates, { minLength: fates.length }))),
+      ([fates, shuffled]) => {
+        const { recoverMs: _, ...verdict } = judge(historyOf(fates))
+        const { recoverMs: __, ...again } = judge(historyOf(shuffled))
+        expect(again).toEqual(verdict)
+      },
+    ),
+  )
+})
+
+test('the time to recover runs from the kill to the next run of what was cut short', () => {
+  const { records, aftermath, doomed } = historyOf([
+    { answer: 'stored', runs: ['died', 'done'], end: 'done' },
+    { answer: 'stored', runs: ['done'], end: 'done' },
+  ])
+  const slow = records.map((record) => (record.at > 4 ? { ...record, at: record.at + 300 } : record))
+  expect(judge({ records: slow, aftermath, doomed }).recoverMs).toBe(302)
+})

@@ -1,0 +1,122 @@
+import { once } from 'node:events'
+import { createConnection, createServer, type Socket } from 'node:net'
+import { expect, onTestFinished, test } from 'vitest'
+import { FaultProxy, waitFor, within } from '../../src/index.ts'
+
+/** A server that keeps what it hears and answers each chunk in capitals, behind a proxy. */
+async function setUp() {
+  const heard: string[] = []
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.on('data', (chunk) => {
+      heard.push(chunk.toString())
+      socket.write(chunk.toString().toUpperCase())
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  const proxy = await FaultProxy.start(address.port)
+  onTestFinished(async () => {
+    await proxy.close()
+    server.close()
+  })
+  return { proxy, heard: () => heard.join('') }
+}
+
+interface Client {
+  readonly socket: Socket
+  readonly said: () => string
+  /** How the connection ended. */
+  readonly ended: Promise<'end' | 'reset'>
+}
+
+async function connect(proxy: FaultProxy): Promise<Client> {
+  const socket = createConnection({ port: proxy.port, host: '127.0.0.1' })
+  onTestFinished(() => void socket.destroy())
+  let said = ''
+  socket.on('data', (chunk) => (said += chunk.toString()))
+  const ended = new Promise<'end' | 'reset'>((resolve) => {
+    socket.on('error', () => resolve('reset'))
+    socket.on('end', () => resolve('end'))
+    socket.on('close', () => resolve('end'))
+  })
+  await once(socket, 'connect')
+  return { socket, said: () => said, ended }
+}
+
+test('what passes comes whole, both ways, and as much as there is', async () => {
+  const { proxy, heard } = await setUp()
+  const { socket, said } = await connect(proxy)
+  const much = 'abc'.repeat(1_000_000)
+  socket.write(much)
+  await waitFor('the answer', () => said().length === much.length)
+  expect(heard()).toBe(much)
+})
+
+test('cut: the server hears, the client gets no answer and the end', async () => {
+  const { proxy, heard } = await setUp()
+  const { socket, said, ended } = await connect(proxy)
+  proxy.fault = 'cut'
+  socket.write('hello')
+  await within('the end', ended)
+  await waitFor('the server hears', () => heard() === 'hello')
+  expect(said()).toBe('')
+})
+
+test('truncate: the server hears half', async () => {
+  const { proxy, heard } = await setUp()
+  const { socket, ended } = await connect(proxy)
+  proxy.fault = 'truncate'
+  socket.write('hello!')
+  await within('the end', ended)
+  await waitFor('the server hears', () => heard() === 'hel')
+})
+
+test('stall: nothing goes through until it is over, on connections old and new', async () => {
+  const { proxy, heard } = await setUp()
+  const old = await connect(proxy)
+  proxy.fault = 'stall'
+  const fresh = await connect(proxy)
+  old.socket.write('old')
+  fresh.socket.write('new')
+  // The proxy has seen both: a third connection that passes through it later does not overtake them.
+  await waitFor('both are accepted', () => proxy.connections === 2)
+  expect(heard()).toBe('')
+  proxy.fault = 'pass'
+  await waitFor('both answers', () => old.said() === 'OLD' && fresh.said() === 'NEW')
+})
+
+test('halfClose: the client sees the end, and is heard all the same', async () => {
+  const { proxy, heard } = await setUp()
+  const { socket, said, ended } = await connect(proxy)
+  socket.allowHalfOpen = true
+  socket.write('one')
+  await waitFor('an answer', () => said() === 'ONE')
+  proxy.fault = 'halfClose'
+  expect(await within('the end', ended)).toBe('end')
+  socket.write('two')
+  await waitFor('the server hears', () => heard() === 'onetwo')
+})
+
+test('trickle: byte by byte, and whole in the end', async () => {
+  const { proxy } = await setUp()
+  const { socket, said } = await connect(proxy)
+  proxy.fault = 'trickle'
+  let chunks = 0
+  socket.on('data', () => chunks++)
+  socket.write('hello')
+  await waitFor('the answer', () => said() === 'HELLO')
+  expect(chunks).toBeGreaterThan(1)
+})
+
+test('reset: connections old and new are reset', async () => {
+  const { proxy } = await setUp()
+  const { socket, said, ended } = await connect(proxy)
+  socket.write('one')
+  await waitFor('an answer', () => said() === 'ONE')
+  proxy.fault = 'reset'
+  expect(await within('the end', ended)).toBe('reset')
+  const fresh = createConnection({ port: proxy.port, host: '127.0.0.1' })
+  await within('the end', new Promise((resolve) => fresh.on('error', resolve).on('close', resolve)))
+})

@@ -1,0 +1,207 @@
+import type { WorkerStats } from '@zyqueue/core/broker'
+import { altered, alteredAdmin, alteredConsumers, alteredDeadLetters, alteredDeliveries } from '../altered.ts'
+import type { Faults } from './fault.ts'
+
+/** Brokers that are wrong towards the people who look after them. */
+export const adminFaults: Faults = {
+  'lists the oldest dead letter first': {
+    caughtBy: ['dead letters: the newest is listed first, and no more than the limit'],
+    breaks: () => (broker) =>
+      alteredDeadLetters(broker, {
+        list: async (queue, { limit }) =>
+          (await broker.admin.deadLetters.list(queue, { limit: 1000 })).toReversed().slice(0, limit),
+      }),
+  },
+
+  'takes jobs out to list them': {
+    caughtBy: ['waiting jobs: to list jobs moves none'],
+    breaks: () => (broker) =>
+      alteredAdmin(broker, {
+        async jobs(queue, options) {
+          const jobs = (await broker.admin.jobs?.(queue, options)) ?? []
+          await broker.admin.cancel?.(
+            queue,
+            jobs.map(({ id }) => id),
+          )
+          return jobs
+        },
+      }),
+  },
+
+  'lists the latest job first': {
+    caughtBy: ['waiting jobs: jobs are listed in the order in which they will run, whole, and no more than the limit'],
+    breaks: () => (broker) =>
+      alteredAdmin(broker, {
+        jobs: async (queue, options) => ((await broker.admin.jobs?.(queue, options)) ?? []).toReversed(),
+      }),
+  },
+
+  'lists no jobs of a queue that is not there': {
+    caughtBy: [
+      'waiting jobs: to list, cancel or compact in a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND',
+    ],
+    breaks: () => (broker) =>
+      alteredAdmin(broker, {
+        jobs: async (queue, options) => broker.admin.jobs?.(queue, options).catch(() => []) ?? [],
+      }),
+  },
+
+  'cancels all that wait': {
+    caughtBy: ['waiting jobs: to cancel deletes those of the ids that wait, and nothing else'],
+    breaks: () => (broker) => alteredAdmin(broker, { cancel: (queue) => broker.admin.purge(queue) }),
+  },
+
+  'lists dead letters without a reason': {
+    caughtBy: [
+      'dead letters: a rejected job is kept with its reason, and delivered no more',
+      'dead letters: a requeued job can die again',
+    ],
+    breaks: () => (broker) =>
+      alteredDeadLetters(broker, {
+        list: async (queue, options) =>
+          (await broker.admin.deadLetters.list(queue, options)).map((letter) => ({ ...letter, reason: '' })),
+      }),
+  },
+
+  'lists the dead letters of all queues': {
+    caughtBy: ['dead letters: each queue has its own'],
+    breaks: () => (broker) =>
+      alteredDeadLetters(broker, {
+        async list(_queue, options) {
+          const queues = await broker.admin.queues()
+          return (await Promise.all(queues.map(({ name }) => broker.admin.deadLetters.list(name, options)))).flat()
+        },
+      }),
+  },
+
+  'ignores the ids of dead letters': {
+    caughtBy: [
+      'dead letters: to purge deletes those of the ids, or all',
+      'dead letters: to requeue by id makes those ready, whole, and leaves the rest',
+    ],
+    breaks: () => (broker) =>
+      alteredDeadLetters(broker, {
+        requeue: (queue) => broker.admin.deadLetters.requeue(queue),
+        purge: (queue) => broker.admin.deadLetters.purge(queue),
+      }),
+  },
+
+  'requeues nothing': {
+    caughtBy: ['dead letters: to requeue without ids makes all ready'],
+    breaks: () => (broker) => alteredDeadLetters(broker, { requeue: async (_queue, ids) => ids?.length ?? 3 }),
+  },
+
+  'keeps the delivery count of a dead letter': {
+    caughtBy: ['dead letters: a requeued job starts with delivery count 0'],
+    breaks: () => {
+      const counts = new Map<string, number>()
+      return (broker) =>
+        alteredConsumers(
+          alteredDeliveries(broker, (delivery) => ({
+            ...delivery,
+            deliveryCount: Math.max(delivery.deliveryCount, counts.get(delivery.id) ?? 0),
+          })),
+          (consumer) => ({
+            reject(all) {
+              for (const { delivery } of all) counts.set(delivery.id, delivery.deliveryCount)
+              return consumer.reject(all)
+            },
+          }),
+        )
+    },
+  },
+
+  'purges the dead letters with the queue': {
+    caughtBy: ['dead letters: to purge a queue leaves its dead letters'],
+    breaks: () => (broker) =>
+      alteredAdmin(broker, {
+        async purge(queue) {
+          await broker.admin.deadLetters.purge(queue)
+          return broker.admin.purge(queue)
+        },
+      }),
+  },
+
+  'counts wrong': {
+    caughtBy: ['admin: a declared queue is listed, with its figures'],
+    breaks: () => (broker) =>
+      alteredAdmin(broker, {
+        queues: async () =>
+          (await broker.admin.queues()).map((stats) => ({ ...stats, ready: (stats.ready ?? 0) + (stats.active ?? 0) })),
+      }),
+  },
+
+  'tells figures that are none': {
+    caughtBy: ['admin: figures are whole numbers, and each queue is listed once'],
+    breaks: () => (broker) =>
+      alteredAdmin(broker, {
+        queues: async () => (await broker.admin.queues()).map((stats) => ({ ...stats, ready: NaN })),
+      }),
+  },
+
+  'lists no workers': {
+    caughtBy: ['admin: workers are listed while they are there, with who they are'],
+    breaks: () => (broker) => alteredAdmin(broker, { workers: async () => [] }),
+  },
+
+  'never lets go of a worker': {
+    caughtBy: [
+      'admin: a lost worker is listed no more',
+      'admin: workers are listed while they are there, with who they are',
+    ],
+    breaks: () => {
+      const seen = new Map<string, WorkerStats>()
+      return (broker) =>
+        alteredAdmin(
+          altered(broker, {
+            async consume(options) {
+              const consumer = await broker.consume(options)
+              for (const worker of (await broker.admin.workers?.()) ?? []) seen.set(worker.id, worker)
+              return consumer
+            },
+          }),
+          { workers: async () => [...seen.values()] },
+        )
+    },
+  },
+
+  'forgets the delayed jobs when it purges': {
+    caughtBy: ['admin: to purge deletes what is ready or delayed, and nothing else'],
+    breaks: () => (broker) =>
+      alteredAdmin(broker, {
+        async purge(queue) {
+          const stats = (await broker.admin.queues()).find(({ name }) => name === queue)
+          return (await broker.admin.purge(queue)) - (stats?.delayed ?? 0)
+        },
+      }),
+  },
+
+  'finds any queue when it purges': {
+    caughtBy: ['admin: to purge a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND'],
+    breaks: () => (broker) => alteredAdmin(broker, { purge: (queue) => broker.admin.purge(queue).catch(() => 0) }),
+  },
+
+  'works no more after a purge': {
+    caughtBy: ['admin: a purged queue still works'],
+    breaks: () => (broker) => {
+      const purged = new Set<string>()
+      const withAdmin = alteredAdmin(broker, {
+        purge(queue) {
+          purged.add(queue)
+          return broker.admin.purge(queue)
+        },
+      })
+      return altered(withAdmin, {
+        publish: async (batch) =>
+          batch.some(({ queue }) => purged.has(queue))
+            ? batch.map(() => ({ status: 'refused', error: new Error('no such queue') }))
+            : broker.publish(batch),
+      })
+    },
+  },
+
+  'has findings without words': {
+    caughtBy: ['admin: check tells its findings, and version is for people'],
+    breaks: () => (broker) => alteredAdmin(broker, { check: async () => [{ level: 'problem', message: '' }] }),
+  },
+}

@@ -1,0 +1,238 @@
+import type { Consumer, Delivery, SettleResult } from '@zyqueue/core/broker'
+import { altered, alteredConsumers, alteredDeliveries } from '../altered.ts'
+import { changingDeliveries, type Breaks, type Faults } from './fault.ts'
+
+/** Does to a job, in whosever hands it is, what its late owner asks for. */
+const ignoresFence: Breaks = () => {
+  const holders = new Map<string, { readonly consumer: Consumer; readonly delivery: Delivery }>()
+  const regardless = async (
+    deliveries: readonly Delivery[],
+    results: readonly SettleResult[],
+    settle: (holder: Consumer, held: Delivery) => Promise<unknown>,
+  ): Promise<readonly SettleResult[]> => {
+    for (const [index, delivery] of deliveries.entries()) {
+      const holder = holders.get(delivery.id)
+      if (results[index]?.status === 'lease-lost' && holder) await settle(holder.consumer, holder.delivery)
+    }
+    return results.map(() => ({ status: 'ok' }))
+  }
+  return (broker) =>
+    alteredConsumers(broker, (consumer) => {
+      return {
+        async receive(max, options) {
+          const deliveries = await consumer.receive(max, options)
+          for (const delivery of deliveries) holders.set(delivery.id, { consumer, delivery })
+          return deliveries
+        },
+        ack: async (all) => regardless(all, await consumer.ack(all), (holder, held) => holder.ack([held])),
+        release: async (all) =>
+          regardless(
+            all.map(({ delivery }) => delivery),
+            await consumer.release(all),
+            (holder, held) => holder.release([{ delivery: held, delayMs: 0 }]),
+          ),
+        reject: async (all) =>
+          regardless(
+            all.map(({ delivery }) => delivery),
+            await consumer.reject(all),
+            (holder, held) => holder.reject([{ delivery: held, reason: 'ZYQ_JOB_FAILED' }]),
+          ),
+      }
+    })
+}
+
+/** Brokers that are wrong about owners, and how often one was lost. */
+export const leaseFaults: Faults = {
+  'acks early': {
+    caughtBy: [
+      'leases: the job of a lost owner goes to another, whole, and counts one delivery more',
+      'leases: what a lost owner had settled stays settled',
+      'closing: consumer.close gives back what is in hand, uncharged',
+    ],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        async receive(max, options) {
+          const deliveries = await consumer.receive(max, options)
+          await consumer.ack(deliveries)
+          return deliveries
+        },
+        ack: async (deliveries) => deliveries.map(() => ({ status: 'ok' })),
+      })),
+  },
+
+  'ignores a fence': {
+    caughtBy: [
+      'leases: a late ack is fenced: the new owner keeps the job',
+      'leases: a late release is fenced: nobody else gets the job',
+      'leases: a late reject is fenced: the job does not die',
+      'leases: a late ack is fenced although nobody has the job yet',
+      'leases: a late settlement is fenced after the new owner has acknowledged',
+      'leases: whom a job was reclaimed from is fenced',
+    ],
+    breaks: ignoresFence,
+  },
+
+  'never ends a lease': {
+    caughtBy: [
+      'leases: a receive that waits gets the job of an owner that is lost meanwhile',
+      'admin: a lost worker is listed no more',
+    ],
+    breaks: () => (broker) =>
+      altered(broker, {
+        consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }),
+        renew: async (ids) => (await broker.renew?.(ids, 600_000)) ?? [],
+      }),
+  },
+
+  'does not renew': {
+    caughtBy: [
+      'leases: to renew extends the lease to so many milliseconds from then',
+      'leases: an owner that is vouched for keeps its job, however long it runs',
+    ],
+    breaks: () => (broker) => altered(broker, { renew: async () => [] }),
+  },
+
+  'says that no lease has ended': {
+    caughtBy: ['leases: to renew tells which leases have ended, and revives none'],
+    breaks: () => (broker) =>
+      altered(broker, {
+        async renew(ids, leaseMs) {
+          await broker.renew?.(ids, leaseMs)
+          return []
+        },
+      }),
+  },
+
+  'revives an ended lease': {
+    caughtBy: ['leases: to renew tells which leases have ended, and revives none'],
+    breaks: () => {
+      const revived = new Set<string>()
+      return (broker) =>
+        altered(
+          alteredConsumers(broker, (consumer, { consumerId }) => ({
+            ack: async (all) => (revived.has(consumerId) ? all.map(() => ({ status: 'ok' })) : consumer.ack(all)),
+          })),
+          {
+            async renew(ids, leaseMs) {
+              const ended = (await broker.renew?.(ids, leaseMs)) ?? []
+              for (const id of ended) revived.add(id)
+              return ended
+            },
+          },
+        )
+    },
+  },
+
+  'waits on without a lease': {
+    caughtBy: ['leases: a consumer whose lease has ended receives no more: ZYQ_LEASE_LOST'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        receive: (max, options) =>
+          consumer.receive(max, options).catch((error: unknown) => {
+            if (broker.errorCode(error) === 'ZYQ_LEASE_LOST') return []
+            throw error
+          }),
+      })),
+  },
+
+  'reclaims nothing': {
+    caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
+    breaks: () => (broker) => altered(broker, { reclaim: async () => undefined }),
+  },
+
+  'charges everyone at reclaim': {
+    caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
+    breaks: () => {
+      const seen = new Set<string>()
+      return (broker) =>
+        altered(
+          alteredConsumers(broker, (consumer) => ({
+            async receive(max, options) {
+              const deliveries = await consumer.receive(max, options)
+              for (const { id } of deliveries) seen.add(id)
+              return deliveries
+            },
+          })),
+          {
+            reclaim: async (id) =>
+              broker.reclaim?.(
+                id,
+                [...seen].map((jobId) => ({ id: jobId })),
+              ),
+          },
+        )
+    },
+  },
+
+  'charges nobody at reclaim': {
+    caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
+    breaks: () => (broker) => altered(broker, { reclaim: async (id) => broker.reclaim?.(id, []) }),
+  },
+
+  'drops the headers of a charge': {
+    caughtBy: ['leases: to reclaim puts the headers of a charge over those of the job'],
+    breaks: () => (broker) =>
+      altered(broker, {
+        reclaim: async (id, charged) =>
+          broker.reclaim?.(
+            id,
+            charged.map((charge) => ({ id: charge.id })),
+          ),
+      }),
+  },
+
+  'rejects the reclaim of an unknown consumer': {
+    caughtBy: ['leases: to reclaim again, or from nobody, changes nothing'],
+    breaks: () => {
+      const gone = new Set<string>()
+      return (broker) =>
+        altered(broker, {
+          async reclaim(id, charged) {
+            if (gone.has(id)) throw new Error('unknown consumer')
+            gone.add(id)
+            await broker.reclaim?.(id, charged)
+          },
+        })
+    },
+  },
+
+  'says that deliveryCount is always 0': {
+    caughtBy: [
+      'delivery counts: each owner that is lost counts, and is counted once',
+      'delivery counts: a release keeps the count that was there',
+      'delivery counts: a job that its owner had not taken counts nothing when the owner is lost',
+    ],
+    breaks: changingDeliveries((delivery) => ({ ...delivery, deliveryCount: 0 })),
+  },
+
+  'says that deliveryCount is always 1': {
+    caughtBy: [
+      'delivery counts: a job that its owner had not taken counts nothing when the owner is lost',
+      'closing: broker.close gives back what its consumers have in hand, uncharged',
+    ],
+    breaks: changingDeliveries((delivery) => ({ ...delivery, deliveryCount: 1 })),
+  },
+
+  'counts releases as deliveries': {
+    caughtBy: [
+      'release: a released job is ready again at once, whole, and counts no delivery',
+      'delivery counts: a release keeps the count that was there',
+    ],
+    breaks: () => {
+      const releases = new Map<string, number>()
+      return (broker) =>
+        alteredConsumers(
+          alteredDeliveries(broker, (delivery) => ({
+            ...delivery,
+            deliveryCount: delivery.deliveryCount + (releases.get(delivery.id) ?? 0),
+          })),
+          (consumer) => ({
+            release(all) {
+              for (const { delivery } of all) releases.set(delivery.id, (releases.get(delivery.id) ?? 0) + 1)
+              return consumer.release(all)
+            },
+          }),
+        )
+    },
+  },
+}

@@ -1,0 +1,331 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { altered, alteredConsumers } from '../altered.ts'
+import { hang, type Faults } from './fault.ts'
+
+/** Brokers that are wrong while they open, close, or stand idle. */
+export const lifecycleFaults: Faults = {
+  'refuses a second connect': {
+    caughtBy: ['lifecycle: connect again, or twice at once, changes nothing'],
+    breaks: () => (broker) => {
+      let connected = false
+      return altered(broker, {
+        async connect(options) {
+          if (connected) throw new Error('connected already')
+          connected = true
+          await broker.connect(options)
+        },
+      })
+    },
+  },
+
+  'hangs in an aborted connect': {
+    caughtBy: ['lifecycle: a connect whose signal is aborted settles'],
+    breaks: () => (broker) =>
+      altered(broker, { connect: (options) => (options?.signal?.aborted ? hang() : broker.connect(options)) }),
+  },
+
+  'hangs before connect': {
+    caughtBy: ['lifecycle: before connect, every call settles'],
+    breaks: () => (broker) => {
+      let connected = false
+      return altered(broker, {
+        connect(options) {
+          connected = true
+          return broker.connect(options)
+        },
+        publish: (batch) => (connected ? broker.publish(batch) : hang()),
+      })
+    },
+  },
+
+  'changes its capabilities': {
+    caughtBy: ['lifecycle: the capabilities are the same before connect and after close'],
+    breaks: () => (broker) => {
+      let connected = false
+      const changing = altered(broker, {
+        async connect(options) {
+          await broker.connect(options)
+          connected = true
+        },
+      })
+      return Object.defineProperty(changing, 'capabilities', {
+        get: () => (connected ? broker.capabilities : { ...broker.capabilities, maxBatch: 1 }),
+      })
+    },
+  },
+
+  'leaves its capabilities unfrozen': {
+    caughtBy: ['lifecycle: the capabilities are frozen and agree with each other'],
+    breaks: () => (broker) => altered(broker, { capabilities: { ...broker.capabilities } }),
+  },
+
+  'throws in errorCode': {
+    caughtBy: ['lifecycle: errorCode has an answer for anything'],
+    breaks: () => (broker) =>
+      altered(broker, {
+        errorCode(error) {
+          if (!(error instanceof Error)) throw new TypeError('not an error')
+          return broker.errorCode(error)
+        },
+      }),
+  },
+
+  'keeps the process alive': {
+    caughtBy: ['lifecycle: connected and idle, it keeps no process alive'],
+    breaks: () => (broker) => {
+      let timer: ReturnType<typeof setInterval> | undefined
+      return altered(broker, {
+        async connect(options) {
+          await broker.connect(options)
+          timer ??= setInterval(() => undefined, 1000)
+        },
+        close() {
+          clearInterval(timer)
+          return broker.close()
+        },
+      })
+    },
+  },
+
+  'hangs on close': {
+    caughtBy: ['lifecycle: a broker that was never connected can be closed'],
+    breaks: () => (broker) => altered(broker, { close: hang }),
+  },
+
+  'hangs on a second close': {
+    caughtBy: ['lifecycle: close again, or twice at once, changes nothing'],
+    breaks: () => (broker) => {
+      let closed = false
+      return altered(broker, {
+        close() {
+          if (closed) return hang()
+          closed = true
+          return broker.close()
+        },
+      })
+    },
+  },
+
+  'rejects a close without connect': {
+    caughtBy: [
+      'lifecycle: a broker that was never connected can be closed',
+      'lifecycle: close while connect is under way: both settle, and it stays closed',
+    ],
+    breaks: () => (broker) => {
+      let connected = false
+      return altered(broker, {
+        async connect(options) {
+          await broker.connect(options)
+          connected = true
+        },
+        close: async () => (connected ? broker.close() : Promise.reject(new Error('not connected'))),
+      })
+    },
+  },
+
+  'opens again after close': {
+    caughtBy: ['lifecycle: after close, every call rejects with ZYQ_CLOSED'],
+    breaks: () => (broker) => {
+      let open = true
+      return altered(broker, {
+        connect: (options) =>
+          broker.connect(options).catch((error: unknown) => {
+            if (open) throw error
+          }),
+        close() {
+          open = false
+          return broker.close()
+        },
+      })
+    },
+  },
+
+  'delivers after close': {
+    caughtBy: [
+      'closing: after the broker is closed, its consumers deliver nothing more',
+      'receive: after consumer.close, a call rejects with ZYQ_CLOSED',
+      'closing: a consumer may be made anew with the id of one that was closed',
+    ],
+    breaks: () => (broker) =>
+      altered(
+        alteredConsumers(broker, () => ({ close: async () => undefined })),
+        { close: async () => undefined },
+      ),
+  },
+
+  'leaves calls pending at close': {
+    caughtBy: ['lifecycle: close settles the calls that are under way'],
+    breaks: () => (broker) => {
+      let closed = false
+      return altered(broker, {
+        async publish(batch) {
+          await sleep(1)
+          return closed ? hang() : broker.publish(batch)
+        },
+        close() {
+          closed = true
+          return broker.close()
+        },
+      })
+    },
+  },
+
+  'calls stored what close has dropped': {
+    caughtBy: ['lifecycle: close settles the publishes that are under way, and what they called stored is there'],
+    breaks: () => (broker) =>
+      altered(broker, {
+        async publish(batch) {
+          await sleep(1)
+          return broker.publish(batch).catch(() => batch.map(() => ({ status: 'stored' })))
+        },
+      }),
+  },
+
+  'calls refused what it has stored': {
+    caughtBy: ['lifecycle: close settles the publishes that are under way, and what they called stored is there'],
+    breaks: () => (broker) => {
+      let published = 0
+      return altered(broker, {
+        async publish(batch) {
+          const results = await broker.publish(batch)
+          return ++published % 3 === 0 ? batch.map(() => ({ status: 'refused', error: new Error('late') })) : results
+        },
+      })
+    },
+  },
+
+  'leaves a receive pending when its consumer closes': {
+    caughtBy: ['closing: consumer.close settles a receive that waits, and what it got is not lost'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => {
+        let closed = false
+        return {
+          async receive(max, options) {
+            const deliveries = await consumer.receive(max, options)
+            return closed ? hang() : deliveries
+          },
+          close() {
+            closed = true
+            return consumer.close()
+          },
+        }
+      }),
+  },
+
+  'leaves a receive pending when it closes': {
+    caughtBy: ['closing: broker.close settles a receive that waits, and what it got is not lost'],
+    breaks: () => (broker) => {
+      let closed = false
+      const withConsumers = alteredConsumers(broker, (consumer) => ({
+        async receive(max, options) {
+          const deliveries = await consumer.receive(max, options)
+          return closed ? hang() : deliveries
+        },
+      }))
+      return altered(withConsumers, {
+        close() {
+          closed = true
+          return broker.close()
+        },
+      })
+    },
+  },
+
+  'leaves its consumers open when it closes': {
+    caughtBy: ['closing: broker.close gives back what its consumers have in hand, uncharged'],
+    breaks: () => (broker) => altered(broker, { close: async () => undefined }),
+  },
+
+  'rejects a second close of a consumer': {
+    caughtBy: ['closing: consumer.close again, at once, or after the broker, changes nothing'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => {
+        let closed = false
+        return {
+          async close() {
+            if (closed) throw new Error('closed already')
+            closed = true
+            await consumer.close()
+          },
+        }
+      }),
+  },
+
+  'closes all consumers with one': {
+    caughtBy: ['closing: a closed consumer leaves the others of its broker at work'],
+    breaks: () => (broker) => {
+      const closers: (() => Promise<void>)[] = []
+      return alteredConsumers(broker, (consumer) => {
+        closers.push(() => consumer.close())
+        return { close: async () => void (await Promise.all(closers.map((close) => close()))) }
+      })
+    },
+  },
+
+  'knows each consumer id for ever': {
+    caughtBy: ['closing: a consumer may be made anew with the id of one that was closed'],
+    breaks: () => {
+      const known = new Set<string>()
+      return (broker) =>
+        altered(broker, {
+          async consume(options) {
+            if (known.has(options.consumerId)) throw new Error('known already')
+            known.add(options.consumerId)
+            return broker.consume(options)
+          },
+        })
+    },
+  },
+
+  'settles for a closed consumer': {
+    caughtBy: ['closing: after a close, what was given back is settled no more'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        ack: (all) => consumer.ack(all).catch(() => all.map(() => ({ status: 'ok' }))),
+      })),
+  },
+
+  'calls lost what it acked while it was closed': {
+    caughtBy: ['closing: close while settlements are under way: each is done, or the job is back'],
+    breaks: () => (broker) => {
+      let closed = false
+      const withConsumers = alteredConsumers(broker, (consumer) => ({
+        async ack(all) {
+          const results = await consumer.ack(all)
+          await sleep(1)
+          return closed ? all.map(() => ({ status: 'lease-lost' })) : results
+        },
+      }))
+      return altered(withConsumers, {
+        close() {
+          closed = true
+          return broker.close()
+        },
+      })
+    },
+  },
+
+  'charges what is still in hand at close': {
+    caughtBy: ['closing: consumer.close gives back what is in hand, uncharged'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer, { consumerId }) => {
+        const seen = new Set<string>()
+        return {
+          async receive(max, options) {
+            const deliveries = await consumer.receive(max, options)
+            for (const { id } of deliveries) seen.add(id)
+            return deliveries
+          },
+          async close() {
+            await broker
+              .reclaim?.(
+                consumerId,
+                [...seen].map((id) => ({ id })),
+              )
+              .catch(() => undefined)
+            await consumer.close()
+          },
+        }
+      }),
+  },
+}

@@ -1,0 +1,42 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { altered, alteredAdmin } from '../altered.ts'
+import { hang, type Faults } from './fault.ts'
+
+const CUT = 'cut connections: calls under way when the connection is cut settle, and what they told is so'
+const SILENT =
+  'silent connections: whatever is called before and after the connection falls silent settles, and what it told is so'
+
+/** Brokers that are wrong when their connection is. */
+export const lostConnectionFaults: Faults = {
+  'leaves publishes without an end when its connection is lost': {
+    caughtBy: [CUT, SILENT],
+    breaks: () => (broker) =>
+      altered(broker, {
+        async publish(batch) {
+          await sleep(20)
+          return broker.publish(batch).catch(hang)
+        },
+      }),
+  },
+
+  'calls stored what was lost with its connection': {
+    caughtBy: [CUT, SILENT],
+    breaks: () => (broker) =>
+      altered(broker, {
+        async publish(batch) {
+          await sleep(20)
+          return broker.publish(batch).catch(() => batch.map(() => ({ status: 'stored' })))
+        },
+      }),
+  },
+
+  'hangs when asked after its connection is lost': {
+    caughtBy: ['cut connections: after the connection was cut, every call settles', SILENT],
+    breaks: () => (broker) => alteredAdmin(broker, { version: () => broker.admin.version().catch(hang) }),
+  },
+
+  'waits without an end for a server that says nothing': {
+    caughtBy: [SILENT],
+    breaks: () => (broker) => altered(broker, { connect: (options) => broker.connect(options).catch(hang) }),
+  },
+}

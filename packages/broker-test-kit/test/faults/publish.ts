@@ -1,0 +1,255 @@
+import type { PublishResult, QueueSpec } from '@zyqueue/core/broker'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { altered, alteredDeliveries } from '../altered.ts'
+import { changingDeliveries, changingMessages, type Faults } from './fault.ts'
+
+function cut(queue: QueueSpec): QueueSpec {
+  return { ...queue, name: queue.name.slice(0, 64) }
+}
+
+function plain(queue: QueueSpec): QueueSpec {
+  return { ...queue, options: {} }
+}
+
+/** Brokers that are wrong in what they store. */
+export const publishFaults: Faults = {
+  'loses the last message of a batch': {
+    caughtBy: [
+      'publish: each message of the largest batch has its result, and arrives',
+      'publish: a batch may be for several queues',
+    ],
+    breaks: () => (broker) =>
+      altered(broker, {
+        async publish(batch) {
+          await broker.publish(batch.length > 1 ? batch.slice(0, -1) : batch)
+          return batch.map(() => ({ status: 'stored' }))
+        },
+      }),
+  },
+
+  'loses one of many small publishes': {
+    caughtBy: ['publish: many publishes at once are all stored'],
+    breaks: () => (broker) => {
+      let published = 0
+      return altered(broker, {
+        publish: async (batch) =>
+          ++published % 4 === 0 ? batch.map(() => ({ status: 'stored' })) : broker.publish(batch),
+      })
+    },
+  },
+
+  'answers an empty batch with a result': {
+    caughtBy: ['publish: an empty batch has no results'],
+    breaks: () => (broker) =>
+      altered(broker, {
+        publish: async (batch) => (batch.length === 0 ? [{ status: 'stored' }] : broker.publish(batch)),
+      }),
+  },
+
+  'answers publishes in the wrong order': {
+    caughtBy: ['publish: results are in the order of the messages, a refused one among them'],
+    breaks: () => (broker) =>
+      altered(broker, {
+        publish: async (batch) => (await broker.publish(batch)).toSorted((a, b) => a.status.localeCompare(b.status)),
+      }),
+  },
+
+  'refuses the whole batch for one message': {
+    caughtBy: ['publish: results are in the order of the messages, a refused one among them'],
+    breaks: () => (broker) =>
+      altered(broker, {
+        async publish(batch) {
+          const tooLarge = batch.some((message) => message.body.byteLength > broker.capabilities.maxBodyBytes)
+          return tooLarge ? batch.map(() => ({ status: 'refused', error: new Error() })) : broker.publish(batch)
+        },
+      }),
+  },
+
+  'takes bodies of any size': {
+    caughtBy: ['publish: a body of maxBodyBytes is stored, and one byte more is refused'],
+    breaks: changingMessages((message) => ({ ...message, body: message.body.subarray(0, 16 * 1024 * 1024) })),
+  },
+
+  'reads a body as text': {
+    caughtBy: ['publish: a body may hold any bytes', 'delays: a delayed job keeps its body, headers, id and priority'],
+    breaks: changingMessages((message) => ({
+      ...message,
+      body: new TextEncoder().encode(new TextDecoder().decode(message.body)),
+    })),
+  },
+
+  'stores a body with its neighbours': {
+    caughtBy: ['publish: a body is a view of its own bytes only'],
+    breaks: changingMessages((message) => ({ ...message, body: new Uint8Array(message.body.buffer) })),
+  },
+
+  'drops messages without a body': {
+    caughtBy: ['publish: an empty body arrives empty, or is refused'],
+    breaks: () => (broker) =>
+      altered(broker, {
+        async publish(batch) {
+          await broker.publish(batch.filter(({ body }) => body.byteLength > 0))
+          return batch.map(() => ({ status: 'stored' }))
+        },
+      }),
+  },
+
+  'publishes later than it says': {
+    caughtBy: ['publish: once stored, a message no longer depends on the memory of its sender'],
+    breaks: () => (broker) =>
+      altered(broker, {
+        async publish(batch) {
+          setImmediate(() => void broker.publish(batch).catch(() => undefined))
+          return batch.map(() => ({ status: 'stored' }))
+        },
+      }),
+  },
+
+  'drops headers': {
+    caughtBy: ['publish: a message arrives as it was sent', 'publish: headers arrive whole, and without a prototype'],
+    breaks: changingMessages((message) => ({ ...message, headers: {} })),
+  },
+
+  'gives headers a prototype': {
+    caughtBy: ['publish: headers arrive whole, and without a prototype'],
+    breaks: changingDeliveries((delivery) => ({ ...delivery, headers: { ...delivery.headers } })),
+  },
+
+  'cuts ids': {
+    caughtBy: ['publish: ids of up to 63 ASCII characters arrive as they were'],
+    breaks: changingMessages((message) => ({ ...message, id: message.id.slice(0, 40) })),
+  },
+
+  'cuts queue names': {
+    caughtBy: ['publish: queue names may hold whatever a task name may'],
+    breaks: () => (broker) => {
+      return altered(broker, {
+        declare: (queues) => broker.declare(queues.map(cut)),
+        publish: (batch) => broker.publish(batch.map((message) => ({ ...message, queue: message.queue.slice(0, 64) }))),
+        consume: (options) => broker.consume({ ...options, queues: options.queues.map(cut) }),
+      })
+    },
+  },
+
+  'stores a retried publish again': {
+    caughtBy: ['publish: an id that was stored already is stored once, where publish is idempotent'],
+    breaks: () => {
+      let published = 0
+      return (broker) =>
+        altered(
+          alteredDeliveries(broker, (delivery) => ({ ...delivery, id: delivery.id.replace(/~\d+$/, '') })),
+          { publish: (batch) => broker.publish(batch.map((each) => ({ ...each, id: `${each.id}~${++published}` }))) },
+        )
+    },
+  },
+
+  'refuses to declare again': {
+    caughtBy: [
+      'publish: to declare again, or at once, keeps the queue and its jobs',
+      'publish: many may declare one new queue at once',
+    ],
+    breaks: () => {
+      const declared = new Set<string>()
+      return (broker) =>
+        altered(broker, {
+          async declare(queues) {
+            await broker.declare(queues)
+            await sleep(1)
+            for (const { name } of queues) {
+              if (declared.has(name)) throw new Error('declared already')
+              declared.add(name)
+            }
+          },
+        })
+    },
+  },
+
+  'ignores unknown options': {
+    caughtBy: [
+      'publish: a queue option that the broker does not know is refused with ConfigError',
+      'publish: an option of a message that the broker does not know is refused with ConfigError',
+    ],
+    breaks: () => (broker) => {
+      return altered(broker, {
+        declare: (queues) => broker.declare(queues.map(plain)),
+        consume: (options) => broker.consume({ ...options, queues: options.queues.map(plain) }),
+        publish: (batch) => broker.publish(batch.map((message) => ({ ...message, options: {} }))),
+      })
+    },
+  },
+
+  'tells times in seconds': {
+    caughtBy: ['publish: a message arrives as it was sent'],
+    breaks: changingDeliveries((delivery) => ({ ...delivery, storedAtMs: (delivery.storedAtMs ?? 0) / 1000 })),
+  },
+
+  'ignores priorities': {
+    caughtBy: [
+      'priorities: the higher priority arrives first, within one level the earlier',
+      'priorities: a job that comes later with a higher priority overtakes those that wait',
+    ],
+    breaks: changingMessages((message) => ({ ...message, priority: 4 })),
+  },
+
+  'tells another priority': {
+    caughtBy: ['priorities: a delivery tells its priority where all ten are kept'],
+    breaks: changingDeliveries((delivery) => ({ ...delivery, priority: 9 - delivery.priority })),
+  },
+
+  'forgets a delay': {
+    caughtBy: [
+      'delays: a delayed job is not early, and comes',
+      'delays: a delayed job does not hold up the others',
+      'delays: the shorter delay is over first',
+      'delays: a delay of thirty days is kept',
+    ],
+    breaks: changingMessages((message) => ({ ...message, delayMs: 0 })),
+  },
+
+  'overflows at long delays': {
+    caughtBy: ['delays: a delay of thirty days is kept'],
+    breaks: changingMessages((message) => ({
+      ...message,
+      delayMs: message.delayMs > 2 ** 31 - 1 ? 1 : message.delayMs,
+    })),
+  },
+
+  'waits for a delay before the next job': {
+    caughtBy: ['delays: a delayed job does not hold up the others'],
+    breaks: () => (broker) => {
+      let readyAt = 0
+      return altered(broker, {
+        async publish(batch) {
+          const results: PublishResult[] = []
+          for (const message of batch) {
+            readyAt = Math.max(readyAt, performance.now() + message.delayMs)
+            const delayMs = Math.max(0, readyAt - performance.now())
+            results.push(...(await broker.publish([{ ...message, delayMs }])))
+          }
+          return results
+        },
+      })
+    },
+  },
+
+  'keeps delayed jobs in the memory of the publisher': {
+    caughtBy: ['delays: a delay outlives the broker object that published it'],
+    breaks: () => (broker) => {
+      const timers = new Set<NodeJS.Timeout>()
+      return altered(broker, {
+        async publish(batch) {
+          for (const message of batch.filter(({ delayMs }) => delayMs > 0)) {
+            const publish = (): void => void broker.publish([{ ...message, delayMs: 0 }]).catch(() => undefined)
+            timers.add(setTimeout(publish, Math.min(message.delayMs, 2 ** 31 - 1)).unref())
+          }
+          await broker.publish(batch.filter(({ delayMs }) => delayMs === 0))
+          return batch.map(() => ({ status: 'stored' }))
+        },
+        close() {
+          for (const timer of timers) clearTimeout(timer)
+          return broker.close()
+        },
+      })
+    },
+  },
+}

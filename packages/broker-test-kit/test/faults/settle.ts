@@ -1,0 +1,149 @@
+import type { SettleResult } from '@zyqueue/core/broker'
+import { alteredConsumers } from '../altered.ts'
+import { hang, type Faults } from './fault.ts'
+
+function allOk(results: readonly unknown[]): readonly SettleResult[] {
+  return results.map(() => ({ status: 'ok' }))
+}
+
+const ways = ['ack', 'release', 'reject'] as const
+
+/** Brokers that are wrong when a job is settled. */
+export const settleFaults: Faults = {
+  'calls every settlement ok': {
+    caughtBy: [
+      'settle: results are in the order of the deliveries, a stale one among them',
+      ...ways.flatMap((first) =>
+        ways.map((second) => `settle: ${second} after ${first} is lease-lost and changes nothing`),
+      ),
+    ],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        ack: async (all) => allOk(await consumer.ack(all)),
+        release: async (all) => allOk(await consumer.release(all)),
+        reject: async (all) => allOk(await consumer.reject(all)),
+      })),
+  },
+
+  'settles nothing': {
+    caughtBy: [
+      'settle: ack ends a job',
+      'settle: deliveries may be settled in any order, and each way at once',
+      'settle: one call settles any number',
+      'dead letters: a rejected job is kept with its reason, and delivered no more',
+    ],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, () => ({
+        ack: async (all) => allOk(all),
+        release: async (all) => allOk(all),
+        reject: async (all) => allOk(all),
+      })),
+  },
+
+  'settles at most 1,000 a call': {
+    caughtBy: ['settle: one call settles any number'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        async ack(all) {
+          await consumer.ack(all.slice(0, 1000))
+          return allOk(all)
+        },
+      })),
+  },
+
+  'answers settlements in the wrong order': {
+    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        ack: async (all) => (await consumer.ack(all)).toSorted((a, b) => a.status.localeCompare(b.status)),
+      })),
+  },
+
+  'refuses to settle an empty list': {
+    caughtBy: ['settle: an empty list has no results'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        ack: async (all) => (all.length === 0 ? Promise.reject(new Error('empty')) : consumer.ack(all)),
+      })),
+  },
+
+  'settles only when a receive has brought something': {
+    caughtBy: ['settle: a consumer may settle while its receive waits'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => {
+        let received: Promise<unknown> = Promise.resolve()
+        return {
+          receive(max, options) {
+            const receiving = consumer.receive(max, options)
+            received = receiving
+              .then((deliveries) => (deliveries.length === 0 ? hang() : undefined))
+              .catch(() => undefined)
+            return receiving
+          },
+          ack: async (all) => received.then(() => consumer.ack(all)),
+        }
+      }),
+  },
+
+  'releases what it should reject': {
+    caughtBy: ['dead letters: a rejected job is kept with its reason, and delivered no more'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        reject: (all) => consumer.release(all.map(({ delivery }) => ({ delivery, delayMs: 0 }))),
+      })),
+  },
+
+  'acks what it should reject': {
+    caughtBy: ['dead letters: a rejected job is kept with its reason, and delivered no more'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        reject: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
+      })),
+  },
+
+  'ignores the headers of a rejection': {
+    caughtBy: ['dead letters: reject with headers replaces all headers'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        reject: (all) => consumer.reject(all.map(({ delivery, reason }) => ({ delivery, reason }))),
+      })),
+  },
+
+  'merges the headers of a release': {
+    caughtBy: ['release: release with headers replaces all headers'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        release: (all) =>
+          consumer.release(
+            all.map((one) => (one.headers ? { ...one, headers: { ...one.delivery.headers, ...one.headers } } : one)),
+          ),
+      })),
+  },
+
+  'ignores the headers of a release': {
+    caughtBy: ['release: release with headers replaces all headers', 'release: releases of one call may differ'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        release: (all) => consumer.release(all.map(({ delivery, delayMs }) => ({ delivery, delayMs }))),
+      })),
+  },
+
+  'forgets the delay of a release': {
+    caughtBy: [
+      'release: a release with a delay is not early, or is refused where there are no delays',
+      'release: releases of one call may differ',
+    ],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: 0 }))),
+      })),
+  },
+
+  'gives a released job back at the end': {
+    caughtBy: ['release: a released job goes back to where it stood, where release is native'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: Math.max(1, one.delayMs) }))),
+      })),
+  },
+}

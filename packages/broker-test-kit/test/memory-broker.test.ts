@@ -1,0 +1,8 @@
+import { createMemoryBroker, createMemoryStore, memoryBroker } from '@zyqueue/core/testing'
+import { test } from 'vitest'
+import { brokerTests, pluginTests } from '../src/index.ts'
+
+const store = createMemoryStore()
+
+brokerTests({ test, createBroker: () => createMemoryBroker(store), leaseMs: 300 })
+pluginTests({ test, plugin: memoryBroker() })

@@ -1,0 +1,16 @@
+/** The bodies of jobs for people and for programs. Others may have sent them: anything may be in there. */
+import { clip } from './output.ts'
+
+/** `data` where the body is JSON, else `body` in base64. */
+export function decodedBody(body: Uint8Array): { data: unknown } | { body: string } {
+  try {
+    return { data: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body)) }
+  } catch {
+    return { body: Buffer.from(body).toString('base64') }
+  }
+}
+
+/** Its beginning, for a cell of a table. */
+export function shownBody(body: Uint8Array): string {
+  return clip(new TextDecoder().decode(body.subarray(0, 256)), 60)
+}

@@ -1,0 +1,68 @@
+import { inspect } from 'node:util'
+import type { Argv } from 'yargs'
+import { installedBrokers } from '@zyqueue/core'
+import type { BrokerCapabilities, BrokerPlugin } from '@zyqueue/core/broker'
+import { resolveFrom } from '../broker.ts'
+import type { GlobalArgs } from '../options.ts'
+import { print } from '../output.ts'
+import { redactText } from '../redact.ts'
+import { table } from '../table.ts'
+
+/** `--json`: `{ brokers: [{ name, schemes, packageName, version, path, capabilities, error }] }`. */
+export function brokersCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
+  return cli.command(
+    'brokers',
+    'Show the brokers that are installed and what they can do',
+    (command) => command.example('$0 brokers', '').example('$0 brokers --json', 'With every capability'),
+    async (args) => {
+      const brokers = await installed()
+      print(args.json, { brokers }, () =>
+        table(brokers, {
+          broker: (broker) => broker.name,
+          connections: (broker) => broker.schemes.map((scheme) => `${scheme}:`).join(' '),
+          package: (broker) => `${broker.packageName} ${broker.version ?? ''}`,
+          durable: ({ capabilities }) => capabilities && (capabilities.durable ? 'yes' : 'no'),
+          delay: ({ capabilities }) => capabilities?.delay,
+          'dead letters': ({ capabilities }) => capabilities?.deadLetter,
+          priorities: ({ capabilities }) => capabilities?.priorities,
+          problem: ({ error }) => error ?? '',
+        }),
+      )
+    },
+  )
+}
+
+export interface BrokerSummary {
+  readonly name?: string
+  readonly schemes: readonly string[]
+  readonly packageName: string
+  readonly version?: string | undefined
+  readonly path?: string
+  readonly capabilities?: BrokerCapabilities
+  readonly error?: string
+}
+
+async function installed(): Promise<readonly BrokerSummary[]> {
+  const found = await installedBrokers({ from: resolveFrom() })
+  return Promise.all(
+    found.map(async ({ error, plugin, ...broker }) => {
+      if (error !== undefined) return { ...broker, error: redactText(error.message) }
+      if (plugin === undefined) return { ...broker, error: 'not installed' }
+      try {
+        return { ...broker, capabilities: await capabilitiesOf(plugin) }
+      } catch (thrown) {
+        return {
+          ...broker,
+          error: redactText(`threw in create: ${thrown instanceof Error ? thrown.message : inspect(thrown)}`),
+        }
+      }
+    }),
+  )
+}
+
+/** Making a broker opens nothing. */
+async function capabilitiesOf(plugin: BrokerPlugin): Promise<BrokerCapabilities> {
+  const broker = plugin.create({ baseDir: process.cwd() })
+  await broker.close()
+  return broker.capabilities
+}

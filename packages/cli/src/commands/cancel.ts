@@ -1,0 +1,47 @@
+import type { Argv } from 'yargs'
+import { BrokerError } from '@zyqueue/core'
+import { withBroker } from '../broker.ts'
+import { named, TEXT, type GlobalArgs } from '../options.ts'
+import { plural, print, remark } from '../output.ts'
+import { supported } from '../supported.ts'
+
+/** `--json`: `{ cancelled: { <queue>: n }, notFound: [<id>] }`. */
+export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
+  return cli.command(
+    'cancel <ids..>',
+    'Delete single jobs that wait',
+    (command) =>
+      command
+        .positional('ids', {
+          type: 'string',
+          array: true,
+          demandOption: true,
+          // Else yargs shows an empty list as the default of what is required.
+          default: undefined,
+          describe: 'Ids of jobs',
+        })
+        .options(named({ queue: { ...TEXT, describe: 'Look in this queue only [default: in all]' } }))
+        .example('$0 cancel <id>', 'Whatever its queue')
+        .example('$0 cancel <id> <id> --queue resize', 'Quicker where there are many queues'),
+    ({ ids, queue, ...args }) =>
+      withBroker(args, async (broker) => {
+        const cancel = supported(broker, 'cancel', 'delete single jobs')
+        const queues = queue === undefined ? (await broker.admin.queues()).map(({ name }) => name) : [queue]
+        const cancelled: Record<string, number> = {}
+        const missing = new Set(ids)
+        for (const name of queues) {
+          // One by one: of several a broker says only how many it had.
+          for (const id of missing) {
+            if ((await cancel(name, [id])) === 0) continue
+            missing.delete(id)
+            cancelled[name] = (cancelled[name] ?? 0) + 1
+          }
+        }
+        const notFound = [...missing]
+        const none = `none of these jobs waits: ${notFound.join(', ')}`
+        if (Object.keys(cancelled).length === 0) throw new BrokerError('ZYQ_JOB_NOT_FOUND', none)
+        if (notFound.length > 0) remark(args.json, `these do not wait: ${notFound.join(', ')}`)
+        print(args.json, { cancelled, notFound }, () => `${plural(new Set(ids).size - missing.size, 'job')} cancelled.`)
+      }),
+  )
+}

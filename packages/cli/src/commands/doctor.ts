@@ -1,0 +1,92 @@
+import type { Argv } from 'yargs'
+import { ConfigError, ERROR_CODES, ZyQueueError } from '@zyqueue/core'
+import type { Finding } from '@zyqueue/core/broker'
+import { brokerChoice, placeOf, withBroker } from '../broker.ts'
+import { EXIT, exitCodeOf, type ExitCode } from '../exit-codes.ts'
+import type { GlobalArgs } from '../options.ts'
+import { plural, print } from '../output.ts'
+import { redactConnection, redactText } from '../redact.ts'
+
+interface Step {
+  readonly step: 'node' | 'discovery' | 'connection' | 'version' | 'queues' | 'settings'
+  readonly status: 'ok' | 'note' | 'warning' | 'failed'
+  readonly detail: string
+  readonly remedy?: string | undefined
+}
+
+/** `--json`: `{ ok, steps: [{ step, status, detail, remedy }] }`; status is ok, note, warning or failed. */
+export function doctorCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
+  return cli.command(
+    'doctor',
+    'Check, step by step, whether a broker can be found, reached and relied on',
+    (command) =>
+      command
+        .example('$0 doctor', 'The embedded broker')
+        .example('$0 doctor -C redis://localhost:6379', 'A Redis server'),
+    async (args) => {
+      const { steps, exitCode } = await examine(args)
+      print(args.json, { ok: exitCode === EXIT.ok, steps }, () => steps.map(draw).join('\n'))
+      process.exitCode = exitCode
+    },
+  )
+}
+
+interface Diagnosis {
+  readonly steps: readonly Step[]
+  readonly exitCode: ExitCode
+}
+
+async function examine(args: GlobalArgs): Promise<Diagnosis> {
+  const steps: Step[] = [nodeStep()]
+  const { server, connection } = brokerChoice(args)
+  const where = connection === undefined ? (server ?? 'the embedded broker') : redactConnection(connection)
+  // What is under way: where something fails, it is this.
+  let step: Step['step'] = 'discovery'
+  const passed = (detail: string, next: Step['step']): void => {
+    steps.push({ step, status: 'ok', detail })
+    step = next
+  }
+  try {
+    await withBroker(args, async (broker) => {
+      passed(`${where} is served by the broker "${broker.name}"`, 'connection')
+      passed(`connected to ${placeOf(broker)}`, 'version')
+      passed(`${broker.name} ${await broker.admin.version()}`, 'queues')
+      passed(`${plural((await broker.admin.queues()).length, 'queue')} can be read`, 'settings')
+      steps.push(...settings(await broker.admin.check()))
+    })
+  } catch (error) {
+    if (step === 'discovery' && !(error instanceof ConfigError))
+      passed(`${where} has its broker installed`, 'connection')
+    steps.push(failure(error, step))
+    return { steps, exitCode: exitCodeOf(error) }
+  }
+  return { steps, exitCode: steps.some(({ status }) => status === 'failed') ? EXIT.failed : EXIT.ok }
+}
+
+function nodeStep(): Step {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  const detail = `Node ${process.versions.node}`
+  if (major > 20 || (major === 20 && minor >= 19)) return { step: 'node', status: 'ok', detail }
+  return { step: 'node', status: 'failed', detail, remedy: 'Use Node 20.19 or newer.' }
+}
+
+function failure(error: unknown, step: Step['step']): Step {
+  if (!(error instanceof ZyQueueError)) return { step, status: 'failed', detail: redactText(String(error)) }
+  const detail = `${redactText(error.message)} (${error.code})`
+  return { step, status: 'failed', detail, remedy: ERROR_CODES[error.code].remedy }
+}
+
+function settings(findings: readonly Finding[]): readonly Step[] {
+  if (findings.length === 0) return [{ step: 'settings', status: 'ok', detail: 'nothing to remark on' }]
+  return findings.map(({ level, message, remedy }) => ({
+    step: 'settings',
+    status: level === 'problem' ? 'failed' : level,
+    detail: message,
+    remedy,
+  }))
+}
+
+function draw({ step, status, detail, remedy }: Step): string {
+  const line = `${status.padEnd(7)} ${step.padEnd(10)} ${detail}`
+  return remedy === undefined ? line : `${line}\n${' '.repeat(19)}${remedy}`
+}

@@ -1,0 +1,66 @@
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { Argv } from 'yargs'
+import { ConfigError } from '@zyqueue/core'
+import { z } from 'zod'
+import { resolveFrom } from '../broker.ts'
+import { count, named, TEXT, type GlobalArgs } from '../options.ts'
+import { print, remark } from '../output.ts'
+
+const SERVER = '@zyqueue/broker-gearman/server'
+
+/** What that module exports. The command line does not depend on the package: it belongs to the user's project. */
+const serverModule = z.object({
+  startJobServer: z.custom<(options: { port: number; host: string }) => Promise<unknown>>(
+    (value) => typeof value === 'function',
+  ),
+})
+const jobServer = z.object({
+  port: z.number(),
+  host: z.string(),
+  ended: z.custom<Promise<void>>((value) => value instanceof Promise),
+  close: z.custom<() => Promise<void>>((value) => typeof value === 'function'),
+})
+
+/** `--json`: `{ connection }`, as soon as it listens. Runs until it is told to end. */
+export function gearmandCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
+  return cli.command(
+    'gearmand',
+    'Run a Gearman job server, for development: jobs are in its memory only',
+    (command) =>
+      command
+        .options(
+          named({
+            port: { ...count('TCP port; 0 is any that is free', 0, 65_535), defaultDescription: '4730' },
+            host: { ...TEXT, describe: 'Address to listen on', defaultDescription: '127.0.0.1' },
+          }),
+        )
+        .example('$0 gearmand', 'Then: zyqueue work -C gearman://localhost:4730 …'),
+    async ({ port, host, json }) => {
+      const { startJobServer } = serverModule.parse(await import(resolveServer()))
+      const server = jobServer.parse(await startJobServer({ port: port ?? 4730, host: host ?? '127.0.0.1' }))
+      const connection = `gearman://${server.host}:${server.port}`
+      print(json, { connection }, () => `Gearman job server at ${connection}`)
+      remark(json, 'jobs are kept in memory, and end with it; Ctrl+C ends it')
+      const end = (): void => void server.close()
+      process.once('SIGINT', end).once('SIGTERM', end)
+      await server.ended
+    },
+  )
+}
+
+function resolveServer(): string {
+  const folders = resolveFrom()
+  for (const folder of folders) {
+    try {
+      return pathToFileURL(createRequire(join(folder, 'package.json')).resolve(SERVER)).href
+    } catch {
+      // Perhaps from the next one.
+    }
+  }
+  throw new ConfigError(
+    'ZYQ_BROKER_NOT_FOUND',
+    `The job server is not installed: looked for ${SERVER} from ${folders.join(', ')}. Install it: npm install @zyqueue/broker-gearman`,
+  )
+}

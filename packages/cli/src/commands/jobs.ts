@@ -1,0 +1,45 @@
+import type { Argv } from 'yargs'
+import type { StoredJob } from '@zyqueue/core/broker'
+import { decodedBody, shownBody } from '../body.ts'
+import { placeOf, withBroker } from '../broker.ts'
+import { count, named, type GlobalArgs } from '../options.ts'
+import { print, remark } from '../output.ts'
+import { table } from '../table.ts'
+import { supported } from '../supported.ts'
+
+/** `--json`: `{ queue, jobs: [{ id, state, priority, storedAtMs, readyAtMs, headers, data }] }`; `body` in base64 where it is not JSON. */
+export function jobsCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
+  return cli.command(
+    'jobs <queue>',
+    'Show the jobs of a queue: those that run, then those that wait',
+    (command) =>
+      command
+        .positional('queue', { type: 'string', demandOption: true, describe: 'Name of the queue' })
+        .options(named({ limit: count('The most to show [default: 20]') }))
+        .example('$0 jobs resize', 'The next jobs of one queue')
+        .example('$0 jobs resize --limit 1000 --json', 'With whole data and headers'),
+    ({ queue, limit = 20, ...args }) =>
+      withBroker(args, async (broker) => {
+        const jobs = await supported(broker, 'jobs', 'list the jobs of a queue')(queue, { limit })
+        if (jobs.length === 0) remark(args.json, `no jobs in ${queue} on ${placeOf(broker)}`)
+        print(args.json, { queue, jobs: jobs.map(describe) }, () =>
+          table(jobs, {
+            id: (job) => job.id,
+            state: (job) => job.state,
+            priority: (job) => job.priority,
+            stored: (job) => isoOf(job.storedAtMs),
+            ready: (job) => isoOf(job.readyAtMs),
+            data: (job) => shownBody(job.body),
+          }),
+        )
+      }),
+  )
+}
+
+function describe({ queue: _, body, ...job }: StoredJob): object {
+  return { ...job, ...decodedBody(body) }
+}
+
+function isoOf(ms: number | undefined): string | undefined {
+  return ms === undefined ? undefined : new Date(ms).toISOString()
+}

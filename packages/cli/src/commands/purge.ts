@@ -1,0 +1,26 @@
+import type { Argv } from 'yargs'
+import { withBroker } from '../broker.ts'
+import { confirm } from '../confirm.ts'
+import { YES, type GlobalArgs } from '../options.ts'
+import { plural, print } from '../output.ts'
+
+/** `--json`: `{ queue, purged }`. */
+export function purgeCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
+  return cli.command(
+    'purge <queue>',
+    'Delete the jobs that wait in a queue, delayed ones included',
+    (command) =>
+      command
+        .positional('queue', { type: 'string', demandOption: true, describe: 'Name of the queue' })
+        .options({ yes: YES })
+        .example('$0 purge resize', 'Asks first')
+        .example('$0 purge resize --yes', 'For scripts'),
+    async ({ queue, yes, ...args }) => {
+      if (!(await confirm(`Delete all jobs that wait in "${queue}"?`, yes))) return
+      await withBroker(args, async (broker) => {
+        const purged = await broker.admin.purge(queue)
+        print(args.json, { queue, purged }, () => `Deleted ${plural(purged, 'job')} from ${queue}.`)
+      })
+    },
+  )
+}

@@ -1,0 +1,87 @@
+import type { Argv } from 'yargs'
+import { ConfigError, remoteTask, type Task } from '@zyqueue/core'
+import { parseJson } from '../ndjson.ts'
+import { count, duration, given, named, TASK_FILE, TEXT, type GlobalArgs } from '../options.ts'
+import { plural, print } from '../output.ts'
+import { submitLines } from '../submit-lines.ts'
+import { suggest } from '../suggest.ts'
+import { importTaskFile, openTaskFile } from '../task-file/index.ts'
+import { UsageError } from '../usage-error.ts'
+
+/** `--json`: `{ id, task, queue }` for one job, `{ task, queue, stored }` for a list and for standard input. */
+export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
+  return cli.command(
+    'submit <task> [data]',
+    'Submit one job, or one for each line of standard input',
+    (command) =>
+      command
+        .positional('task', { type: 'string', demandOption: true, describe: 'Name of the task' })
+        .positional('data', {
+          type: 'string',
+          describe: 'JSON; a list is one job for each item; with - or nothing, JSON lines from standard input',
+        })
+        // Without it yargs takes a lone - for an option without a name, and the data for empty.
+        .nargs('data', 1)
+        .options(
+          named({
+            'task-file': {
+              ...TASK_FILE,
+              describe: 'File that defines the task: checks name and data, knows queue and, without -S and -C, broker',
+            },
+            queue: {
+              ...TEXT,
+              alias: 'q',
+              conflicts: 'task-file',
+              describe: 'Queue, where it is not named as the task',
+            },
+            delay: duration('Not before so long from now, such as 30s', 0, 'years'),
+            priority: count('0 to 9, the higher first; 4 is normal', 0, 9),
+          } as const),
+        )
+        .example(`$0 submit resize '{"file":"a.png"}'`, 'One job')
+        .example(`$0 submit mail null --delay 5m`, 'One without data, in five minutes')
+        .example(`jq -c '.[]' files.json | $0 submit resize`, 'One job for each line'),
+    async ({ data, json, delay, priority, ...args }) => {
+      if ((data === undefined || data === '-') && process.stdin.isTTY) {
+        throw new UsageError(
+          'there is no data',
+          'Give it as one argument of JSON, null for none, or pipe lines of JSON.',
+        )
+      }
+      const { server, connection, queue } = args
+      // The task file's own connections are relative to it; what was typed, to where it was typed.
+      const baseDir = server === undefined && connection === undefined ? undefined : process.cwd()
+      const task =
+        args.taskFile === undefined
+          ? remoteTask(args.task, given({ server, connection, queue }))
+          : await definedTask(args.task, args.taskFile, baseDir)
+      const overrides = given({ server, connection, delayMs: delay, priority })
+      const input = data === undefined || data === '-' ? undefined : parseJson(data, 'the data')
+      if (input !== undefined && !Array.isArray(input)) {
+        const { id, queue: into } = await task.submit(input, overrides)
+        print(json, { id, task: task.name, queue: into }, () => `Submitted ${id} to ${into}.`)
+        return
+      }
+      if (input?.length === 0) throw new UsageError('the list is empty', 'For a job whose data is a list, pipe it in.')
+      const stored =
+        input === undefined ? await submitLines(task, overrides) : (await task.submit(input, overrides)).length
+      print(
+        json,
+        { task: task.name, queue: task.queue, stored },
+        () => `Submitted ${plural(stored, 'job')} to ${task.queue}.`,
+      )
+    },
+  )
+}
+
+async function definedTask(name: string, file: string, baseDir: string | undefined): Promise<Task> {
+  const tasks = await importTaskFile(await openTaskFile(file), baseDir)
+  const task = tasks.find((candidate) => candidate.name === name)
+  if (task !== undefined) return task
+  const near = suggest(
+    name,
+    tasks.map((candidate) => candidate.name),
+  )
+  const hint = near === undefined ? '' : `; did you mean "${near}"?`
+  throw new ConfigError('ZYQ_TASK_UNKNOWN', `${file} defines no task "${name}"${hint}`)
+}

@@ -1,0 +1,137 @@
+import { relative } from 'node:path'
+import type { Argv } from 'yargs'
+import { createLogger, LOG_LEVELS, type Logger } from '@zyqueue/core'
+import type { Supervisor, SupervisorResult } from '@zyqueue/core/supervisor'
+import { count, duration, given, list, named, size, NEEDED_TASK_FILE, type GlobalArgs } from '../options.ts'
+import { HERE } from '../broker.ts'
+import { supervisorFor } from '../task-file/core.ts'
+import { openTaskFile, type TaskFile } from '../task-file/index.ts'
+import { noInputs, type Inputs } from '../task-file/inputs.ts'
+import { watchTaskFile } from '../task-file/watch.ts'
+import { EXIT } from '../exit-codes.ts'
+import { print } from '../output.ts'
+
+const LOG_FORMATS = ['pretty', 'json'] as const
+
+/** `--json`: `{ reason }` at the end, one of `drained`, `burst`, `stopped`; the log is JSON lines on standard error. */
+export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
+  return cli.command(
+    'work',
+    'Run the tasks of a file in several processes',
+    (command) =>
+      command
+        .options(
+          named({
+            'task-file': NEEDED_TASK_FILE,
+            'max-workers': { alias: 'w', ...count('Worker processes [default: one per CPU]', 1, 1_024) },
+            concurrency: count('Jobs that one process runs at once [default: 10]', 1, 100_000),
+            prefetch: count('Jobs that one process holds, running or waiting [default: adapts]', 1, 100_000),
+            queues: list('Serve only these queues, with commas between them [default: those of all tasks]'),
+            burst: { type: 'boolean', default: false, describe: 'End when the queues are empty' },
+            watch: { type: 'boolean', default: false, describe: 'Start the workers anew when a source file changes' },
+            'grace-period': duration('How long running jobs may take to finish after SIGTERM [default: 30s]'),
+            lease: duration('How long jobs stay with a host that has vanished [default: 30s]', 100),
+            'max-jobs-per-worker': count('Replace a process after so many jobs [default: never]'),
+            'max-memory-per-worker': size(
+              'Replace a process that has grown beyond this, such as 512MB [default: never]',
+            ),
+            'log-level': { choices: LOG_LEVELS, default: 'info' as const, describe: 'The least that is worth a line' },
+            'log-format': { choices: LOG_FORMATS, describe: '[default: pretty on a terminal, json otherwise]' },
+          } as const),
+        )
+        .example('$0 work --task-file tasks.ts', 'One process per CPU, the embedded broker')
+        .example('$0 work -f tasks.ts -w 4 --concurrency 20', 'For jobs that mostly wait')
+        .example('$0 work -f tasks.ts -C redis://localhost:6379', 'Tasks that name no broker of their own, on Redis')
+        .example('$0 work -f tasks.ts --watch', 'While developing'),
+    async (args) => {
+      const format = args.logFormat ?? (args.json ? 'json' : undefined)
+      const logger = createLogger({ level: args.logLevel, ...given({ format }) })
+      const inputs = args.watch ? noInputs() : undefined
+      const taskFile = await openTaskFile(args.taskFile, inputs)
+      const { createSupervisor } = await supervisorFor(taskFile.path)
+      const supervisorOf = ({ path, loader }: TaskFile): Supervisor =>
+        createSupervisor({
+          taskFile: path,
+          burst: args.burst,
+          resolveFrom: [HERE],
+          logger,
+          workerLog: { level: args.logLevel, ...given({ format }) },
+          ...given({
+            loader,
+            maxWorkers: args.maxWorkers,
+            concurrency: args.concurrency,
+            prefetch: args.prefetch,
+            queues: args.queues,
+            graceMs: args.gracePeriod,
+            leaseMs: args.lease,
+            maxJobsPerWorker: args.maxJobsPerWorker,
+            maxMemoryPerWorker: args.maxMemoryPerWorker,
+            server: args.server,
+            connection: args.connection,
+          }),
+        })
+      logger.info({ taskFile: relative('.', taskFile.path), pid: process.pid }, 'starting')
+
+      const { reason, error } =
+        inputs === undefined
+          ? await run(supervisorOf(taskFile), logger)
+          : await runWatched(taskFile, inputs, logger, supervisorOf)
+      if (error !== undefined) throw error
+      if (reason === 'stopped' || reason === 'failed') process.exitCode = EXIT.failed
+      if (args.json) print(true, { reason }, () => reason)
+    },
+  )
+}
+
+async function run(supervisor: Supervisor, logger: Logger): Promise<SupervisorResult> {
+  using _signals = onSignals(logger, supervisor)
+  return await supervisor.run()
+}
+
+/** Starts the workers anew when a source changes, and once more where a change has made them fail and the next may mend it. */
+async function runWatched(
+  first: TaskFile,
+  inputs: Inputs,
+  logger: Logger,
+  supervisorOf: (taskFile: TaskFile) => Supervisor,
+): Promise<SupervisorResult> {
+  let supervisor = supervisorOf(first)
+  let changed: TaskFile | undefined
+  let wake: (() => void) | undefined
+  using _watch = watchTaskFile(first.path, inputs, logger, (taskFile) => {
+    changed = taskFile
+    if (wake === undefined) supervisor.reload(taskFile.loader)
+    else wake()
+  })
+  for (;;) {
+    const result = await run(supervisor, logger)
+    if (result.reason !== 'failed') return result
+    // A change that came while they were failing may have mended it.
+    const what = changed === undefined ? 'waiting for a source file to change' : 'a source file has changed meanwhile'
+    logger.error({ err: result.error }, `the workers failed; ${what}`)
+    if (changed === undefined) await new Promise<void>((resolve) => (wake = resolve))
+    wake = undefined
+    supervisor = supervisorOf(changed ?? first)
+    changed = undefined
+  }
+}
+
+/** SIGTERM or SIGINT: finish what is in hand. The second of them: stop now. */
+function onSignals(logger: Logger, supervisor: { drain(): void; stop(): void }): Disposable {
+  let asked = false
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (asked) {
+      logger.warn({ signal }, 'stopping now; jobs in hand go back to their queues')
+      return supervisor.stop()
+    }
+    asked = true
+    logger.info({ signal }, 'finishing the jobs in hand; send the signal again to stop now')
+    supervisor.drain()
+  }
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal)
+  return {
+    [Symbol.dispose]() {
+      process.off('SIGTERM', onSignal).off('SIGINT', onSignal)
+    },
+  }
+}

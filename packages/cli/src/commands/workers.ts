@@ -1,0 +1,33 @@
+import type { Argv } from 'yargs'
+import { placeOf, withBroker } from '../broker.ts'
+import type { GlobalArgs } from '../options.ts'
+import { print, remark } from '../output.ts'
+import { supported } from '../supported.ts'
+import { table } from '../table.ts'
+
+/** `--json`: `{ broker, location, workers: [{ id, client: { name, host, pid }, queues, active, connectedAtMs, address, fileDescriptor }] }`. */
+export function workersCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
+  return cli.command(
+    'workers',
+    'Show the workers that are connected and what they serve',
+    (command) => command.example('$0 workers -C gearman://localhost:4730', 'Those of a Gearman server'),
+    (args) =>
+      withBroker(args, async (broker) => {
+        const workers = await supported(broker, 'workers', 'tell which workers there are')()
+        if (workers.length === 0) remark(args.json, `no workers on ${placeOf(broker)}`)
+        print(args.json, { broker: broker.name, location: broker.location, workers }, () =>
+          table(workers, {
+            ...(workers.some(({ address }) => address !== undefined) ? { ip: (worker) => worker.address } : {}),
+            host: (worker) => worker.client.host,
+            client_id: (worker) => worker.client.name || worker.id,
+            pid: (worker) => worker.client.pid || undefined,
+            running: (worker) => worker.active,
+            tasks: (worker) => worker.queues.join(', '),
+            ...(workers.some(({ fileDescriptor }) => fileDescriptor !== undefined)
+              ? { file_descriptor: (worker) => worker.fileDescriptor }
+              : {}),
+          }),
+        )
+      }),
+  )
+}

@@ -1,0 +1,34 @@
+import { createInterface } from 'node:readline'
+import { EXIT } from './exit-codes.ts'
+import { UsageError } from './usage-error.ts'
+
+/**
+ * Asks on a terminal before something is done that cannot be undone, and resolves to whether to go on. Where not, the process will end with
+ * 1, for what was asked was not done. Throws where nobody could answer.
+ */
+export async function confirm(question: string, yes: boolean, what = 'this deletes jobs'): Promise<boolean> {
+  if (yes) return true
+  if (!process.stdin.isTTY) {
+    throw new UsageError(`${what}, and there is no terminal to ask at`, 'Add --yes.')
+  }
+  if (/^y(es)?$/i.test((await ask(`${question} [y/N] `)).trim())) return true
+  process.stderr.write('Nothing was done.\n')
+  process.exitCode = EXIT.failed
+  return false
+}
+
+/** Resolves to what was typed; to nothing where Ctrl+C or Ctrl+D ended it, of which `question` says nothing on Node 20.19. */
+function ask(question: string): Promise<string> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  return new Promise((resolve) => {
+    let answer: string | undefined
+    terminal.once('close', () => {
+      if (answer === undefined) process.stderr.write('\n')
+      resolve(answer ?? '')
+    })
+    terminal.question(question, (typed) => {
+      answer = typed
+      terminal.close()
+    })
+  })
+}

@@ -1,0 +1,27 @@
+import { ZyQueueError, type ErrorCode } from '@zyqueue/core'
+
+/** What the process says to the shell. Documented in the README: scripts rely on it. */
+export const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3, notFound: 4, unsupported: 5 } as const
+
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
+
+const BY_ERROR: Partial<Record<ErrorCode, ExitCode>> = {
+  ZYQ_CONFIG: EXIT.usage,
+  ZYQ_CONNECTION_STRING: EXIT.usage,
+  ZYQ_TASK_NAME: EXIT.usage,
+  ZYQ_QUEUE_NAME: EXIT.usage,
+  ZYQ_UNREACHABLE: EXIT.unreachable,
+  ZYQ_CONNECTION_LOST: EXIT.unreachable,
+  ZYQ_AUTH: EXIT.unreachable,
+  ZYQ_BROKER_BUSY: EXIT.unreachable,
+  ZYQ_QUEUE_NOT_FOUND: EXIT.notFound,
+  ZYQ_JOB_NOT_FOUND: EXIT.notFound,
+  ZYQ_STORAGE_NOT_FOUND: EXIT.notFound,
+  ZYQ_TASK_UNKNOWN: EXIT.notFound,
+  ZYQ_BROKER_NOT_FOUND: EXIT.notFound,
+  ZYQ_UNSUPPORTED: EXIT.unsupported,
+}
+
+export function exitCodeOf(error: unknown): ExitCode {
+  return error instanceof ZyQueueError ? (BY_ERROR[error.code] ?? EXIT.failed) : EXIT.failed
+}

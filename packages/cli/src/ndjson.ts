@@ -1,0 +1,62 @@
+import { isUtf8 } from 'node:buffer'
+import type { Readable } from 'node:stream'
+import { UsageError } from './usage-error.ts'
+
+/** The JSON values of lines, read as they are asked for. Blank lines are skipped. */
+export class NdjsonReader implements AsyncIterable<unknown> {
+  readonly #input: Readable
+  #line = 0
+
+  constructor(input: Readable) {
+    this.#input = input
+  }
+
+  /** The number of the line that was read last; 0 before the first. */
+  get line(): number {
+    return this.#line
+  }
+
+  /** Throws `UsageError` where a line is not JSON in UTF-8. A byte order mark, as editors and joined files have it, is skipped. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<unknown, void, void> {
+    for await (const line of linesOf(this.#input)) {
+      this.#line += 1
+      const source = `line ${this.#line} of standard input`
+      if (line === undefined) throw new UsageError(`${source} is not UTF-8`, 'Each job is one JSON value in UTF-8.')
+      const text = line.startsWith('\uFEFF') ? line.slice(1) : line
+      if (text.trim() !== '') yield parseJson(text, source)
+    }
+  }
+}
+
+/** Throws `UsageError`, which names where the text came from. */
+export function parseJson(text: string, source: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    throw new UsageError(`${source} is not JSON: ${why}`, 'Each job is one JSON value; text needs double quotes.')
+  }
+}
+
+/** Undefined for each that is not UTF-8. `node:readline` reads ahead without bound while its iterator is not asked. */
+async function* linesOf(input: Readable): AsyncGenerator<string | undefined, void, void> {
+  let parts: Buffer[] = []
+  for await (const chunk of input) {
+    const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk))
+    const end = bytes.lastIndexOf('\n')
+    if (end === -1) {
+      parts.push(bytes)
+    } else {
+      yield* decoded(Buffer.concat([...parts, bytes.subarray(0, end)]))
+      parts = [bytes.subarray(end + 1)]
+    }
+  }
+  yield* decoded(Buffer.concat(parts))
+}
+
+function decoded(lines: Buffer): readonly (string | undefined)[] {
+  // All at once is four times as fast.
+  if (isUtf8(lines)) return lines.toString().split('\n')
+  const each = lines.toString('latin1').split('\n')
+  return each.map((line) => Buffer.from(line, 'latin1')).map((line) => (isUtf8(line) ? line.toString() : undefined))
+}

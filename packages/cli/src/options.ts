@@ -1,0 +1,149 @@
+import { resolve } from 'node:path'
+import { parseDuration, parseSize } from './units.ts'
+
+/** An option with one value, left as it is. An empty one is rather a variable of the shell that was never set. */
+export const TEXT = { type: 'string', requiresArg: true, coerce: optional(notEmpty) } as const
+
+/** What every command takes. */
+export const GLOBAL_OPTIONS = named({
+  server: {
+    alias: 'S',
+    ...TEXT,
+    coerce: (given: string | undefined): string | undefined => fromHere(TEXT.coerce(given)),
+    describe: 'Broker: a name such as redis, a package or a path [env ZYQUEUE_SERVER]',
+  },
+  connection: {
+    alias: 'C',
+    ...TEXT,
+    describe: 'Connection string such as redis://localhost:6379 [env ZYQUEUE_CONNECTION]',
+  },
+  json: { type: 'boolean', default: false, describe: 'Print JSON: data on standard output, errors on standard error' },
+} as const)
+
+export interface GlobalArgs {
+  readonly server: string | undefined
+  readonly connection: string | undefined
+  readonly json: boolean
+}
+
+export const TASK_FILE = {
+  ...TEXT,
+  alias: 'f',
+  describe: 'TypeScript or JavaScript file that defines the tasks',
+} as const
+
+export const NEEDED_TASK_FILE = {
+  ...TASK_FILE,
+  demandOption: true,
+  coerce: (given: string): string => TEXT.coerce(given) ?? given,
+} as const
+
+export const YES = {
+  alias: 'y',
+  type: 'boolean',
+  default: false,
+  describe: 'Do not ask; needed where there is no terminal',
+} as const
+
+/** The letter of an option that takes a value, and its value. */
+const JOINED = /^(-[CSfqw])([^=].*)$/s
+
+/** With `-Sredis` as `-S redis`: yargs reads a flag for each letter there, unless the value is a number. */
+export function separated(argv: readonly string[]): readonly string[] {
+  return argv.flatMap((word) => JOINED.exec(word)?.slice(1) ?? word)
+}
+
+/** Of at least `least` ms. The longest is what Node's timers can wait: 24 days. */
+export function duration(describe: string, least = 0, most: 'timer' | 'years' = 'timer') {
+  const mostMs = most === 'timer' ? 2 ** 31 - 1 : 10 * 365 * 86_400_000
+  return {
+    type: 'string',
+    requiresArg: true,
+    describe,
+    coerce: optional((text: string) => {
+      const ms = parseDuration(text)
+      if (ms < least) throw new Error(`"${text}" is less than ${least} ms`)
+      if (ms > mostMs) throw new Error(`"${text}" is more than ${Math.floor(mostMs / 86_400_000)} days`)
+      return ms
+    }),
+  } as const
+}
+
+export function size(describe: string) {
+  return { type: 'string', requiresArg: true, describe, coerce: optional(parseSize) } as const
+}
+
+/** A whole number of at least `least`. */
+export function count(describe: string, least = 1, most = Number.MAX_SAFE_INTEGER) {
+  return {
+    type: 'string',
+    requiresArg: true,
+    describe,
+    coerce: optional((text: string) => {
+      const value = Number(text)
+      if (/^\d+$/.test(text) && value >= least && value <= most) return value
+      const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
+      throw new Error(`"${text}" is not a whole number ${range}`)
+    }),
+  } as const
+}
+
+/** Names with commas between them. */
+export function list(describe: string) {
+  return {
+    type: 'string',
+    requiresArg: true,
+    describe,
+    coerce: optional((text: string): string[] => {
+      const names = text
+        .split(',')
+        .map((name) => name.trim())
+        .filter((name) => name !== '')
+      notEmpty(names.join())
+      return names
+    }),
+  } as const
+}
+
+/** Options whose complaints about a value begin with their name. */
+export function named<Options extends Readonly<Record<string, object>>>(options: Options): Options
+export function named(options: Readonly<Record<string, { readonly coerce?: (given: never) => unknown }>>): object {
+  const entries = Object.entries(options).map(([name, option]) => {
+    const { coerce } = option
+    if (coerce === undefined) return [name, option]
+    const complaining = (given: never): unknown => {
+      try {
+        return coerce(given)
+      } catch (error) {
+        throw new Error(`--${name}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+      }
+    }
+    return [name, { ...option, coerce: complaining }]
+  })
+  return Object.fromEntries(entries)
+}
+
+/** A path as it was meant where it was typed: brokers are looked for from the folder of the task file first. */
+function fromHere(server: string | undefined): string | undefined {
+  return server !== undefined && /^\.\.?\//.test(server) ? resolve(server) : server
+}
+
+function notEmpty(text: string): string {
+  if (text.trim() === '') throw new Error('its value is empty')
+  return text
+}
+
+/** yargs asks to coerce what was not given, too, and makes a list of what was given twice, whatever its types say. */
+function optional<T>(parse: (text: string) => T): (given: string | undefined) => T | undefined {
+  return (given: unknown) => {
+    if (given === undefined) return undefined
+    if (typeof given !== 'string') throw new Error(`one value is wanted, not ${JSON.stringify(given)}`)
+    return parse(given)
+  }
+}
+
+/** Drops what was not given, so that defaults stay where they are written. */
+export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> }
+export function given(options: object): object {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}

@@ -1,0 +1,35 @@
+const WIDTH = 28
+const REDRAW_MS = 100
+
+/**
+ * A line on a terminal's standard error that follows a stream of jobs; silent where that is no terminal. How many are
+ * to come is not known, so the bar shows how much of what was read is stored by now.
+ */
+export class Progress {
+  readonly #startedAtMs = performance.now()
+  #drawnAtMs = Number.NEGATIVE_INFINITY
+
+  update(progress: { readonly submitted: number; readonly stored: number }): void {
+    const now = performance.now()
+    if (!process.stderr.isTTY || now - this.#drawnAtMs < REDRAW_MS) return
+    this.#drawnAtMs = now
+    this.#draw(progress)
+  }
+
+  /** The last figures, and the end of the line. */
+  end(progress: { readonly submitted: number; readonly stored: number }): void {
+    if (!process.stderr.isTTY) return
+    this.#draw(progress)
+    process.stderr.write('\n')
+  }
+
+  #draw({ submitted, stored }: { readonly submitted: number; readonly stored: number }): void {
+    const filled = Math.round((submitted === 0 ? 0 : stored / submitted) * WIDTH)
+    const seconds = Math.max((performance.now() - this.#startedAtMs) / 1000, 0.001)
+    const bar = '#'.repeat(filled) + '.'.repeat(WIDTH - filled)
+    const rate = Math.round(stored / seconds).toLocaleString('en')
+    process.stderr.write(
+      `\r[${bar}] ${stored.toLocaleString('en')} of ${submitted.toLocaleString('en')} stored, ${rate} jobs/s\u001b[K`,
+    )
+  }
+}

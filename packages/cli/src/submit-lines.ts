@@ -1,0 +1,97 @@
+import { constants } from 'node:os'
+import { CodecError, SubmitError, type Task } from '@zyqueue/core'
+import { IncompleteError } from './incomplete-error.ts'
+import { NdjsonReader } from './ndjson.ts'
+import { plural } from './output.ts'
+import { Progress } from './progress.ts'
+import { UsageError } from './usage-error.ts'
+
+type StreamOptions = NonNullable<Parameters<Task['submitMany']>[1]>
+
+/**
+ * Submits each line of standard input as one job, as one stream: it is read no faster than the broker stores. Resolves to
+ * how many there were, at least one. Where a line is at fault, or SIGINT or SIGTERM comes, those before it are stored
+ * first: rejects with `IncompleteError` then, with `UsageError` or `CodecError` where nothing had been stored, and with
+ * `SubmitError` where the broker did not take all.
+ */
+export async function submitLines(task: Task, options: StreamOptions): Promise<number> {
+  const lines = new NdjsonReader(process.stdin)
+  const bar = new Progress()
+  let last = { submitted: 0, stored: 0 }
+  using _signals = onSignals((signal) => process.stdin.destroy(new Interruption(signal)))
+  try {
+    const { length } = await task.submitMany(lines, {
+      ...options,
+      onProgress: (progress) => {
+        last = progress
+        bar.update(progress)
+      },
+    })
+    // A job that is never submitted is seen by nobody: an empty pipe is more likely a mistake than a wish.
+    if (length === 0) throw new UsageError('standard input is empty', 'For a job without data, give null as its data.')
+    last = { submitted: length, stored: length }
+    return length
+  } catch (error) {
+    throw explained(error, lines.line)
+  } finally {
+    if (last.submitted > 0) bar.end(last)
+  }
+}
+
+class Interruption extends Error {
+  override readonly name = 'Interruption'
+  readonly signal: NodeJS.Signals
+
+  constructor(signal: NodeJS.Signals) {
+    super(`interrupted by ${signal}`)
+    this.signal = signal
+  }
+
+  /** As shells count: 130 for SIGINT. */
+  get exitCode(): number {
+    return 128 + constants.signals[this.signal]
+  }
+}
+
+/** The first signal is told; the second ends the process. */
+function onSignals(tell: (signal: NodeJS.Signals) => void): Disposable {
+  let told = false
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (told) process.exit(new Interruption(signal).exitCode)
+    told = true
+    tell(signal)
+  }
+  // Where all has been read already, nobody else listens for what it was destroyed with.
+  process.stdin.on('error', () => {})
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal)
+  return {
+    [Symbol.dispose]() {
+      process.off('SIGTERM', onSignal).off('SIGINT', onSignal)
+    },
+  }
+}
+
+/** The same with the number of the line, with what was stored before it, and with how to go on. */
+function explained(error: unknown, line: number): unknown {
+  const partial = error instanceof SubmitError
+  // The broker did not take all: that has been told job by job.
+  if (partial && error.refused.length + error.unknown.length > 0) return error
+  const stored = partial ? error.stored.length : 0
+  const cause = partial ? error.cause : error
+  const interrupted = cause instanceof Interruption
+  const failure = cause instanceof CodecError ? atLine(cause, line) : cause
+  if (stored === 0 && !interrupted) return failure
+
+  const message = failure instanceof Error ? failure.message : String(failure)
+  const rest = `Submit the rest, from line ${interrupted ? line + 1 : line} on: tail -n +${interrupted ? line + 1 : line}`
+  return new IncompleteError(`${message}; ${plural(stored, 'job')} had been stored before`, {
+    stored,
+    remedy: stored === 0 ? 'Submit it again.' : interrupted ? `${rest}.` : `Mend the line. ${rest}.`,
+    ...(interrupted ? { exitCode: cause.exitCode } : {}),
+    cause,
+  })
+}
+
+function atLine({ code, message, cause }: CodecError, line: number): CodecError {
+  return new CodecError(code, `line ${line} of standard input: ${message}`, { cause })
+}

@@ -1,0 +1,15 @@
+import { ConfigError, type OpenBroker } from '@zyqueue/core'
+import type { BrokerAdmin } from '@zyqueue/core/broker'
+
+type OptionalCall = 'workers' | 'jobs' | 'cancel' | 'limit' | 'compact' | 'shutdown'
+
+/** A call that not every broker has. Throws `ZYQ_UNSUPPORTED` where this one has it not; `what` says what it does. */
+export function supported<Call extends OptionalCall>(
+  { name, admin }: OpenBroker,
+  call: Call,
+  what: string,
+): NonNullable<BrokerAdmin[Call]> {
+  const method: BrokerAdmin[Call] = admin[call]
+  if (method === undefined) throw new ConfigError('ZYQ_UNSUPPORTED', `The broker ${name} cannot ${what}.`)
+  return method
+}

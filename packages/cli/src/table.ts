@@ -1,0 +1,25 @@
+/** An ASCII table, as the original printed them. Absent cells are figures that the broker does not know: `-`. */
+export function table<Row>(
+  rows: readonly Row[],
+  columns: Readonly<Record<string, (row: Row) => string | number | undefined>>,
+): string {
+  const titles = Object.keys(columns)
+  const lines = rows.map((row) => Object.values(columns).map((cell) => oneLine(String(cell(row) ?? '-'))))
+  const widths = titles.map((title, at) => Math.max(...[title, ...lines.map((line) => line[at] ?? '')].map(widthOf)))
+  const rule = `+${widths.map((width) => '-'.repeat(width + 2)).join('+')}+`
+  const draw = (cells: readonly string[]): string =>
+    `|${cells.map((cell, at) => ` ${cell}${' '.repeat((widths[at] ?? 0) - widthOf(cell))} `).join('|')}|`
+  return [rule, draw(titles), rule, ...lines.map(draw), ...(lines.length > 0 ? [rule] : [])].join('\n')
+}
+
+/** Names come from brokers and strangers: a control character must neither break the table nor steer the terminal. */
+function oneLine(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '·')
+}
+
+const GRAPHEMES = new Intl.Segmenter('en')
+const WIDE = /\p{Emoji_Presentation}|\p{sc=Han}|\p{sc=Hiragana}|\p{sc=Katakana}|\p{sc=Hangul}|[\uFF01-\uFF60]/u
+
+function widthOf(text: string): number {
+  return [...GRAPHEMES.segment(text)].reduce((width, { segment }) => width + (WIDE.test(segment) ? 2 : 1), 0)
+}

@@ -1,0 +1,48 @@
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { ConfigError } from '@zyqueue/core'
+
+type Supervisor = typeof import('@zyqueue/core/supervisor')
+
+/**
+ * The supervisor of the `@zyqueue/core` that the task file imports. This command may have come with another copy (an
+ * npx cache); supervisor, worker processes and tasks are to be of one.
+ */
+export async function supervisorFor(taskFile: string): Promise<Supervisor> {
+  const supervisor: Supervisor = await import(pathToFileURL(resolveCore(taskFile)).href)
+  return supervisor
+}
+
+/** The path of that copy's supervisor. Throws `ConfigError` `ZYQ_TASK_FILE`, with the command that installs it, where there is none. */
+export function resolveCore(taskFile: string): string {
+  try {
+    return createRequire(taskFile).resolve('@zyqueue/core/supervisor')
+  } catch (error) {
+    const found = error instanceof Error && 'code' in error && error.code === 'ERR_PACKAGE_PATH_NOT_EXPORTED'
+    throw new ConfigError(
+      'ZYQ_TASK_FILE',
+      found
+        ? `The @zyqueue/core beside ${taskFile} does not fit this command. Update it: ${installCommand(taskFile)}`
+        : `@zyqueue/core is not installed in the project of ${taskFile}. Install it there: ${installCommand(taskFile)}`,
+      { cause: error },
+    )
+  }
+}
+
+const INSTALL_COMMANDS = {
+  'pnpm-lock.yaml': 'pnpm add @zyqueue/core@latest',
+  'yarn.lock': 'yarn add @zyqueue/core@latest',
+  'bun.lock': 'bun add @zyqueue/core@latest',
+}
+
+/** In the words of the package manager whose lock file is nearest. */
+function installCommand(taskFile: string): string {
+  for (let at = dirname(taskFile); at !== dirname(at); at = dirname(at)) {
+    for (const [lockFile, command] of Object.entries(INSTALL_COMMANDS)) {
+      if (existsSync(join(at, lockFile))) return command
+    }
+  }
+  return 'npm install @zyqueue/core@latest'
+}

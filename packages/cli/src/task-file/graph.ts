@@ -1,0 +1,84 @@
+import { isBuiltin } from 'node:module'
+import { extname, resolve, sep } from 'node:path'
+import type { ImportKind, OnResolveArgs, Plugin } from 'esbuild-wasm'
+import type { Compiler } from './compiler.ts'
+import { isInstalled, isScript, isTypeScript } from './files.ts'
+import type { Inputs } from './inputs.ts'
+
+/**
+ * What an import of a project's file leads to: a `file` of the project, `data` (JSON), which is compiled into its
+ * importer, or something that Node finds by itself.
+ */
+export type Target = { readonly kind: 'file' | 'data'; readonly path: string } | { readonly kind: 'node' }
+
+export interface Graph {
+  /** Every file of the project that the entry reaches, itself included. */
+  readonly files: ReadonlySet<string>
+  target(importer: string, specifier: string, kind: ImportKind): Target | undefined
+}
+
+/** Follows the imports of the entry through the project as TypeScript would: `paths`, missing and `.js` suffixes and all. */
+export async function readGraph(compiler: Compiler, entry: string, { files, missing }: Inputs): Promise<Graph> {
+  files.add(entry)
+  const targets = new Map<string, Target>()
+
+  const follow: Plugin = {
+    name: 'zyqueue-graph',
+    setup(build) {
+      build.onResolve({ filter: /.*/ }, async (args) => {
+        if (args.kind === 'entry-point' || args.pluginData === ours) return undefined
+        const target = await targetOf(args)
+        targets.set(keyOf(args.importer, args.path, args.kind), target)
+        if (target.kind === 'node') return { path: args.path, external: true }
+        files.add(target.path)
+        return target.kind === 'data' || isScript(target.path)
+          ? { path: target.path }
+          : { path: target.path, external: true }
+      })
+
+      async function targetOf({ path, importer, kind, resolveDir, with: attributes }: OnResolveArgs): Promise<Target> {
+        if (isBuiltin(path) || /^(data|https?|node):/.test(path)) return { kind: 'node' }
+        const found = await build.resolve(path, { importer, kind, resolveDir, with: attributes, pluginData: ours })
+        const bare = !/^(\.|\/|[A-Za-z]:\\|file:)/.test(path)
+        // Where nothing is found, Node says so when the import is reached: it may be optional.
+        if (found.errors.length > 0 && !bare && !path.startsWith('file:')) missing.add(resolve(resolveDir, path))
+        if (found.errors.length > 0 || found.external || found.path === '') return { kind: 'node' }
+        if (isTypeScript(found.path)) return { kind: 'file', path: found.path }
+        if (bare && (found.path.includes(`${sep}node_modules${sep}`) || isInstalled(path, resolveDir))) {
+          return { kind: 'node' }
+        }
+        return { kind: extname(found.path) === '.json' ? 'data' : 'file', path: found.path }
+      }
+    },
+  }
+
+  await compiler.build({
+    ...COMMON_OPTIONS,
+    entryPoints: [entry],
+    format: 'esm',
+    plugins: [follow],
+  })
+  return { files, target: (importer, specifier, kind) => targets.get(keyOf(importer, specifier, kind)) }
+}
+
+/** Marks the resolutions that a plugin asks for, so that it does not answer itself. */
+const ours = Symbol('zyqueue')
+
+export const COMMON_OPTIONS = {
+  bundle: true,
+  write: false,
+  platform: 'node',
+  target: 'node20.19',
+  conditions: [],
+  loader: { '.js': 'jsx' },
+  logLevel: 'silent',
+  // `sideEffects: false` in the project's package.json must not drop an import that registers tasks.
+  ignoreAnnotations: true,
+  treeShaking: false,
+  // A task is named after its function, and esbuild renames those that shadow a variable: `hash = queueJob({}, function hash() {})`.
+  keepNames: true,
+} as const satisfies Parameters<Compiler['build']>[0]
+
+function keyOf(importer: string, specifier: string, kind: ImportKind): string {
+  return JSON.stringify([importer, specifier, kind])
+}

@@ -1,0 +1,111 @@
+import { realpathSync, statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { inspect } from 'node:util'
+import { ConfigError, registeredTasks, setResolution, ZyQueueError } from '@zyqueue/core'
+import { z } from 'zod'
+import { resolveFrom } from '../broker.ts'
+import { EXIT } from '../exit-codes.ts'
+import { keepStandardOutput } from '../output.ts'
+import { compileFiles } from './compile.ts'
+import { compilerFor, type Compiler } from './compiler.ts'
+import { resolveCore } from './core.ts'
+import { isScript, isTypeScript } from './files.ts'
+import { readGraph } from './graph.ts'
+import { noInputs, type Inputs } from './inputs.ts'
+import type { CompiledFiles } from './loader-hooks.ts'
+import { register } from './loader.ts'
+
+/** A task file that is ready to be imported, here or in worker processes. */
+export interface TaskFile {
+  /** Absolute, without symbolic links: the path by which Node knows the module. */
+  readonly path: string
+  /** What a process has to import and call before it imports the file; absent where Node needs no help. */
+  readonly loader?: { readonly module: string; readonly data: CompiledFiles }
+}
+
+/**
+ * Finds a task file and, where it is TypeScript, compiles it with all of the project that it imports. Notes in `inputs`, for
+ * `--watch`, what it is made of; only then a JavaScript file is read for that.
+ *
+ * Throws `ConfigError`: `ZYQ_CONFIG` where there is no such file, `ZYQ_TASK_FILE` where it does not compile.
+ */
+export async function openTaskFile(given: string, inputs?: Inputs): Promise<TaskFile> {
+  const path = existing(given)
+  if (!isTypeScript(path) && inputs === undefined) return { path }
+  const compiler = await compilerFor(path)
+  try {
+    const graph = await readGraph(compiler, path, inputs ?? noInputs())
+    const data = await compileFiles(compiler, graph)
+    const module = new URL('./loader.js', import.meta.url).href
+    return Object.keys(data).length > 0 ? { path, loader: { module, data } } : { path }
+  } catch (error) {
+    throw new ConfigError('ZYQ_TASK_FILE', await compileMessage(compiler, given, error), { cause: error })
+  } finally {
+    await compiler.stop()
+  }
+}
+
+/**
+ * Imports a task file into this process, and resolves to the tasks that it defines. Once per process. Paths in connections
+ * are relative to `baseDir`, by default to the file's folder. What its code prints goes to standard error.
+ *
+ * Throws `ConfigError`: `ZYQ_TASK_FILE`, with what the file threw as its cause, or where it defines none; and what
+ * `queueJob` throws.
+ */
+export async function importTaskFile(
+  { path, loader }: TaskFile,
+  baseDir: string = dirname(path),
+): Promise<ReturnType<typeof registeredTasks>> {
+  resolveCore(path)
+  setResolution({ resolveFrom: resolveFrom(path), baseDir })
+  if (loader !== undefined) register(loader.data)
+  const onExit = (): void => {
+    process.stderr.write(`zyqueue: ${path} ended the process while it was loaded\n`)
+    process.exitCode = EXIT.failed
+  }
+  process.once('exit', onExit)
+  keepStandardOutput()
+  try {
+    await import(pathToFileURL(path).href)
+  } catch (error) {
+    if (error instanceof ZyQueueError) throw error
+    const why = error instanceof Error ? error.message : inspect(error)
+    throw new ConfigError('ZYQ_TASK_FILE', `${path} threw while it was loaded: ${why}`, { cause: error })
+  } finally {
+    process.off('exit', onExit)
+  }
+  const tasks = registeredTasks()
+  if (tasks.length === 0) throw new ConfigError('ZYQ_TASK_FILE', `${path} defines no task with queueJob`)
+  return tasks
+}
+
+function existing(given: string): string {
+  const path = resolve(given)
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) throw new ConfigError('ZYQ_CONFIG', `--task-file: there is no file ${path}`)
+  if (!stat.isFile() || !isScript(path)) {
+    throw new ConfigError('ZYQ_CONFIG', `--task-file: ${path} is not a TypeScript or JavaScript file`)
+  }
+  return realpathSync(path)
+}
+
+const buildFailure = z.object({
+  errors: z.array(
+    z.object({
+      text: z.string(),
+      location: z
+        .object({ file: z.string(), line: z.number(), column: z.number(), length: z.number(), lineText: z.string() })
+        .nullable(),
+    }),
+  ),
+})
+
+/** The compiler's messages with the lines that they are about. */
+async function compileMessage(compiler: Compiler, given: string, error: unknown): Promise<string> {
+  const failure = buildFailure.safeParse(error)
+  if (!failure.success) return `${given} could not be compiled`
+  const color = process.stderr.isTTY
+  const frames = await compiler.formatMessages(failure.data.errors, { kind: 'error', color })
+  return `${given} does not compile\n\n${frames.join('').trimEnd()}`
+}

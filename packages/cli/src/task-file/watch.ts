@@ -1,0 +1,89 @@
+import { existsSync, readdirSync, watch, type FSWatcher } from 'node:fs'
+import { dirname, join } from 'node:path'
+import type { Logger } from '@zyqueue/core'
+import { openTaskFile, type TaskFile } from './index.ts'
+import { firstAbsent, joined, noInputs, stemOf, type Inputs } from './inputs.ts'
+
+/** Editors write a file in several steps. */
+const SETTLED_MS = 60
+
+/**
+ * Calls back with the file compiled anew after one of its inputs has changed, or one that was missing has appeared. One that
+ * does not compile is logged and waited out.
+ */
+export function watchTaskFile(
+  path: string,
+  first: Inputs,
+  logger: Logger,
+  onChange: (taskFile: TaskFile) => void,
+): Disposable {
+  const watchers = new Map<string, FSWatcher>()
+  let inputs = first
+  let absent = new Set<string>()
+  let timer: NodeJS.Timeout | undefined
+  let closed = false
+  let running = Promise.resolve()
+
+  const changed = (): void => {
+    clearTimeout(timer)
+    timer = setTimeout(() => void (running = running.then(reload)), SETTLED_MS)
+  }
+
+  // Folders, not files: editors put a new file in the place of the old one.
+  const follow = (next: Inputs): void => {
+    inputs = next
+    const gone = [...inputs.files].filter((file) => !existsSync(file))
+    absent = new Set([...inputs.missing, ...gone].map(firstAbsent))
+    const folders = new Set(
+      [...inputs.files, ...absent].map((file) => dirname(file)).filter((folder) => existsSync(folder)),
+    )
+    for (const [folder, watcher] of watchers) {
+      if (folders.has(folder)) continue
+      watcher.close()
+      watchers.delete(folder)
+    }
+    for (const folder of folders) if (!watchers.has(folder)) start(folder)
+  }
+
+  const start = (folder: string): void => {
+    const failed = (error: unknown): void =>
+      logger.warn({ folder, error: error instanceof Error ? error.message : String(error) }, 'cannot be watched')
+    try {
+      const watcher = watch(folder, (_event, name) => {
+        if (name === null || inputs.files.has(join(folder, name)) || appears(folder, name)) changed()
+      })
+      watchers.set(folder, watcher.on('error', failed))
+      // It may have come since the imports were read.
+      if (readdirSync(folder).some((name) => appears(folder, name))) changed()
+    } catch (error) {
+      failed(error)
+    }
+  }
+
+  const appears = (folder: string, name: string): boolean => absent.has(stemOf(join(folder, name)))
+
+  const reload = async (): Promise<void> => {
+    const read = noInputs()
+    try {
+      const taskFile = await openTaskFile(path, read)
+      if (closed) return
+      follow(read)
+      logger.info({ files: read.files.size }, 'sources changed: starting workers anew')
+      onChange(taskFile)
+    } catch (error) {
+      if (closed) return
+      // What it was made of before, too: not all has been read.
+      follow(joined(inputs, read))
+      logger.error({ error: error instanceof Error ? error.message : String(error) }, 'the workers stay as they were')
+    }
+  }
+
+  follow(first)
+  return {
+    [Symbol.dispose]() {
+      closed = true
+      clearTimeout(timer)
+      for (const watcher of watchers.values()) watcher.close()
+    },
+  }
+}

@@ -1,0 +1,212 @@
+import { readdir } from 'node:fs/promises'
+import { expect, test } from 'vitest'
+import { makeProject, zyqueue, type Ended } from './project.ts'
+
+/** A broker whose figures are known, found by its path as any stranger's. It remembers nothing between commands. */
+const BROKER = `
+const letter = (id, body) => ({ id, queue: 'mail', reason: 'ZYQ_JOB_FAILED: no such address', headers: { a: 'b' }, body: Buffer.from(body), diedAtMs: 0 })
+const refuse = (code) => Object.assign(new Error('the broker said no'), { told: code })
+const create = ({ connection = '' }) => ({
+  name: 'known',
+  capabilities: { durable: true, delay: 'native', lease: 'renewable', deadLetter: 'native', deliveryCount: 'native', priorities: 10, release: 'native', idempotentPublish: true, maxBatch: 100, maxBodyBytes: 1000 },
+  connect: async () => { if (connection.includes('slow')) await new Promise((resolve) => setTimeout(resolve, 100).unref()); if (connection.includes('down')) throw refuse('ZYQ_UNREACHABLE') },
+  close: async () => {},
+  errorCode: (error) => error.told ?? 'ZYQ_BROKER',
+  admin: {
+    queues: async () => [{ name: 'mail', ready: 12, delayed: 0, active: 3, dead: 2, workers: 1 }, { name: 'audio' }],
+    ...(!connection.includes('mute') && { workers: async () => [{ id: 'w1', client: { name: 'tasks.ts.1', host: 'here', pid: 42 }, queues: ['audio', 'mail'], active: 3 }] }),
+    purge: async (queue) => { if (queue !== 'mail') throw refuse('ZYQ_QUEUE_NOT_FOUND'); return 12 },
+    deadLetters: {
+      list: async (queue) => queue === 'mail' ? [letter('2', '{"to":"x"}'), letter('1', '\\xff')] : [],
+      requeue: async (queue, ids) => queue !== 'mail' && ids ? 0 : (ids?.filter((id) => id < 3).length ?? 2),
+      purge: async (queue, ids) => ids?.filter((id) => id < 3).length ?? 2,
+    },
+    jobs: async (queue, { limit }) => [
+      { id: '7', queue, state: 'active', headers: {}, body: Buffer.from('{"to":"y"}'), priority: 4, storedAtMs: 0 },
+      { id: '8', queue, state: 'delayed', headers: {}, body: Buffer.from('{"to":"z"}'), priority: 7, readyAtMs: 60_000 },
+    ].slice(0, limit),
+    cancel: async (queue, ids) => queue === 'mail' && ids.includes('8') ? 1 : 0,
+    ...(connection.includes('whole') && { compact: async () => 3, shutdown: async () => {} }),
+    check: async () => connection.includes('odd') ? [{ level: 'warning', message: 'odd settings', remedy: 'Mend them.' }] : [],
+    version: async () => '9.1',
+  },
+})
+export default { kind: 'zyqueue.broker', apiVersion: 1, name: 'known', schemes: ['known'], create }
+`
+
+async function ask(line: string): Promise<Ended> {
+  const project = await makeProject({ files: { 'broker.mjs': BROKER } })
+  return zyqueue([...line.split(' '), '--server', './broker.mjs'], { cwd: project.dir })
+}
+
+async function askJson(line: string): Promise<unknown> {
+  const { code, stdout, stderr } = await ask(`${line} --json`)
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  return JSON.parse(stdout)
+}
+
+test('status', async () => {
+  expect((await ask('status')).stdout).toMatchInlineSnapshot(`
+    "+-------+--------+---------+---------+---------+------+
+    | task  | queued | running | workers | delayed | dead |
+    +-------+--------+---------+---------+---------+------+
+    | audio | -      | -       | -       | -       | -    |
+    | mail  | 12     | 3       | 1       | 0       | 2    |
+    +-------+--------+---------+---------+---------+------+
+    "
+  `)
+  expect(await askJson('status')).toEqual({
+    broker: 'known',
+    queues: [{ name: 'audio' }, { name: 'mail', ready: 12, delayed: 0, active: 3, dead: 2, workers: 1 }],
+  })
+  expect(await askJson('status audio')).toEqual({ broker: 'known', queues: [{ name: 'audio' }] })
+  const unknown = await ask('status maul')
+  expect(unknown).toMatchObject({ code: 4, stderr: expect.stringContaining('no queue "maul"; did you mean "mail"?') })
+})
+
+test('workers', async () => {
+  expect((await ask('workers')).stdout).toMatchInlineSnapshot(`
+    "+------+------------+-----+---------+-------------+
+    | host | client_id  | pid | running | tasks       |
+    +------+------------+-----+---------+-------------+
+    | here | tasks.ts.1 | 42  | 3       | audio, mail |
+    +------+------------+-----+---------+-------------+
+    "
+  `)
+  expect(await askJson('workers')).toEqual({
+    broker: 'known',
+    workers: [
+      { id: 'w1', client: { name: 'tasks.ts.1', host: 'here', pid: 42 }, queues: ['audio', 'mail'], active: 3 },
+    ],
+  })
+})
+
+test('purge', async () => {
+  expect((await ask('purge mail --yes')).stdout).toBe('Deleted 12 jobs from mail.\n')
+  expect(await askJson('purge mail --yes')).toEqual({ queue: 'mail', purged: 12 })
+  expect(await ask('purge none --yes')).toMatchObject({ code: 4, stdout: '' })
+})
+
+test('jobs', async () => {
+  expect((await ask('jobs mail')).stdout).toMatchInlineSnapshot(`
+    "+----+---------+----------+--------------------------+--------------------------+------------+
+    | id | state   | priority | stored                   | ready                    | data       |
+    +----+---------+----------+--------------------------+--------------------------+------------+
+    | 7  | active  | 4        | 1970-01-01T00:00:00.000Z | -                        | {"to":"y"} |
+    | 8  | delayed | 7        | -                        | 1970-01-01T00:01:00.000Z | {"to":"z"} |
+    +----+---------+----------+--------------------------+--------------------------+------------+
+    "
+  `)
+  expect(await askJson('jobs mail --limit 1')).toEqual({
+    queue: 'mail',
+    jobs: [{ id: '7', state: 'active', priority: 4, storedAtMs: 0, headers: {}, data: { to: 'y' } }],
+  })
+})
+
+test('cancel looks in all queues, or in one', async () => {
+  expect((await ask('cancel 8')).stdout).toBe('1 job cancelled.\n')
+  expect(await ask('cancel 7 8 9 8')).toEqual({
+    code: 0,
+    stdout: '1 job cancelled.\n',
+    stderr: 'zyqueue: these do not wait: 7, 9\n',
+  })
+  expect(await askJson('cancel 8 7')).toEqual({ cancelled: { mail: 1 }, notFound: ['7'] })
+  expect(await ask('cancel 8 --queue audio')).toMatchObject({ code: 4, stdout: '' })
+  expect((await ask('cancel 7')).stderr).toContain('none of these jobs waits: 7 (ZYQ_JOB_NOT_FOUND)')
+})
+
+test('compact, shutdown and workers end with 5 where the broker has them not', async () => {
+  expect(await ask('workers -C mute')).toMatchObject({ code: 5, stderr: expect.stringContaining('ZYQ_UNSUPPORTED') })
+  expect(await ask('compact mail')).toMatchObject({ code: 5, stderr: expect.stringContaining('cannot compact') })
+  expect(await ask('shutdown --yes')).toMatchObject({ code: 5, stdout: '' })
+  expect(await askJson('compact mail -C whole')).toEqual({ queue: 'mail', compacted: 3 })
+  expect(await askJson('shutdown --yes -C whole')).toEqual({ broker: 'known', shutdown: true })
+  expect(await ask('shutdown -C whole')).toMatchObject({ code: 2, stderr: expect.stringContaining('Add --yes') })
+})
+
+test('dead', async () => {
+  expect((await ask('dead list mail')).stdout).toMatchInlineSnapshot(`
+    "+-------+----+--------------------------+---------------------------------+------------+
+    | queue | id | died                     | reason                          | data       |
+    +-------+----+--------------------------+---------------------------------+------------+
+    | mail  | 2  | 1970-01-01T00:00:00.000Z | ZYQ_JOB_FAILED: no such address | {"to":"x"} |
+    | mail  | 1  | 1970-01-01T00:00:00.000Z | ZYQ_JOB_FAILED: no such address | ÿ          |
+    +-------+----+--------------------------+---------------------------------+------------+
+    "
+  `)
+  expect(await askJson('dead list')).toEqual({
+    queues: {
+      mail: [
+        { id: '2', reason: 'ZYQ_JOB_FAILED: no such address', diedAtMs: 0, headers: { a: 'b' }, data: { to: 'x' } },
+        { id: '1', reason: 'ZYQ_JOB_FAILED: no such address', diedAtMs: 0, headers: { a: 'b' }, body: 'w78=' },
+      ],
+      audio: [],
+    },
+  })
+  expect(await askJson('dead retry mail 1')).toEqual({ requeued: { mail: 1 } })
+  expect(await askJson('dead retry --all')).toEqual({ requeued: { mail: 2, audio: 2 } })
+  expect(await askJson('dead retry --id 1,3')).toEqual({ requeued: { mail: 1 } })
+  for (const line of ['retry --id 3', 'retry mail 3', 'purge mail 3 --yes', 'purge --id 3 --yes']) {
+    expect(await ask(`dead ${line}`)).toMatchObject({
+      code: 4,
+      stdout: '',
+      stderr: expect.stringMatching(/letter: 3 /),
+    })
+  }
+  expect(await ask('dead retry mail 1 3')).toEqual({
+    code: 0,
+    stdout: '1 dead letter put back.\n',
+    stderr: 'zyqueue: 1 of these is no dead letter\n',
+  })
+  expect(await askJson('dead purge mail 1 2 --yes')).toEqual({ purged: { mail: 2 } })
+})
+
+test('doctor', async () => {
+  const healthy = await ask('doctor')
+  expect(healthy).toMatchObject({ code: 0, stdout: expect.stringMatching(/^ok +settings +nothing to remark on$/m) })
+  expect(await askJson('doctor -C odd')).toMatchObject({
+    ok: true,
+    steps: expect.arrayContaining([
+      { step: 'version', status: 'ok', detail: 'known 9.1' },
+      { step: 'settings', status: 'warning', detail: 'odd settings', remedy: 'Mend them.' },
+    ]),
+  })
+  // What it waits for keeps no process alive.
+  expect(await ask('doctor -C slow')).toMatchObject({ code: 0, stdout: expect.stringContaining('connected to known') })
+  const down = await ask('doctor -C down')
+  expect(down).toMatchObject({ code: 3, stdout: expect.stringMatching(/^failed +connection .*ZYQ_UNREACHABLE/m) })
+})
+
+test('a queue file that is not there ends with 4 and is not made', async () => {
+  const project = await makeProject({ files: {} })
+  const before = await readdir(project.dir)
+  for (const command of [
+    'status',
+    'workers -C sqlite:mistyped/queue.db',
+    'jobs q',
+    'cancel 1',
+    'purge q --yes',
+    'dead list',
+  ]) {
+    const { code, stderr } = await zyqueue(command.split(' '), { cwd: project.dir })
+    expect({ command, code }).toEqual({ command, code: 4 })
+    expect(stderr).toMatch(/There is no queue file: .*queue\.db \(ZYQ_STORAGE_NOT_FOUND\)/)
+  }
+  const doctor = await zyqueue(['doctor'], { cwd: project.dir })
+  expect(doctor).toMatchObject({
+    code: 4,
+    stdout: expect.stringMatching(/^failed +connection +There is no queue file/m),
+  })
+  expect(await readdir(project.dir)).toEqual(before)
+  expect(await zyqueue(['submit', 'q', '1'], { cwd: project.dir })).toMatchObject({ code: 0 })
+  expect(await zyqueue(['doctor'], { cwd: project.dir })).toMatchObject({ code: 0 })
+})
+
+test('a broker that is not there ends with 3, one that is not installed with 4', async () => {
+  const down = await ask('status -C down --json')
+  expect(down).toMatchObject({ code: 3, stdout: '' })
+  expect(JSON.parse(down.stderr).error).toMatchObject({ code: 'ZYQ_UNREACHABLE', remedy: expect.any(String) })
+  const project = await makeProject({ files: {} })
+  const missing = await zyqueue(['status', '-S', 'carrier-pigeon'], { cwd: project.dir })
+  expect(missing).toMatchObject({ code: 4, stderr: expect.stringContaining('zyqueue-broker-carrier-pigeon') })
+})

@@ -1,0 +1,124 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { bin, makeProject, until, zyqueue, type Ended, type Project } from './project.ts'
+
+async function readyJobs(project: Project): Promise<number> {
+  const { code, stdout } = await zyqueue(['status', '--json'], { cwd: project.dir })
+  return code === 0 ? (JSON.parse(stdout).queues[0]?.ready ?? 0) : 0
+}
+
+function numbers(from: number, to: number): string {
+  return Array.from({ length: to - from + 1 }, (_, index) => `${from + index}\n`).join('')
+}
+
+test('a list is one job for each item', async () => {
+  const project = await makeProject({ files: {} })
+  const { stdout } = await zyqueue(['submit', 't', '[1,2,3]', '--json'], { cwd: project.dir })
+  expect(JSON.parse(stdout)).toEqual({ task: 't', queue: 't', stored: 3 })
+  expect(await readyJobs(project)).toBe(3)
+})
+
+test.each([
+  ['nothing', []],
+  ['-', ['-']],
+  ['- after an option', ['--priority', '9', '-']],
+])('with %s for data, each line of standard input is a job', async (_what, words) => {
+  const project = await makeProject({ files: {} })
+  const { stdout } = await zyqueue(['submit', 't', '--json', ...words], { cwd: project.dir, input: '1\n2\n' })
+  expect(JSON.parse(stdout)).toEqual({ task: 't', queue: 't', stored: 2 })
+  expect(await readyJobs(project)).toBe(2)
+})
+
+test('data that is empty is a mistake, and not standard input', async () => {
+  const project = await makeProject({ files: {} })
+  const ended = await zyqueue(['submit', 't', ''], { cwd: project.dir, input: '1\n' })
+  expect(ended).toMatchObject({ code: 2, stderr: expect.stringContaining('the data is not JSON') })
+})
+
+test('a broken line ends a stream, and what was stored before it is said', async () => {
+  const project = await makeProject({ files: {} })
+  const input = `${numbers(1, 1500)}\n{bad\n${numbers(1, 10)}`
+  const { code, stdout, stderr } = await zyqueue(['submit', 't', '--json'], { cwd: project.dir, input })
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+  expect(JSON.parse(stderr).error).toEqual({
+    code: 'ZYQ_SUBMIT_PARTIAL',
+    message: expect.stringMatching(/^line 1502 of standard input is not JSON: .*; 1,500 jobs had been stored before$/),
+    remedy: expect.stringContaining('tail -n +1502'),
+    stored: 1500,
+  })
+  expect(await readyJobs(project)).toBe(1500)
+
+  const first = await zyqueue(['submit', 't'], { cwd: project.dir, input: '{bad\n1' })
+  expect(first).toMatchObject({ code: 2, stderr: expect.stringContaining('line 1 of standard input') })
+})
+
+test('a byte order mark is skipped, a line that is not UTF-8 is refused', async () => {
+  const project = await makeProject({ files: {} })
+  const submit = (input: Uint8Array): Promise<Ended> => zyqueue(['submit', 't'], { cwd: project.dir, input })
+  expect(await submit(Buffer.from('\uFEFF1\n\uFEFF2\n'))).toMatchObject({ code: 0 })
+  expect(await submit(Buffer.from('1\n"\xe9"\n', 'latin1'))).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/line 2 of standard input is not UTF-8; 1 job had been stored before/),
+  })
+  expect(await readyJobs(project)).toBe(3)
+})
+
+test('data that does not fit the schema is told with its line', async () => {
+  const tasks = `import { queueJob } from '@zyqueue/core'
+const data = { '~standard': { version: 1, vendor: 'test', validate: (value) => value === 7 ? { issues: [{ message: 'no sevens' }] } : { value } } }
+export const t = queueJob({ data }, function t() {})`
+  const project = await makeProject({ files: { 'tasks.mjs': tasks } })
+  const args = ['submit', 't', '-f', 'tasks.mjs']
+  const late = await zyqueue(args, { cwd: project.dir, input: numbers(5, 9) })
+  expect(late).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/line 3 of .*no sevens.*2 jobs had been stored/),
+  })
+  const first = await zyqueue(args, { cwd: project.dir, input: '7\n' })
+  expect(first).toMatchObject({ code: 1, stderr: expect.stringMatching(/line 1 of .*no sevens.*ZYQ_VALIDATION/) })
+})
+
+test('an interrupted stream says what is stored, and how to go on', async () => {
+  const project = await makeProject({ files: {} })
+  const child = spawn(process.execPath, [bin, 'submit', 't', '--json'], { cwd: project.dir })
+  let stderr = ''
+  child.stderr.on('data', (text) => (stderr += String(text)))
+  child.stdin.write(numbers(1, 2500))
+  await until('stored jobs', async () => ((await readyJobs(project)) >= 2000 ? true : undefined))
+  child.kill('SIGINT')
+  expect(await once(child, 'close')).toEqual([130, null])
+  expect(JSON.parse(stderr).error).toMatchObject({
+    message: 'interrupted by SIGINT; 2,500 jobs had been stored before',
+    remedy: expect.stringContaining('tail -n +2501'),
+    stored: 2500,
+  })
+  expect(await readyJobs(project)).toBe(2500)
+})
+
+test('one long line is one job', async () => {
+  const project = await makeProject({ files: {} })
+  const input = JSON.stringify('x'.repeat(5_000_000))
+  expect(await zyqueue(['submit', 't'], { cwd: project.dir, input })).toMatchObject({ code: 0 })
+  expect(await readyJobs(project)).toBe(1)
+})
+
+test('what is typed is relative to where it is typed, also where a task file in another folder names its own', async () => {
+  const broker = (name: string): string =>
+    `import sqlite from '@zyqueue/broker-sqlite'\nexport default { ...sqlite, create: (options) => (console.error('${name}'), sqlite.create(options)) }`
+  const project = await makeProject({
+    files: {
+      'jobs/tasks.mjs': `import { queueJob } from '@zyqueue/core'\nexport const t = queueJob({ connection: 'sqlite:own.db' }, function t() {})`,
+      'jobs/broker.mjs': broker('of the task file'),
+      'broker.mjs': broker('of the working directory'),
+    },
+  })
+  const submit = (...more: string[]): Promise<Ended> =>
+    zyqueue(['submit', 't', '1', '-f', 'jobs/tasks.mjs', ...more], { cwd: project.dir })
+  await submit()
+  await submit('-C', 'sqlite:typed.db')
+  const { stderr } = await submit('-S', './broker.mjs', '-C', 'sqlite:both.db')
+  const created = ['jobs/own.db', 'typed.db', 'both.db'].map((path) => existsSync(project.path(path)))
+  expect({ created, stderr }).toEqual({ created: [true, true, true], stderr: 'of the working directory\n' })
+})

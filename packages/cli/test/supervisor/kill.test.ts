@@ -1,0 +1,116 @@
+import { expect, test } from 'vitest'
+import { startZyqueue, until } from '../project.ts'
+import { byJob, isAlive, numbers, Stage, type Run } from './stage.ts'
+
+const JOBS = 20_000
+const PREFETCH = 50
+const CONCURRENCY = 5
+const COUNT = `
+export const count = queueJob({}, async function count(worker, job) {
+  ran(job)
+  await new Promise(setImmediate)
+})`
+
+/** Jobs that some process ran and another ran again. */
+function repeatsOf(runs: readonly Run[], killed: ReadonlySet<number>): { again: number; unexplained: number } {
+  const repeated = [...byJob(runs).values()].filter((of) => of.length > 1)
+  // Each run but one has to be that of a process that was killed.
+  const unexplained = repeated.filter((of) => of.filter(({ pid }) => !killed.has(pid)).length > 1)
+  return { again: repeated.length, unexplained: unexplained.length }
+}
+
+test('SIGKILL of workers loses no job, and runs none again beyond those in hand', async () => {
+  const stage = await Stage.set(COUNT)
+  await stage.submit('count', numbers(JOBS))
+  const killed = new Set<number>()
+  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 3, prefetch: PREFETCH, concurrency: CONCURRENCY })
+
+  for (const after of [1_000, 4_000, 7_000, 10_000, 13_000, 16_000]) {
+    const victim = await until(`${after} runs`, () => {
+      const runs = stage.runs()
+      const alive = stage.pids().filter((pid) => isAlive(pid) && runs.some((run) => run.pid === pid))
+      return runs.length >= after ? alive[Math.floor(Math.random() * alive.length)] : undefined
+    })
+    process.kill(victim, 'SIGKILL')
+    killed.add(victim)
+  }
+  await until('all jobs', () => byJob(stage.runs()).size === JOBS || undefined)
+  await until('an empty queue', async () => {
+    const { ready, active } = (await stage.queue('count')) ?? {}
+    return (ready === 0 && active === 0) || undefined
+  })
+  supervisor.drain()
+  expect(await ended).toEqual({ reason: 'drained' })
+
+  const runs = stage.runs()
+  const { again, unexplained } = repeatsOf(runs, killed)
+  expect(byJob(runs).size).toBe(JOBS)
+  expect(unexplained).toBe(0)
+  expect(again).toBeLessThanOrEqual(killed.size * PREFETCH)
+  // Charged are those that were running, and no more: what only waited in the process is not.
+  const charged = new Set(runs.filter(({ deliveryCount }) => deliveryCount > 0).map(({ job }) => job))
+  const startedByKilled = new Set(runs.filter(({ pid }) => killed.has(pid)).map(({ job }) => job))
+  expect(charged.size).toBeLessThanOrEqual(killed.size * CONCURRENCY)
+  expect([...charged].filter((job) => !startedByKilled.has(job))).toEqual([])
+  expect(log.filter(({ msg }) => msg === 'worker ended by SIGKILL')).toHaveLength(killed.size)
+  expect(await stage.dead('count')).toEqual([])
+  expect(stage.leftovers()).toEqual([])
+})
+
+test('when the supervisor is killed its workers finish what they have in hand and end, and another goes on', async () => {
+  const stage = await Stage.set(COUNT)
+  await stage.submit('count', numbers(JOBS))
+  const { child, ended } = startWork(stage, '10m')
+  await stage.untilNoted(3_000)
+  child.kill('SIGKILL')
+  await ended
+  await until('the end of the orphans', () => stage.pids().every((pid) => !isAlive(pid)) || undefined)
+  const orphans = new Set(stage.pids())
+  expect(orphans.size).toBe(3)
+  const before = stage.runs().length
+  expect(before).toBeLessThan(JOBS)
+  expect(await stage.queue('count')).toMatchObject({ ready: JOBS - before, active: 0 })
+
+  const { result } = await stage.burst({ prefetch: PREFETCH, concurrency: CONCURRENCY })
+  expect(result).toEqual({ reason: 'burst' })
+  const runs = stage.runs()
+  expect(byJob(runs).size).toBe(JOBS)
+  expect(runs).toHaveLength(JOBS)
+  expect(runs.filter(({ deliveryCount }) => deliveryCount > 0)).toEqual([])
+  expect(stage.leftovers().filter((left) => !left.endsWith(' Z'))).toEqual([])
+})
+
+test('when supervisor and workers are killed at once, their jobs come back with the lease', async () => {
+  const stage = await Stage.set(COUNT)
+  await stage.submit('count', numbers(JOBS))
+  const { child, ended } = startWork(stage, '1s')
+  await stage.untilNoted(3_000)
+  const group = new Set(stage.pids())
+  for (const pid of group) process.kill(pid, 'SIGSTOP')
+  child.kill('SIGKILL')
+  for (const pid of group) process.kill(pid, 'SIGKILL')
+  await ended
+  await until('the end of the group', () => [...group].every((pid) => !isAlive(pid)) || undefined)
+  expect((await stage.queue('count'))?.active).toBeGreaterThan(0)
+
+  const { supervisor, ended: second } = stage.supervise({ prefetch: PREFETCH, concurrency: CONCURRENCY })
+  await until('an empty queue', async () => {
+    const { ready, active } = (await stage.queue('count')) ?? {}
+    return (ready === 0 && active === 0) || undefined
+  })
+  supervisor.drain()
+  await second
+  const runs = stage.runs()
+  const { again, unexplained } = repeatsOf(runs, group)
+  expect(byJob(runs).size).toBe(JOBS)
+  expect(unexplained).toBe(0)
+  expect(again).toBeLessThanOrEqual(group.size * PREFETCH)
+})
+
+function startWork(stage: Stage, lease: string) {
+  const numbersOf = ['-w', '3', '--prefetch', String(PREFETCH), '--concurrency', String(CONCURRENCY)]
+  return startZyqueue(
+    ['work', '-f', 'tasks.mjs', '-C', stage.connection, '--lease', lease, '--log-level', 'warn', ...numbersOf],
+    { cwd: stage.project.dir, env: { TMPDIR: stage.temporary } },
+  )
+}

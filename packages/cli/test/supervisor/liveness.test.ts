@@ -1,0 +1,213 @@
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { startZyqueue, until } from '../project.ts'
+import { isAlive, numbers, Stage, stateOf, untilLogged } from './stage.ts'
+
+test('a handler that blocks its process for several leases keeps its job', async () => {
+  const stage = await Stage.set(`
+export const block = queueJob({}, async function block(worker, job) {
+  ran(job)
+  if (job.data === 'long') spin(3_000)
+  note('done ' + job.data)
+})`)
+  await stage.submit('block', ['long', ...numbers(5)])
+  // The other process is idle all the while, and would take what is given up.
+  const { result, log } = await stage.burst({ maxWorkers: 2, concurrency: 1, prefetch: 1, leaseMs: 500 })
+  expect(result).toEqual({ reason: 'burst' })
+  expect(stage.lines().toSorted()).toEqual(
+    ['long', ...numbers(5)].flatMap((job) => [`${job} 0`, `done ${job}`]).toSorted(),
+  )
+  expect(await stage.queue('block')).toMatchObject({ ready: 0, active: 0 })
+  expect(log.filter(({ level }) => level === 'warn' || level === 'error')).toEqual([])
+})
+
+test('a handler that blocks its process for longer than a stall takes no job from its neighbours', async () => {
+  const stage = await Stage.set(`
+export const block = queueJob({}, async function block(worker, job) {
+  ran(job)
+  if (job.data === 'blocks') {
+    await sleep(100)
+    spin(3_000)
+  } else await sleep(3_300)
+  note('done')
+})`)
+  await stage.submit('block', ['blocks', 'waits'])
+  const { log } = await stage.burst({ maxWorkers: 2, concurrency: 3, prefetch: 3, stallMs: 1_000 })
+  expect(stage.lines().toSorted()).toEqual(['blocks 0', 'done', 'done', 'waits 0'])
+  expect(log.filter(({ level }) => level === 'error')).toEqual([])
+})
+
+test('a process that is stopped is killed where it runs no job, and left alone where it runs one', async () => {
+  const stage = await Stage.set(`
+export const wait = queueJob({}, async function wait(worker, job) {
+  ran(job)
+  await untilExists('go')
+  note('done')
+})`)
+  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 2, stallMs: 300 })
+  await untilLogged(log, 'worker is ready', 2)
+  await stage.submit('wait', ['x'])
+  await stage.untilNoted(1)
+  const busy = stage.runs()[0]?.pid ?? 0
+  const idle = stage.pids().find((pid) => pid !== busy) ?? 0
+  for (const pid of [busy, idle]) process.kill(pid, 'SIGSTOP')
+  await until('the end of the idle one', () => !isAlive(idle) || undefined)
+  await untilLogged(log, 'worker is ready', 3)
+  expect(log.filter(({ msg }) => msg.includes('gives no sign of life'))).toMatchObject([{ pid: idle }])
+  expect(stateOf(busy)).toBe('T')
+
+  process.kill(busy, 'SIGCONT')
+  writeFileSync(stage.project.path('go'), '')
+  await stage.untilNoted(2)
+  supervisor.drain()
+  await ended
+  expect(stage.lines()).toEqual(['x 0', 'done'])
+  expect(stage.leftovers()).toEqual([])
+})
+
+test('a process that closes its channel finishes what it has in hand, and is replaced', async () => {
+  const stage = await Stage.set(`
+export const work = queueJob({}, async function work(worker, job) {
+  ran(job)
+  if (job.data === 'mute') process.disconnect()
+  await sleep(50)
+  note('done')
+})`)
+  await stage.submit('work', ['mute', ...numbers(20)])
+  const { result } = await stage.burst({ maxWorkers: 1, concurrency: 2 })
+  expect(result).toEqual({ reason: 'burst' })
+  expect(stage.pids()).toHaveLength(2)
+  expect(stage.lines().filter((line) => line.endsWith(' 0'))).toHaveLength(21)
+  expect(stage.lines().filter((line) => line === 'done')).toHaveLength(21)
+  expect(stage.leftovers()).toEqual([])
+})
+
+test('a process that closes its channel and then hangs is killed after the grace period, and its job charged', async () => {
+  const stage = await Stage.set(`
+export const hang = queueJob({ maxDeliveries: 1 }, async function hang(worker, job) {
+  ran(job)
+  process.disconnect()
+  await sleep(20)
+  spin(Infinity)
+})`)
+  await stage.submit('hang', ['x'])
+  await stage.burst({ maxWorkers: 1, graceMs: 100 })
+  expect(stage.lines()).toEqual(['x 0'])
+  expect(await stage.dead('hang')).toMatchObject([{ reason: expect.stringContaining('ZYQ_JOB_POISON') }])
+})
+
+test('messages that a task file sends for its own ends do no harm', async () => {
+  const stage = await Stage.set(`
+const messages = [null, 0, 'ready', [], {}, { type: 'x' }, { type: 'beat' }, { type: 'consumers', consumers: [{}] }, { type: 'fatal' }, { __proto__: null }]
+for (const message of messages) if (message !== undefined) process.send(message)
+export const work = queueJob({}, async function work(worker, job) {
+  for (const message of messages) process.send(message)
+  ran(job)
+})`)
+  await stage.submit('work', numbers(20))
+  const { result, log } = await stage.burst()
+  expect(result).toEqual({ reason: 'burst' })
+  expect(stage.lines()).toHaveLength(20)
+  expect(stage.pids()).toHaveLength(2)
+  expect(log.filter(({ level }) => level === 'warn' || level === 'error')).toEqual([])
+})
+
+const COUNT = `export const count = queueJob({}, async function count(worker, job) {
+  ran(job)
+  if (job.data === 'deadly' && job.deliveryCount === 0) process.exit(1)
+})`
+
+function removeQueue(stage: Stage): void {
+  for (const suffix of ['', '-wal', '-shm']) rmSync(stage.project.path(`queue.db${suffix}`), { force: true })
+}
+
+test('processes whose broker went away live on, and work when it is back; so does the supervisor', async () => {
+  const stage = await Stage.set(COUNT)
+  const { supervisor, ended, log } = stage.supervise()
+  await untilLogged(log, 'worker is ready', 2)
+  await stage.submit('count', numbers(10))
+  await stage.untilNoted(10)
+  // A foreign file in its place is as good as a server that is down: nothing can be done until it is gone again.
+  removeQueue(stage)
+  writeFileSync(stage.project.path('foreign'), 'not a queue '.repeat(500))
+  renameSync(stage.project.path('foreign'), stage.project.path('queue.db'))
+  const before = stage.pids()
+  await untilLogged(log, 'leases not renewed')
+  removeQueue(stage)
+  await stage.submit('count', ['deadly', 'last'])
+  await until('the jobs', () => stage.lines().filter((line) => /^(last|deadly 1)/.test(line)).length >= 2 || undefined)
+  await untilLogged(log, 'worker is ready', 3)
+  supervisor.drain()
+  expect(await ended).toEqual({ reason: 'drained' })
+  // One died of the deadly job, and its job came back through a supervisor that had found the broker again.
+  expect(stage.pids()).toEqual(expect.arrayContaining(before))
+  expect(stage.pids()).toHaveLength(3)
+  expect(log.filter(({ msg }) => msg.startsWith('worker ended'))).toHaveLength(1)
+})
+
+test('a supervisor whose broker is away ends all the same', async () => {
+  const stage = await Stage.set(COUNT)
+  const { supervisor, ended, log } = stage.supervise()
+  await untilLogged(log, 'worker is ready', 2)
+  removeQueue(stage)
+  writeFileSync(stage.project.path('queue.db'), 'not a queue '.repeat(500))
+  process.kill(stage.pids()[0] ?? 0, 'SIGKILL')
+  await untilLogged(log, 'worker ended by SIGKILL')
+  supervisor.drain()
+  expect(await ended).toEqual({ reason: 'drained' })
+  expect(stage.leftovers()).toEqual([])
+})
+
+test('neither logs nor process titles show the secrets of a connection', async () => {
+  const stage = await Stage.set(
+    `export const work = queueJob({ retries: 0 }, async function work(worker, job) {
+  ran(job)
+  if (job.data === 'deadly' && job.deliveryCount === 0) process.exit(1)
+  if (job.data === 'bad') throw new Error('bad')
+  await untilExists('go')
+})`,
+  )
+  writeFileSync(
+    stage.project.path('vault.mjs'),
+    `import sqlite from '@zyqueue/broker-sqlite'
+export default { ...sqlite, name: 'vault', schemes: ['vault'],
+  create: ({ baseDir }) => sqlite.create({ baseDir, connection: ${JSON.stringify(stage.connection)} }) }`,
+  )
+  await stage.submit('work', ['deadly', 'bad', 1, 2])
+  const { child, ended } = startZyqueue(
+    [
+      'work',
+      '-f',
+      'tasks.mjs',
+      '-w',
+      '2',
+      '-S',
+      './vault.mjs',
+      '-C',
+      'vault://user:hunter2@host/?token=hunter2',
+      '--log-level',
+      'debug',
+    ],
+    { cwd: stage.project.dir, env: { TMPDIR: stage.temporary } },
+  )
+  await until(
+    'the waiting',
+    () => stage.lines().filter((line) => /^(deadly 1|1|2)/.test(line)).length === 3 || undefined,
+  )
+  const alive = await until('two processes', () => {
+    const pids = stage.pids().filter((pid) => isAlive(pid))
+    return pids.length === 2 ? pids : undefined
+  })
+  const titles = alive.map(
+    (pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8') + readFileSync(`/proc/${pid}/comm`, 'utf8'),
+  )
+  expect(titles.join()).toContain('zyqueue: tasks.mjs.1')
+  // A broker that goes away has much to complain about.
+  removeQueue(stage)
+  writeFileSync(stage.project.path('queue.db'), 'not a queue '.repeat(500))
+  writeFileSync(stage.project.path('go'), '')
+  child.kill('SIGTERM')
+  const { stdout, stderr } = await ended
+  expect(stderr.split('\n').length).toBeGreaterThan(5)
+  expect(titles.join() + stdout + stderr).not.toContain('hunter2')
+})

@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest'
+import { table } from '../src/table.ts'
+
+test('columns are as wide as what is in them, unknown figures are -, and nothing steers the terminal', () => {
+  const rows = [
+    { name: 'naïve', count: 3 },
+    { name: '日本', count: undefined },
+    { name: 'a\u001b[31m\nb', count: 0 },
+  ]
+  const text = table(rows, { task: (row) => row.name, queued: (row) => row.count })
+  expect(text).toMatchInlineSnapshot(`
+    "+----------+--------+
+    | task     | queued |
+    +----------+--------+
+    | naïve    | 3      |
+    | 日本     | -      |
+    | a·[31m·b | 0      |
+    +----------+--------+"
+  `)
+  expect(table([], { task: () => '' })).toBe('+------+\n| task |\n+------+')
+})

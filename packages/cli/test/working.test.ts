@@ -1,0 +1,194 @@
+import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { expect, test } from 'vitest'
+import { errorsOf, makeProject, packages, startZyqueue, until, zyqueue, type Project } from './project.ts'
+
+async function linesOf(project: Project, name: string): Promise<readonly string[]> {
+  const text = await readFile(project.path(name), 'utf8').catch(() => '')
+  return text.split('\n').filter((line) => line !== '')
+}
+
+const NOTING = `import { appendFileSync } from 'node:fs'
+export const note = (text: string): void => appendFileSync('notes', text + '\\n')
+`
+const SLOW = `import { existsSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { queueJob } from '@zyqueue/core'
+import { note } from './note'
+export const slow = queueJob({}, async function slow() {
+  note('started')
+  while (!existsSync('go')) await sleep(20)
+  note('finished')
+})
+export const other = queueJob({}, function other() {})
+`
+
+test('the log begins with which tasks run, in how many processes, on which broker and file', async () => {
+  const project = await makeProject({ files: { 'tasks.ts': SLOW, 'note.ts': NOTING } })
+  const args = ['work', '-f', 'tasks.ts', '-w', '2', '--queues', 'slow', '--burst']
+  const { code, stderr } = await zyqueue(args, { cwd: project.dir })
+  const [starting, working] = stderr.split('\n').map((line): unknown => JSON.parse(line || 'null'))
+  expect(code).toBe(0)
+  expect(starting).toMatchObject({ msg: 'starting', taskFile: 'tasks.ts' })
+  expect(working).toMatchObject({
+    msg: 'workers are taking jobs',
+    tasks: ['slow'],
+    processes: 2,
+    brokers: [`sqlite ${project.path('.zyqueue/queue.db')}`],
+  })
+})
+
+test('the first signal lets jobs in hand finish and ends with 0', async () => {
+  const project = await makeProject({ files: { 'tasks.ts': SLOW, 'note.ts': NOTING } })
+  await zyqueue(['submit', 'slow', 'null'], { cwd: project.dir })
+  const { child, ended } = startZyqueue(['work', '-f', 'tasks.ts', '-w', '1', '--json'], { cwd: project.dir })
+  const errors = errorsOf(child)
+  await until('the job', async () => ((await linesOf(project, 'notes')).length > 0 ? true : undefined))
+  child.kill('SIGTERM')
+  await until('the drain', () => errors().includes('finishing the jobs in hand') || undefined)
+  await writeFile(project.path('go'), '')
+  expect(await ended).toMatchObject({ code: 0, stdout: '{"reason":"drained"}\n' })
+  expect(await linesOf(project, 'notes')).toEqual(['started', 'finished'])
+})
+
+test('the second signal stops, gives jobs in hand back and ends with 1', async () => {
+  const project = await makeProject({ files: { 'tasks.ts': SLOW, 'note.ts': NOTING } })
+  await zyqueue(['submit', 'slow', 'null'], { cwd: project.dir })
+  const { child, ended } = startZyqueue(['work', '-f', 'tasks.ts', '-w', '1'], { cwd: project.dir })
+  const errors = errorsOf(child)
+  await until('the job', async () => ((await linesOf(project, 'notes')).length > 0 ? true : undefined))
+  child.kill('SIGINT')
+  await until('the drain', () => errors().includes('finishing the jobs in hand') || undefined)
+  child.kill('SIGTERM')
+  expect((await ended).code).toBe(1)
+  const { stdout } = await zyqueue(['status', 'slow', '--json'], { cwd: project.dir })
+  expect(JSON.parse(stdout).queues).toMatchObject([{ name: 'slow', ready: 1, active: 0 }])
+})
+
+test('--watch starts workers anew for each change, and outlives sources that fail', async () => {
+  const project = await makeProject({
+    files: {
+      'tasks.ts': `import './more'\nimport { queueJob } from '@zyqueue/core'\nexport const t = queueJob({}, function t() {})`,
+      'more.ts': `import { note } from './note'\nnote('one')`,
+      'note.ts': NOTING,
+    },
+  })
+  const { child, ended } = startZyqueue(['work', '-f', 'tasks.ts', '--watch', '-w', '1'], { cwd: project.dir })
+  const errors = errorsOf(child)
+  const noted = (text: string): Promise<true> =>
+    until(text, async () => ((await linesOf(project, 'notes')).includes(text) ? true : undefined))
+  await until('workers', () => errors().includes('taking jobs') || undefined)
+
+  // As editors do it: a new file in the place of the old one.
+  await writeFile(project.path('more.ts~'), 'export const n: number = ')
+  await rename(project.path('more.ts~'), project.path('more.ts'))
+  await until('the log of the fault', () => errors().includes('does not compile') || undefined)
+  await writeFile(project.path('more.ts'), `import { note } from './note'\nnote('two')`)
+  await noted('two')
+  await writeFile(project.path('more.ts'), `throw new Error('no luck')`)
+  await until('the workers’ fault', () => errors().includes('the workers failed') || undefined)
+  await writeFile(project.path('more.ts'), `import { note } from './note'\nnote('three')`)
+  await noted('three')
+
+  child.kill('SIGTERM')
+  expect((await ended).code).toBe(0)
+})
+
+test('--watch waits for what is imported and missing, newly broken, or gone', async () => {
+  const tasks = `import { queueJob } from '@zyqueue/core'\nexport const t = queueJob({}, function t() {})`
+  const noting = (text: string): string => `import { note } from '../note'\nnote('${text}')`
+  const project = await makeProject({
+    files: { 'tasks.ts': `import './more/parts/late.js'\n${tasks}`, 'note.ts': NOTING },
+  })
+  const { child, ended } = startZyqueue(['work', '-f', 'tasks.ts', '--watch', '-w', '1'], { cwd: project.dir })
+  const errors = errorsOf(child)
+  const noted = (text: string): Promise<true> =>
+    until(text, async () => ((await linesOf(project, 'notes')).includes(text) ? true : undefined))
+  const logged = (text: string): Promise<true> => until(text, () => errors().includes(text) || undefined)
+
+  await logged('waiting for a source file to change')
+  await mkdir(project.path('more/parts'), { recursive: true })
+  await writeFile(project.path('more/parts/late.ts'), `import '../early'`)
+  await logged('sources changed')
+  await writeFile(project.path('more/early.ts'), noting('early'))
+  await noted('early')
+
+  await writeFile(project.path('more/broken.ts'), 'export const = ')
+  await writeFile(project.path('tasks.ts'), `import './more/broken'\n${tasks}`)
+  await logged('does not compile')
+  await writeFile(project.path('more/broken.ts'), noting('mended'))
+  await noted('mended')
+
+  const before = errors().length
+  await rm(project.path('more'), { recursive: true })
+  await until('the workers’ fault', () => errors().includes('threw while it was loaded', before) || undefined)
+  await mkdir(project.path('more'))
+  await writeFile(project.path('more/broken.ts'), noting('again'))
+  await noted('again')
+
+  child.kill('SIGTERM')
+  expect((await ended).code).toBe(0)
+})
+
+test('workers run the core of the project, whatever core the command has', async () => {
+  const project = await makeProject({
+    manifest: { type: 'module' },
+    files: {
+      'tasks.ts': `import { note } from './note'
+import { queueJob } from '@zyqueue/core'
+export const where = queueJob({ retries: 0 }, function where() {
+  note(import.meta.resolve('@zyqueue/core'))
+  note(process.argv[1] ?? '')
+})`,
+      'note.ts': NOTING,
+      'node_modules/@zyqueue/core/.keep': '',
+    },
+    link: { '@zyqueue/core': false, zod: join(packages, 'core/node_modules/zod') },
+  })
+  for (const part of ['package.json', 'dist']) {
+    await cp(join(packages, 'core', part), project.path(`node_modules/@zyqueue/core/${part}`), { recursive: true })
+  }
+  const own = project.path('node_modules/@zyqueue/core/dist')
+  expect(await zyqueue(['submit', 'where', '1', '-f', 'tasks.ts'], { cwd: project.dir })).toMatchObject({ code: 0 })
+  await zyqueue(['work', '-f', 'tasks.ts', '-w', '1', '--burst'], { cwd: project.dir })
+  const notes = await linesOf(project, 'notes')
+  expect(notes).toEqual([`file://${own}/index.js`, expect.stringContaining(dirname(own))])
+})
+
+test.each([
+  ['same', `queueJob({}, function same() {})\nqueueJob({}, function same() {})`, 1, 'ZYQ_TASK_DUPLICATE'],
+  ['bad name', `queueJob({ name: 'a b' }, function x() {})`, 2, 'ZYQ_TASK_NAME'],
+  ['no error', `throw { odd: true }`, 1, 'ZYQ_TASK_FILE'],
+])('a task file that cannot be (%s) is told of alike by each command', async (_what, source, code, error) => {
+  const text = `import { queueJob } from '@zyqueue/core'\n${source}`
+  const project = await makeProject({ files: { 'tasks.ts': text } })
+  for (const command of ['tasks', 'submit same 1', 'work -w 2']) {
+    const args = [...command.split(' '), '-f', 'tasks.ts', '--json']
+    const ended = await zyqueue(args, { cwd: project.dir })
+    expect(ended).toMatchObject({ code, stdout: '' })
+    expect(JSON.parse(ended.stderr.trim().split('\n').at(-1) ?? '').error).toMatchObject({ code: error })
+  }
+})
+
+test('a task file that ends the process is told of', async () => {
+  const project = await makeProject({ files: { 'tasks.ts': `process.exit(0)` } })
+  const ended = await zyqueue(['tasks', '-f', 'tasks.ts'], { cwd: project.dir })
+  expect(ended).toMatchObject({ code: 1, stderr: expect.stringContaining('ended the process while it was loaded') })
+})
+
+test.runIf(existsSync('/proc/self/cmdline'))('no process shows a connection among its arguments', async () => {
+  const project = await makeProject({ files: { 'tasks.ts': SLOW, 'note.ts': NOTING } })
+  const args = ['work', '-f', 'tasks.ts', '-w', '1', '-C', 'sqlite:hunter2.db']
+  const { child, ended } = startZyqueue(args, { cwd: project.dir })
+  const errors = errorsOf(child)
+  await until('workers', () => errors().includes('taking jobs') || undefined)
+  const pids = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')
+  for (const pid of [child.pid, ...pids.trim().split(' ')]) {
+    const line = await readFile(`/proc/${pid}/cmdline`, 'utf8')
+    expect(line).toContain('zyqueue: ')
+    expect(line).not.toContain('hunter2')
+  }
+  child.kill('SIGTERM')
+  await ended
+})

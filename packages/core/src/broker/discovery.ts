@@ -1,0 +1,275 @@
+import { createRequire } from 'node:module'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { dirname, isAbsolute, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { z } from 'zod'
+import { ConfigError, messageOf } from '../errors.ts'
+import type { BrokerPlugin } from './contract.ts'
+
+/** The broker that is meant where neither `server` nor `connection` was given. */
+const EMBEDDED = 'sqlite'
+
+/** Brokers of ours, by the schemes of connection strings. Others say theirs in their package.json. */
+const OWN_SCHEMES: Readonly<Record<string, string>> = {
+  sqlite: 'sqlite',
+  redis: 'redis',
+  rediss: 'redis',
+  'redis+sentinel': 'redis',
+  'redis+cluster': 'redis',
+  amqp: 'rabbitmq',
+  amqps: 'rabbitmq',
+  gearman: 'gearman',
+}
+
+const pluginSchema = z.object({
+  kind: z.literal('zyqueue.broker'),
+  apiVersion: z.number(),
+  name: z.string(),
+  schemes: z.array(z.string()),
+  create: z.function(),
+})
+
+const brokerFieldSchema = z.object({
+  type: z.literal('broker'),
+  schemes: z.array(z.string()).default([]),
+})
+
+const packageSchema = z.object({
+  name: z.string().optional(),
+  version: z.string().optional(),
+  dependencies: z.record(z.string(), z.string()).default({}),
+  devDependencies: z.record(z.string(), z.string()).default({}),
+  optionalDependencies: z.record(z.string(), z.string()).default({}),
+  zyqueue: z.unknown().optional(),
+})
+
+export interface BrokerChoice {
+  /** A short name (`redis`), a package name, a path, or a plugin in code. */
+  readonly server?: string | BrokerPlugin | undefined
+  readonly connection?: string | undefined
+}
+
+export interface FoundBroker {
+  readonly plugin: BrokerPlugin
+  /** The URL of the module it came from; absent for a plugin given in code. */
+  readonly url?: string
+}
+
+/**
+ * Finds the broker that a server and connection name, and loads its package. Looks from each of the folders or files of
+ * `from`, in their order. Never falls back to another broker.
+ *
+ * Rejects with `ConfigError`: `ZYQ_BROKER_NOT_FOUND`, `ZYQ_BROKER_EXPORTS`, `ZYQ_BROKER_LOAD`, `ZYQ_BROKER_API_VERSION`,
+ * or `ZYQ_CONNECTION_STRING` where nothing reads the connection's scheme.
+ */
+export async function findBroker(choice: BrokerChoice, from: readonly string[]): Promise<FoundBroker> {
+  const { server, connection } = choice
+  if (typeof server === 'object') return { plugin: checkPlugin(server, 'The broker given in code') }
+  if (server === '' || (server === undefined && connection === '')) {
+    throw new ConfigError(
+      'ZYQ_CONFIG',
+      `The ${server === '' ? 'server' : 'connection'} is empty: leave it out, or say which.`,
+    )
+  }
+  const candidates = await candidatesFor(server, connection, from)
+  for (const candidate of candidates) {
+    const path = resolveFrom(candidate, from)
+    if (path !== undefined) return load(candidate, path)
+  }
+  const wanted = candidates[0] ?? ''
+  throw new ConfigError(
+    'ZYQ_BROKER_NOT_FOUND',
+    `The broker ${JSON.stringify(server ?? schemeOf(connection) ?? EMBEDDED)} is not installed: looked for ` +
+      `${candidates.join(', ')} from ${from.join(', ')}. Install it: npm install ${isPath(wanted) ? '<its package>' : wanted}`,
+  )
+}
+
+/** The packages, or the path, that may hold the broker, the likeliest first. */
+async function candidatesFor(
+  server: string | undefined,
+  connection: string | undefined,
+  from: readonly string[],
+): Promise<readonly string[]> {
+  if (server !== undefined) {
+    if (isPath(server) || server.startsWith('@') || server.startsWith('zyqueue-broker-')) return [server]
+    const prefixed = [`@zyqueue/broker-${server}`, `zyqueue-broker-${server}`]
+    // A package that bears the plain name of an engine is a client library, and no broker.
+    return Object.values(OWN_SCHEMES).includes(server) ? prefixed : [...prefixed, server]
+  }
+  if (connection === undefined) return [`@zyqueue/broker-${EMBEDDED}`]
+  const scheme = schemeOf(connection)
+  const own = scheme === undefined ? undefined : OWN_SCHEMES[scheme]
+  if (own !== undefined) return [`@zyqueue/broker-${own}`]
+  if (scheme !== undefined) {
+    for (const broker of await installedBrokerPackages(from)) {
+      if (broker.schemes.includes(scheme)) return [broker.packageName]
+    }
+  }
+  throw new ConfigError(
+    'ZYQ_CONNECTION_STRING',
+    scheme === undefined
+      ? 'The connection names no broker by its scheme (redis://, amqp://, gearman://, sqlite:): say which with `server`.'
+      : `No installed broker reads connections that begin with ${scheme}: — looked at the dependencies of the package.json ` +
+          `nearest to ${from.join(', ')}. Install the broker’s package, or name it with \`server\`.`,
+  )
+}
+
+function isPath(server: string): boolean {
+  return server.startsWith('./') || server.startsWith('../') || server.startsWith('file:') || isAbsolute(server)
+}
+
+/** The scheme of a connection string. A single letter is a Windows drive, and `host:4730` has none, nor a list of such. */
+function schemeOf(connection: string | undefined): string | undefined {
+  return connection?.match(/^([a-z][a-z0-9+.-]+):(?!\d+(?:$|[,/]))/i)?.[1]?.toLowerCase()
+}
+
+function resolveFrom(candidate: string, from: readonly string[]): string | undefined {
+  const wanted = candidate.startsWith('file:') ? fileURLToPath(candidate) : candidate
+  for (const base of from) {
+    try {
+      return createRequire(join(base, 'noop.js')).resolve(wanted)
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : undefined
+      if (code === 'ERR_PACKAGE_PATH_NOT_EXPORTED') {
+        throw new ConfigError(
+          'ZYQ_BROKER_EXPORTS',
+          `The package ${candidate} (from ${base}) hides its entry: its \`exports\` map has no \`default\` condition for ".".`,
+          { cause: error },
+        )
+      }
+      const isInstalled = !isPath(wanted) && packageFolder(wanted, base) !== undefined
+      if (code !== 'MODULE_NOT_FOUND' || isInstalled) throw loadError(candidate, error)
+    }
+  }
+  return undefined
+}
+
+async function load(candidate: string, path: string): Promise<FoundBroker> {
+  const url = pathToFileURL(path).href
+  let module: unknown
+  try {
+    module = await import(url)
+  } catch (error) {
+    throw loadError(candidate, error)
+  }
+  const exported = defaultOf(module)
+  // A compiled CommonJS module has its default export within the object that `import` takes for it.
+  const plugin = isPlugin(exported) ? exported : (defaultOf(exported) ?? exported)
+  return { plugin: checkPlugin(plugin, `The package ${candidate}`), url }
+}
+
+function defaultOf(module: unknown): unknown {
+  return typeof module === 'object' && module !== null && 'default' in module ? module.default : undefined
+}
+
+function loadError(candidate: string, error: unknown): ConfigError {
+  return new ConfigError('ZYQ_BROKER_LOAD', `The broker ${candidate} was found but threw: ${messageOf(error)}`, {
+    cause: error,
+  })
+}
+
+function checkPlugin(value: unknown, what: string): BrokerPlugin {
+  if (!isPlugin(value)) {
+    throw new ConfigError('ZYQ_BROKER_EXPORTS', `${what} does not export a ZyQueue broker as its default export.`)
+  }
+  const version: number = value.apiVersion
+  if (version !== 1) {
+    throw new ConfigError(
+      'ZYQ_BROKER_API_VERSION',
+      `${what} speaks version ${version} of the broker contract; this @zyqueue/core speaks version 1.`,
+    )
+  }
+  return value
+}
+
+function isPlugin(value: unknown): value is BrokerPlugin {
+  return pluginSchema.safeParse(value).success
+}
+
+interface BrokerPackage {
+  readonly packageName: string
+  readonly schemes: readonly string[]
+  readonly version?: string | undefined
+}
+
+export interface InstalledBroker extends BrokerPackage {
+  /** The short name; absent where the package could not be loaded. */
+  readonly name?: string
+  /** The file that it is loaded from. */
+  readonly path?: string
+  /** Absent where it is not installed, or could not be loaded. */
+  readonly plugin?: BrokerPlugin
+  readonly error?: ConfigError
+}
+
+/** The broker packages among the direct dependencies of the package.json nearest to each of `from`, loaded. */
+export async function installedBrokers(options: {
+  readonly from: readonly string[]
+}): Promise<readonly InstalledBroker[]> {
+  const packages = new Map<string, BrokerPackage>()
+  for (const found of await installedBrokerPackages(options.from)) {
+    if (!packages.has(found.packageName)) packages.set(found.packageName, found)
+  }
+  return Promise.all(
+    [...packages.values()].map(async (found) => {
+      try {
+        const path = resolveFrom(found.packageName, options.from)
+        if (path === undefined) return found
+        const { plugin } = await load(found.packageName, path)
+        return { ...found, name: plugin.name, schemes: plugin.schemes, path, plugin }
+      } catch (error) {
+        if (error instanceof ConfigError) return { ...found, error }
+        throw error
+      }
+    }),
+  )
+}
+
+async function installedBrokerPackages(from: readonly string[]): Promise<readonly BrokerPackage[]> {
+  const found: BrokerPackage[] = []
+  for (const base of from) {
+    const manifest = await nearestManifest(base)
+    if (manifest === undefined) continue
+    const { dependencies, devDependencies, optionalDependencies } = manifest.data
+    for (const name of Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies })) {
+      const broker = await brokerPackage(name, manifest.dir)
+      if (broker !== undefined) found.push(broker)
+    }
+  }
+  return found
+}
+
+async function brokerPackage(name: string, dir: string): Promise<BrokerPackage | undefined> {
+  const folder = packageFolder(name, dir)
+  const manifest = folder === undefined ? undefined : await readManifest(join(folder, 'package.json'))
+  const field = brokerFieldSchema.safeParse(manifest?.zyqueue)
+  return field.success ? { packageName: name, schemes: field.data.schemes, version: manifest?.version } : undefined
+}
+
+/** Where a package is installed. Walked by hand: an `exports` map may hide package.json from `resolve`. */
+function packageFolder(name: string, from: string): string | undefined {
+  for (let folder = from; ; folder = dirname(folder)) {
+    const found = join(folder, 'node_modules', name)
+    if (existsSync(join(found, 'package.json'))) return found
+    if (dirname(folder) === folder) return undefined
+  }
+}
+
+async function nearestManifest(base: string) {
+  for (let dir = base; ; dir = dirname(dir)) {
+    const data = await readManifest(join(dir, 'package.json'))
+    if (data !== undefined) return { dir, data }
+    if (dirname(dir) === dir) return undefined
+  }
+}
+
+async function readManifest(path: string) {
+  try {
+    const parsed = packageSchema.safeParse(JSON.parse(await readFile(path, 'utf8')))
+    return parsed.success ? parsed.data : undefined
+  } catch {
+    // Not there, or not JSON: whoever installs it will hear of that from npm.
+    return undefined
+  }
+}

@@ -1,0 +1,3 @@
+export type * from './contract.ts'
+export { BrokerError, ConfigError, ZyQueueError } from '../errors.ts'
+export type { CodeOf, ErrorCode } from '../error-codes.ts'

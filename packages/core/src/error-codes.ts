@@ -1,0 +1,251 @@
+/** The four kinds of error: what the caller wrote, what the broker did, what the bytes said, what the job did. */
+export type ErrorKind = 'config' | 'broker' | 'codec' | 'job'
+
+interface ErrorCodeEntry {
+  readonly kind: ErrorKind
+  /** Whether the same call may succeed later without anybody changing anything. */
+  readonly retryable: boolean
+  /** What has happened, as a sentence for the page of errors. */
+  readonly cause: string
+  /** What mends it. */
+  readonly remedy: string
+}
+
+/** Every code that ZyQueue's errors carry. `docs/errors.md` is generated from this table. */
+export const ERROR_CODES = {
+  ZYQ_CONFIG: {
+    kind: 'config',
+    retryable: false,
+    cause: 'An option has a value that it cannot have.',
+    remedy: 'The message names the option and what it takes.',
+  },
+  ZYQ_CONNECTION_STRING: {
+    kind: 'config',
+    retryable: false,
+    cause: 'The connection string is not of the form that its broker reads, or no broker reads its scheme.',
+    remedy: 'Compare it with the forms in the message; name the broker with `server` where the scheme does not.',
+  },
+  ZYQ_UNSUPPORTED: {
+    kind: 'config',
+    retryable: false,
+    cause: 'The broker cannot do what an option or a command asks for.',
+    remedy: 'Do without it, or use a broker that can; `zyqueue brokers` shows what is installed.',
+  },
+  ZYQ_TASK_NAME: {
+    kind: 'config',
+    retryable: false,
+    cause: 'A task has no name, or one that brokers cannot carry.',
+    remedy: 'Name the handler function or set `name`: 1 to 200 bytes without white space or control characters.',
+  },
+  ZYQ_QUEUE_NAME: {
+    kind: 'config',
+    retryable: false,
+    cause: 'A queue name is one that brokers cannot carry.',
+    remedy: 'Use 1 to 200 bytes without white space or control characters.',
+  },
+  ZYQ_TASK_DUPLICATE: {
+    kind: 'config',
+    retryable: false,
+    cause: 'Two tasks of one process have the same name.',
+    remedy: 'Rename one; where it is the same file loaded twice, import it under one path only.',
+  },
+  ZYQ_TASK_UNKNOWN: {
+    kind: 'config',
+    retryable: false,
+    cause: 'No task of that name is registered here, or a method was given that is not a task.',
+    remedy: 'Import the file that defines it; `zyqueue tasks --task-file F` lists what a file defines.',
+  },
+  ZYQ_TASK_FILE: {
+    kind: 'config',
+    retryable: false,
+    cause: 'The task file could not be loaded, or defines no task.',
+    remedy: 'Mend it where the message, or the error that the file threw, points to.',
+  },
+  ZYQ_BROKER_NOT_FOUND: {
+    kind: 'config',
+    retryable: false,
+    cause: 'No installed package is the broker that was asked for.',
+    remedy: 'Install it with the command in the message, in the project of the task file.',
+  },
+  ZYQ_BROKER_API_VERSION: {
+    kind: 'config',
+    retryable: false,
+    cause: 'The broker package was made for another version of the adapter contract.',
+    remedy: 'Update the broker package or @zyqueue/core so that both speak the same one.',
+  },
+  ZYQ_BROKER_EXPORTS: {
+    kind: 'config',
+    retryable: false,
+    cause: 'A package was found, but it does not export a broker, or its `exports` map hides its entry.',
+    remedy: 'Check the name. Authors: export the plugin as default and give the map a `default` condition.',
+  },
+  ZYQ_BROKER_LOAD: {
+    kind: 'config',
+    retryable: false,
+    cause: 'The broker package was found, but threw while it was loaded.',
+    remedy: 'The cause says why; reinstalling the package mends a broken installation.',
+  },
+  ZYQ_UNREACHABLE: {
+    kind: 'broker',
+    retryable: true,
+    cause: 'The broker could not be reached.',
+    remedy: 'Start it, or mend host, port or path; `zyqueue doctor` tries each step.',
+  },
+  ZYQ_AUTH: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'The broker refused the credentials, or the file system refused access.',
+    remedy: 'Check user, password and permissions.',
+  },
+  ZYQ_CONNECTION_LOST: {
+    kind: 'broker',
+    retryable: true,
+    cause: 'The connection broke before anything of this call had been sent.',
+    remedy: 'Try again.',
+  },
+  ZYQ_OUTCOME_UNKNOWN: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'The connection broke after the call was sent and before it was answered: it may have been carried out.',
+    remedy: 'Submit again only where running the job twice is harmless.',
+  },
+  ZYQ_BROKER_FULL: {
+    kind: 'broker',
+    retryable: true,
+    cause: 'The broker has no room: its memory limit, its disk or a queue limit is reached.',
+    remedy: 'Run more workers, purge, or give it more room.',
+  },
+  ZYQ_BROKER_BUSY: {
+    kind: 'broker',
+    retryable: true,
+    cause: 'The broker did not answer in time, or its file stayed locked.',
+    remedy: 'Try again; look for a process that holds the lock or a host that is overloaded.',
+  },
+  ZYQ_BODY_TOO_LARGE: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'The encoded job is larger than the broker takes.',
+    remedy: 'Store the data elsewhere and submit a reference to it.',
+  },
+  ZYQ_UNROUTABLE: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'No queue would take the job.',
+    remedy: 'Start a worker that declares the queue, or mend exchange and routing keys.',
+  },
+  ZYQ_TOPOLOGY: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'A queue or exchange exists already with other arguments.',
+    remedy: 'Use the arguments of the one that exists, or another name.',
+  },
+  ZYQ_QUEUE_NOT_FOUND: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'The broker knows no queue of that name.',
+    remedy: '`zyqueue status` lists the queues.',
+  },
+  ZYQ_JOB_NOT_FOUND: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'No job of that id is where it was looked for.',
+    remedy: 'It may have run already, or run now; `zyqueue jobs` and `zyqueue dead list` show what is there.',
+  },
+  ZYQ_STORAGE_NOT_FOUND: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'There is no queue file at that path, and only a worker or a submit makes one.',
+    remedy: 'Compare the path with the one that jobs are submitted to; relative ones start at the working directory.',
+  },
+  ZYQ_STORAGE_DAMAGED: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'The queue file is damaged. It was left as it was.',
+    remedy: 'Restore it from a backup, or move it away to start with an empty one.',
+  },
+  ZYQ_STORAGE_FOREIGN: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'The file is not a ZyQueue queue. It was left as it was.',
+    remedy: 'Give the path of a queue file, or of a file that does not exist yet.',
+  },
+  ZYQ_STORAGE_VERSION: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'The queue was written by a newer version.',
+    remedy: 'Update the broker package everywhere that opens it.',
+  },
+  ZYQ_LEASE_LOST: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'The job was taken back from this worker before it was settled; another owner has it.',
+    remedy: 'Nothing: the job is run by its new owner. If it happens often, look at what freezes the process.',
+  },
+  ZYQ_CLOSED: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'The connection, producer or worker was closed.',
+    remedy: 'Do not use it after close().',
+  },
+  ZYQ_SUBMIT_PARTIAL: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'Some jobs of a list were stored and some were not.',
+    remedy: 'The error lists both; submit again those that were refused.',
+  },
+  ZYQ_BROKER: {
+    kind: 'broker',
+    retryable: false,
+    cause: 'The broker answered with an error that has no code of its own.',
+    remedy: 'The cause is the broker’s own error.',
+  },
+  ZYQ_ENCODE: {
+    kind: 'codec',
+    retryable: false,
+    cause: 'The data cannot be written as JSON.',
+    remedy: 'Submit plain data: no cycles, no BigInt.',
+  },
+  ZYQ_DECODE: {
+    kind: 'codec',
+    retryable: false,
+    cause: 'The body of a received message is not JSON in UTF-8, or its metadata is broken.',
+    remedy: 'Look at it with `zyqueue dead list`; mend the program that sent it.',
+  },
+  ZYQ_VALIDATION: {
+    kind: 'codec',
+    retryable: false,
+    cause: 'The data does not fit the schema of the task.',
+    remedy: 'The message names each field and what was expected.',
+  },
+  ZYQ_JOB_FAILED: {
+    kind: 'job',
+    retryable: false,
+    cause: 'The handler threw, and no retries are left.',
+    remedy: 'The reason in the dead letter is the error; mend the handler and `zyqueue dead retry`.',
+  },
+  ZYQ_JOB_TIMEOUT: {
+    kind: 'job',
+    retryable: false,
+    cause: 'The handler ran longer than its timeout.',
+    remedy: 'Pass `job.signal` on to what the handler waits for, or raise the timeout.',
+  },
+  ZYQ_JOB_POISON: {
+    kind: 'job',
+    retryable: false,
+    cause: 'Workers died holding this job, more often than `maxDeliveries` allows.',
+    remedy: 'Look for what ends the process: out of memory, process.exit, a crash in native code.',
+  },
+  ZYQ_WORKER_START: {
+    kind: 'job',
+    retryable: false,
+    cause: 'Worker processes ended before they were ready, again and again.',
+    remedy: 'The last output of the worker says why.',
+  },
+} as const satisfies Record<string, ErrorCodeEntry>
+
+export type ErrorCode = keyof typeof ERROR_CODES
+
+/** The codes of one kind of error. */
+export type CodeOf<Kind extends ErrorKind> = {
+  [Code in ErrorCode]: (typeof ERROR_CODES)[Code]['kind'] extends Kind ? Code : never
+}[ErrorCode]

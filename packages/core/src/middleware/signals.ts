@@ -1,0 +1,75 @@
+import { ConfigError } from '../errors.ts'
+import { MAX_DELAY_MS } from '../limits.ts'
+
+const brand: unique symbol = Symbol.for('@zyqueue/core/signal@1')
+
+export interface RetryOptions {
+  /** Not before so many ms from now, at most ten years. Default: what the task's backoff says. */
+  readonly delayMs?: number
+  /** Why; kept with the job. */
+  readonly cause?: unknown
+}
+
+/**
+ * Thrown by a handler: the attempt has failed and is to be retried, unless no retries are left. Not logged as an error.
+ * The constructor throws `ConfigError` where `delayMs` is no number of ms.
+ */
+export class Retry extends Error {
+  override readonly name = 'Retry'
+  readonly delayMs: number | undefined
+  readonly [brand] = 'retry'
+
+  constructor(options: RetryOptions = {}) {
+    super('The handler asked for a retry', 'cause' in options ? { cause: options.cause } : {})
+    const { delayMs } = options
+    if (delayMs !== undefined && !(delayMs >= 0 && delayMs <= MAX_DELAY_MS)) {
+      throw new ConfigError('ZYQ_CONFIG', `Retry: delayMs is to be from 0 to ${MAX_DELAY_MS} ms.`)
+    }
+    this.delayMs = delayMs
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return signalOf(value) === 'retry'
+  }
+}
+
+/** Thrown by a handler: the job is of no use any more and is done, without retries and without a dead letter. Not logged as an error. */
+export class Discard extends Error {
+  override readonly name = 'Discard'
+  readonly [brand] = 'discard'
+
+  constructor(reason = 'The handler discarded the job') {
+    super(reason)
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return signalOf(value) === 'discard'
+  }
+}
+
+/**
+ * Thrown by a handler: the job has failed for good. It goes to the dead letters at once, whatever retries are left; whoever waits
+ * for it (`task.call`) is told.
+ */
+export class Reject extends Error {
+  override readonly name = 'Reject'
+  readonly [brand] = 'reject'
+
+  /** `reason` is kept with the dead letter. */
+  constructor(reason = 'The handler rejected the job', options?: { readonly cause?: unknown }) {
+    super(reason, options)
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return signalOf(value) === 'reject'
+  }
+}
+
+function signalOf(value: unknown): unknown {
+  try {
+    return typeof value === 'object' && value !== null && brand in value ? value[brand] : undefined
+  } catch {
+    // A proxy may throw at any touch, and whatever a handler throws is to be dealt with.
+    return undefined
+  }
+}

@@ -1,0 +1,26 @@
+import { JobError } from '../errors.ts'
+import type { Middleware } from './middleware.ts'
+
+/**
+ * Aborts `job.signal` after `ms`. The attempt goes on until the handler ends, so that two attempts never overlap; where
+ * it then throws, it has failed with `ZYQ_JOB_TIMEOUT`.
+ */
+export function timeout(ms: number): Middleware {
+  return async ({ job, worker }, next) => {
+    const late = new JobError('ZYQ_JOB_TIMEOUT', `The handler ran longer than ${ms} ms.`)
+    let isLate = false
+    const timer = setTimeout(() => {
+      isLate = true
+      worker.log.warn({ task: job.task, job: job.id, timeoutMs: ms }, 'job is past its timeout')
+      job.abort(late)
+    }, ms)
+    try {
+      return await next()
+    } catch (error) {
+      if (!isLate || error === late) throw error
+      throw new JobError('ZYQ_JOB_TIMEOUT', late.message, { cause: error })
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}

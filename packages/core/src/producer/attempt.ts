@@ -1,0 +1,76 @@
+import type { Connection } from '../broker/connection.ts'
+import type { OutboundMessage, PublishResult, QueueSpec } from '../broker/contract.ts'
+import { BrokerError } from '../errors.ts'
+
+/** A message and the queue it is for. */
+export interface Item {
+  readonly queue: QueueSpec
+  readonly message: OutboundMessage
+}
+
+/** What one attempt at a message came to, and whether another one cannot store it twice. */
+export interface Attempt {
+  readonly result: PublishResult
+  readonly mayRetry: boolean
+}
+
+/**
+ * Tries once to send a batch; one answer for each message, in their order, with errors of ours. Never rejects.
+ *
+ * A queue that cannot be declared refuses its own messages only: those of other tasks travel in the same batch.
+ */
+export async function attempt(connection: Connection, items: readonly Item[]): Promise<readonly Attempt[]> {
+  // A broker that never was there is rather a mistake than a mishap.
+  const isKnown = connection.everOpen
+  const refusal = (thrown: unknown): Attempt => {
+    const error = connection.wrap(thrown)
+    return { result: { status: 'refused', error }, mayRetry: error.retryable && isKnown }
+  }
+  const refused = new Map<QueueSpec, Attempt>()
+  const queues = new Set(items.map(({ queue }) => queue))
+  await Promise.all(
+    [...queues].map((queue) =>
+      connection.declare([queue]).catch((error: unknown) => {
+        refused.set(queue, refusal(error))
+      }),
+    ),
+  )
+  const sent = refused.size === 0 ? items : items.filter(({ queue }) => !refused.has(queue))
+  const answers = sent.length === 0 ? [] : await publish(connection, sent, refusal)
+  if (sent === items) return answers
+  let next = 0
+  return items.map(({ queue }) => refused.get(queue) ?? answers[next++] ?? unanswered(connection))
+}
+
+async function publish(
+  connection: Connection,
+  items: readonly Item[],
+  refusal: (thrown: unknown) => Attempt,
+): Promise<readonly Attempt[]> {
+  try {
+    const results = await connection.broker.publish(items.map(({ message }) => message))
+    return items.map((_, index) => {
+      const result = results[index]
+      return result === undefined ? unanswered(connection) : answered(connection, result)
+    })
+  } catch (error) {
+    const refused = refusal(error)
+    return items.map(() => refused)
+  }
+}
+
+function answered(connection: Connection, result: PublishResult): Attempt {
+  if (result.status === 'stored') return { result, mayRetry: false }
+  const error = connection.wrap(result.error)
+  if (result.status === 'refused') return { result: { status: 'refused', error }, mayRetry: false }
+  const message = `The job may be stored or not: ${error.message}`
+  return {
+    result: { status: 'unknown', error: new BrokerError('ZYQ_OUTCOME_UNKNOWN', message, { cause: error }) },
+    mayRetry: connection.broker.capabilities.idempotentPublish,
+  }
+}
+
+function unanswered(connection: Connection): Attempt {
+  const error = new BrokerError('ZYQ_BROKER', `${connection.broker.name} did not answer for every message.`)
+  return answered(connection, { status: 'unknown', error })
+}

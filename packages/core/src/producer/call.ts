@@ -1,0 +1,152 @@
+import { Buffer } from 'node:buffer'
+import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
+import type { Connection } from '../broker/connection.ts'
+import type { CallResult, News, OutboundMessage, QueueSpec } from '../broker/contract.ts'
+import { ERROR_CODES, type CodeOf } from '../error-codes.ts'
+import { BrokerError, ConfigError, JobError } from '../errors.ts'
+import { keepAlive } from '../keep-alive.ts'
+import { decodeData } from '../messages/envelope.ts'
+import type { BrokerTaskOptions, Priority } from '../tasks/options.ts'
+
+/** How long a call waits for a broker that has gone away, in ms, where its own time is not over before. */
+const PATIENCE_MS = 10_000
+
+/** What one call may set over its task. */
+export interface CallOptions extends BrokerTaskOptions {
+  /** How long to wait for the job's end, in ms. Default: as long as it takes. */
+  readonly timeout?: number
+  /** Ends the waiting. A job that runs by then is not stopped. */
+  readonly signal?: AbortSignal
+  readonly priority?: Priority
+  readonly queue?: string
+  readonly connection?: string
+  /** Carried beside the data, for `job.headers`. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** Called with what the handler tells by `job.progress(done, of)`. */
+  readonly onProgress?: (done: number, of: number) => void
+  /** Called with what the handler sends by `job.send(data)`, in its order. */
+  readonly onData?: (data: unknown) => void
+  /** Called with what the handler says by `job.warn(text)`. */
+  readonly onWarning?: (text: string) => void
+}
+
+/** Who listens while the call is under way. */
+export type CallListeners = {
+  readonly [Key in 'timeout' | 'signal' | 'onProgress' | 'onData' | 'onWarning']: CallOptions[Key] | undefined
+}
+
+/** See `Task.call`. */
+export async function callJob(
+  connection: Connection,
+  queue: QueueSpec,
+  message: OutboundMessage,
+  listeners: CallListeners,
+): Promise<unknown> {
+  const release = keepAlive()
+  const end = new AbortController()
+  const timer =
+    listeners.timeout === undefined
+      ? undefined
+      : setTimeout(() => end.abort(late(message, listeners.timeout)), listeners.timeout)
+  const onAbort = (): void => end.abort(listeners.signal?.reason)
+  listeners.signal?.addEventListener('abort', onAbort)
+  try {
+    if (listeners.signal?.aborted === true) onAbort()
+    end.signal.throwIfAborted()
+    return resultOf(connection, await untilSent(connection, queue, message, listeners, end))
+  } finally {
+    clearTimeout(timer)
+    listeners.signal?.removeEventListener('abort', onAbort)
+    release()
+  }
+}
+
+/** Tries on, with patience, where nothing was sent: a broker that was there before may come back. */
+async function untilSent(
+  connection: Connection,
+  queue: QueueSpec,
+  message: OutboundMessage,
+  listeners: CallListeners,
+  end: AbortController,
+): Promise<CallResult> {
+  const since = performance.now()
+  for (let tries = 0; ; tries++) {
+    try {
+      await connection.declare([queue])
+      const { broker } = connection
+      if (broker.call === undefined) throw callsUnsupported(broker.name)
+      return await broker.call(message, { signal: end.signal, onNews: (news) => hear(news, listeners, end) })
+    } catch (thrown) {
+      end.signal.throwIfAborted()
+      if (thrown instanceof ConfigError) throw thrown
+      const error = connection.wrap(thrown)
+      if (!error.retryable || !connection.everOpen || performance.now() - since > PATIENCE_MS) throw error
+      await pause(backoffMs(RECONNECT, tries), end.signal)
+      end.signal.throwIfAborted()
+    }
+  }
+}
+
+/** What a listener throws ends the call. */
+function hear(news: News, { onProgress, onData, onWarning }: CallListeners, end: AbortController): void {
+  try {
+    if (news.kind === 'progress') onProgress?.(news.done, news.of)
+    else if (news.kind === 'warning') onWarning?.(news.text)
+    else onData?.(readable(news.body))
+  } catch (error) {
+    end.abort(error)
+  }
+}
+
+function resultOf(connection: Connection, result: CallResult): unknown {
+  switch (result.status) {
+    case 'done':
+      return readable(result.body)
+    case 'failed':
+      throw failure(result.reason)
+    case 'refused':
+      throw connection.wrap(result.error)
+    case 'unknown': {
+      const cause = connection.wrap(result.error)
+      const text = `The job may have run or not, and may run still: ${cause.message}`
+      throw new BrokerError('ZYQ_OUTCOME_UNKNOWN', text, { cause })
+    }
+  }
+}
+
+/** JSON as a handler of ours returns it, nothing for nothing, and of programs that answer no JSON, their text. */
+function readable(body: Uint8Array): unknown {
+  if (body.byteLength === 0) return undefined
+  try {
+    return decodeData(body)
+  } catch (error) {
+    const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString()
+    if (Buffer.from(text).equals(body)) return text
+    throw error
+  }
+}
+
+/** The reason that a worker of ours gave begins with its code; a stranger's is any text. */
+function failure(reason: string | undefined): JobError {
+  const [, code, message] = /^(ZYQ_[A-Z_]+): (.*)$/s.exec(reason ?? '') ?? []
+  if (code !== undefined && message !== undefined && isJobCode(code)) return new JobError(code, message)
+  return new JobError('ZYQ_JOB_FAILED', reason ?? 'The job failed; its worker did not say why.')
+}
+
+function isJobCode(code: string): code is CodeOf<'job'> {
+  return (
+    Object.hasOwn(ERROR_CODES, code) &&
+    Object.entries(ERROR_CODES).some(([name, { kind }]) => name === code && kind === 'job')
+  )
+}
+
+function late({ id }: OutboundMessage, ms: number | undefined): JobError {
+  return new JobError('ZYQ_JOB_TIMEOUT', `The job ${id} had not ended after ${ms} ms.`)
+}
+
+export function callsUnsupported(broker: string): ConfigError {
+  return new ConfigError(
+    'ZYQ_UNSUPPORTED',
+    `The broker ${broker} cannot wait for the end of a job: use \`submit\`. \`zyqueue brokers\` lists those that can.`,
+  )
+}

@@ -1,0 +1,170 @@
+import type { OutboundMessage, PublishResult, QueueSpec } from '../broker/contract.ts'
+import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
+import type { Connection } from '../broker/connection.ts'
+import { keepAlive } from '../keep-alive.ts'
+import { attempt, type Item } from './attempt.ts'
+
+/** Batches on their way to the broker at once: one that is being answered, and others that keep the wire busy meanwhile. */
+const MAX_IN_FLIGHT = 4
+/** A batch is full at this many bytes of bodies, whatever its count. */
+export const MAX_BATCH_BYTES: number = 4 * 1024 * 1024
+/** How long a message waits for a broker that has gone away before it is refused. */
+const PATIENCE_MS = 10_000
+
+/** Messages of one caller that are answered together. */
+interface Parcel {
+  readonly queue: QueueSpec
+  readonly messages: readonly OutboundMessage[]
+  readonly bytes: number
+  readonly settle: (results: readonly PublishResult[]) => void
+}
+
+/**
+ * The way out: gathers what is submitted in the same moment into batches, with a bounded number in flight.
+ *
+ * Retries only what surely was not sent, or what the broker recognises by its id; everything else is the caller's.
+ */
+export class Producer {
+  readonly connection: Connection
+  readonly #maxBatch: number
+  #waiting: Parcel[] = []
+  /** Where the first of those stands: taking them out one batch at a time would move all that are behind. */
+  #next = 0
+  #inFlight = 0
+  #scheduled = false
+  #release: (() => void) | undefined
+  #whenIdle: (() => void)[] = []
+
+  constructor(connection: Connection) {
+    this.connection = connection
+    this.#maxBatch = connection.broker.capabilities.maxBatch
+  }
+
+  /** At most `maxBatch` messages for one queue. Never rejects: each message has its result, with errors of ours. */
+  publish(queue: QueueSpec, messages: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
+    return new Promise((settle) => {
+      this.#waiting.push({ queue, messages, bytes: bytesOf(messages), settle })
+      this.#release ??= keepAlive()
+      this.#schedule()
+    })
+  }
+
+  /** Any number of messages for one queue, in as many batches as they need. */
+  async publishAll(queue: QueueSpec, messages: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
+    const batches: Promise<readonly PublishResult[]>[] = []
+    let start = 0
+    let bytes = 0
+    for (const [index, { body }] of messages.entries()) {
+      bytes += body.byteLength
+      if (index === start || (index - start < this.#maxBatch && bytes <= MAX_BATCH_BYTES)) continue
+      batches.push(this.publish(queue, messages.slice(start, index)))
+      start = index
+      bytes = body.byteLength
+    }
+    if (start < messages.length) batches.push(this.publish(queue, messages.slice(start)))
+    return (await Promise.all(batches)).flat()
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    if (this.#release !== undefined) await new Promise<void>((idle) => this.#whenIdle.push(idle))
+  }
+
+  /** Waits for what is under way, then closes the connection. */
+  async close(): Promise<void> {
+    await this.idle()
+    await this.connection.close()
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#inFlight >= MAX_IN_FLIGHT) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      this.#pump()
+    })
+  }
+
+  #pump(): void {
+    while (this.#next < this.#waiting.length && this.#inFlight < MAX_IN_FLIGHT) {
+      this.#inFlight++
+      void this.#send(this.#takeBatch())
+    }
+    if (this.#inFlight > 0) return
+    this.#release?.()
+    this.#release = undefined
+    for (const idle of this.#whenIdle.splice(0)) idle()
+  }
+
+  #takeBatch(): readonly Parcel[] {
+    let count = 0
+    let bytes = 0
+    let end = this.#next
+    for (; end < this.#waiting.length; end++) {
+      const parcel = this.#waiting[end]
+      count += parcel?.messages.length ?? 0
+      bytes += parcel?.bytes ?? 0
+      if (end > this.#next && (count > this.#maxBatch || bytes > MAX_BATCH_BYTES)) break
+    }
+    const parcels = this.#waiting.slice(this.#next, end)
+    this.#next = end
+    if (end === this.#waiting.length) {
+      this.#waiting = []
+      this.#next = 0
+    } else if (end > this.#waiting.length / 2) {
+      this.#waiting = this.#waiting.slice(end)
+      this.#next = 0
+    }
+    return parcels
+  }
+
+  async #send(parcels: readonly Parcel[]): Promise<void> {
+    const items: Item[] = []
+    for (const { queue, messages } of parcels) for (const message of messages) items.push({ queue, message })
+    const results = await this.#patiently(items)
+    let start = 0
+    for (const { messages, settle } of parcels) {
+      settle(parcels.length === 1 ? results : results.slice(start, start + messages.length))
+      start += messages.length
+    }
+    this.#inFlight--
+    this.#pump()
+  }
+
+  async #patiently(items: readonly Item[]): Promise<readonly PublishResult[]> {
+    const since = performance.now()
+    const first = await attempt(this.connection, items)
+    const results = first.map(({ result }) => result)
+    let open = indexesWhere(first, ({ mayRetry }) => mayRetry)
+    for (let tries = 0; open.length > 0 && performance.now() - since < PATIENCE_MS; tries++) {
+      await pause(backoffMs(RECONNECT, tries))
+      const attempts = await attempt(this.connection, pick(items, open))
+      for (const [position, index] of open.entries()) {
+        const result = attempts[position]?.result
+        // What was sent once and not answered for stays unknown, whatever keeps it from being sent again.
+        if (result !== undefined && (result.status === 'stored' || results[index]?.status !== 'unknown')) {
+          results[index] = result
+        }
+      }
+      const retried = open
+      open = indexesWhere(attempts, ({ mayRetry }) => mayRetry).flatMap((position) => retried[position] ?? [])
+    }
+    return results
+  }
+}
+
+function bytesOf(messages: readonly OutboundMessage[]): number {
+  let bytes = 0
+  for (const { body } of messages) bytes += body.byteLength
+  return bytes
+}
+
+function indexesWhere<Value>(values: readonly Value[], isMeant: (value: Value) => boolean): readonly number[] {
+  const indexes: number[] = []
+  for (const [index, value] of values.entries()) if (isMeant(value)) indexes.push(index)
+  return indexes
+}
+
+function pick<Value>(values: readonly Value[], indexes: readonly number[]): Value[] {
+  return indexes.flatMap((index) => values[index] ?? [])
+}

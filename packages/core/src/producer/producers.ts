@@ -1,0 +1,96 @@
+import type { BrokerPlugin } from '../broker/contract.ts'
+import { createConnection } from '../broker/connection.ts'
+import type { BrokerChoice } from '../broker/discovery.ts'
+import { Producer } from './producer.ts'
+
+/** A producer that is shared, with those who are about to hand it something. */
+interface Shared {
+  readonly producer: Promise<Producer>
+  users: number
+  unused: (() => void) | undefined
+}
+
+/** By server and then by connection: every task that submits to the same place shares one. */
+const open = new Map<string | BrokerPlugin | undefined, Map<string | undefined, Shared>>()
+/** Those that are being closed, whoever asked for it. */
+const closing = new Set<Promise<void>>()
+
+/**
+ * Calls `use` with the process's producer for a broker and connection, which is opened on first use and not closed before
+ * `use` has settled. Rejects as `use` does, and with `ConfigError` where the broker is not found.
+ */
+export async function withProducer<Result>(
+  choice: BrokerChoice,
+  use: (producer: Producer) => Promise<Result>,
+): Promise<Result> {
+  const shared = sharedFor(choice)
+  shared.users++
+  try {
+    return await use(await shared.producer)
+  } finally {
+    if (--shared.users === 0) shared.unused?.()
+  }
+}
+
+/** The process's producer for a broker and connection; opened on first use. Rejects with `ConfigError`. */
+export function producerFor(choice: BrokerChoice): Promise<Producer> {
+  return sharedFor(choice).producer
+}
+
+/** Closes one of them, when what is under way has settled. The next submit opens anew. */
+export async function closeProducer({ server, connection }: BrokerChoice): Promise<void> {
+  const byConnection = open.get(server)
+  const shared = byConnection?.get(connection)
+  byConnection?.delete(connection)
+  if (byConnection?.size === 0) open.delete(server)
+  if (shared !== undefined) await close(shared)
+}
+
+/**
+ * The connections that this process submits through. They need no closing: they do not keep the process alive. For those
+ * who want it explicit: `await using _ = producers` or `await producers.close()` waits for the submits that are under way
+ * and closes all; a `submitMany` that is still reading then rejects with `ZYQ_CLOSED`. The next submit opens anew.
+ */
+export const producers: AsyncDisposable & { close(): Promise<void> } = {
+  async close() {
+    const all = [...open.values()].flatMap((byConnection) => [...byConnection.values()])
+    open.clear()
+    for (const shared of all) void close(shared)
+    const settled = await Promise.allSettled(closing)
+    for (const result of settled) if (result.status === 'rejected') throw result.reason
+  },
+  async [Symbol.asyncDispose]() {
+    await producers.close()
+  },
+}
+
+function sharedFor({ server, connection }: BrokerChoice): Shared {
+  let byConnection = open.get(server)
+  if (byConnection === undefined) open.set(server, (byConnection = new Map()))
+  const known = byConnection.get(connection)
+  if (known !== undefined) return known
+  const producer = createConnection({ server, connection }).then((made) => new Producer(made))
+  const shared: Shared = { producer, users: 0, unused: undefined }
+  byConnection.set(connection, shared)
+  producer.catch(() => {
+    // A broker that is not installed may be by the next submit.
+    if (byConnection.get(connection) === shared) byConnection.delete(connection)
+  })
+  return shared
+}
+
+function close(shared: Shared): Promise<void> {
+  const closed = closeUnused(shared).finally(() => closing.delete(closed))
+  closing.add(closed)
+  return closed
+}
+
+async function closeUnused(shared: Shared): Promise<void> {
+  if (shared.users > 0) {
+    await new Promise<void>((resolve) => {
+      shared.unused = resolve
+    })
+  }
+  const producer = await shared.producer.catch(() => undefined)
+  await producer?.close()
+}

@@ -1,0 +1,174 @@
+import type { OutboundMessage, QueueSpec } from '../broker/contract.ts'
+import { ConfigError } from '../errors.ts'
+import { keepAlive } from '../keep-alive.ts'
+import { createIdSeries } from '../messages/job-id.ts'
+import type { SubmitOptions } from '../tasks/options.ts'
+import { JobHandles } from './job-handles.ts'
+import { MAX_BATCH_BYTES, type Producer } from './producer.ts'
+import { SubmitError, type FailedSubmission } from './submit-error.ts'
+
+/** Batches on their way at once. */
+const MAX_CHUNKS = 4
+/** How long jobs of an asynchronous source wait for others, to travel with them. */
+const LINGER_MS = 50
+
+export interface SubmitProgress {
+  /** Jobs read from the source. */
+  readonly submitted: number
+  /** Jobs that the broker has. */
+  readonly stored: number
+}
+
+export interface SubmitManyOptions extends SubmitOptions {
+  /** Called after each batch. */
+  readonly onProgress?: (progress: SubmitProgress) => void
+}
+
+interface Stream {
+  readonly source: Iterable<unknown> | AsyncIterable<unknown>
+  readonly producer: Producer
+  readonly queue: QueueSpec
+  readonly task: string
+  readonly message: (id: string, data: unknown) => OutboundMessage | Promise<OutboundMessage>
+  readonly onProgress?: (progress: SubmitProgress) => void
+}
+
+/** See `Task.submitMany`. */
+export async function submitStream(stream: Stream): Promise<JobHandles> {
+  assertIterable(stream.source)
+  const release = keepAlive()
+  try {
+    return await new StreamSubmission(stream).run()
+  } finally {
+    release()
+  }
+}
+
+function assertIterable(source: unknown): void {
+  const isObject = typeof source === 'object' && source !== null
+  if (isObject && (Symbol.iterator in source || Symbol.asyncIterator in source)) return
+  throw new ConfigError('ZYQ_CONFIG', 'submitMany: the source is to be an iterable or async iterable of jobs.')
+}
+
+class StreamSubmission {
+  readonly #stream: Stream
+  readonly #idAt = createIdSeries()
+  readonly #chunkSize: number
+  #chunk: OutboundMessage[] = []
+  #chunkBytes = 0
+  #lingering: NodeJS.Timeout | undefined
+  #submitted = 0
+  #stored = 0
+  /** Of the source, of the data or of the caller's own `onProgress`. */
+  #failure: { readonly error: unknown } | undefined
+  readonly #refused: FailedSubmission[] = []
+  readonly #unknown: FailedSubmission[] = []
+  readonly #inFlight = new Set<Promise<void>>()
+
+  constructor(stream: Stream) {
+    this.#stream = stream
+    this.#chunkSize = stream.producer.connection.broker.capabilities.maxBatch
+  }
+
+  async run(): Promise<JobHandles> {
+    try {
+      await this.#read()
+    } catch (error) {
+      this.#failure ??= { error }
+    }
+    // What was read before the source failed is sent all the same: it is the caller's to know, not to guess.
+    this.#sendChunk()
+    while (this.#inFlight.size > 0) await Promise.race(this.#inFlight)
+    const { task, queue } = this.#stream
+    const first = this.#failure ?? this.#refused[0] ?? this.#unknown[0]
+    if (first === undefined) return new JobHandles(task, queue.name, this.#stored, this.#idAt)
+    if (this.#stored === 0 && this.#unknown.length === 0) throw first.error
+    throw new SubmitError(this.#storedHandles(), this.#refused, this.#unknown, first.error)
+  }
+
+  async #read(): Promise<void> {
+    const { source } = this.#stream
+    // A synchronous source is not awaited item by item: that would cost more than the jobs.
+    if (Symbol.iterator in source) {
+      for (const data of source) {
+        const full = this.#take(data)
+        if (full !== undefined && !(await full)) return
+      }
+    } else {
+      for await (const data of source) {
+        if ((await this.#take(data)) === false || this.#hasFailed) return
+        this.#lingering ??= setTimeout(() => this.#sendLate(), LINGER_MS)
+      }
+    }
+  }
+
+  /** Takes one job in; a promise where there is something to wait for, which resolves to whether to go on. */
+  #take(data: unknown): Promise<boolean> | undefined {
+    const message = this.#stream.message(this.#idAt(this.#submitted), data)
+    if (message instanceof Promise) return message.then((made) => this.#push(made) ?? true)
+    return this.#push(message)
+  }
+
+  #push(message: OutboundMessage): Promise<boolean> | undefined {
+    const bytes = message.body.byteLength
+    if (this.#chunk.length > 0 && this.#chunkBytes + bytes > MAX_BATCH_BYTES) this.#sendChunk()
+    this.#submitted++
+    this.#chunk.push(message)
+    this.#chunkBytes += bytes
+    const isFull = this.#chunk.length >= this.#chunkSize || this.#chunkBytes >= MAX_BATCH_BYTES
+    if (isFull) this.#sendChunk()
+    return isFull || this.#inFlight.size > MAX_CHUNKS ? this.#room() : undefined
+  }
+
+  async #room(): Promise<boolean> {
+    while (this.#inFlight.size >= MAX_CHUNKS) await Promise.race(this.#inFlight)
+    return !this.#hasFailed
+  }
+
+  get #hasFailed(): boolean {
+    return this.#failure !== undefined || this.#refused.length > 0 || this.#unknown.length > 0
+  }
+
+  /** A source that takes its time keeps no job back until a chunk is full. */
+  #sendLate(): void {
+    if (this.#inFlight.size < MAX_CHUNKS) this.#sendChunk()
+    else this.#lingering = setTimeout(() => this.#sendLate(), LINGER_MS)
+  }
+
+  #sendChunk(): void {
+    clearTimeout(this.#lingering)
+    this.#lingering = undefined
+    const messages = this.#chunk
+    if (messages.length === 0) return
+    const start = this.#submitted - messages.length
+    this.#chunk = []
+    this.#chunkBytes = 0
+    const sending = this.#send(messages, start).finally(() => this.#inFlight.delete(sending))
+    this.#inFlight.add(sending)
+  }
+
+  /** Never rejects. */
+  async #send(messages: readonly OutboundMessage[], start: number): Promise<void> {
+    const { producer, queue, onProgress } = this.#stream
+    const results = await producer.publish(queue, messages)
+    for (const [offset, result] of results.entries()) {
+      if (result.status === 'stored') this.#stored++
+      else {
+        const failures = result.status === 'unknown' ? this.#unknown : this.#refused
+        failures.push({ index: start + offset, error: result.error })
+      }
+    }
+    try {
+      onProgress?.({ submitted: this.#submitted, stored: this.#stored })
+    } catch (error) {
+      this.#failure ??= { error }
+    }
+  }
+
+  #storedHandles() {
+    const { task, queue } = this.#stream
+    const failed = new Set([...this.#refused, ...this.#unknown].map(({ index }) => index))
+    const indexes = Array.from({ length: this.#submitted }, (_, index) => index).filter((index) => !failed.has(index))
+    return indexes.map((index) => ({ id: this.#idAt(index), task, queue: queue.name }))
+  }
+}

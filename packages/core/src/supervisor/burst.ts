@@ -1,0 +1,33 @@
+import type { Logger } from '../logger.ts'
+import type { LeaseKeeper } from './lease-keeper.ts'
+import type { SupervisedConsumer } from './ipc.ts'
+import type { WorkerHandle } from './worker-handle.ts'
+
+/** How long all processes must have had nothing in hand before the queues are looked at. */
+const IDLE_MS = 500
+
+/**
+ * `--burst`: whether nobody has anything in hand, and no queue has a job that is ready. Delayed jobs do not count.
+ * False where a broker cannot be asked.
+ */
+export async function isDone(
+  workers: readonly (WorkerHandle | undefined)[],
+  leases: LeaseKeeper,
+  log: Logger,
+): Promise<boolean> {
+  const allIdle = (): boolean => workers.every((worker) => worker !== undefined && worker.idleMs >= IDLE_MS)
+  if (!allIdle()) return false
+  const consumers = new Map<string, SupervisedConsumer>()
+  for (const consumer of workers.flatMap((worker) => worker?.consumers ?? [])) {
+    consumers.set(JSON.stringify([consumer.address, consumer.queues]), consumer)
+  }
+  let delayed = 0
+  for (const consumer of consumers.values()) {
+    const queues = await leases.queues(consumer)
+    if (queues === undefined || queues.some(({ ready = 0 }) => ready > 0)) return false
+    for (const queue of queues) delayed += queue.delayed ?? 0
+  }
+  if (!allIdle()) return false
+  if (delayed > 0) log.info({ delayed }, 'nothing is ready; delayed jobs stay for the next workers')
+  return true
+}

@@ -1,0 +1,42 @@
+/** Why a worker process cannot run, on its way to the supervisor, which says it once for all of them. */
+import { ERROR_CODES, type CodeOf, type ErrorCode, type ErrorKind } from '../error-codes.ts'
+import { BrokerError, CodecError, ConfigError, JobError, messageOf, ZyQueueError } from '../errors.ts'
+import type { ToSupervisor } from './ipc.ts'
+
+export type FatalMessage = Extract<ToSupervisor, { type: 'fatal' }>
+
+export function fatalMessage(error: unknown): FatalMessage {
+  const cause = error instanceof ZyQueueError ? error.cause : error
+  const detail = cause instanceof Error ? cause.stack : undefined
+  return {
+    type: 'fatal',
+    code: error instanceof ZyQueueError ? error.code : 'ZYQ_WORKER_START',
+    message: messageOf(error),
+    ...(detail === undefined ? {} : { detail }),
+  }
+}
+
+/** The error again, with the stack of its cause. */
+export function fatalError({ code, message, detail }: FatalMessage): ZyQueueError {
+  const options: ErrorOptions = detail === undefined ? {} : { cause: causeOf(detail) }
+  if (isCode(code)) {
+    if (isKind(code, 'config')) return new ConfigError(code, message, options)
+    if (isKind(code, 'broker')) return new BrokerError(code, message, options)
+    if (isKind(code, 'codec')) return new CodecError(code, message, options)
+  }
+  return new JobError('ZYQ_WORKER_START', message, options)
+}
+
+function causeOf(stack: string): Error {
+  const cause = new Error(stack.split('\n', 1)[0])
+  cause.stack = stack
+  return cause
+}
+
+function isCode(code: string): code is ErrorCode {
+  return Object.hasOwn(ERROR_CODES, code)
+}
+
+function isKind<Kind extends ErrorKind>(code: ErrorCode, kind: Kind): code is Extract<ErrorCode, CodeOf<Kind>> {
+  return ERROR_CODES[code].kind === kind
+}

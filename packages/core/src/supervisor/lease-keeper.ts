@@ -1,0 +1,140 @@
+import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
+import { connectionTo, type Connection, type ConnectionAddress } from '../broker/connection.ts'
+import type { Charge, QueueStats } from '../broker/contract.ts'
+import type { Logger } from '../logger.ts'
+import type { SupervisedConsumer } from './ipc.ts'
+
+/** How long `close` waits for reclaims that do not come through. */
+const CLOSE_PATIENCE_MS = 2_000
+
+/**
+ * Vouches for the worker processes at their brokers, on connections of its own: renews the leases of those that live, so
+ * that a handler may block its process for minutes, and ends the leases of those that are gone, at once.
+ */
+export class LeaseKeeper {
+  readonly #log: Logger
+  readonly #connections = new Map<string, Promise<Connection>>()
+  readonly #living: () => readonly SupervisedConsumer[]
+  readonly #under = new Set<Promise<void>>()
+  readonly #closing = new AbortController()
+  #timer: NodeJS.Timeout | undefined
+  #renewing: Promise<unknown> | undefined
+
+  /** `living` says which consumers to vouch for, whenever it is asked. */
+  constructor(log: Logger, living: () => readonly SupervisedConsumer[]) {
+    this.#log = log
+    this.#living = living
+  }
+
+  /** Begins to renew, three times in each lease. */
+  start(leaseMs: number): void {
+    this.#timer = setInterval(() => void this.renew(leaseMs), leaseMs / 3)
+  }
+
+  /** Renews once more: for consumers that have just begun, whose process may be blocked a moment later. Never rejects. */
+  async renew(leaseMs: number): Promise<void> {
+    // One that waits for its broker is not overtaken.
+    this.#renewing ??= this.#renewAll(leaseMs).finally(() => {
+      this.#renewing = undefined
+    })
+    await this.#renewing
+  }
+
+  /** Ends the lease of a consumer whose process is gone. Never rejects: where it fails, the lease ends by itself. */
+  reclaim(consumer: SupervisedConsumer, charged: readonly Charge[]): Promise<void> {
+    const work = this.#reclaim(consumer, charged).finally(() => this.#under.delete(work))
+    this.#under.add(work)
+    return work
+  }
+
+  /** The figures of the queues that a consumer serves, as far as they can be known; undefined where the broker is away. */
+  async queues(consumer: SupervisedConsumer): Promise<readonly QueueStats[] | undefined> {
+    if (consumer.address.url === undefined) return []
+    try {
+      const connection = await this.#connection(consumer.address)
+      await connection.open()
+      const stats = await connection.broker.admin.queues()
+      return stats.filter(({ name }) => consumer.queues.includes(name))
+    } catch (error) {
+      this.#log.debug({ err: error }, 'could not look at the queues')
+      return undefined
+    }
+  }
+
+  /** Gives reclaims that are under way a moment, then closes its connections. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer)
+    const tooLong = setTimeout(() => void this.#abandon(), CLOSE_PATIENCE_MS)
+    await Promise.all(this.#under)
+    clearTimeout(tooLong)
+    await this.#abandon()
+    await this.#renewing
+  }
+
+  /** What is under way settles by this. */
+  async #abandon(): Promise<void> {
+    this.#closing.abort()
+    for (const opening of this.#connections.values()) {
+      await opening.then((connection) => connection.close()).catch(() => {})
+    }
+  }
+
+  async #reclaim(consumer: SupervisedConsumer, charged: readonly Charge[]): Promise<void> {
+    if (consumer.address.url === undefined) return
+    // What hung on its connection is back already: there is nothing to do but to charge.
+    if (!consumer.renewable && charged.length === 0) return
+    const since = Date.now()
+    for (let tries = 0; ; tries++) {
+      try {
+        const connection = await this.#connection(consumer.address)
+        await connection.open()
+        await connection.broker.reclaim?.(consumer.consumerId, charged).catch((error: unknown) => {
+          throw connection.wrap(error)
+        })
+        return
+      } catch (error) {
+        if (Date.now() - since > consumer.leaseMs || this.#closing.signal.aborted) {
+          this.#log.warn({ err: error }, 'jobs of an ended worker not taken back: they wait for its lease to run out')
+          return
+        }
+        await pause(backoffMs(RECONNECT, tries), this.#closing.signal)
+      }
+    }
+  }
+
+  async #renewAll(leaseMs: number): Promise<void> {
+    const groups = new Map<string, SupervisedConsumer[]>()
+    for (const consumer of this.#living()) {
+      if (!consumer.renewable || consumer.address.url === undefined) continue
+      const key = JSON.stringify(consumer.address)
+      groups.set(key, [...(groups.get(key) ?? []), consumer])
+    }
+    await Promise.all([...groups.values()].map((group) => this.#renew(group, leaseMs)))
+  }
+
+  async #renew(group: readonly SupervisedConsumer[], leaseMs: number): Promise<void> {
+    const [first] = group
+    if (first === undefined || this.#closing.signal.aborted) return
+    try {
+      const connection = await this.#connection(first.address)
+      await connection.open()
+      const ids = group.map(({ consumerId }) => consumerId)
+      await connection.broker.renew?.(ids, leaseMs).catch((error: unknown) => {
+        throw connection.wrap(error)
+      })
+    } catch (error) {
+      if (!this.#closing.signal.aborted) this.#log.warn({ err: error }, 'leases not renewed by the supervisor')
+    }
+  }
+
+  #connection(address: ConnectionAddress): Promise<Connection> {
+    const key = JSON.stringify(address)
+    let connection = this.#connections.get(key)
+    if (connection === undefined) {
+      connection = connectionTo(address)
+      this.#connections.set(key, connection)
+      connection.catch(() => this.#connections.delete(key))
+    }
+    return connection
+  }
+}

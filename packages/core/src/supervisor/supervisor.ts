@@ -1,0 +1,314 @@
+import { basename, dirname } from 'node:path'
+import { backoffMs, type Backoff } from '../broker/backoff.ts'
+import type { Charge } from '../broker/contract.ts'
+import { JobError, messageOf, type ZyQueueError } from '../errors.ts'
+import { keepAlive } from '../keep-alive.ts'
+import { createLogger, type Logger } from '../logger.ts'
+import { HEADER } from '../messages/envelope.ts'
+import { parseOptions } from '../tasks/options.ts'
+import { DEFAULT_GRACE_MS, DEFAULT_LEASE_MS, DEFAULT_STALL_MS } from '../worker/options.ts'
+import { isDone } from './burst.ts'
+import { fatalError } from './fatal.ts'
+import { PROTOCOL, type StartMessage, type ToSupervisor } from './ipc.ts'
+import { LeaseKeeper } from './lease-keeper.ts'
+import type { LedgerEntry } from './ledger.ts'
+import { Liveness } from './liveness.ts'
+import {
+  supervisorSchema,
+  type CheckedSupervisorOptions,
+  type SupervisorOptions,
+  type SupervisorResult,
+  type TaskFileLoader,
+} from './options.ts'
+import { WorkerHandle, type WorkerEnd } from './worker-handle.ts'
+
+/** How worker processes that end unasked are started again. */
+const RESTART: Backoff = { minMs: 200, maxMs: 30_000 }
+/** A process that has lived so long has not failed at its start. */
+const SETTLED_MS = 10_000
+/** Starts in a row that may fail, for each process there should be, before the supervisor gives up. */
+const MAX_FAILED_STARTS = 3
+/** How often processes are looked at. */
+const ROUND_MS = 250
+
+/** A place for one worker process; those that serve it come and go. */
+interface Slot {
+  readonly number: number
+  worker: WorkerHandle | undefined
+  /** How many have failed there, one after the other. */
+  failures: number
+  /** Whether the last one there died. */
+  afterDeath: boolean
+  restart: NodeJS.Timeout | undefined
+}
+
+/**
+ * Runs a task file in several processes and keeps them running: starts those that end, replaces those that are stuck or
+ * have grown, kills a process whose job is past its hard timeout, and has the jobs of every process that ends unasked
+ * taken back at once. It never runs a line of the task file itself.
+ */
+export class Supervisor {
+  readonly #options: CheckedSupervisorOptions
+  readonly #log: Logger
+  readonly #leases: LeaseKeeper
+  readonly #liveness: Liveness
+  readonly #slots: Slot[]
+  /** Every process that has not ended, those that are being replaced included. */
+  readonly #alive = new Set<WorkerHandle>()
+  #loader: TaskFileLoader | undefined
+  #outcome: SupervisorResult | undefined
+  #finish: (() => void) | undefined
+  #round: NodeJS.Timeout | undefined
+  #looking = false
+  /** Whether a process has taken jobs since the start, or since the last reload. */
+  #everReady = false
+  /** Whether one has done a job since, or lived for long. */
+  #proven = false
+  #failedStarts = 0
+
+  /** Use `createSupervisor`. Throws `ConfigError`. */
+  constructor(options: SupervisorOptions) {
+    const { loader, logger = createLogger(), ...plain } = options
+    this.#options = parseOptions(supervisorSchema, plain, 'createSupervisor')
+    this.#loader = loader
+    this.#log = logger
+    this.#leases = new LeaseKeeper(logger, () => [...this.#alive].flatMap((worker) => worker.consumers))
+    this.#liveness = new Liveness(this.#options.stallMs ?? DEFAULT_STALL_MS, logger)
+    this.#slots = Array.from({ length: this.#options.maxWorkers }, (_, index) => ({
+      number: index + 1,
+      worker: undefined,
+      failures: 0,
+      afterDeath: false,
+      restart: undefined,
+    }))
+  }
+
+  /** Starts the processes; resolves when all have ended. Never rejects: what went wrong is in the result. Once only. */
+  async run(): Promise<SupervisorResult> {
+    const finished = new Promise<void>((resolve) => {
+      this.#finish = resolve
+    })
+    // To the very end: what an adapter holds while it closes keeps no process alive.
+    const release = keepAlive()
+    this.#leases.start(this.#leaseMs)
+    this.#round = setInterval(() => this.#look(), ROUND_MS)
+    for (const slot of this.#slots) this.#start(slot)
+    this.#endIfEmpty()
+    await finished
+    clearInterval(this.#round)
+    await this.#leases.close()
+    release()
+    return this.#outcome ?? { reason: 'drained' }
+  }
+
+  /** Has every process finish what it has in hand, within the grace period, and ends. */
+  drain(): void {
+    this.#wind('drain', { reason: 'drained' })
+  }
+
+  /** Has every process give back what it has in hand now, and ends. */
+  stop(): void {
+    this.#wind('stop', { reason: 'stopped' })
+  }
+
+  /** Replaces every process, with what a changed task file needs; those in place finish what they have in hand. */
+  reload(loader?: TaskFileLoader): void {
+    this.#loader = loader
+    this.#everReady = false
+    this.#proven = false
+    this.#failedStarts = 0
+    for (const slot of this.#slots) {
+      slot.failures = 0
+      slot.worker?.end('drain')
+      this.#start(slot)
+    }
+  }
+
+  get #leaseMs(): number {
+    return this.#options.leaseMs ?? DEFAULT_LEASE_MS
+  }
+
+  get #graceMs(): number {
+    return this.#options.graceMs ?? DEFAULT_GRACE_MS
+  }
+
+  #start(slot: Slot): void {
+    clearTimeout(slot.restart)
+    slot.restart = undefined
+    if (this.#outcome !== undefined) return
+    try {
+      const worker = new WorkerHandle(this.#startMessage(slot), this.#graceMs, {
+        onReady: (message) => this.#ready(worker, message),
+        onConsumers: () => void this.#leases.renew(this.#leaseMs),
+        onRetiring: (reason) => {
+          this.#log.info({ worker: worker.name, pid: worker.pid }, `worker is replaced: ${reason}`)
+          if (slot.worker === worker) this.#succeed(slot, worker)
+        },
+        onFatal: (message) => this.#cannotRun(fatalError(message)),
+        onEnd: (end) => this.#ended(slot, worker, end),
+      })
+      slot.worker = worker
+      slot.afterDeath = false
+      this.#alive.add(worker)
+    } catch (error) {
+      const message = `A worker process could not be started: ${messageOf(error)}`
+      this.#cannotRun(new JobError('ZYQ_WORKER_START', message, { cause: error }))
+      this.#startLater(slot)
+    }
+  }
+
+  #startMessage(slot: Slot): StartMessage {
+    const { taskFile, server, connection, queues, maxJobsPerWorker, maxMemoryPerWorker, resolveFrom } = this.#options
+    const { concurrency, prefetch, stallMs, workerLog } = this.#options
+    return {
+      type: 'start',
+      protocol: PROTOCOL,
+      taskFile,
+      loader: this.#loader,
+      server,
+      connection,
+      resolveFrom,
+      baseDir: dirname(taskFile),
+      name: `${basename(taskFile)}.${slot.number}`,
+      afterDeath: slot.afterDeath,
+      queues,
+      concurrency,
+      prefetch,
+      leaseMs: this.#leaseMs,
+      stallMs,
+      graceMs: this.#graceMs,
+      maxJobs: maxJobsPerWorker,
+      maxMemory: maxMemoryPerWorker,
+      log: workerLog,
+    }
+  }
+
+  #ready(worker: WorkerHandle, { tasks }: Extract<ToSupervisor, { type: 'ready' }>): void {
+    if (!this.#everReady && this.#outcome === undefined) {
+      const brokers = [...new Set(worker.consumers.map(({ broker }) => broker))]
+      this.#log.info({ tasks, processes: this.#slots.length, brokers }, 'workers are taking jobs')
+    }
+    this.#log.debug({ worker: worker.name, pid: worker.pid }, 'worker is ready')
+    this.#everReady = true
+  }
+
+  /** What was wrong with the very first process will be wrong with every other. Those before a reload may finish. */
+  #cannotRun(error: ZyQueueError): void {
+    if (this.#everReady) return this.#log.error({ err: error }, 'worker could not start')
+    const othersEnd = [...this.#alive].some(({ stage }) => stage === 'ending')
+    this.#wind(othersEnd ? 'drain' : 'stop', { reason: 'failed', error })
+  }
+
+  #ended(slot: Slot, worker: WorkerHandle, end: WorkerEnd): void {
+    this.#takeBack(worker, end)
+    this.#alive.delete(worker)
+    if (!end.expected && worker.sentence === undefined && this.#outcome?.reason !== 'failed') {
+      const jobs = end.suspects.map(({ jobId }) => jobId)
+      this.#log.error({ worker: worker.name, pid: worker.pid, jobs }, `worker ended ${end.how}`)
+    }
+    if (end.cutShort.length > 0) {
+      const jobs = end.cutShort.map(({ jobId }) => jobId)
+      this.#log.warn(
+        { worker: worker.name, pid: worker.pid, jobs },
+        'worker did not end in time and was killed: its jobs go back',
+      )
+    }
+    if (slot.worker === worker) {
+      slot.worker = undefined
+      if (this.#outcome === undefined) this.#replace(slot, worker, end)
+    }
+    this.#endIfEmpty()
+  }
+
+  /** Ends its leases, and charges the jobs that it was killed for, or that may have been its end. */
+  #takeBack({ consumers, sentence }: WorkerHandle, { suspects }: WorkerEnd): void {
+    const killed = { [HEADER.killed]: 'ZYQ_JOB_TIMEOUT' }
+    const suspected = { [HEADER.suspect]: 'ZYQ_JOB_TIMEOUT' }
+    for (const consumer of consumers) {
+      const own = ({ consumerId }: LedgerEntry): boolean => consumerId === consumer.consumerId
+      const charges: Charge[] = [
+        ...(sentence?.guilty ?? []).filter(own).map(({ jobId }) => ({ id: jobId, headers: killed })),
+        ...(sentence?.suspected ?? []).filter(own).map(({ jobId }) => ({ id: jobId, headers: suspected })),
+        ...suspects.filter(own).map(({ jobId }) => ({ id: jobId })),
+      ]
+      void this.#leases.reclaim(consumer, charges)
+    }
+  }
+
+  #replace(slot: Slot, worker: WorkerHandle, { expected, how, suspects }: WorkerEnd): void {
+    slot.afterDeath = !expected
+    const failed = !expected && worker.sentence === undefined
+    if (!failed || Date.now() - worker.startedAt > SETTLED_MS) slot.failures = 0
+    if (!failed) this.#start(slot)
+    // Whoever dies of a job has started well.
+    else if (suspects.length > 0 || !this.#giveUp(worker, how)) this.#startLater(slot)
+  }
+
+  /** Starts the successor of a process that retires; one that did nothing before it did is followed less and less soon. */
+  #succeed(slot: Slot, worker: WorkerHandle): void {
+    if (hasWorked(worker)) {
+      this.#proven = true
+      slot.failures = 0
+      return this.#start(slot)
+    }
+    this.#log.warn({ worker: worker.name, pid: worker.pid }, 'worker is replaced before it has done a job')
+    this.#startLater(slot)
+  }
+
+  /** At once the first time; with backoff where it goes on like that. */
+  #startLater(slot: Slot): void {
+    if (this.#outcome !== undefined) return
+    const delayMs = slot.failures === 0 ? 0 : backoffMs(RESTART, slot.failures - 1)
+    slot.failures++
+    slot.restart = setTimeout(() => this.#start(slot), delayMs)
+  }
+
+  /** Whether it is in vain to go on: no process has ever done a job, or lived for long. What has worked before may work again. */
+  #giveUp(worker: WorkerHandle, how: string): boolean {
+    if (this.#proven || ++this.#failedStarts < MAX_FAILED_STARTS * this.#slots.length) return false
+    const when = worker.consumers.length > 0 ? 'before they had done a job' : 'before they were ready'
+    const message = `Worker processes ended ${how} ${when}, ${this.#failedStarts} times in a row.`
+    this.#wind('stop', { reason: 'failed', error: new JobError('ZYQ_WORKER_START', message) })
+    return true
+  }
+
+  #look(): void {
+    for (const worker of this.#alive) {
+      this.#liveness.look(worker)
+      if (worker.stage === 'ready' && hasWorked(worker)) this.#proven = true
+    }
+    if (this.#options.burst && !this.#looking && this.#outcome === undefined) {
+      this.#looking = true
+      void this.#endWhenDone().finally(() => {
+        this.#looking = false
+      })
+    }
+  }
+
+  async #endWhenDone(): Promise<void> {
+    const workers = this.#slots.map(({ worker }) => worker)
+    if (await isDone(workers, this.#leases, this.#log)) this.#wind('drain', { reason: 'burst' })
+  }
+
+  #wind(how: 'drain' | 'stop', outcome: SupervisorResult): void {
+    // The first reason counts; a stop overtakes a drain.
+    if (this.#outcome === undefined || (how === 'stop' && this.#outcome.reason !== 'failed')) this.#outcome = outcome
+    for (const slot of this.#slots) clearTimeout(slot.restart)
+    for (const worker of this.#alive) worker.end(how)
+    this.#endIfEmpty()
+  }
+
+  #endIfEmpty(): void {
+    if (this.#outcome !== undefined && this.#alive.size === 0) this.#finish?.()
+  }
+}
+
+/** Whether its start was a success: it has done a job, or lived for long. */
+function hasWorked({ done, startedAt }: WorkerHandle): boolean {
+  return done > 0 || Date.now() - startedAt > SETTLED_MS
+}
+
+/** A supervisor for a task file; `run` sets it going. Throws `ConfigError`. */
+export function createSupervisor(options: SupervisorOptions): Supervisor {
+  return new Supervisor(options)
+}

@@ -1,0 +1,215 @@
+/**
+ * The program of a worker process. The supervisor forks it and speaks to it over Node's IPC channel; it runs one task file
+ * until it is told to end, or its supervisor is gone.
+ */
+import { dirname } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { z } from 'zod'
+import { setResolution } from '../broker/resolution.ts'
+import { ConfigError, messageOf, ZyQueueError } from '../errors.ts'
+import { createLogger, type Logger } from '../logger.ts'
+import { producers } from '../producer/producers.ts'
+import { registeredTasks } from '../tasks/registry.ts'
+import type { Lane } from '../worker/lane.ts'
+import { DEFAULT_CONCURRENCY, DEFAULT_LEASE_MS, DEFAULT_STALL_MS } from '../worker/options.ts'
+import { Worker, type RunningJob } from '../worker/worker.ts'
+import { fatalMessage } from './fatal.ts'
+import {
+  LEDGER_FILE,
+  PROTOCOL,
+  toWorkerSchema,
+  type StartMessage,
+  type SupervisedConsumer,
+  type ToSupervisor,
+} from './ipc.ts'
+import { Ledger } from './ledger.ts'
+
+const BEAT_MS = 500
+/** A process that has nothing to do says so less often. */
+const IDLE_BEAT_MS = 2_000
+
+let worker: Worker | undefined
+let ending = false
+
+process.on('message', (received) => {
+  const { success, data: message, error } = toWorkerSchema.safeParse(received)
+  if (!success)
+    reportFatal(
+      new ConfigError('ZYQ_CONFIG', `The supervisor said what this @zyqueue/core does not know: ${error.message}`),
+    )
+  else if (message.type === 'start') void start(message)
+  else if (message.type === 'drain') void end((running) => running.drain())
+  else void end((running) => running.close())
+})
+process.on('exit', () => worker?.balanceLedger())
+// The supervisor is gone: nobody would restart this process, or vouch for it.
+process.on('disconnect', () => void end((running) => running.drain()))
+process.on('SIGTERM', () => void end((running) => running.drain(), 'it was sent SIGTERM'))
+// Ctrl+C and the end of a terminal reach the whole process group; the supervisor decides what they mean.
+process.on('SIGINT', () => {}).on('SIGHUP', () => {})
+// Whoever read the log may be gone; the jobs are to go on.
+process.stdout.on('error', () => {})
+process.stderr.on('error', () => {})
+
+async function start(message: StartMessage): Promise<void> {
+  try {
+    process.title = `zyqueue: ${message.name}`
+    if (message.protocol !== PROTOCOL) {
+      throw new ConfigError(
+        'ZYQ_CONFIG',
+        `The supervisor speaks version ${message.protocol} of the worker protocol, this @zyqueue/core version ${PROTOCOL}: update them together.`,
+      )
+    }
+    await loadTasks(message)
+    if (ending) return
+    const logger = loggerOf(message)
+    noteOwnBrokers(message, logger)
+    worker = superviseWorker(message, logger)
+    await worker.start()
+    send({
+      type: 'ready',
+      tasks: registeredTasks()
+        .filter(({ queue }) => message.queues?.includes(queue) ?? true)
+        .map(({ name }) => name),
+      hardTimeouts: registeredTasks().some(({ options }) => options.hardTimeoutMs !== undefined),
+    })
+    beat(worker, message)
+  } catch (error) {
+    reportFatal(error)
+  }
+}
+
+async function loadTasks(message: StartMessage): Promise<void> {
+  const here = dirname(fileURLToPath(import.meta.url))
+  setResolution({
+    resolveFrom: [dirname(message.taskFile), process.cwd(), ...message.resolveFrom, here],
+    baseDir: message.baseDir,
+  })
+  if (message.server !== undefined || message.connection !== undefined) {
+    setEnvironment('ZYQUEUE_SERVER', message.server)
+    setEnvironment('ZYQUEUE_CONNECTION', message.connection)
+  }
+  process.setSourceMapsEnabled(true)
+  try {
+    if (message.loader !== undefined) {
+      const loader: unknown = await import(message.loader.module)
+      await loaderSchema.parse(loader).register(message.loader.data)
+    }
+    await import(pathToFileURL(message.taskFile).href)
+  } catch (error) {
+    if (error instanceof ZyQueueError) throw error
+    throw new ConfigError('ZYQ_TASK_FILE', `${message.taskFile} threw while it was loaded: ${messageOf(error)}`, {
+      cause: error,
+    })
+  }
+  if (registeredTasks().length === 0) {
+    throw new ConfigError('ZYQ_TASK_FILE', `${message.taskFile} defines no task with queueJob.`)
+  }
+}
+
+const loaderSchema = z.object({
+  register: z.custom<(data: unknown) => unknown>((value) => typeof value === 'function', 'the loader has no register'),
+})
+
+function setEnvironment(name: string, value: string | undefined): void {
+  if (value === undefined) delete process.env[name]
+  else process.env[name] = value
+}
+
+function loggerOf({ name, log }: StartMessage): Logger {
+  const logger = createLogger({ ...(log.level && { level: log.level }), ...(log.format && { format: log.format }) })
+  return logger.child({ worker: name })
+}
+
+/** Whoever names a broker when the workers are started may expect all of them to use it. */
+function noteOwnBrokers({ server, connection }: StartMessage, logger: Logger): void {
+  if (server === undefined && connection === undefined) return
+  const own = registeredTasks().filter(({ choice }) => choice.server !== undefined || choice.connection !== undefined)
+  const tasks = own.map(({ name }) => name)
+  if (tasks.length > 0) logger.warn({ tasks }, 'tasks that name a broker of their own are served there')
+}
+
+function superviseWorker(message: StartMessage, logger: Logger): Worker {
+  const { name, concurrency = DEFAULT_CONCURRENCY, leaseMs = DEFAULT_LEASE_MS } = message
+  const { prefetch, graceMs, stallMs, maxJobs, queues } = message
+  const ledger = new Ledger<RunningJob>(LEDGER_FILE, concurrency, ({ session, work }) => ({
+    consumerId: session.consumerId,
+    jobId: work.job.id,
+  }))
+  return new Worker(
+    {
+      name,
+      concurrency,
+      leaseMs,
+      logger,
+      ...(prefetch !== undefined && { prefetch }),
+      ...(graceMs !== undefined && { graceMs }),
+      ...(stallMs !== undefined && { stallMs }),
+      ...(maxJobs !== undefined && { maxJobs }),
+      ...(queues !== undefined && { queues }),
+    },
+    {
+      ledger,
+      afterDeath: message.afterDeath,
+      onSessions: (lanes) =>
+        send({ type: 'consumers', consumers: lanes.flatMap((lane) => describeConsumer(lane, leaseMs)) }),
+      onRetire: () => void end((done) => done.retire(), 'it has done its share of jobs'),
+    },
+  )
+}
+
+function describeConsumer({ session, connection, queues }: Lane, leaseMs: number): SupervisedConsumer[] {
+  if (session === undefined) return []
+  const { name, location, capabilities } = connection.broker
+  const renewable = capabilities.lease === 'renewable'
+  const broker = location === undefined ? name : `${name} ${location}`
+  return [
+    { address: connection.address, consumerId: session.consumerId, leaseMs, renewable, broker, queues: [...queues] },
+  ]
+}
+
+/** Tells the supervisor every now and then how it goes, and ends this process when it has grown too large. */
+function beat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS }: StartMessage): void {
+  const beatMs = Math.min(BEAT_MS, stallMs / 3)
+  const idleBeatMs = Math.min(IDLE_BEAT_MS, stallMs / 3)
+  let busyAt = Date.now()
+  let toldAt = 0
+  let lastDone = 0
+  const timer = setInterval(() => {
+    const now = Date.now()
+    const { done, running: runningJobs, waiting } = running.status
+    const inHand = runningJobs + waiting
+    if (inHand > 0 || done > lastDone) busyAt = now
+    lastDone = done
+    const idleMs = now - busyAt
+    // That it has become idle is told at once: a burst may wait for that.
+    if (idleMs <= 2 * beatMs || now - toldAt >= idleBeatMs) {
+      toldAt = now
+      send({ type: 'beat', done, inHand, idleMs })
+    }
+    if (maxMemory !== undefined && !ending && process.memoryUsage.rss() > maxMemory) {
+      void end((grown) => grown.retire(), 'it has grown too large')
+    }
+  }, beatMs)
+  timer.unref()
+}
+
+async function end(how: (running: Worker) => Promise<void>, retiring?: string): Promise<void> {
+  const first = !ending
+  ending = true
+  if (first && retiring !== undefined) send({ type: 'retiring', reason: retiring, done: worker?.status.done ?? 0 })
+  if (worker !== undefined) await how(worker)
+  if (!first) return
+  await producers.close().catch(() => {})
+  process.exit(0)
+}
+
+function send(message: ToSupervisor): void {
+  // Without a callback, a supervisor that is just gone would be an error that ends this process.
+  if (process.connected) process.send?.(message, undefined, {}, () => {})
+}
+
+function reportFatal(error: unknown): void {
+  if (process.connected) process.send?.(fatalMessage(error), undefined, {}, () => process.exit(1))
+  else process.exit(1)
+}

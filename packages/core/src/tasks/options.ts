@@ -1,0 +1,172 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { z } from 'zod'
+import type { BrokerPlugin } from '../broker/contract.ts'
+import { ConfigError } from '../errors.ts'
+import { MAX_DELAY_MS, MAX_TIMER_MS } from '../limits.ts'
+import type { Middleware } from '../middleware/middleware.ts'
+
+/**
+ * Options that only one kind of broker knows. Its package adds them by declaration merging:
+ * `declare module '@zyqueue/core' { interface BrokerTaskOptions { exchange?: string } }`.
+ */
+// oxlint-disable-next-line typescript/no-empty-interface, typescript/no-empty-object-type
+export interface BrokerTaskOptions {}
+
+/** A whole number from 0 to 9, the higher first. `low` is 1, `normal` 4, `high` 7. */
+export type Priority = 'low' | 'normal' | 'high' | number
+
+export interface RetryPolicy {
+  /** Retries after the first attempt. */
+  readonly limit: number
+  /** Bound of the wait before the first retry, in ms; each later one doubles it. Default: 1,000. */
+  readonly minDelayMs?: number | undefined
+  /** Bound of every wait, in ms. Default: 600,000 (ten minutes). */
+  readonly maxDelayMs?: number | undefined
+}
+
+export interface TaskOptions extends BrokerTaskOptions {
+  /** Default: the name of the handler. */
+  readonly name?: string
+  /** The broker: a short name (`redis`), a package, a path or a plugin. Default: what `connection` names, else `ZYQUEUE_SERVER`, else the embedded one. */
+  readonly server?: string | BrokerPlugin
+  /** Where the broker is. Default: `ZYQUEUE_CONNECTION` where no server is given either, else the broker's own default. */
+  readonly connection?: string
+  /** Default: the task's name. */
+  readonly queue?: string
+  /** Retries after a failed attempt, with exponential backoff and full jitter. Default: 3. */
+  readonly retries?: number | RetryPolicy
+  /** After so many ms `job.signal` is aborted; an attempt that then throws has failed with `ZYQ_JOB_TIMEOUT`. Default: none. */
+  readonly timeoutMs?: number
+  /** After so many ms the supervisor kills the process that runs the attempt, and the attempt has failed. Default: none. */
+  readonly hardTimeoutMs?: number
+  /** Default: `normal`. */
+  readonly priority?: Priority
+  /**
+   * After so many workers have died running it, a job is dead-lettered. The last of these chances it has alone, so that no
+   * neighbour is condemned with it; with 1 there is none to tell them apart. Default: 5.
+   */
+  readonly maxDeliveries?: number
+  /** Wrapped around the handler, the first outermost. */
+  readonly middleware?: readonly Middleware[]
+}
+
+/** What one submission may set over its task. */
+export interface SubmitOptions extends BrokerTaskOptions {
+  readonly server?: string | BrokerPlugin
+  readonly connection?: string
+  readonly queue?: string
+  /** Not before so many ms from now. Default: 0. */
+  readonly delayMs?: number
+  readonly priority?: Priority
+  /** Retries after a failed attempt. */
+  readonly retries?: number
+  /** Carried beside the data, for `job.headers`. Keys in lower case; those that begin with `zyq-` are ours. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+const PRIORITY_NAMES = { low: 1, normal: 4, high: 7 } as const
+export const NORMAL_PRIORITY: number = PRIORITY_NAMES.normal
+
+const prioritySchema = z.union([z.literal(['low', 'normal', 'high']), z.int().min(0).max(9)], {
+  error: 'expected a whole number from 0 to 9, or low, normal, high',
+})
+const delayMs = z.int().positive().max(MAX_DELAY_MS)
+const timerMs = z.int().positive().max(MAX_TIMER_MS)
+const countSchema = z.int().nonnegative()
+
+const sharedShape = {
+  server: z.union([z.string().min(1), z.custom<BrokerPlugin>((value) => typeof value === 'object' && value !== null)], {
+    error: 'expected the name of a broker, or a plugin',
+  }),
+  connection: z.string().min(1),
+  queue: z.string(),
+  priority: prioritySchema,
+}
+
+const taskSchema = z
+  .object({
+    ...sharedShape,
+    name: z.string(),
+    retries: z.union([
+      countSchema,
+      z.strictObject({
+        limit: countSchema,
+        minDelayMs: delayMs.optional(),
+        maxDelayMs: delayMs.optional(),
+      }),
+    ]),
+    timeoutMs: timerMs,
+    hardTimeoutMs: timerMs,
+    maxDeliveries: z.int().positive(),
+    middleware: z.array(z.custom<Middleware>((value) => typeof value === 'function')),
+    data: z.custom<StandardSchemaV1>(isStandardSchema, 'expected a Standard Schema, such as one of Zod'),
+  })
+  .partial()
+
+const submitSchema = z
+  .object({
+    ...sharedShape,
+    delayMs: z.number().nonnegative().max(MAX_DELAY_MS),
+    retries: countSchema,
+    headers: z.record(
+      z.string().regex(/^(?!zyq-)[!-@[-~]+$/, 'header names are lower case ASCII and do not begin with zyq-'),
+      z.string(),
+    ),
+  })
+  .partial()
+
+const callSchema = z.object({ timeout: timerMs })
+
+function isStandardSchema(value: unknown): boolean {
+  return value !== null && (typeof value === 'object' || typeof value === 'function') && '~standard' in value
+}
+
+export type CheckedTaskOptions = z.infer<typeof taskSchema>
+export type CheckedSubmitOptions = z.infer<typeof submitSchema>
+
+/** Core's options apart from those that only a broker knows. */
+export interface SplitOptions<Core> {
+  readonly core: Core
+  readonly broker: Readonly<Record<string, unknown>>
+}
+
+/** Throws `ConfigError` (`ZYQ_CONFIG`) that names the option. */
+export function splitTaskOptions(options: object): SplitOptions<CheckedTaskOptions> {
+  return split(taskSchema, options, 'queueJob')
+}
+
+/** Throws `ConfigError` (`ZYQ_CONFIG`) that names the option. */
+export function splitSubmitOptions(options: object | undefined): SplitOptions<CheckedSubmitOptions> {
+  return options === undefined ? NO_OPTIONS : split(submitSchema, options, 'submit')
+}
+
+/** Throws `ConfigError` (`ZYQ_CONFIG`) that names the option. */
+export function checkCallTimeout(timeout: number | undefined): void {
+  if (timeout !== undefined) parseOptions(callSchema, { timeout }, 'call')
+}
+
+/** What comes of no options, the same object each time. */
+export const NO_OPTIONS: SplitOptions<CheckedSubmitOptions> = { core: {}, broker: {} }
+
+function split<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>, options: object, call: string) {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined)
+  const core = parseOptions(schema, Object.fromEntries(given.filter(([key]) => key in schema.shape)), call)
+  return { core, broker: Object.fromEntries(given.filter(([key]) => !(key in schema.shape))) }
+}
+
+/** Checks options against a schema. Throws `ConfigError` (`ZYQ_CONFIG`) that names each option that does not fit. */
+export function parseOptions<Schema extends z.ZodType>(
+  schema: Schema,
+  options: unknown,
+  call: string,
+): z.infer<Schema> {
+  const result = schema.safeParse(options)
+  if (result.success) return result.data
+  const faults = result.error.issues.map(({ path, message }) => `${path.join('.') || 'options'}: ${message}`)
+  throw new ConfigError('ZYQ_CONFIG', `${call}: ${faults.join('; ')}`)
+}
+
+export function priorityLevel(priority: CheckedTaskOptions['priority']): number {
+  if (priority === undefined) return NORMAL_PRIORITY
+  return typeof priority === 'number' ? priority : PRIORITY_NAMES[priority]
+}

@@ -1,0 +1,71 @@
+import type { Broker, QueueSpec } from '../broker/contract.ts'
+import { ConfigError } from '../errors.ts'
+import { NORMAL_PRIORITY, priorityLevel, type CheckedSubmitOptions, type CheckedTaskOptions } from './options.ts'
+
+/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) where a task asks for what its broker cannot do. */
+export function checkTaskSupport({ name, options, queueSpec }: CheckedTask, broker: ServedBroker): void {
+  const served = serving(broker, queueSpec)
+  checkPriority(options.priority, `The task ${name}`, served)
+  if (asksForBackoff(options) && served.capabilities.delay === 'none') {
+    throw unsupported(`The task ${name}`, 'a backoff between retries', served, 'delays')
+  }
+  if (options.maxDeliveries !== undefined && served.capabilities.deliveryCount === 'none') {
+    throw unsupported(`The task ${name}`, '`maxDeliveries`', served, 'delivery counts')
+  }
+  if (options.hardTimeoutMs !== undefined && served.capabilities.deliveryCount === 'none') {
+    throw unsupported(`The task ${name}`, '`hardTimeoutMs`', served, 'delivery counts')
+  }
+}
+
+/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) where a submission asks for what the broker cannot do. */
+export function checkSubmitSupport(
+  task: string,
+  queue: QueueSpec,
+  options: CheckedSubmitOptions,
+  broker: ServedBroker,
+): void {
+  const served = serving(broker, queue)
+  checkPriority(options.priority, `A submit to ${task}`, served)
+  if ((options.delayMs ?? 0) > 0 && served.capabilities.delay === 'none') {
+    throw unsupported(`A submit to ${task}`, '`delayMs`', served, 'delays')
+  }
+}
+
+interface CheckedTask {
+  readonly name: string
+  readonly options: CheckedTaskOptions
+  readonly queueSpec: QueueSpec
+}
+
+type ServedBroker = Pick<Broker, 'name' | 'capabilities' | 'capabilitiesOf'>
+
+/** The broker with what it can do for this queue. */
+function serving(broker: ServedBroker, queue: QueueSpec): Pick<Broker, 'name' | 'capabilities'> {
+  return { name: broker.name, capabilities: broker.capabilitiesOf?.(queue) ?? broker.capabilities }
+}
+
+function checkPriority(
+  priority: CheckedTaskOptions['priority'],
+  who: string,
+  broker: Pick<Broker, 'name' | 'capabilities'>,
+): void {
+  if (priorityLevel(priority) !== NORMAL_PRIORITY && broker.capabilities.priorities === 1) {
+    throw unsupported(who, '`priority`', broker, 'priorities')
+  }
+}
+
+function asksForBackoff({ retries }: CheckedTaskOptions): boolean {
+  return typeof retries === 'object' && retries.limit > 0
+}
+
+function unsupported(
+  who: string,
+  option: string,
+  broker: Pick<Broker, 'name' | 'capabilities'>,
+  feature: string,
+): ConfigError {
+  return new ConfigError(
+    'ZYQ_UNSUPPORTED',
+    `${who} asks for ${option}, and the broker ${broker.name} has no ${feature}. \`zyqueue brokers\` lists those that have.`,
+  )
+}

@@ -1,0 +1,265 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { OutboundMessage, QueueSpec } from '../broker/contract.ts'
+import type { BrokerChoice } from '../broker/discovery.ts'
+import { ConfigError } from '../errors.ts'
+import { encodeData, HEADER, NO_HEADERS, withHeaders } from '../messages/envelope.ts'
+import { createJobIds } from '../messages/job-id.ts'
+import { callJob, callsUnsupported, type CallOptions } from '../producer/call.ts'
+import type { JobHandle, JobHandles } from '../producer/job-handles.ts'
+import type { Producer } from '../producer/producer.ts'
+import { producerFor, withProducer } from '../producer/producers.ts'
+import { SubmitError, type FailedSubmission } from '../producer/submit-error.ts'
+import { submitStream, type SubmitManyOptions } from '../producer/submit-stream.ts'
+import type { Job, WorkerContext } from '../worker/job.ts'
+import { checkName } from './names.ts'
+import {
+  checkCallTimeout,
+  NO_OPTIONS,
+  priorityLevel,
+  splitSubmitOptions,
+  splitTaskOptions,
+  type CheckedSubmitOptions,
+  type CheckedTaskOptions,
+  type SplitOptions,
+  type SubmitOptions,
+  type TaskOptions,
+} from './options.ts'
+import { validate } from './schema.ts'
+import { checkSubmitSupport, checkTaskSupport } from './support.ts'
+
+/** What runs a task's jobs. The worker comes first, as in the system that this one succeeds. */
+export type Handler<Data, Result> = (worker: WorkerContext, job: Job<Data>) => Result | Promise<Result>
+
+/** The same without the type of its data, which only the schema and the handler know. */
+export interface AnyHandler<Result = unknown> {
+  run(worker: WorkerContext, job: Job): Result | Promise<Result>
+}
+
+/** Any task, whatever its data. */
+export type AnyTask = Task
+
+/** One task's way to one queue of one broker. */
+interface Route {
+  readonly producer: Producer
+  readonly queue: QueueSpec
+  readonly message: (id: string, data: unknown) => OutboundMessage
+}
+
+const nextId = createJobIds()
+
+/** A registered handler and the way to submit jobs to it. */
+export class Task<Data = unknown, Result = unknown> {
+  readonly name: string
+  /** The queue that its jobs go to. */
+  readonly queue: string
+  readonly options: CheckedTaskOptions
+  /** Options that only its kind of broker knows. */
+  readonly brokerOptions: Readonly<Record<string, unknown>>
+  /** Absent where the task is defined elsewhere (`remoteTask`). */
+  readonly handler: AnyHandler<Result> | undefined
+  readonly #queues = new Map<string, QueueSpec>()
+  #diverted: BrokerChoice | undefined
+  /** Whose broker is known to do what the options ask for. */
+  #servedBy: Producer | undefined
+  /** The way of submits without options, which are most. */
+  #plainRoute: Route | undefined
+
+  /** Use `queueJob` or `remoteTask`. Throws `ConfigError`. */
+  constructor(name: string, options: TaskOptions & { readonly data?: StandardSchemaV1 }, handler?: AnyHandler<Result>) {
+    const { core, broker } = splitTaskOptions(options)
+    this.name = name
+    this.queue = core.queue ?? name
+    this.options = core
+    this.brokerOptions = broker
+    this.handler = handler
+    checkName('task', this.name)
+    checkName('queue', this.queue)
+  }
+
+  /** The broker as given in the options. */
+  get choice(): BrokerChoice {
+    return this.#diverted ?? { server: this.options.server, connection: this.options.connection }
+  }
+
+  /** What the broker is told of the task's queue. */
+  get queueSpec(): QueueSpec {
+    return this.#queueSpec(this.queue, this.brokerOptions)
+  }
+
+  /**
+   * Submits a list of jobs as one batch; resolves to a handle for each once the broker has all.
+   *
+   * Nothing is sent where one does not fit the schema. Rejects with `SubmitError` where only some were stored, and
+   * otherwise as for one job.
+   */
+  submit(list: readonly Data[], options?: SubmitOptions): Promise<JobHandle[]>
+  /**
+   * Submits one job; resolves once the broker has it. Submits of the same moment travel together.
+   *
+   * Rejects with `CodecError` (`ZYQ_VALIDATION`, `ZYQ_ENCODE`), `ConfigError`, or `BrokerError`: `ZYQ_OUTCOME_UNKNOWN` where
+   * the connection broke before the answer, anything else where the job was not stored. A broker that was reached before
+   * and is away is waited for, about ten seconds.
+   */
+  submit(data: Data extends readonly unknown[] ? never : Data, options?: SubmitOptions): Promise<JobHandle>
+  async submit(data: unknown, options?: SubmitOptions): Promise<JobHandle | JobHandle[]> {
+    const checked = splitSubmitOptions(options)
+    return withProducer<JobHandle | JobHandle[]>(this.#choiceOf(checked), (producer) => {
+      const route = this.#route(producer, checked)
+      return Array.isArray(data) ? this.#submitList(route, data) : this.#submitOne(route, data)
+    })
+  }
+
+  /**
+   * Submits all that an iterable yields, in batches and with a bounded number in flight: the source is read no faster than
+   * the broker stores. Resolves to the handles once the broker has all.
+   *
+   * The first failure ends it: what is in flight is waited for, and it rejects with `SubmitError`.
+   */
+  async submitMany(source: Iterable<Data> | AsyncIterable<Data>, options: SubmitManyOptions = {}): Promise<JobHandles> {
+    const { onProgress, ...submitOptions } = options
+    const checked = splitSubmitOptions(submitOptions)
+    const route = this.#route(await producerFor(this.#choiceOf(checked)), checked)
+    return submitStream({
+      source,
+      ...route,
+      task: this.name,
+      message: (id, data) => this.#message(route, id, data),
+      ...(onProgress === undefined ? {} : { onProgress }),
+    })
+  }
+
+  /**
+   * Submits one job and waits for its end: resolves to what its handler returned. Nothing is stored for later: the job ends
+   * when nobody waits for it any more, and a failure is not retried but the caller's to know at once.
+   *
+   * Rejects with `JobError`: `ZYQ_JOB_FAILED` with what the handler threw, `ZYQ_JOB_TIMEOUT` after `timeout`. With `BrokerError`
+   * (`ZYQ_OUTCOME_UNKNOWN`) where the connection breaks meanwhile. With `ConfigError` (`ZYQ_UNSUPPORTED`) where the broker has
+   * no calls; otherwise as `submit`.
+   */
+  call(data: Data, options?: CallOptions): Promise<Result>
+  async call(data: Data, options: CallOptions = {}): Promise<unknown> {
+    const { timeout, signal, onProgress, onData, onWarning, ...submitOptions } = options
+    checkCallTimeout(timeout)
+    const checked = splitSubmitOptions(submitOptions)
+    return withProducer(this.#choiceOf(checked), async (producer) => {
+      const { connection } = producer
+      if (connection.broker.call === undefined) throw callsUnsupported(connection.broker.name)
+      const route = this.#route(producer, checked)
+      const message = await this.#message(route, nextId(), data)
+      return callJob(connection, route.queue, message, { timeout, signal, onProgress, onData, onWarning })
+    })
+  }
+
+  /**
+   * Sends this task's jobs to a broker of the caller's, whatever the options of the task or a submit say, until it is
+   * called with `undefined`. For `createTestQueue`.
+   */
+  divert(choice: BrokerChoice | undefined): void {
+    if (choice !== undefined && this.#diverted !== undefined) {
+      throw new ConfigError(
+        'ZYQ_CONFIG',
+        `The task ${this.name} is in another test queue already: close that one first.`,
+      )
+    }
+    this.#diverted = choice
+  }
+
+  async #submitOne(route: Route, data: unknown): Promise<JobHandle> {
+    const message = await this.#message(route, nextId(), data)
+    const [result] = await route.producer.publish(route.queue, [message])
+    if (result?.status !== 'stored') throw result?.error
+    return this.#handle(message.id, route)
+  }
+
+  async #submitList(route: Route, list: readonly unknown[]): Promise<JobHandle[]> {
+    const messages = await this.#messages(route, list)
+    const results = await route.producer.publishAll(route.queue, messages)
+    const stored: JobHandle[] = []
+    const refused: FailedSubmission[] = []
+    const unknown: FailedSubmission[] = []
+    for (const [index, { id }] of messages.entries()) {
+      const result = results[index]
+      if (result?.status === 'stored') stored.push(this.#handle(id, route))
+      else (result?.status === 'unknown' ? unknown : refused).push({ index, error: result?.error })
+    }
+    const failure = refused[0] ?? unknown[0]
+    if (failure === undefined) return stored
+    if (stored.length === 0 && (refused.length === 0 || unknown.length === 0)) throw failure.error
+    throw new SubmitError(stored, refused, unknown, failure.error)
+  }
+
+  #choiceOf({ core }: SplitOptions<CheckedSubmitOptions>): BrokerChoice {
+    if (core.server === undefined && core.connection === undefined) return this.choice
+    return this.#diverted ?? { server: core.server, connection: core.connection }
+  }
+
+  #route(producer: Producer, options: SplitOptions<CheckedSubmitOptions>): Route {
+    if (options !== NO_OPTIONS) return this.#newRoute(producer, options)
+    if (this.#plainRoute?.producer !== producer) this.#plainRoute = this.#newRoute(producer, options)
+    return this.#plainRoute
+  }
+
+  #newRoute(producer: Producer, { core, broker }: SplitOptions<CheckedSubmitOptions>): Route {
+    const { broker: served } = producer.connection
+    if (core.queue !== undefined) checkName('queue', core.queue)
+    const queue = this.#queueSpec(core.queue ?? this.queue, this.brokerOptions)
+    if (this.#servedBy !== producer) checkTaskSupport(this, served)
+    this.#servedBy = producer
+    checkSubmitSupport(this.name, queue, core, served)
+    return { producer, queue, message: this.#messageMaker(queue, core, broker) }
+  }
+
+  #messageMaker(
+    queue: QueueSpec,
+    options: CheckedSubmitOptions,
+    broker: Readonly<Record<string, unknown>>,
+  ): Route['message'] {
+    const { name } = queue
+    const headers = this.#headers(queue, options)
+    const delayMs = options.delayMs ?? 0
+    const priority = priorityLevel(options.priority ?? this.options.priority)
+    // Written out: to spread what they have in common costs more than the rest of a submit.
+    if (Object.keys(broker).length === 0) {
+      return (id, data) => ({ queue: name, id, body: encodeData(data), headers, delayMs, priority })
+    }
+    return (id, data) => ({ queue: name, id, body: encodeData(data), headers, delayMs, priority, options: broker })
+  }
+
+  #headers(queue: QueueSpec, { headers, retries }: CheckedSubmitOptions) {
+    if (headers === undefined && retries === undefined && queue.name === this.name) return NO_HEADERS
+    return withHeaders(NO_HEADERS, {
+      ...headers,
+      [HEADER.task]: queue.name === this.name ? undefined : this.name,
+      [HEADER.retries]: retries === undefined ? undefined : String(retries),
+    })
+  }
+
+  /** `which` says which item of a list it is, where there are several. */
+  #message(route: Route, id: string, data: unknown, which = ''): OutboundMessage | Promise<OutboundMessage> {
+    const { data: schema } = this.options
+    if (schema === undefined) return route.message(id, data)
+    // The input travels, not what the schema makes of it: receipt runs the schema once more.
+    const valid = validate(schema, data, `The data for ${this.name}${which}`)
+    return valid instanceof Promise ? valid.then(() => route.message(id, data)) : route.message(id, data)
+  }
+
+  /** All of a list, before any is sent: async so that one that throws at once leaves no promise of another behind. */
+  #messages(route: Route, list: readonly unknown[]): Promise<readonly OutboundMessage[]> {
+    const which = list.length === 1 ? '' : ', item '
+    return Promise.all(list.map(async (data, at) => this.#message(route, nextId(), data, which && `${which}${at}`)))
+  }
+
+  #handle(id: string, route: Route): JobHandle {
+    return { id, task: this.name, queue: route.queue.name }
+  }
+
+  /** The same object each time: the producer tells queues apart by identity. */
+  #queueSpec(name: string, options: Readonly<Record<string, unknown>>): QueueSpec {
+    let spec = this.#queues.get(name)
+    if (spec === undefined) {
+      const unnamed = name === this.name && this.options.queue === undefined
+      this.#queues.set(name, (spec = unnamed ? { name, unnamed, options } : { name, options }))
+    }
+    return spec
+  }
+}

@@ -1,0 +1,263 @@
+import type { DeadLetter, Headers, OutboundMessage, QueueStats, StoredJob } from '../broker/contract.ts'
+import { NO_HEADERS } from '../messages/envelope.ts'
+import type { Clock } from './clock.ts'
+import { Heap, type HeapItem } from './heap.ts'
+
+/** How long the id of a stored message is remembered. */
+const idempotenceMs = 600_000
+
+/** One job, wherever it is: ready, delayed, in hand or dead. */
+export interface MemoryJob extends HeapItem {
+  readonly id: string
+  readonly queue: MemoryQueue
+  readonly body: Uint8Array
+  readonly priority: number
+  readonly storedAtMs: number
+  headers: Headers
+  deliveryCount: number
+  readyAtMs: number
+  /** Its place among those of its priority: the lower first. */
+  place: number
+}
+
+/** Who waits for jobs of a queue. */
+export interface QueueListener {
+  /** Takes jobs if it wants any; true when it took some. */
+  wake(): boolean
+}
+
+interface Death {
+  readonly job: MemoryJob
+  readonly reason: string
+  readonly diedAtMs: number
+}
+
+/** The jobs of one queue. Whoever takes a job owes it one call of `forget`, `giveBack` or `bury`. */
+export class MemoryQueue {
+  readonly name: string
+  readonly #clock: Clock
+  readonly #ready = new Heap<MemoryJob>((a, b) =>
+    a.priority === b.priority ? a.place < b.place : a.priority > b.priority,
+  )
+  readonly #delayed = new Heap<MemoryJob>((a, b) =>
+    a.readyAtMs === b.readyAtMs ? a.place < b.place : a.readyAtMs < b.readyAtMs,
+  )
+  readonly #dead = new Map<string, Death>()
+  /** When each id was stored, the oldest first: by them a retried publish is recognised, though the job be done. */
+  readonly #storedIds = new Map<string, number>()
+  readonly #listeners = new Set<QueueListener>()
+  #active = 0
+  #places = 0
+  #timer: { readonly dueAtMs: number; readonly cancel: () => void } | undefined
+
+  constructor(name: string, clock: Clock) {
+    this.name = name
+    this.#clock = clock
+  }
+
+  /** Stores a message, unless its id was stored of late. Call `wake` after. */
+  store(message: OutboundMessage): void {
+    const nowMs = this.#clock.now()
+    for (const [id, storedAtMs] of this.#storedIds) {
+      if (storedAtMs > nowMs - idempotenceMs) break
+      this.#storedIds.delete(id)
+    }
+    if (this.#storedIds.has(message.id)) return
+    this.#storedIds.set(message.id, nowMs)
+    const job: MemoryJob = {
+      id: message.id,
+      queue: this,
+      // `slice` of a Buffer is a view of the caller's bytes.
+      body: new Uint8Array(message.body),
+      priority: message.priority,
+      storedAtMs: nowMs,
+      headers: copyOfHeaders(message.headers),
+      deliveryCount: 0,
+      readyAtMs: nowMs + message.delayMs,
+      place: this.#places++,
+      heapIndex: -1,
+    }
+    this.#put(job, message.delayMs)
+  }
+
+  hasReady(): boolean {
+    this.#promote()
+    return this.#ready.size > 0
+  }
+
+  take(): MemoryJob | undefined {
+    this.#promote()
+    const job = this.#ready.shift()
+    if (job !== undefined) this.#active += 1
+    return job
+  }
+
+  /** Ends a job that was taken. */
+  forget(): void {
+    this.#active -= 1
+  }
+
+  /** Returns a job that was taken to where it stood, or to the delayed. Call `wake` after. */
+  giveBack(job: MemoryJob, delayMs: number): void {
+    this.#active -= 1
+    this.#put(job, delayMs)
+  }
+
+  /** Puts a job that was taken among the dead letters. */
+  bury(job: MemoryJob, reason: string): void {
+    this.#active -= 1
+    this.#dead.set(job.id, { job, reason, diedAtMs: this.#clock.now() })
+  }
+
+  /** Offers the ready jobs to those that listen, each in its turn. */
+  wake(): void {
+    for (const listener of this.#listeners) {
+      if (!this.hasReady()) return
+      if (!listener.wake()) continue
+      this.#listeners.delete(listener)
+      this.#listeners.add(listener)
+    }
+  }
+
+  addListener(listener: QueueListener): void {
+    this.#listeners.add(listener)
+    this.#arm()
+  }
+
+  removeListener(listener: QueueListener): void {
+    this.#listeners.delete(listener)
+    this.#arm()
+  }
+
+  /** Deletes what is ready or delayed; returns how many those were. */
+  purge(): number {
+    const count = this.#ready.size + this.#delayed.size
+    this.#ready.clear()
+    this.#delayed.clear()
+    this.#arm()
+    return count
+  }
+
+  /** What is ready, then what is delayed, each in the order in which it will be taken. */
+  waiting(): readonly StoredJob[] {
+    this.#promote()
+    return [...this.#ready.sorted().map(storedJob('ready')), ...this.#delayed.sorted().map(storedJob('delayed'))]
+  }
+
+  /** Deletes those of these jobs that are ready or delayed; returns how many those were. */
+  cancel(ids: readonly string[]): number {
+    let count = 0
+    for (const heap of [this.#ready, this.#delayed]) {
+      for (const job of heap.sorted().filter(({ id }) => ids.includes(id))) {
+        heap.remove(job)
+        count++
+      }
+    }
+    this.#arm()
+    return count
+  }
+
+  stats(): QueueStats {
+    this.#promote()
+    return {
+      name: this.name,
+      ready: this.#ready.size,
+      delayed: this.#delayed.size,
+      active: this.#active,
+      dead: this.#dead.size,
+      workers: this.#listeners.size,
+    }
+  }
+
+  deadLetters(limit: number): readonly DeadLetter[] {
+    const newest = [...this.#dead.values()].toReversed().slice(0, limit)
+    return newest.map(({ job, reason, diedAtMs }) => ({
+      id: job.id,
+      queue: this.name,
+      reason,
+      headers: job.headers,
+      body: job.body.slice(),
+      diedAtMs,
+    }))
+  }
+
+  /** Makes dead letters ready, at the end of the queue. Call `wake` after. */
+  requeueDead(ids: readonly string[] | undefined): number {
+    const deaths = this.#exhume(ids)
+    for (const { job } of deaths) {
+      job.deliveryCount = 0
+      job.place = this.#places++
+      this.#put(job, 0)
+    }
+    return deaths.length
+  }
+
+  purgeDead(ids: readonly string[] | undefined): number {
+    return this.#exhume(ids).length
+  }
+
+  #exhume(ids: readonly string[] | undefined): readonly Death[] {
+    const deaths: Death[] = []
+    for (const id of ids ?? [...this.#dead.keys()]) {
+      const death = this.#dead.get(id)
+      if (death === undefined) continue
+      this.#dead.delete(id)
+      deaths.push(death)
+    }
+    return deaths
+  }
+
+  #put(job: MemoryJob, delayMs: number): void {
+    if (delayMs <= 0) {
+      this.#ready.push(job)
+      return
+    }
+    job.readyAtMs = this.#clock.now() + delayMs
+    this.#delayed.push(job)
+    this.#arm()
+  }
+
+  /** Makes the delayed jobs ready whose time has come; they join the end of the queue. */
+  #promote(): void {
+    const first = this.#delayed.first()
+    if (first === undefined) return
+    const nowMs = this.#clock.now()
+    for (let job: MemoryJob | undefined = first; job !== undefined && job.readyAtMs <= nowMs;) {
+      this.#delayed.remove(job)
+      job.place = this.#places++
+      this.#ready.push(job)
+      job = this.#delayed.first()
+    }
+  }
+
+  /** Holds one timer, for the next delayed job, while somebody listens. */
+  #arm(): void {
+    const next = this.#listeners.size > 0 ? this.#delayed.first() : undefined
+    if (this.#timer?.dueAtMs === next?.readyAtMs) return
+    this.#timer?.cancel()
+    this.#timer = undefined
+    if (next === undefined) return
+    const onTimer = (): void => {
+      this.#timer = undefined
+      this.wake()
+      this.#arm()
+    }
+    const ms = Math.max(0, next.readyAtMs - this.#clock.now())
+    this.#timer = { dueAtMs: next.readyAtMs, cancel: this.#clock.setTimer(onTimer, ms) }
+  }
+}
+
+/** A job as administration shows it. */
+export function storedJob(state: StoredJob['state']): (job: MemoryJob) => StoredJob {
+  return ({ id, queue, headers, body, priority, storedAtMs, readyAtMs }) => {
+    const job = { id, queue: queue.name, state, headers, body: body.slice(), priority, storedAtMs }
+    return state === 'delayed' ? { ...job, readyAtMs } : job
+  }
+}
+
+/** The headers as a frozen object of their own, without a prototype. */
+export function copyOfHeaders(...sources: readonly Headers[]): Headers {
+  if (sources.every((source) => source === NO_HEADERS)) return NO_HEADERS
+  const copy: Record<string, string> = Object.create(null)
+  return Object.freeze(Object.assign(copy, ...sources))
+}

@@ -1,0 +1,298 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Broker, BrokerPlugin, Consumer, Delivery, OutboundMessage, QueueSpec } from '../broker/contract.ts'
+import { ConfigError } from '../errors.ts'
+import { MAX_TIMER_MS } from '../limits.ts'
+import { silentLogger, type Logger } from '../logger.ts'
+import { decodeData, HEADER } from '../messages/envelope.ts'
+import type { Middleware } from '../middleware/middleware.ts'
+import { closeProducer, producerFor } from '../producer/producers.ts'
+import type { AnyTask } from '../tasks/task.ts'
+import { Execution } from '../worker/execution.ts'
+import { GIVE_BACK, type Outcome } from '../worker/outcome.ts'
+import { createVirtualClock, type VirtualClock } from './clock.ts'
+import { Heap, type HeapItem } from './heap.ts'
+import { createMemoryBroker } from './memory-broker.ts'
+import { createMemoryStore } from './memory-store.ts'
+
+export interface TestQueueOptions {
+  /** The tasks whose jobs come here, wherever they would go otherwise. Each in one test queue at a time. */
+  readonly tasks: readonly AnyTask[]
+  /** Wrapped around every task's own middleware, as a worker's would be. */
+  readonly middleware?: readonly Middleware[]
+  /** Default: silent. */
+  readonly logger?: Logger
+}
+
+/** What has become of one submitted job. */
+export interface TestJob {
+  readonly id: string
+  /** The name of the task. */
+  readonly task: string
+  readonly queue: string
+  /** As it was submitted, by way of JSON. */
+  readonly data: unknown
+  /**
+   * `waiting`: for `run`, or for its time. `done`: the handler returned, or discarded it. `dead`: it would be among the
+   * dead letters.
+   */
+  readonly state: 'waiting' | 'running' | 'done' | 'dead'
+  /** When a job that waits may run, in ms of the queue's clock. */
+  readonly dueAtMs: number
+  /** Attempts that have ended. */
+  readonly attempts: number
+  /** What the handler returned. */
+  readonly result: unknown
+  /** What each attempt that failed threw, the last one last. */
+  readonly errors: readonly unknown[]
+  /** Why it is dead: begins with a `ZYQ_` code. */
+  readonly reason: string | undefined
+}
+
+/** A queue to test tasks with: in memory, on a clock that only the test moves, its jobs run only when the test says so. */
+export interface TestQueue extends AsyncDisposable {
+  readonly clock: VirtualClock
+  /** Runs all jobs that are ready, one after the other, and those that they submit. Resolves when none is ready. */
+  run(): Promise<void>
+  /** Moves the clock on by so many ms, and runs each job when it becomes due. */
+  advance(ms: number): Promise<void>
+  /** Every job that was submitted, in that order; of one task, where it is named. */
+  jobs(task?: AnyTask | string): readonly TestJob[]
+  /** Lets the tasks' jobs go where they went before. Idempotent. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] }
+
+interface Entry extends HeapItem {
+  readonly job: Mutable<TestJob>
+  readonly errors: unknown[]
+}
+
+/**
+ * Takes in the jobs of tasks, so that a test can submit, run and inspect them without a server.
+ *
+ * ```ts
+ * await using queue = createTestQueue({ tasks: [resize] })
+ * await resize.submit({ file: 'a.png' })
+ * await queue.run()
+ * queue.jobs(resize) // [{ state: 'done', result: true, … }]
+ * ```
+ *
+ * Delays and backoffs are on its clock; the handlers themselves, and `timeoutMs`, on the machine's. It keeps no hard timeout.
+ * Throws `ConfigError` where a task is in another test queue.
+ */
+export function createTestQueue(options: TestQueueOptions): TestQueue {
+  return new MemoryTestQueue(options)
+}
+
+class MemoryTestQueue implements TestQueue {
+  readonly clock = createVirtualClock()
+  readonly #tasks: readonly AnyTask[]
+  readonly #execution: Execution
+  readonly #plugin: BrokerPlugin
+  readonly #broker: Broker
+  readonly #entries = new Map<string, Entry>()
+  readonly #waiting = new Heap<Entry>((a, b) => a.job.dueAtMs < b.job.dueAtMs)
+  readonly #queues = new Set<string>()
+  #consumers = 0
+  #last: Promise<void> = Promise.resolve()
+
+  constructor({ tasks, middleware = [], logger = silentLogger }: TestQueueOptions) {
+    const store = createMemoryStore({ clock: this.clock })
+    this.#plugin = {
+      kind: 'zyqueue.broker',
+      apiVersion: 1,
+      name: 'test',
+      schemes: [],
+      create: () => this.#noting(createMemoryBroker(store)),
+    }
+    this.#broker = createMemoryBroker(store)
+    const worker = { id: 'test', name: 'test', log: logger }
+    this.#execution = new Execution(tasks, worker, [this.#note, ...middleware])
+    this.#tasks = divert(tasks, this.#plugin)
+  }
+
+  run(): Promise<void> {
+    return this.#inTurn(() => this.#runReady())
+  }
+
+  advance(ms: number): Promise<void> {
+    return this.#inTurn(async () => {
+      const untilMs = this.clock.now() + ms
+      await this.#runReady()
+      for (let dueAtMs = this.#nextDueAtMs(); dueAtMs <= untilMs; dueAtMs = this.#nextDueAtMs()) {
+        await this.clock.advance(dueAtMs - this.clock.now())
+        await this.#runReady()
+      }
+      await this.clock.advance(untilMs - this.clock.now())
+    })
+  }
+
+  jobs(task?: AnyTask | string): readonly TestJob[] {
+    const name = typeof task === 'object' ? task.name : task
+    const meant = [...this.#entries.values()].filter(({ job }) => name === undefined || job.task === name)
+    return meant.map(({ job, errors }) => ({ ...job, errors: [...errors] }))
+  }
+
+  async close(): Promise<void> {
+    for (const task of this.#tasks) if (task.choice.server === this.#plugin) task.divert(undefined)
+    await closeProducer({ server: this.#plugin })
+    await this.#broker.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** One after the other, also where a test does not await. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const turn = this.#last.then(work)
+    this.#last = turn.catch(() => {})
+    return turn
+  }
+
+  async #runReady(): Promise<void> {
+    const producer = await producerFor({ server: this.#plugin })
+    await this.#broker.connect()
+    await this.#settled(() => producer.idle())
+    while (this.#nextDueAtMs() <= this.clock.now()) {
+      const served = this.#queues.size
+      const consumer = await this.#consume()
+      try {
+        while (this.#queues.size === served && this.#nextDueAtMs() <= this.clock.now()) {
+          const [delivery] = await consumer.receive(1, { signal: NEVER })
+          if (delivery !== undefined) await this.#runOne(consumer, delivery)
+          await this.#settled(() => producer.idle())
+        }
+      } finally {
+        await consumer.close()
+      }
+    }
+  }
+
+  /** What a handler submitted without waiting for it is to be seen too. */
+  async #settled(idle: () => Promise<void>): Promise<void> {
+    await nextTurn()
+    await idle()
+  }
+
+  /** Serves the queues that have had a job by now. */
+  async #consume(): Promise<Consumer> {
+    const queues = [...this.#queues].map((name): QueueSpec => ({ name, options: {} }))
+    await this.#broker.declare(queues)
+    return this.#broker.consume({
+      queues,
+      prefetch: 1,
+      leaseMs: MAX_TIMER_MS,
+      consumerId: `test-${this.#consumers++}`,
+      client: { name: 'test', host: 'test', pid: process.pid },
+    })
+  }
+
+  async #runOne(consumer: Consumer, delivery: Delivery): Promise<void> {
+    const entry = this.#entries.get(delivery.id)
+    if (entry !== undefined) {
+      this.#waiting.remove(entry)
+      entry.job.state = 'running'
+    }
+    const opened = this.#execution.open(delivery)
+    const isRun = !('kind' in opened)
+    const outcome = isRun ? await this.#execution.run(opened) : opened
+    if (entry !== undefined) this.#noteOutcome(entry, outcome, isRun)
+    if (outcome.kind === 'ack') await consumer.ack([delivery])
+    else if (outcome.kind === 'reject') await consumer.reject([{ delivery, ...outcome }])
+    else await consumer.release([{ ...GIVE_BACK, delivery, ...outcome }])
+  }
+
+  #noteOutcome(entry: Entry, outcome: Outcome, isRun: boolean): void {
+    const { job } = entry
+    if (isRun) job.attempts++
+    if (outcome.kind === 'ack') job.state = 'done'
+    else if (outcome.kind === 'reject') {
+      job.state = 'dead'
+      job.reason = outcome.reason
+    } else {
+      job.state = 'waiting'
+      job.dueAtMs = Math.ceil(this.clock.now() + outcome.delayMs)
+      this.#waiting.push(entry)
+    }
+  }
+
+  /** What handlers return and throw, which a worker does not keep. */
+  readonly #note: Middleware = async ({ job }, next) => {
+    const entry = this.#entries.get(job.id)
+    try {
+      const result = await next()
+      if (entry !== undefined) entry.job.result = result
+      return result
+    } catch (error) {
+      entry?.errors.push(error)
+      throw error
+    }
+  }
+
+  #nextDueAtMs(): number {
+    return this.#waiting.first()?.job.dueAtMs ?? Number.POSITIVE_INFINITY
+  }
+
+  /** The broker that tasks submit to: takes any broker's options, and notes what it stores. */
+  #noting(broker: Broker): Broker {
+    const plain = ({ name }: QueueSpec): QueueSpec => ({ name, options: {} })
+    return {
+      name: 'test',
+      capabilities: broker.capabilities,
+      admin: broker.admin,
+      connect: () => broker.connect(),
+      declare: (queues) => broker.declare(queues.map(plain)),
+      publish: async (batch) => {
+        const results = await broker.publish(batch.map((message) => ({ ...message, options: {} })))
+        for (const [index, message] of batch.entries()) {
+          if (results[index]?.status === 'stored') this.#enter(message)
+        }
+        return results
+      },
+      consume: () => Promise.reject(new ConfigError('ZYQ_CONFIG', 'The jobs of a test queue are run by its `run`.')),
+      errorCode: (error) => broker.errorCode(error),
+      close: () => broker.close(),
+    }
+  }
+
+  #enter({ id, queue, body, headers, delayMs }: OutboundMessage): void {
+    const errors: unknown[] = []
+    const job: Mutable<TestJob> = {
+      id,
+      queue,
+      task: headers[HEADER.task] ?? queue,
+      data: decodeData(body),
+      state: 'waiting',
+      // Whole, so that the clock meets it exactly.
+      dueAtMs: Math.ceil(this.clock.now() + delayMs),
+      attempts: 0,
+      result: undefined,
+      errors,
+      reason: undefined,
+    }
+    const entry: Entry = { job, errors, heapIndex: -1 }
+    this.#entries.set(id, entry)
+    this.#queues.add(queue)
+    this.#waiting.push(entry)
+  }
+}
+
+const NEVER = new AbortController().signal
+
+/** All of them or none. */
+function divert(tasks: readonly AnyTask[], server: BrokerPlugin): readonly AnyTask[] {
+  const diverted: AnyTask[] = []
+  try {
+    for (const task of tasks) {
+      task.divert({ server })
+      diverted.push(task)
+    }
+  } catch (error) {
+    for (const task of diverted) task.divert(undefined)
+    throw error
+  }
+  return diverted
+}

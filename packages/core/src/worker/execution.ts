@@ -1,0 +1,220 @@
+import type { Delivery, Headers } from '../broker/contract.ts'
+import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { countHeader, decodeData, errorHeader, HEADER, withHeaders } from '../messages/envelope.ts'
+import { compose, type Middleware } from '../middleware/middleware.ts'
+import { DEFAULT_RETRIES, retried } from '../middleware/retry.ts'
+import { Discard, Retry } from '../middleware/signals.ts'
+import { timeout } from '../middleware/timeout.ts'
+import { validate } from '../middleware/validate.ts'
+import type { AnyTask } from '../tasks/task.ts'
+import { Job, type Teller, type WorkerContext } from './job.ts'
+import { ACK, type Outcome } from './outcome.ts'
+
+const DEFAULT_MAX_DELIVERIES = 5
+
+/** A delivery whose task is known: what there is to run. */
+export interface Work {
+  readonly task: AnyTask
+  readonly job: Job
+  /**
+   * Whether it is to run alone, so that no neighbour's fault is laid to it: one more lost worker would condemn it, or, where
+   * all that a lost worker held is charged, half of them are lost; or its last one was killed over it or one of its neighbours.
+   */
+  readonly alone: boolean
+}
+
+/** Runs an attempt: what it returns is the result or a promise of it. */
+type Pipeline = (worker: WorkerContext, job: Job) => unknown
+
+/** Makes jobs of deliveries, runs them, and says what is to become of each. Knows nothing of queues or leases. */
+export class Execution {
+  readonly #worker: WorkerContext
+  readonly #log: Logger
+  readonly #byName = new Map<string, AnyTask>()
+  readonly #byQueue = new Map<string, AnyTask[]>()
+  readonly #pipelines = new Map<AnyTask, Pipeline>()
+
+  constructor(tasks: readonly AnyTask[], worker: WorkerContext, middleware: readonly Middleware[]) {
+    this.#worker = worker
+    this.#log = worker.log
+    for (const task of tasks) {
+      this.#byName.set(task.name, task)
+      this.#byQueue.set(task.queue, [...(this.#byQueue.get(task.queue) ?? []), task])
+      this.#pipelines.set(task, pipelineOf(task, middleware))
+    }
+  }
+
+  /**
+   * What a delivery asks for, or its outcome where it is not to be run. `chargesAll`: whether its deliveries are counted also
+   * where it was merely held.
+   */
+  open(delivery: Delivery, teller?: Teller, chargesAll = false): Work | Outcome {
+    const { headers, queue, deliveryCount } = delivery
+    try {
+      const task = this.#taskFor(delivery)
+      if (task === undefined) {
+        const name = headers[HEADER.task]
+        const what = name === undefined ? `the queue ${queue}` : `the task ${JSON.stringify(name)}`
+        return this.#refuse(delivery, `ZYQ_TASK_UNKNOWN: no task of this worker runs jobs of ${what}`)
+      }
+      if (delivery.undecodable !== undefined) {
+        return this.#refuse(delivery, `ZYQ_DECODE: ${delivery.undecodable}`)
+      }
+      const maxDeliveries = task.options.maxDeliveries ?? DEFAULT_MAX_DELIVERIES
+      // Where the supervisor killed the worker over this very job, that was an attempt, not an accident.
+      const lost = deliveryCount - killsOf(headers)
+      if (lost >= maxDeliveries) {
+        return this.#refuse(delivery, `ZYQ_JOB_POISON: ${lost} workers died holding the job`)
+      }
+      const job = new Job({
+        id: delivery.id,
+        task: task.name,
+        queue,
+        data: decodeData(delivery.body),
+        headers,
+        attempt: countHeader(headers, HEADER.attempts, 0) + 1,
+        deliveryCount,
+        storedAtMs: delivery.storedAtMs,
+        foreground: delivery.foreground,
+        delivery,
+        teller,
+      })
+      const isSuspect = lost > 0 && (chargesAll ? lost * 2 >= maxDeliveries : lost === maxDeliveries - 1)
+      return { task, job, alone: isSuspect || HEADER.suspect in headers }
+    } catch (error) {
+      if (error instanceof CodecError) return this.#refuse(delivery, `${error.code}: ${error.message}`)
+      throw error
+    }
+  }
+
+  /** Runs one attempt. Never throws or rejects. No promise where the handler gives none: most of what a short job costs. */
+  run({ task, job }: Work): Outcome | Promise<Outcome> {
+    try {
+      if (HEADER.killed in job.headers) {
+        throw new JobError('ZYQ_JOB_TIMEOUT', 'The handler ran longer than its hard timeout; its process was killed.')
+      }
+      const result = this.#pipelines.get(task)?.(this.#worker, job)
+      return isThenable(result) ? this.#outcome(task, job, result) : success(result)
+    } catch (error) {
+      return this.#failure(task, job, error)
+    }
+  }
+
+  async #outcome(task: AnyTask, job: Job, running: PromiseLike<unknown>): Promise<Outcome> {
+    try {
+      return success(await running)
+    } catch (error) {
+      return this.#failure(task, job, error)
+    }
+  }
+
+  #taskFor({ headers, queue }: Delivery): AnyTask | undefined {
+    const name = headers[HEADER.task]
+    if (name !== undefined) return this.#byName.get(name)
+    const tasks = this.#byQueue.get(queue) ?? []
+    return tasks.length === 1 ? tasks[0] : tasks.find((task) => task.name === queue)
+  }
+
+  #failure(task: AnyTask, job: Job, thrown: unknown): Outcome {
+    const judged = judge(task, job, thrown)
+    // Whoever waits hears of it at once, and decides whether to call again.
+    const error = job.foreground && judged instanceof Retry ? failureOf(judged) : judged
+    const log = { task: task.name, job: job.id, attempt: job.attempt }
+    if (error instanceof Discard) {
+      this.#log.info(log, `job discarded: ${error.message}`)
+      return ACK
+    }
+    if (error instanceof Retry) {
+      const delayMs = error.delayMs ?? 0
+      const why = error.cause === undefined ? '' : `: ${messageOf(error.cause)}`
+      this.#log.info({ ...log, delayMs }, `attempt failed, to be retried${why}`)
+      return { kind: 'release', delayMs, headers: this.#headersAfterFailure(job, error.cause) }
+    }
+    const code = error instanceof ZyQueueError ? error.code : 'ZYQ_JOB_FAILED'
+    this.#log.error(
+      { ...log, err: error },
+      job.foreground ? 'job failed, its caller is told' : 'job failed, to the dead letters',
+    )
+    return {
+      kind: 'reject',
+      reason: `${code}: ${errorHeader(error)}`,
+      headers: withHeaders(job.headers, {
+        // Put back into its queue by hand, it starts afresh.
+        [HEADER.attempts]: undefined,
+        [HEADER.killed]: undefined,
+        [HEADER.suspect]: undefined,
+        [HEADER.kills]: undefined,
+        [HEADER.attemptsMade]: String(job.attempt),
+        [HEADER.error]: errorHeader(error),
+      }),
+    }
+  }
+
+  #headersAfterFailure(job: Job, cause: unknown) {
+    const kills = killsOf(job.headers)
+    return withHeaders(job.headers, {
+      [HEADER.attempts]: String(job.attempt),
+      [HEADER.killed]: undefined,
+      [HEADER.suspect]: undefined,
+      [HEADER.kills]: kills === 0 ? undefined : String(kills),
+      [HEADER.error]: cause === undefined ? undefined : errorHeader(cause),
+    })
+  }
+
+  #refuse(delivery: Delivery, reason: string): Outcome {
+    this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, to the dead letters: ${reason}`)
+    const headers = withHeaders(delivery.headers, {
+      [HEADER.attempts]: undefined,
+      [HEADER.killed]: undefined,
+      [HEADER.suspect]: undefined,
+      [HEADER.kills]: undefined,
+    })
+    return { kind: 'reject', reason, headers }
+  }
+}
+
+function failureOf({ cause }: Retry): unknown {
+  return (
+    cause ?? new JobError('ZYQ_JOB_FAILED', 'The handler asked for a retry, and a job that is waited for has none.')
+  )
+}
+
+/** How many of a job's lost deliveries were kills over a hard timeout, its own or perhaps a neighbour's, the latest included. */
+function killsOf(headers: Headers): number {
+  return (
+    countHeader(headers, HEADER.kills, 0) + (HEADER.killed in headers ? 1 : 0) + (HEADER.suspect in headers ? 1 : 0)
+  )
+}
+
+/** Retries are outermost, and cost nothing where there is nothing to retry. */
+function judge({ options }: AnyTask, job: Job, thrown: unknown): unknown {
+  const { retries = DEFAULT_RETRIES } = options
+  try {
+    return retried(typeof retries === 'number' ? { limit: retries } : retries, job, thrown)
+  } catch (error) {
+    return error
+  }
+}
+
+/** The soft timeout, then what users wrap around, then the schema, at last the handler. */
+function pipelineOf(task: AnyTask, middleware: readonly Middleware[]): Pipeline {
+  const { timeoutMs, data, middleware: own = [] } = task.options
+  const chain: Middleware[] = []
+  if (timeoutMs !== undefined) chain.push(timeout(timeoutMs))
+  chain.push(...middleware, ...own)
+  if (data !== undefined) chain.push(validate(data))
+  const handle: Pipeline = (worker, job) => task.handler?.run(worker, job)
+  if (chain.length === 0) return handle
+  const wrapped = compose(chain, async ({ job, worker }) => handle(worker, job))
+  return (worker, job) => wrapped({ job, worker })
+}
+
+function success(result: unknown): Outcome {
+  return result === undefined ? ACK : { kind: 'ack', result }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  const mayBe = typeof value === 'function' || (typeof value === 'object' && value !== null)
+  return mayBe && 'then' in value && typeof value.then === 'function'
+}

@@ -1,0 +1,337 @@
+import type { Connection } from '../broker/connection.ts'
+import type { Delivery, QueueSpec } from '../broker/contract.ts'
+import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
+import { isConnectionLoss } from '../broker/connection.ts'
+import { ConfigError, type ZyQueueError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import type { AnyTask } from '../tasks/task.ts'
+import { checkTaskSupport } from '../tasks/support.ts'
+import { StallWatch } from './stall-watch.ts'
+import type { Prefetch } from './prefetch.ts'
+import { Session } from './session.ts'
+import { within } from './within.ts'
+
+/** How long a worker waits at its start for a broker that does not answer. */
+const START_PATIENCE_MS = 30_000
+/** How long a call of the broker may hold up the end of receiving; it should heed its signal at once. */
+const STOP_PATIENCE_MS = 2_000
+/** `receive` waits about a second for a first job; a broker that comes back with nothing sooner than this is asked less often. */
+const HASTY_MS = 50
+/** For how long after the last suspect jobs are taken one by one. */
+const SUSPICION_MS = 1_000
+const SPENT_PAUSE_MS = 1_000
+const HASTY_PAUSE = { minMs: 4, maxMs: 100 }
+
+export interface LaneOptions {
+  readonly connection: Connection
+  readonly tasks: readonly AnyTask[]
+  readonly prefetch: Prefetch
+  readonly leaseMs: number
+  readonly stallMs: number
+  readonly clientName: string
+  /** Whether it comes after one that died, perhaps of a job that it is to get now. */
+  readonly afterDeath: boolean
+  readonly log: Logger
+  /** Whether the worker could start one more job at once. */
+  readonly hasFreeSlot: () => boolean
+  readonly onDeliveries: (lane: Lane, session: Session, deliveries: readonly Delivery[]) => void
+  /** A session is over: what of it was not started is to be forgotten. */
+  readonly onSessionEnd: (session: Session) => void
+  readonly onSessionStart: (session: Session) => void
+}
+
+/**
+ * A worker's way in from one broker: one consumer for all its queues, begun again whenever it is lost.
+ * Asks for as much as the prefetch allows, whenever there is room for a batch or an idle slot.
+ */
+export class Lane {
+  /** The names of the queues that it serves. */
+  readonly queues: ReadonlySet<string>
+  /** Whether it takes one job at a time, and holds no other: see `takeSingly`. */
+  #single: boolean
+  /** When a suspect came the last time, or its session began. */
+  #suspectAt = 0
+  readonly #options: LaneOptions
+  readonly #stop = new AbortController()
+  readonly #watch: StallWatch
+  #session: Session | undefined
+  #receiving = new AbortController()
+  #running: Promise<void> = Promise.resolve()
+  #hasty = 0
+  #wake: (() => void) | undefined
+  #giveUp: (() => void) | undefined
+
+  constructor(options: LaneOptions) {
+    this.#options = options
+    const { connection, tasks, stallMs, log, hasFreeSlot, afterDeath } = options
+    // What killed the one before comes first now, and with it what was held beside: where the supervisor cannot say who is to be
+    // charged, those are not to be charged with it again.
+    this.#single = afterDeath && this.chargesAll
+    this.queues = new Set(tasks.map((task) => task.queue))
+    this.#watch = new StallWatch({
+      connection,
+      queues: this.queues,
+      stallMs,
+      log,
+      hasFreeSlot,
+      onStall: () => void this.#rebuild(),
+    })
+  }
+
+  get session(): Session | undefined {
+    return this.#session
+  }
+
+  get connection(): Connection {
+    return this.#options.connection
+  }
+
+  /** Whether nobody can say whom to charge with a death, so that all are who were held. */
+  get chargesAll(): boolean {
+    return this.connection.broker.reclaim === undefined
+  }
+
+  /** Resolves when it consumes. Rejects with `ZyQueueError` where the broker refuses, or is away for half a minute. */
+  start(): Promise<void> {
+    const started = this.#begin()
+    this.#running = started.then(
+      () => this.#run(),
+      () => {},
+    )
+    return started
+  }
+
+  /** To be called when a slot or room in the prefetch has become free. */
+  wake(): void {
+    this.#wake?.()
+  }
+
+  /**
+   * Where nobody vouches for a lease any more, its end is charged to all that it held, run or not. So a job that one more
+   * death would condemn is held alone: everything in hand is to go back, and a session begins that holds one job only, until
+   * none of that kind has come for a while. False where the session is such a one already.
+   */
+  takeSingly(session: Session): boolean {
+    this.#suspectAt = performance.now()
+    if (session.single) return false
+    this.#single = true
+    return true
+  }
+
+  /** Back to batches, after what is in hand. Not at once: suspects come together, and each change of sessions has its price. */
+  takeMany(session: Session): void {
+    if (session.single && performance.now() - this.#suspectAt > SUSPICION_MS) this.#single = false
+  }
+
+  /** Ends receiving; what is in hand stays. Resolves when nothing more will come. Never rejects. */
+  async stopReceiving(): Promise<void> {
+    this.#stop.abort()
+    this.#receiving.abort()
+    this.#watch.stop()
+    this.wake()
+    const late = new AbortController()
+    const timer = setTimeout(() => late.abort(), STOP_PATIENCE_MS)
+    await within(late.signal, this.#running)
+    clearTimeout(timer)
+  }
+
+  /**
+   * Settles what has an outcome, gives back the rest, and closes the connection: at once when the signal is aborted,
+   * settled or not. Never rejects.
+   */
+  async close(overdue: AbortSignal): Promise<void> {
+    await this.stopReceiving()
+    await this.#session?.close(overdue)
+    this.#session = undefined
+    try {
+      await this.connection.close()
+    } catch (error) {
+      this.#options.log.debug({ err: error }, 'the connection did not close')
+    }
+  }
+
+  async #begin(): Promise<void> {
+    const since = performance.now()
+    for (let tries = 0; this.#session === undefined && !this.#stop.signal.aborted; tries++) {
+      try {
+        await this.#consume()
+      } catch (thrown) {
+        if (this.#stop.signal.aborted) return
+        const error = this.connection.wrap(thrown)
+        if (!error.retryable || performance.now() - since > START_PATIENCE_MS) throw error
+        if (tries === 0) this.#options.log.warn({ err: error }, 'broker not there yet, trying on')
+        await pause(backoffMs(RECONNECT, tries), this.#stop.signal)
+      }
+    }
+  }
+
+  async #consume(): Promise<void> {
+    const { connection, tasks, prefetch, leaseMs, clientName, log, onSessionStart } = this.#options
+    for (const task of tasks) checkTaskSupport(task, connection.broker)
+    const session = await Session.begin({
+      connection,
+      queues: queuesOf(tasks),
+      // Twice over: what is on its way back still counts against a consumer until the broker has answered.
+      prefetch: this.#single ? 1 : prefetch.ceiling * 2,
+      leaseMs,
+      clientName,
+      log,
+      onSettled: () => this.wake(),
+      onLeaseLost: (lost) => this.#forgetUnstarted(lost),
+    })
+    if (this.#stop.signal.aborted) return session.abandon()
+    this.#suspectAt = performance.now()
+    this.#session = session
+    onSessionStart(session)
+  }
+
+  async #run(): Promise<void> {
+    if (!this.#stop.signal.aborted) {
+      this.#watch.start()
+      this.#reportLimits()
+      void this.#reportProblems()
+    }
+    for (let failures = 0; !this.#stop.signal.aborted;) {
+      try {
+        if (this.#session === undefined) await this.#consume()
+        else {
+          await this.#receive(this.#session)
+          failures = 0
+        }
+      } catch (thrown) {
+        this.#watch.forget()
+        if (this.#stop.signal.aborted) return
+        await this.#recover(this.connection.wrap(thrown), failures++)
+      }
+    }
+  }
+
+  /** A backoff that a task asks for by name is refused; the usual one, and what a handler asks for, cannot be. */
+  #reportLimits(): void {
+    const { connection, tasks, log } = this.#options
+    const { name, capabilities } = connection.broker
+    if (capabilities.delay === 'none' && tasks.some(({ options }) => options.retries !== 0)) {
+      log.warn({}, `${name} has no delays: what is retried comes again at once, whatever its backoff`)
+    }
+  }
+
+  /** Settings by which jobs can be lost are told at the start; what else there is, `zyqueue doctor` tells. Never rejects. */
+  async #reportProblems(): Promise<void> {
+    const { connection, log } = this.#options
+    try {
+      for (const { level, message, remedy } of await connection.broker.admin.check()) {
+        if (level === 'problem') log.error({ remedy }, `${connection.broker.name}: ${message}`)
+      }
+    } catch (error) {
+      log.debug({ err: connection.wrap(error) }, 'could not look at the settings of the broker')
+    }
+  }
+
+  async #receive(session: Session): Promise<void> {
+    if (session.inHand === 0) this.takeMany(session)
+    if (session.ended || (this.#isOutdated(session) && session.inHand === 0)) {
+      await this.#end(session)
+      // What could not be settled once may not be so at once again.
+      if (session.spent) await pause(SPENT_PAUSE_MS, this.#stop.signal)
+      return
+    }
+    const room = await this.#room(session)
+    if (room === 0 || this.#stop.signal.aborted) return
+    this.#receiving = new AbortController()
+    const { signal } = this.#receiving
+    this.#watch.asked()
+    const askedAt = performance.now()
+    const deliveries = await this.#unlessGivenUp(session.receive(room, signal))
+    this.#watch.answered(deliveries.length)
+    if (deliveries.length > 0) {
+      this.#hasty = 0
+      this.#options.onDeliveries(this, session, deliveries)
+    } else if (!signal.aborted && performance.now() - askedAt < HASTY_MS) {
+      await pause(backoffMs(HASTY_PAUSE, this.#hasty++), signal)
+    }
+  }
+
+  /** A stuck `receive` may ignore its signal too; what it brings when nobody waits any more goes back with its consumer. */
+  #unlessGivenUp(receiving: Promise<readonly Delivery[]>): Promise<readonly Delivery[]> {
+    const givenUp = new Promise<readonly Delivery[]>((resolve) => {
+      this.#giveUp = () => resolve([])
+    })
+    return Promise.race([receiving, givenUp])
+  }
+
+  /** Whether another session is to take its place as soon as it has nothing in hand. */
+  #isOutdated(session: Session): boolean {
+    return session.spent || session.single !== this.#single
+  }
+
+  /** How many jobs to ask for: waits until an idle slot wants one, or a batch is worth a call. 0 when there is reason to look again. */
+  async #room(session: Session): Promise<number> {
+    const { prefetch, hasFreeSlot } = this.#options
+    const limit = this.#isOutdated(session) ? 0 : session.single ? 1 : prefetch.limit
+    const room = limit - session.inHand
+    if (room > 0 && (hasFreeSlot() || room >= limit / 2)) return room
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve
+    })
+    this.#wake = undefined
+    return 0
+  }
+
+  async #recover(error: ZyQueueError, failures: number): Promise<void> {
+    const { log, connection } = this.#options
+    const loss = isConnectionLoss(error)
+    if (failures === 0)
+      log.warn({ err: error }, loss ? 'connection lost, coming back' : 'receiving failed, beginning again')
+    const outlives = loss && connection.broker.capabilities.lease === 'renewable'
+    if (this.#session !== undefined && !outlives) await this.#end(this.#session)
+    await pause(backoffMs(RECONNECT, failures), this.#stop.signal)
+    try {
+      await connection.open()
+      if (loss) log.info({}, 'connection is back')
+    } catch (stillAway) {
+      log.debug({ err: stillAway }, 'broker still away')
+    }
+  }
+
+  /** Its jobs belong to others now. Those that run cannot be called back; no other of them is to start. */
+  #forgetUnstarted(session: Session): void {
+    this.#options.onSessionEnd(session)
+    if (this.#session !== session) return
+    this.#receiving.abort()
+    this.wake()
+  }
+
+  async #end(session: Session): Promise<void> {
+    if (this.#session === session) this.#session = undefined
+    this.#options.onSessionEnd(session)
+    await session.abandon()
+  }
+
+  /** A consumer that takes nothing while work waits: the commonest failure of this field. A new connection mends it. */
+  async #rebuild(): Promise<void> {
+    const session = this.#session
+    this.#receiving.abort()
+    this.#giveUp?.()
+    const replaced = this.connection.replace().catch((error: unknown) => {
+      this.#options.log.debug({ err: error }, 'the stuck connection did not close')
+    })
+    if (session !== undefined) await this.#end(session)
+    await replaced
+  }
+}
+
+/** Each queue once. Throws `ConfigError` (`ZYQ_CONFIG`) where two tasks want the same one with other options. */
+function queuesOf(tasks: readonly AnyTask[]): readonly QueueSpec[] {
+  const queues = new Map<string, QueueSpec>()
+  for (const { name, queueSpec } of tasks) {
+    const known = queues.get(queueSpec.name)
+    if (known !== undefined && JSON.stringify(known.options) !== JSON.stringify(queueSpec.options)) {
+      throw new ConfigError(
+        'ZYQ_CONFIG',
+        `The task ${name} shares the queue ${queueSpec.name} with another task, but gives it other options.`,
+      )
+    }
+    queues.set(queueSpec.name, known ?? queueSpec)
+  }
+  return [...queues.values()]
+}

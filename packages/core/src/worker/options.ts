@@ -1,0 +1,55 @@
+import { z } from 'zod'
+import type { Logger } from '../logger.ts'
+import { MAX_TIMER_MS } from '../limits.ts'
+import type { Middleware } from '../middleware/middleware.ts'
+import type { AnyTask } from '../tasks/task.ts'
+
+export interface WorkerOptions {
+  /** The tasks to run. Default: all that this process has defined when the worker starts. */
+  readonly tasks?: readonly AnyTask[]
+  /** Only the tasks of these queues. */
+  readonly queues?: readonly string[]
+  /** Jobs that run at once. Default: 10. */
+  readonly concurrency?: number
+  /** Jobs in hand at once, run and waiting. Default: as many as take a tenth of a second, 500 at the most. */
+  readonly prefetch?: number
+  /** How long the broker waits for a sign of life before it gives the worker's jobs to others, in ms. Default: 30,000. */
+  readonly leaseMs?: number
+  /** How long `drain` lets jobs run on before they are given back, in ms. Default: 30,000. */
+  readonly graceMs?: number
+  /** A consumer that takes nothing for so many ms although work waits is replaced. Default: 30,000. */
+  readonly stallMs?: number
+  /** The worker drains itself after so many jobs. Default: never. */
+  readonly maxJobs?: number
+  /** For people: what `zyqueue workers` shows. Default: `worker`. */
+  readonly name?: string
+  /** Default: `createLogger({ level: 'warn' })`, so that jobs that fail are heard of. */
+  readonly logger?: Logger
+  /** Wrapped around every task's own middleware. */
+  readonly middleware?: readonly Middleware[]
+}
+
+export const DEFAULT_CONCURRENCY = 10
+export const DEFAULT_LEASE_MS = 30_000
+export const DEFAULT_GRACE_MS = 30_000
+export const DEFAULT_STALL_MS = 30_000
+
+/** The numbers among the options, for whoever reads them from outside. */
+export const workerNumbers = {
+  concurrency: z.int().positive().max(100_000).optional(),
+  prefetch: z.int().positive().max(100_000).optional(),
+  leaseMs: z.number().min(100).max(MAX_TIMER_MS).optional(),
+  graceMs: z.number().nonnegative().max(MAX_TIMER_MS).optional(),
+  stallMs: z.number().positive().max(MAX_TIMER_MS).optional(),
+  maxJobs: z.int().positive().optional(),
+} as const
+
+/** All of an in-process worker's options: what is no number is checked where it is used. */
+export const workerOptionsSchema: z.ZodType = z.strictObject({
+  ...workerNumbers,
+  tasks: z.unknown().optional(),
+  queues: z.unknown().optional(),
+  name: z.unknown().optional(),
+  logger: z.unknown().optional(),
+  middleware: z.unknown().optional(),
+})

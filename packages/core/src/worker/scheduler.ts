@@ -1,0 +1,144 @@
+/** Something to run: one job of one session. */
+export interface Runnable {
+  /** Whether nothing may run beside it. */
+  readonly alone: boolean
+}
+
+/** What is told of the jobs that run, before they do. */
+export interface RunLedger<Item> {
+  begin(item: Item): void
+  end(item: Item): void
+  /** Makes what was begun and ended since last time known to whoever outlives this process. */
+  flush(): void
+}
+
+export interface SchedulerOptions<Item> {
+  readonly concurrency: number
+  /** How many to start in all. Default: no bound. */
+  readonly maxStarts?: number | undefined
+  readonly ledger?: RunLedger<Item> | undefined
+  /** Runs one: has done so when it returns, or when its promise resolves. Never throws or rejects. */
+  readonly run: (item: Item) => void | Promise<void>
+  /** Called when an item has ended and no longer runs. */
+  readonly onEnd: () => void
+}
+
+/**
+ * Runs what it is given, in its order, so many at a time. A job that must run alone waits for the others to end, and
+ * holds those behind it back until it has.
+ */
+export class Scheduler<Item extends Runnable> {
+  readonly #concurrency: number
+  readonly #ledger: RunLedger<Item> | undefined
+  readonly #runItem: (item: Item) => void | Promise<void>
+  readonly #onEnd: () => void
+  #startsLeft: number
+  readonly #running = new Set<Item>()
+  #waiting: Item[] = []
+  /** Those that were noted to run last, and how many of them do, or did. */
+  #starting: readonly Item[] = []
+  #begun = 0
+  #next = 0
+  #scheduled = false
+
+  constructor(options: SchedulerOptions<Item>) {
+    this.#concurrency = options.concurrency
+    this.#startsLeft = options.maxStarts ?? Number.POSITIVE_INFINITY
+    this.#ledger = options.ledger
+    this.#runItem = options.run
+    this.#onEnd = options.onEnd
+  }
+
+  get running(): ReadonlySet<Item> {
+    return this.#running
+  }
+
+  /** Noted to run, and not begun: those behind the one that is running at this very moment. */
+  get unbegun(): readonly Item[] {
+    return this.#starting.slice(this.#begun)
+  }
+
+  get waiting(): number {
+    return this.#waiting.length - this.#next
+  }
+
+  /** Whether it has started all that it ever will. */
+  get exhausted(): boolean {
+    return this.#startsLeft === 0
+  }
+
+  get hasFreeSlot(): boolean {
+    return !this.exhausted && this.#running.size + this.waiting < this.#concurrency
+  }
+
+  add(items: readonly Item[]): void {
+    this.#waiting = this.waiting === 0 ? [...items] : [...this.#waiting.slice(this.#next), ...items]
+    this.#next = 0
+    this.#schedule()
+  }
+
+  /** Takes out what has not been started and is meant. */
+  remove(isMeant: (item: Item) => boolean): readonly Item[] {
+    const unstarted = this.#waiting.slice(this.#next)
+    this.#waiting = unstarted.filter((item) => !isMeant(item))
+    this.#next = 0
+    return unstarted.filter(isMeant)
+  }
+
+  /** Jobs that end in the same moment make room together: the ledger is written once for all that start then. */
+  #schedule(): void {
+    if (this.#scheduled || this.waiting === 0) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.#start()
+    })
+  }
+
+  #start(): void {
+    const starting: Item[] = []
+    for (;;) {
+      const item = this.#waiting[this.#next]
+      if (item === undefined || !this.#mayStart(item)) break
+      this.#next++
+      this.#startsLeft--
+      this.#running.add(item)
+      this.#ledger?.begin(item)
+      starting.push(item)
+    }
+    if (starting.length === 0) return
+    this.#ledger?.flush()
+    this.#starting = starting
+    this.#begun = 0
+    for (const item of starting) {
+      this.#begun++
+      this.#run(item)
+    }
+    // An idle worker is not to hold on to its last jobs.
+    this.#starting = []
+  }
+
+  #mayStart(item: Item): boolean {
+    if (this.exhausted) return false
+    if (this.#running.size === 0) return true
+    if (item.alone || this.#running.size >= this.#concurrency) return false
+    for (const running of this.#running) {
+      if (running.alone) return false
+      break
+    }
+    return true
+  }
+
+  #run(item: Item): void {
+    const running = this.#runItem(item)
+    if (running === undefined) this.#ended(item)
+    else void running.then(() => this.#ended(item))
+  }
+
+  #ended(item: Item): void {
+    this.#running.delete(item)
+    this.#ledger?.end(item)
+    this.#schedule()
+    this.#onEnd()
+  }
+}

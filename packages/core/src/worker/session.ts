@@ -1,0 +1,147 @@
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { Connection } from '../broker/connection.ts'
+import type { ClientInfo, Consumer, Delivery, News, QueueSpec } from '../broker/contract.ts'
+import { BrokerError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import type { Outcome } from './outcome.ts'
+import { Settler } from './settler.ts'
+import { within } from './within.ts'
+
+export interface SessionOptions {
+  readonly connection: Connection
+  readonly queues: readonly QueueSpec[]
+  readonly prefetch: number
+  readonly leaseMs: number
+  readonly clientName: string
+  readonly log: Logger
+  /** Called when deliveries have left its hands. */
+  readonly onSettled: () => void
+  /** Called when its lease has turned out to be over. */
+  readonly onLeaseLost: (session: Session) => void
+}
+
+/** One consumer's life: its lease, what it holds, and the way back for it. A lane goes through one after the other. */
+export class Session {
+  readonly consumerId: string
+  /** Whether it holds one job at most. */
+  readonly single: boolean
+  readonly #consumer: Consumer
+  readonly #settler: Settler
+  readonly #connection: Connection
+  readonly #leaseMs: number
+  readonly #log: Logger
+  readonly #onLeaseLost: (session: Session) => void
+  #inHand = 0
+  #ended = false
+  #spent = false
+  #renewal: NodeJS.Timeout | undefined
+
+  /** Opens the connection where it is not, and begins to consume. Rejects with `ZyQueueError`. */
+  static async begin(options: SessionOptions): Promise<Session> {
+    const { connection, queues, prefetch, leaseMs, clientName } = options
+    const client: ClientInfo = { name: clientName, host: hostname(), pid: process.pid }
+    const consumerId = `${client.host}:${client.pid}:${randomBytes(6).toString('hex')}`
+    await connection.declare(queues)
+    try {
+      const consumer = await connection.broker.consume({ queues, prefetch, leaseMs, consumerId, client })
+      return new Session(consumerId, consumer, options)
+    } catch (error) {
+      throw connection.wrap(error)
+    }
+  }
+
+  private constructor(consumerId: string, consumer: Consumer, options: SessionOptions) {
+    const { connection, prefetch, leaseMs, log, onSettled, onLeaseLost } = options
+    this.consumerId = consumerId
+    this.single = prefetch === 1
+    this.#consumer = consumer
+    this.#connection = connection
+    this.#leaseMs = leaseMs
+    this.#log = log
+    this.#onLeaseLost = onLeaseLost
+    this.#settler = new Settler({
+      connection,
+      consumer,
+      leaseMs,
+      log,
+      settled: (count) => {
+        this.#inHand -= count
+        onSettled()
+      },
+      gaveUp: () => {
+        this.#spent = true
+      },
+    })
+    if (connection.broker.capabilities.lease === 'renewable') {
+      this.#renewal = setInterval(() => void this.#renew(), leaseMs / 3)
+      this.#renewal.unref()
+    }
+  }
+
+  /** Deliveries that have come and not been answered for. */
+  get inHand(): number {
+    return this.#inHand
+  }
+
+  /** Whether its lease is known to have ended: what it holds belongs to others now. */
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  /** Whether its consumer may hold jobs that nobody will settle any more, and only its end gives them back. */
+  get spent(): boolean {
+    return this.#spent
+  }
+
+  async receive(max: number, signal: AbortSignal): Promise<readonly Delivery[]> {
+    const deliveries = await this.#consumer.receive(max, { signal })
+    this.#inHand += deliveries.length
+    return deliveries
+  }
+
+  /** Tells whoever waits for a delivery. */
+  tell(delivery: Delivery, news: News): void {
+    this.#consumer.tell?.(delivery, news)
+  }
+
+  settle(delivery: Delivery, outcome: Outcome): void {
+    this.#settler.settle(delivery, outcome)
+  }
+
+  /** Settles what has an outcome, then ends the lease; what has none goes back. Waits no longer than for the signal. Never rejects. */
+  async close(overdue: AbortSignal): Promise<void> {
+    await within(overdue, this.#settler.flush())
+    await within(overdue, this.abandon())
+  }
+
+  /** Ends it without waiting for what is to be settled. Never rejects. */
+  async abandon(): Promise<void> {
+    clearInterval(this.#renewal)
+    this.#ended = true
+    try {
+      await this.#consumer.close()
+    } catch (error) {
+      // Its lease will end by itself.
+      this.#log.debug({ err: this.#connection.wrap(error) }, 'consumer did not close')
+    }
+  }
+
+  async #renew(): Promise<void> {
+    try {
+      // A worker that drains has nobody else left to reconnect.
+      await this.#connection.open()
+      const over = await this.#connection.broker.renew?.([this.consumerId], this.#leaseMs)
+      if (over?.includes(this.consumerId) !== true || this.#ended) return
+      this.#ended = true
+      clearInterval(this.#renewal)
+      this.#log.warn({ consumer: this.consumerId }, 'the lease has ended: its jobs have gone to other workers')
+      this.#onLeaseLost(this)
+    } catch (thrown) {
+      const error = this.#connection.wrap(thrown)
+      if (!(error instanceof BrokerError && error.code === 'ZYQ_CLOSED')) {
+        this.#log.warn({ err: error }, 'lease not renewed')
+      }
+    }
+  }
+}

@@ -1,0 +1,165 @@
+import { isConnectionLoss, type Connection } from '../broker/connection.ts'
+import type { Answer, Consumer, Delivery, SettleResult } from '../broker/contract.ts'
+import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
+import { CodecError, type ZyQueueError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { encodeData } from '../messages/envelope.ts'
+import type { Outcome } from './outcome.ts'
+
+interface Verdict {
+  readonly delivery: Delivery
+  readonly outcome: Outcome
+}
+
+/**
+ * Tells the broker what became of deliveries: gathers the outcomes of one moment into one call of each kind, one at a
+ * time, and insists, for as long as the lease can last, where the answer was lost on the way.
+ */
+export class Settler {
+  readonly #connection: Connection
+  readonly #consumer: Consumer
+  readonly #leaseMs: number
+  readonly #log: Logger
+  readonly #settled: (count: number) => void
+  readonly #gaveUp: () => void
+  #gathered: Verdict[] = []
+  #flushing: Promise<void> | undefined
+  #scheduled = false
+
+  constructor(options: {
+    readonly connection: Connection
+    readonly consumer: Consumer
+    readonly leaseMs: number
+    readonly log: Logger
+    /** Called with how many deliveries have left the consumer's hands. */
+    readonly settled: (count: number) => void
+    /** Called when the consumer may go on to hold what nobody will settle. */
+    readonly gaveUp: () => void
+  }) {
+    this.#connection = options.connection
+    this.#consumer = options.consumer
+    this.#leaseMs = options.leaseMs
+    this.#log = options.log
+    this.#settled = options.settled
+    this.#gaveUp = options.gaveUp
+  }
+
+  settle(delivery: Delivery, outcome: Outcome): void {
+    this.#gathered.push({ delivery, outcome })
+    if (this.#scheduled || this.#flushing !== undefined) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      void this.flush()
+    })
+  }
+
+  /** Resolves when all that was settled before has been answered, or given up. Never rejects. */
+  async flush(): Promise<void> {
+    while (this.#flushing !== undefined || this.#gathered.length > 0) {
+      this.#flushing ??= this.#send(this.#gathered.splice(0)).finally(() => {
+        this.#flushing = undefined
+        if (this.#gathered.length > 0) void this.flush()
+      })
+      await this.#flushing
+    }
+  }
+
+  async #send(verdicts: readonly Verdict[]): Promise<void> {
+    const acks: Delivery[] = []
+    const answers: Answer[] = []
+    const releases: Parameters<Consumer['release']>[0][number][] = []
+    const rejections: Parameters<Consumer['reject']>[0][number][] = []
+    const canDelay = this.#connection.broker.capabilities.delay !== 'none'
+    for (const { delivery, outcome } of verdicts) {
+      if (outcome.kind === 'ack') {
+        const body = outcome.result === undefined ? undefined : this.#encode(delivery, outcome.result)
+        if (body === undefined) acks.push(delivery)
+        else if (body instanceof CodecError) rejections.push({ delivery, reason: `${body.code}: ${body.message}` })
+        else answers.push({ delivery, body })
+      } else if (outcome.kind === 'reject')
+        rejections.push({ delivery, reason: outcome.reason, headers: outcome.headers })
+      else {
+        const { headers } = outcome
+        const delayMs = canDelay ? outcome.delayMs : 0
+        releases.push(headers === undefined ? { delivery, delayMs } : { delivery, delayMs, headers })
+      }
+    }
+    await Promise.all([
+      this.#insist('ack', acks, (items) => this.#consumer.ack(items)),
+      this.#insist('ack', answers, async (items) => (await this.#consumer.answer?.(items)) ?? []),
+      this.#insist('release', releases, (items) => this.#consumer.release(items)),
+      this.#insist('reject', rejections, (items) => this.#consumer.reject(items)),
+    ])
+  }
+
+  /** A result on its way to whoever waits for it; nothing where nobody can. One that is no JSON is the job's failure. */
+  #encode(delivery: Delivery, result: unknown): Uint8Array | CodecError | undefined {
+    if (this.#consumer.answer === undefined) return undefined
+    try {
+      return encodeData(result)
+    } catch (error) {
+      return delivery.foreground === true && error instanceof CodecError ? error : undefined
+    }
+  }
+
+  async #insist<Item>(
+    verb: string,
+    items: readonly Item[],
+    call: (items: readonly Item[]) => Promise<readonly SettleResult[]>,
+  ): Promise<void> {
+    const since = performance.now()
+    let open = items
+    for (let tries = 0; open.length > 0; tries++) {
+      const { results, error } = await this.#attempt(open, call)
+      const lost = results.filter((result) => result.status === 'lease-lost').length
+      if (lost > 0) this.#tooLate(verb, lost)
+      this.#noteReturned(verb, results)
+      const again = open.filter((_, index) => results[index]?.status === 'unknown')
+      this.#settled(open.length - again.length)
+      open = again
+      if (open.length === 0) return
+      // A connection's own jobs return with it, and a lease that has run out will not come back.
+      const isOver = error?.code === 'ZYQ_CLOSED'
+      const isRenewable = this.#connection.broker.capabilities.lease === 'renewable'
+      const insists = (isRenewable || error?.code === 'ZYQ_BROKER_FULL') && !isOver
+      if (!insists || performance.now() - since > this.#leaseMs) {
+        if (isOver) this.#tooLate(verb, open.length)
+        else {
+          this.#log.warn({ jobs: open.length, err: error }, `${verb} did not succeed: the jobs will be run again`)
+          if (isRenewable || error === undefined || !isConnectionLoss(error)) this.#gaveUp()
+        }
+        this.#settled(open.length)
+        return
+      }
+      await pause(backoffMs(RECONNECT, tries))
+    }
+  }
+
+  #noteReturned(verb: string, results: readonly SettleResult[]): void {
+    const returned = results.filter((result) => result.status === 'returned')
+    const [first] = returned
+    if (first === undefined) return
+    const err = this.#connection.wrap(first.error)
+    this.#log.warn({ jobs: returned.length, err }, `${verb} did not succeed: the jobs go back and will be run again`)
+  }
+
+  #tooLate(verb: string, jobs: number): void {
+    this.#log.warn({ jobs }, `${verb} came too late: the jobs have gone back, or to another owner`)
+  }
+
+  async #attempt<Item>(
+    items: readonly Item[],
+    call: (items: readonly Item[]) => Promise<readonly SettleResult[]>,
+  ): Promise<{ results: readonly SettleResult[]; error?: ZyQueueError }> {
+    try {
+      await this.#connection.open()
+      const results = await call(items)
+      const unknown = results.find((result) => result.status === 'unknown')
+      return unknown === undefined ? { results } : { results, error: this.#connection.wrap(unknown.error) }
+    } catch (thrown) {
+      const error = this.#connection.wrap(thrown)
+      return { results: items.map(() => ({ status: 'unknown', error })), error }
+    }
+  }
+}

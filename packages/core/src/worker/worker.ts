@@ -1,0 +1,358 @@
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
+import { createConnection } from '../broker/connection.ts'
+import type { Delivery } from '../broker/contract.ts'
+import type { BrokerChoice } from '../broker/discovery.ts'
+import { BrokerError, ConfigError } from '../errors.ts'
+import { keepAlive } from '../keep-alive.ts'
+import { createLogger, type Logger } from '../logger.ts'
+import { parseOptions } from '../tasks/options.ts'
+import { registeredTasks } from '../tasks/registry.ts'
+import type { AnyTask } from '../tasks/task.ts'
+import { Execution, type Work } from './execution.ts'
+import { Lane } from './lane.ts'
+import {
+  DEFAULT_CONCURRENCY,
+  DEFAULT_GRACE_MS,
+  DEFAULT_LEASE_MS,
+  DEFAULT_STALL_MS,
+  workerOptionsSchema,
+  type WorkerOptions,
+} from './options.ts'
+import { GIVE_BACK, type Outcome } from './outcome.ts'
+import { Prefetch } from './prefetch.ts'
+import { Scheduler, type Runnable, type RunLedger } from './scheduler.ts'
+import type { Session } from './session.ts'
+
+/** How long a broker may take to answer when a worker has to end. */
+const CLOSE_PATIENCE_MS = 2_000
+
+type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
+
+/** One delivery on its way through a worker. */
+export interface RunningJob extends Runnable {
+  readonly session: Session
+  readonly delivery: Delivery
+  readonly work: Work
+}
+
+/** A worker's figures at a moment. */
+export interface WorkerStatus {
+  readonly state: WorkerState
+  /** Attempts that have ended since the start. */
+  readonly done: number
+  readonly running: number
+  /** Received and not started. */
+  readonly waiting: number
+}
+
+/** What a supervised worker tells those who vouch for it. */
+export interface Supervision {
+  readonly ledger: RunLedger<RunningJob> & { limit(job: RunningJob, deadlineMs: number): void }
+  /** Whether the process in whose place it stands died. */
+  readonly afterDeath: boolean
+  /** Called whenever a consumer begins or ends. */
+  readonly onSessions: (lanes: readonly Lane[]) => void
+  /** Called when it has done its share of jobs, and begins to retire. */
+  readonly onRetire: () => void
+}
+
+/**
+ * Runs the jobs of tasks in this process: the same loop as in the processes of `zyqueue work`.
+ *
+ * Between `start` and `close` it keeps the process alive. It renews its leases itself, so a handler that blocks this
+ * process for longer than `leaseMs` loses its jobs to other workers: run such tasks under the supervisor.
+ */
+export class Worker implements AsyncDisposable {
+  readonly id: string
+  readonly #options: WorkerOptions
+  readonly #log: Logger
+  readonly #supervision: Supervision | undefined
+  readonly #prefetch: Prefetch
+  readonly #scheduler: Scheduler<RunningJob>
+  readonly #ended: Promise<void>
+  #resolveEnded: () => void = () => {}
+  #execution: Execution | undefined
+  #lanes: Lane[] = []
+  #state: WorkerState = 'new'
+  #done = 0
+  #idle: (() => void) | undefined
+  #grace: NodeJS.Timeout | undefined
+  #closing: Promise<void> | undefined
+  #hurried = false
+  #hadItsShare = false
+  readonly #overdue = new AbortController()
+  #deadline: NodeJS.Timeout | undefined
+  #release: (() => void) | undefined
+
+  /** Throws `ConfigError`. Use `createWorker`. */
+  constructor(options: WorkerOptions, supervision?: Supervision) {
+    parseOptions(workerOptionsSchema, options, 'createWorker')
+    this.id = `${hostname()}:${process.pid}:${randomBytes(4).toString('hex')}`
+    this.#options = options
+    this.#log = options.logger ?? createLogger({ level: 'warn' })
+    this.#supervision = supervision
+    const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY
+    this.#prefetch = new Prefetch(concurrency, options.prefetch)
+    this.#scheduler = new Scheduler({
+      concurrency,
+      maxStarts: options.maxJobs,
+      ledger: supervision?.ledger,
+      run: (job) => this.#run(job),
+      onEnd: () => this.#afterRun(),
+    })
+    this.#ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve
+    })
+  }
+
+  /** Resolves when it has closed, whoever asked for that. */
+  get ended(): Promise<void> {
+    return this.#ended
+  }
+
+  get status(): WorkerStatus {
+    return {
+      state: this.#state,
+      done: this.#done,
+      running: this.#scheduler.running.size,
+      waiting: this.#scheduler.waiting,
+    }
+  }
+
+  /**
+   * Connects and begins to take jobs. Rejects with `ConfigError` where a task asks for what its broker cannot do or no task
+   * is there, and with `BrokerError` where a broker refuses or is away for half a minute; it is closed then. Resolves too
+   * where it was drained or closed before it was ready.
+   */
+  async start(): Promise<void> {
+    if (this.#state !== 'new') throw new BrokerError('ZYQ_CLOSED', 'A worker starts once.')
+    this.#state = 'starting'
+    this.#release = keepAlive()
+    try {
+      const tasks = this.#tasks()
+      const { name = 'worker', middleware = [] } = this.#options
+      this.#execution = new Execution(tasks, { id: this.id, name, log: this.#log }, middleware)
+      const lanes = await Promise.all([...groupByBroker(tasks)].map(([choice, group]) => this.#lane(choice, group)))
+      // Closed meanwhile: these have nothing open yet.
+      if (this.#closing !== undefined) return
+      this.#lanes = lanes
+      await Promise.all(lanes.map((lane) => lane.start()))
+    } catch (error) {
+      await this.close()
+      throw error
+    }
+    if (this.#state === 'starting') this.#state = 'running'
+  }
+
+  /**
+   * Takes no more jobs, gives back what it has not started, lets what runs end within `graceMs`, gives back what has not
+   * ended by then (its `job.signal` is aborted), and closes. Never rejects.
+   */
+  drain(): Promise<void> {
+    const { graceMs = DEFAULT_GRACE_MS } = this.#options
+    if (this.#state !== 'closed') this.#grace ??= setTimeout(() => this.#giveUpRunning(), graceMs)
+    return this.#end()
+  }
+
+  /** Takes no more jobs, gives back what it has not started, lets what runs end however long it takes, and closes. Never rejects. */
+  retire(): Promise<void> {
+    return this.#end()
+  }
+
+  /** Stops now: gives back all that is in hand, run or not, and closes, within seconds. Never rejects. */
+  close(): Promise<void> {
+    this.#hurried = true
+    this.#giveUpAfter(CLOSE_PATIENCE_MS)
+    this.#giveBackRunning()
+    return this.#end()
+  }
+
+  /** To be called when this process ends, whatever runs: so that nobody is charged for what had ended, or had not begun. */
+  balanceLedger(): void {
+    const ledger = this.#supervision?.ledger
+    for (const job of this.#scheduler.unbegun) ledger?.end(job)
+    ledger?.flush()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #tasks(): readonly AnyTask[] {
+    const { queues, tasks = registeredTasks() } = this.#options
+    const meant = queues === undefined ? tasks : tasks.filter((task) => queues.includes(task.queue))
+    const unknown = queues?.filter((queue) => !tasks.some((task) => task.queue === queue)) ?? []
+    if (unknown.length > 0) {
+      const known = [...new Set(tasks.map((task) => task.queue))].join(', ')
+      throw new ConfigError('ZYQ_CONFIG', `No task has the queue ${unknown.join(', ')}. There are: ${known}.`)
+    }
+    if (meant.length === 0) throw new ConfigError('ZYQ_CONFIG', 'There is no task to run: define one with queueJob.')
+    for (const task of meant) {
+      if (task.handler === undefined) {
+        throw new ConfigError('ZYQ_CONFIG', `The task ${task.name} is a remote one: it has no handler to run here.`)
+      }
+      if (task.options.hardTimeoutMs !== undefined && this.#supervision === undefined) {
+        throw new ConfigError(
+          'ZYQ_UNSUPPORTED',
+          `The task ${task.name} has a hard timeout, which only a supervisor can keep: run it with \`zyqueue work\`, or use \`timeoutMs\`.`,
+        )
+      }
+    }
+    return meant
+  }
+
+  async #lane(choice: BrokerChoice, tasks: readonly AnyTask[]): Promise<Lane> {
+    const { leaseMs = DEFAULT_LEASE_MS, stallMs = DEFAULT_STALL_MS, name = 'worker' } = this.#options
+    return new Lane({
+      connection: await createConnection(choice),
+      tasks,
+      prefetch: this.#prefetch,
+      leaseMs,
+      stallMs,
+      clientName: name,
+      afterDeath: this.#supervision?.afterDeath ?? false,
+      log: this.#log,
+      hasFreeSlot: () => this.#scheduler.hasFreeSlot,
+      onDeliveries: (lane, session, deliveries) => this.#take(lane, session, deliveries),
+      onSessionStart: () => this.#supervision?.onSessions(this.#lanes),
+      onSessionEnd: (session) => {
+        this.#scheduler.remove((job) => job.session === session)
+        this.#supervision?.onSessions(this.#lanes)
+      },
+    })
+  }
+
+  #take(lane: Lane, session: Session, deliveries: readonly Delivery[]): void {
+    const jobs: RunningJob[] = []
+    for (const delivery of deliveries) {
+      const opened = this.#execution?.open(delivery, session, lane.chargesAll)
+      if (opened === undefined || this.#closing !== undefined || this.#scheduler.exhausted)
+        session.settle(delivery, GIVE_BACK)
+      else if ('kind' in opened) session.settle(delivery, opened)
+      else jobs.push({ session, delivery, work: opened, alone: opened.alone })
+    }
+    if (!jobs.some(({ alone }) => alone)) lane.takeMany(session)
+    else if (lane.takeSingly(session)) {
+      const unstarted = [...this.#scheduler.remove((job) => job.session === session), ...jobs]
+      for (const { delivery } of unstarted) session.settle(delivery, GIVE_BACK)
+      return
+    }
+    this.#scheduler.add(jobs)
+  }
+
+  #run(job: RunningJob): void | Promise<void> {
+    if (this.#scheduler.exhausted && !this.#hadItsShare) this.#takeNoMore()
+    const { hardTimeoutMs } = job.work.task.options
+    if (hardTimeoutMs !== undefined) this.#supervision?.ledger.limit(job, Date.now() + hardTimeoutMs)
+    const since = performance.now()
+    const outcome = this.#execution?.run(job.work)
+    if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
+    this.#afterAttempt(job, since, outcome)
+  }
+
+  #afterAttempt(job: RunningJob, since: number, outcome: Outcome | undefined): void {
+    this.#prefetch.note(performance.now() - since)
+    this.#done++
+    if (!this.#givenBack.has(job)) job.session.settle(job.delivery, outcome ?? GIVE_BACK)
+  }
+
+  #afterRun(): void {
+    this.#idle?.()
+    if (this.#scheduler.exhausted && this.#scheduler.running.size === 0) void this.retire()
+    for (const lane of this.#lanes) lane.wake()
+  }
+
+  /** Its share of jobs is started: those that run have all the time they need, and what it holds besides is for others. */
+  #takeNoMore(): void {
+    this.#hadItsShare = true
+    this.#log.info({ jobs: this.#options.maxJobs }, 'worker has taken its share of jobs')
+    this.#supervision?.onRetire()
+    for (const lane of this.#lanes) void lane.stopReceiving()
+    this.#giveBackUnstarted()
+  }
+
+  /** Jobs that were given back while their handlers went on: what those return is nobody's business any more. */
+  readonly #givenBack = new WeakSet<RunningJob>()
+
+  #giveUpRunning(): void {
+    const jobs = [...this.#scheduler.running].map(({ work }) => work.job.id)
+    this.#log.warn({ jobs }, 'the grace period is over: jobs that still run go back to their queues')
+    this.#giveBackRunning()
+  }
+
+  #giveBackRunning(): void {
+    const reason = new BrokerError('ZYQ_CLOSED', 'The worker stops; the job is given back.')
+    for (const job of this.#scheduler.running) {
+      if (this.#givenBack.has(job)) continue
+      this.#givenBack.add(job)
+      job.work.job.abort(reason)
+      job.session.settle(job.delivery, GIVE_BACK)
+      this.#supervision?.ledger.end(job)
+    }
+    this.#supervision?.ledger.flush()
+    this.#idle?.()
+  }
+
+  #end(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#state = 'draining'
+    const since = performance.now()
+    const stopped = Promise.all(this.#lanes.map((lane) => lane.stopReceiving()))
+    this.#giveBackUnstarted()
+    await stopped
+    this.#giveBackUnstarted()
+    await this.#untilIdle()
+    clearTimeout(this.#grace)
+    const leftMs = (this.#options.graceMs ?? DEFAULT_GRACE_MS) - (performance.now() - since)
+    this.#giveUpAfter(this.#hurried ? CLOSE_PATIENCE_MS : Math.max(leftMs, CLOSE_PATIENCE_MS))
+    await Promise.all(this.#lanes.map((lane) => lane.close(this.#overdue.signal)))
+    clearTimeout(this.#deadline)
+    // A drain that came late may have set it anew.
+    clearTimeout(this.#grace)
+    this.#state = 'closed'
+    this.#release?.()
+    this.#resolveEnded()
+  }
+
+  /** How long the broker has to take what is to be settled: one that is away would hold up the end until its leases are over. */
+  #giveUpAfter(ms: number): void {
+    clearTimeout(this.#deadline)
+    if (this.#state !== 'closed') this.#deadline = setTimeout(() => this.#overdue.abort(), ms)
+  }
+
+  #giveBackUnstarted(): void {
+    for (const { session, delivery } of this.#scheduler.remove(() => true)) session.settle(delivery, GIVE_BACK)
+  }
+
+  /** Resolves when nothing runs that has not been given back. */
+  async #untilIdle(): Promise<void> {
+    const isIdle = (): boolean => [...this.#scheduler.running].every((job) => this.#givenBack.has(job))
+    while (!isIdle()) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve
+      })
+    }
+  }
+}
+
+/** A worker for this process; `start` sets it going. Throws `ConfigError`. */
+export function createWorker(options: WorkerOptions = {}): Worker {
+  return new Worker(options)
+}
+
+/** One group for each broker and connection that tasks name. */
+function groupByBroker(tasks: readonly AnyTask[]): Map<BrokerChoice, AnyTask[]> {
+  const groups = new Map<BrokerChoice, AnyTask[]>()
+  for (const task of tasks) {
+    const { server, connection } = task.choice
+    const known = [...groups.keys()].find((choice) => choice.server === server && choice.connection === connection)
+    const choice = known ?? task.choice
+    groups.set(choice, [...(groups.get(choice) ?? []), task])
+  }
+  return groups
+}

@@ -1,0 +1,196 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import type { Delivery } from '../src/broker/contract.ts'
+import { silentLogger } from '../src/logger.ts'
+import { NO_HEADERS, withHeaders } from '../src/messages/envelope.ts'
+import { Discard, Reject, Retry } from '../src/middleware/signals.ts'
+import { Task } from '../src/tasks/task.ts'
+import { Execution, type Work } from '../src/worker/execution.ts'
+import type { Job } from '../src/worker/job.ts'
+import type { Outcome } from '../src/worker/outcome.ts'
+
+type Options = ConstructorParameters<typeof Task>[1]
+
+function task(name: string, options: Options = {}, run: (job: Job) => unknown = () => name) {
+  return new Task(name, options, { run: (_worker, job) => run(job) })
+}
+
+function executionOf(...tasks: Task[]) {
+  return new Execution(tasks, { id: 'w', name: 'w', log: silentLogger }, [])
+}
+
+function delivery(queue: string, headers: Record<string, string> = {}, fields: Partial<Delivery> = {}): Delivery {
+  const body = Buffer.from('1')
+  return { id: 'j', queue, body, headers: withHeaders(NO_HEADERS, headers), priority: 4, deliveryCount: 0, ...fields }
+}
+
+function work(opened: Work | Outcome): Work {
+  return 'kind' in opened ? expect.fail(JSON.stringify(opened)) : opened
+}
+
+async function outcomeOf(run: (job: Job) => unknown, headers: Record<string, string> = {}, options: Options = {}) {
+  const execution = executionOf(task('t', options, run))
+  return execution.run(work(execution.open(delivery('t', headers))))
+}
+
+test('the header names the task, else the queue does, where it has one or one of its name', () => {
+  const execution = executionOf(
+    task('a', { queue: 'shared' }),
+    task('b', { queue: 'shared' }),
+    task('own'),
+    task('alias', { queue: 'own' }),
+    task('c', { queue: 'single' }),
+  )
+  const nameFor = (queue: string, headers: Record<string, string> = {}) => {
+    const opened = execution.open(delivery(queue, headers))
+    return 'kind' in opened ? opened.kind : opened.task.name
+  }
+  expect(nameFor('shared', { 'zyq-task': 'b' })).toBe('b')
+  expect(nameFor('single')).toBe('c')
+  expect(nameFor('own')).toBe('own')
+  expect(nameFor('own', { 'zyq-task': 'alias' })).toBe('alias')
+  expect(nameFor('shared')).toBe('reject')
+  expect(nameFor('nobody')).toBe('reject')
+  expect(execution.open(delivery('own', { 'zyq-task': 'gone' }))).toMatchObject({
+    kind: 'reject',
+    reason: expect.stringMatching(/^ZYQ_TASK_UNKNOWN: .*"gone"/),
+  })
+})
+
+test('what does not decode is refused with its reason', () => {
+  const execution = executionOf(task('t'))
+  for (const opened of [
+    execution.open(delivery('t', {}, { body: Buffer.from('{') })),
+    execution.open(delivery('t', { 'zyq-attempts': 'many' })),
+  ]) {
+    expect(opened).toMatchObject({ kind: 'reject', reason: expect.stringMatching(/^ZYQ_DECODE: /) })
+  }
+  // Though its bytes could be read: what they mean, its sender knows.
+  expect(execution.open(delivery('t', {}, { undecodable: 'the content type is image/png' }))).toMatchObject({
+    kind: 'reject',
+    reason: 'ZYQ_DECODE: the content type is image/png',
+  })
+})
+
+test.each([
+  ['only what ran is charged', false, 1, [false]],
+  ['only what ran is charged', false, 2, [false, true]],
+  ['only what ran is charged', false, 5, [false, false, false, false, true]],
+  ['all that was held is charged', true, 1, [false]],
+  ['all that was held is charged', true, 2, [false, true]],
+  ['all that was held is charged', true, 4, [false, false, true, true]],
+  ['all that was held is charged', true, 5, [false, false, false, true, true]],
+])('where %s (%s), of %i chances a job has these alone: %j', (_, chargesAll, maxDeliveries, alone) => {
+  const execution = executionOf(task('t', { maxDeliveries }))
+  const isAlone = (deliveryCount: number): boolean =>
+    work(execution.open(delivery('t', {}, { deliveryCount }), undefined, chargesAll)).alone
+  expect(alone.map((__, deliveryCount) => isAlone(deliveryCount))).toEqual(alone)
+})
+
+test('a job that took too many workers with it is poison', () => {
+  const execution = executionOf(task('t', { maxDeliveries: 3 }))
+  const opened = (deliveryCount: number, headers = {}) => execution.open(delivery('t', headers, { deliveryCount }))
+  expect(opened(3)).toMatchObject({ kind: 'reject', reason: expect.stringMatching(/^ZYQ_JOB_POISON: 3 /) })
+  expect(work(opened(4, { 'zyq-kills': '2' })).alone).toBe(true)
+  expect(opened(4, { 'zyq-kills': '1' })).toMatchObject({ kind: 'reject' })
+})
+
+test('a kill by the supervisor is an attempt that failed, and no death', async () => {
+  const ran: unknown[] = []
+  const execution = executionOf(task('t', { maxDeliveries: 1 }, (job) => ran.push(job)))
+  const opened = work(execution.open(delivery('t', { 'zyq-killed': 'ZYQ_JOB_TIMEOUT' }, { deliveryCount: 1 })))
+  expect(opened.alone).toBe(false)
+  const outcome = await execution.run(opened)
+  expect(ran).toEqual([])
+  expect(outcome).toMatchObject({ kind: 'release' })
+  if (outcome.kind !== 'release') return
+  expect({ ...outcome.headers }).toEqual({
+    'zyq-attempts': '1',
+    'zyq-kills': '1',
+    'zyq-error': expect.stringMatching(/hard timeout/),
+  })
+  const again = work(execution.open(delivery('t', { ...outcome.headers }, { deliveryCount: 1 })))
+  expect(again.job.attempt).toBe(2)
+  expect(await execution.run(again)).toMatchObject({ kind: 'ack' })
+  expect(ran).toHaveLength(1)
+})
+
+test('a kill over one of several jobs counts for none of them, and each runs alone the next time', async () => {
+  const execution = executionOf(task('t', { maxDeliveries: 1, retries: 0 }, () => 'done'))
+  const suspect = work(execution.open(delivery('t', { 'zyq-suspect': 'ZYQ_JOB_TIMEOUT' }, { deliveryCount: 1 })))
+  expect(suspect.alone).toBe(true)
+  expect(await execution.run(suspect)).toMatchObject({ kind: 'ack' })
+  const failing = executionOf(task('u', { maxDeliveries: 1, retries: 1 }, () => Promise.reject(new Error('no'))))
+  const again = work(failing.open(delivery('u', { 'zyq-suspect': 'ZYQ_JOB_TIMEOUT' }, { deliveryCount: 1 })))
+  const outcome = await failing.run(again)
+  expect(outcome).toMatchObject({ kind: 'release', headers: { 'zyq-attempts': '1', 'zyq-kills': '1' } })
+  if (outcome.kind === 'release') expect(outcome.headers).not.toHaveProperty('zyq-suspect')
+  const guilty = { 'zyq-suspect': 'ZYQ_JOB_TIMEOUT', 'zyq-killed': 'ZYQ_JOB_TIMEOUT' }
+  const killed = await execution.run(work(execution.open(delivery('t', guilty, { deliveryCount: 2 }))))
+  expect(killed).toMatchObject({ kind: 'reject', reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT/) })
+})
+
+test('a kill with no retries left is a dead letter', async () => {
+  const outcome = await outcomeOf(() => 1, { 'zyq-killed': 'ZYQ_JOB_TIMEOUT' }, { retries: 0 })
+  expect(outcome).toMatchObject({ kind: 'reject', reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT: /) })
+})
+
+test('after a failed attempt the job carries its count and its error, and keeps its other headers', async () => {
+  const outcome = await outcomeOf(
+    () => {
+      throw new TypeError('no\n such file')
+    },
+    { 'zyq-attempts': '2', tenant: 'a', 'zyq-retries': '9' },
+  )
+  if (outcome.kind !== 'release') return expect.fail(outcome.kind)
+  expect({ ...outcome.headers }).toEqual({
+    'zyq-attempts': '3',
+    'zyq-error': 'TypeError: no such file',
+    'zyq-retries': '9',
+    tenant: 'a',
+  })
+})
+
+test('a dead letter starts afresh when it is put back: its counts are told, and taken away', async () => {
+  const outcome = await outcomeOf(
+    () => {
+      throw new Error('no')
+    },
+    { 'zyq-attempts': '3', 'zyq-kills': '1', tenant: 'a' },
+  )
+  if (outcome.kind !== 'reject') return expect.fail(outcome.kind)
+  expect(outcome.reason).toBe('ZYQ_JOB_FAILED: Error: no')
+  expect({ ...outcome.headers }).toEqual({ 'zyq-attempts-made': '4', 'zyq-error': 'Error: no', tenant: 'a' })
+})
+
+test('whatever has a then is awaited', async () => {
+  const rejecting = new Map([['then', (_: unknown, reject: (error: Error) => void): void => reject(new Error('no'))]])
+  for (const target of [{}, () => 1]) {
+    const thenable = Object.assign(target, Object.fromEntries(rejecting))
+    expect(await outcomeOf(() => thenable)).toMatchObject({ kind: 'release' })
+  }
+})
+
+test('Discard is done, Reject is dead, Retry comes back, and data that does not fit is dead at once', async () => {
+  const discard = () => {
+    throw new Discard()
+  }
+  expect(await outcomeOf(discard)).toEqual({ kind: 'ack' })
+  const reject = () => {
+    throw new Reject('no such customer', { cause: new Error('404') })
+  }
+  expect(await outcomeOf(reject, {}, { retries: 3 })).toMatchObject({
+    kind: 'reject',
+    reason: 'ZYQ_JOB_FAILED: Reject: no such customer',
+  })
+  const again = () => {
+    throw new Retry({ delayMs: 42 })
+  }
+  const outcome = await outcomeOf(again, { 'zyq-error': 'old' })
+  expect(outcome).toMatchObject({ kind: 'release', delayMs: 42 })
+  expect('headers' in outcome && { ...outcome.headers }).toEqual({ 'zyq-attempts': '1' })
+  expect(await outcomeOf(() => 1, {}, { data: z.string() })).toMatchObject({
+    kind: 'reject',
+    reason: expect.stringMatching(/^ZYQ_VALIDATION: /),
+  })
+})

@@ -1,0 +1,145 @@
+import fc from 'fast-check'
+import { expect, test, vi } from 'vitest'
+import { CodecError, JobError } from '../src/errors.ts'
+import { silentLogger } from '../src/logger.ts'
+import { NO_HEADERS, withHeaders } from '../src/messages/envelope.ts'
+import { compose, type Middleware, type MiddlewareContext } from '../src/middleware/middleware.ts'
+import { retry } from '../src/middleware/retry.ts'
+import { Discard, Reject, Retry } from '../src/middleware/signals.ts'
+import { timeout } from '../src/middleware/timeout.ts'
+import { validate } from '../src/middleware/validate.ts'
+import { Job } from '../src/worker/job.ts'
+import { z } from 'zod'
+
+function context(fields: { attempt?: number; data?: unknown; retries?: string } = {}): MiddlewareContext {
+  const { attempt = 1, data = null, retries } = fields
+  const headers = withHeaders(NO_HEADERS, { 'zyq-retries': retries })
+  const job = new Job({ id: 'j', task: 't', queue: 't', data, headers, attempt, deliveryCount: 0 })
+  return { job, worker: { id: 'w', name: 'w', log: silentLogger } }
+}
+
+const thrower = (thrown: unknown) => async (): Promise<never> => {
+  throw thrown
+}
+
+async function thrownBy(middleware: Middleware, at: MiddlewareContext, error: unknown): Promise<unknown> {
+  return Promise.resolve(middleware(at, thrower(error))).then(
+    () => expect.fail('it was to throw'),
+    (thrown: unknown) => thrown,
+  )
+}
+
+test('the first of a chain is the outermost, and sees result and failure', async () => {
+  const order: string[] = []
+  const named =
+    (name: string): Middleware =>
+    async (_context, next) => {
+      order.push(`${name} in`)
+      try {
+        return await next()
+      } finally {
+        order.push(`${name} out`)
+      }
+    }
+  const run = compose([named('a'), named('b')], async () => (order.push('handler'), 'result'))
+  expect(await run(context())).toBe('result')
+  expect(order).toEqual(['a in', 'b in', 'handler', 'b out', 'a out'])
+  await expect(compose([named('a')], thrower(new Error('no')))(context())).rejects.toThrow('no')
+})
+
+test('retries wait between nothing and a bound that doubles, up to the longest', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 1, max: 60 }),
+      fc.integer({ min: 1, max: 5_000 }),
+      async (attempt, minDelayMs) => {
+        const policy = retry({ limit: 100, minDelayMs, maxDelayMs: 60_000 })
+        const cause = new Error('no')
+        const signal = await thrownBy(policy, context({ attempt }), cause)
+        if (!(signal instanceof Retry)) return expect.fail(String(signal))
+        expect(signal.cause).toBe(cause)
+        expect(signal.delayMs).toBeGreaterThanOrEqual(0)
+        expect(signal.delayMs).toBeLessThanOrEqual(Math.min(60_000, minDelayMs * 2 ** (attempt - 1)))
+      },
+    ),
+  )
+})
+
+test('the jitter is full: it uses the whole of its range', async () => {
+  const policy = retry({ limit: 5, minDelayMs: 1000 })
+  const delays: number[] = []
+  for (let index = 0; index < 200; index++) {
+    const signal = await thrownBy(policy, context(), new Error('no'))
+    if (signal instanceof Retry) delays.push(signal.delayMs ?? -1)
+  }
+  expect(Math.min(...delays)).toBeLessThan(250)
+  expect(Math.max(...delays)).toBeGreaterThan(750)
+})
+
+test('retries end at the limit of the task, or of the submission', async () => {
+  const policy = retry({ limit: 2 })
+  const error = new Error('no')
+  expect(await thrownBy(policy, context({ attempt: 2 }), error)).toBeInstanceOf(Retry)
+  expect(await thrownBy(policy, context({ attempt: 3 }), error)).toBe(error)
+  expect(await thrownBy(policy, context({ attempt: 3, retries: '5' }), error)).toBeInstanceOf(Retry)
+  expect(await thrownBy(policy, context({ attempt: 1, retries: '0' }), error)).toBe(error)
+  expect(await thrownBy(policy, context({ attempt: 3 }), undefined)).toBe(undefined)
+})
+
+test('a handler’s own Retry says when; used up, its cause is the failure', async () => {
+  const policy = retry({ limit: 1 })
+  expect(await thrownBy(policy, context(), new Retry({ delayMs: 7 }))).toMatchObject({ delayMs: 7 })
+  expect(await thrownBy(policy, context({ attempt: 2 }), new Retry({ cause: 'why' }))).toBe('why')
+  expect(await thrownBy(policy, context({ attempt: 2 }), new Retry())).toMatchObject({ code: 'ZYQ_JOB_FAILED' })
+  for (const delayMs of [-1, Number.NaN, Number.POSITIVE_INFINITY]) {
+    expect(() => new Retry({ delayMs })).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
+  }
+})
+
+test('what cannot be mended by trying again is not retried', async () => {
+  const policy = retry({ limit: 5 })
+  for (const error of [new CodecError('ZYQ_VALIDATION', 'no'), new Discard(), new Reject()]) {
+    expect(await thrownBy(policy, context(), error)).toBe(error)
+  }
+})
+
+test('a late handler is told by its signal, and has failed where it then throws', async () => {
+  const at = context()
+  const handler = () =>
+    new Promise<void>((_resolve, reject) => {
+      at.job.signal.addEventListener('abort', () => reject(new Error('stopped')))
+    })
+  await expect(timeout(5)(at, handler)).rejects.toMatchObject({
+    code: 'ZYQ_JOB_TIMEOUT',
+    cause: { message: 'stopped' },
+  })
+  expect(at.job.signal.reason).toBeInstanceOf(JobError)
+})
+
+test('a late handler that ends well has ended well, and one in time hears nothing', async () => {
+  const late = context()
+  const untilAborted = () => new Promise((resolve) => late.job.signal.addEventListener('abort', () => resolve('well')))
+  expect(await timeout(5)(late, untilAborted)).toBe('well')
+  const soon = context()
+  expect(await timeout(10_000)(soon, async () => 'soon')).toBe('soon')
+  await expect(timeout(10_000)(soon, thrower(new Error('own')))).rejects.toThrow('own')
+  expect(soon.job.signal.aborted).toBe(false)
+})
+
+test('the schema makes the data, at once or later', async () => {
+  const at = context({ data: '5' })
+  const seen = vi.fn(async () => at.job.data)
+  expect(await validate(z.coerce.number())(at, seen)).toBe(5)
+  expect(await validate(z.number().transform(async (value) => value + 1))(at, seen)).toBe(6)
+  await expect(validate(z.string())(at, seen)).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
+  expect(seen).toHaveBeenCalledTimes(2)
+})
+
+test('a signal that is asked for late is aborted already', () => {
+  const { job } = context()
+  job.abort('first')
+  job.abort('second')
+  expect(job.signal.aborted).toBe(true)
+  expect(job.signal.reason).toBe('first')
+  expect(job.signal).toBe(job.signal)
+})

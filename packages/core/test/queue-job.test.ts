@@ -1,0 +1,180 @@
+import { expect, expectTypeOf, test } from 'vitest'
+import { z } from 'zod'
+import { producers } from '../src/producer/producers.ts'
+import type { JobHandle } from '../src/producer/job-handles.ts'
+import type { TaskOptions } from '../src/tasks/options.ts'
+import { queueJob, remoteTask, taskOf } from '../src/tasks/queue-job.ts'
+import { findTask, registeredTasks } from '../src/tasks/registry.ts'
+import { validate } from '../src/tasks/schema.ts'
+import type { Task } from '../src/tasks/task.ts'
+import { createTestQueue, memoryBroker } from '../src/testing/index.ts'
+import type { Job, WorkerContext } from '../src/worker/job.ts'
+import { uniqueName } from './support.ts'
+
+const configError = (text: RegExp, code = 'ZYQ_CONFIG') =>
+  expect.objectContaining({ code, message: expect.stringMatching(text) })
+
+test('a task has the name of its handler, or its own, and is registered under it', () => {
+  const named = queueJob({}, async function namedByHandler() {})
+  expect(named.name).toBe('namedByHandler')
+  expect(named.queue).toBe('namedByHandler')
+  const own = queueJob({ name: 'own-name', queue: 'own-queue' }, async function other() {})
+  expect([own.name, own.queue]).toEqual(['own-name', 'own-queue'])
+  expect(findTask('own-name')).toBe(own)
+  expect(registeredTasks()).toEqual(expect.arrayContaining([named, own]))
+  expect(findTask('remote')).toBe(undefined)
+  expect(remoteTask('remote').handler).toBe(undefined)
+  expect(findTask('remote')).toBe(undefined)
+})
+
+test('two tasks of one name, and one without, are refused', () => {
+  const name = uniqueName()
+  queueJob({ name }, () => {})
+  expect(() => queueJob({ name }, () => {})).toThrow(configError(/Two tasks/, 'ZYQ_TASK_DUPLICATE'))
+  expect(() => queueJob({}, () => {})).toThrow(configError(/has no name/, 'ZYQ_TASK_NAME'))
+  expect(() => queueJob({ name: 'a b' }, () => {})).toThrow(configError(/white space/, 'ZYQ_TASK_NAME'))
+  expect(() => queueJob({ name: 'ab', queue: '' }, () => {})).toThrow(configError(/empty/, 'ZYQ_QUEUE_NAME'))
+})
+
+test.each([
+  ['retries', -1],
+  ['retries', { limit: 1, minDelay: 5 }],
+  ['timeoutMs', 0],
+  ['timeoutMs', 2 ** 31],
+  ['hardTimeoutMs', 1.5],
+  ['priority', 10],
+  ['priority', 'urgent'],
+  ['maxDeliveries', 0],
+  ['middleware', ['x']],
+  ['data', { type: 'string' }],
+  ['server', 5],
+  ['server', ''],
+  ['connection', ''],
+])('a wrong %s is named', (option, value) => {
+  const options: TaskOptions = JSON.parse(JSON.stringify({ name: uniqueName(), [option]: value }))
+  expect(() => queueJob(options, () => {})).toThrow(configError(new RegExp(`queueJob: ${option}`)))
+})
+
+test('the schema types the data, the handler’s own type does without one', () => {
+  const schema = z.object({ file: z.string(), width: z.coerce.number().default(100) })
+  const resize = queueJob({ name: uniqueName(), data: schema }, async (worker, job) => {
+    expectTypeOf(worker).toEqualTypeOf<WorkerContext>()
+    expectTypeOf(job.data).toEqualTypeOf<{ file: string; width: number }>()
+    return job.data.width
+  })
+  expectTypeOf(resize).toEqualTypeOf<Task<z.input<typeof schema>, number>>()
+  const plain = queueJob({ name: uniqueName() }, (_worker, job: Job<{ id: number }>) => job.data.id)
+  expectTypeOf(plain).toEqualTypeOf<Task<{ id: number }, number>>()
+  const untyped = queueJob({ name: uniqueName() }, (_worker, job) => expectTypeOf(job.data).toBeUnknown())
+  expectTypeOf(untyped.submit).parameter(0).toBeUnknown()
+
+  const typesOnly = async (): Promise<void> => {
+    expectTypeOf(await plain.submit({ id: 1 })).toEqualTypeOf<JobHandle>()
+    expectTypeOf(await plain.submit([{ id: 1 }])).toEqualTypeOf<JobHandle[]>()
+    await plain.submitMany([{ id: 1 }])
+    await resize.submit({ file: 'a' })
+    // @ts-expect-error a number is asked for
+    await plain.submit({ id: 'one' })
+    // @ts-expect-error the schema asks for a file
+    await resize.submit([{ width: 1 }])
+    // @ts-expect-error
+    await plain.submitMany([{ id: 'one' }])
+    // @ts-expect-error no such option
+    await plain.submit({ id: 1 }, { delay: 5 })
+  }
+  expect(typesOnly).toBeTypeOf('function')
+})
+
+class Mailer {
+  readonly from: string
+
+  constructor(from: string) {
+    this.from = from
+  }
+
+  @queueJob({ name: 'mailer-send' })
+  async send(_worker: WorkerContext, job: Job<{ to: string }>) {
+    return `${this.from} to ${job.data.to}`
+  }
+
+  @queueJob({ data: z.number() })
+  static double(_worker: WorkerContext, job: Job<number>): number {
+    return job.data * this.factor
+  }
+
+  static readonly factor = 2
+
+  @queueJob()
+  plainMethod() {}
+
+  undecorated(_worker: WorkerContext, _job: Job<string>) {}
+}
+
+test('a decorated method is a task: static on its class, of an instance on the first that was made', async () => {
+  const send = taskOf(Mailer.prototype.send)
+  const double = taskOf(Mailer.double)
+  expectTypeOf(send).toEqualTypeOf<Task<{ to: string }, string>>()
+  expectTypeOf(double).toEqualTypeOf<Task<number, number>>()
+  expect([send.name, double.name, taskOf(Mailer.prototype.plainMethod).name]).toEqual([
+    'mailer-send',
+    'double',
+    'plainMethod',
+  ])
+  await using queue = createTestQueue({ tasks: [send, double] })
+  await double.submit(21)
+  await send.submit({ to: 'b' }, { retries: 0 })
+  await queue.run()
+  expect(queue.jobs()).toMatchObject([
+    { result: 42 },
+    { state: 'dead', reason: expect.stringMatching(/none was made/) },
+  ])
+  const mailers = [new Mailer('a'), new Mailer('z')]
+  await send.submit({ to: 'b' })
+  await queue.run()
+  expect(queue.jobs(send)[1]?.result).toBe('a to b')
+  expect(mailers).toHaveLength(2)
+})
+
+test('a decorator of the kind before the standard is told what to change', () => {
+  const decorate: (...call: unknown[]) => unknown = Object.assign(queueJob({ name: 'old' }))
+  expect(() => decorate(Object, 'method', {})).toThrow(/experimentalDecorators/)
+})
+
+test('what is not decorated is no task', () => {
+  expect(() => taskOf(Mailer.prototype.undecorated)).toThrow(configError(/undecorated/, 'ZYQ_TASK_UNKNOWN'))
+})
+
+test('a schema is run at once or later, and tells the first five faults', async () => {
+  const schema = z.object(Object.fromEntries(['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((key) => [key, z.number()])))
+  const run = () => validate(schema, { a: 1 }, 'It')
+  expect(run).toThrow(configError(/^It does not fit its schema: b: .*f: .*and 1 more$/, 'ZYQ_VALIDATION'))
+  expect(validate(z.number(), 5, 'It')).toBe(5)
+  const later = z.number().refine(async (value) => value > 5, 'too small')
+  await expect(validate(later, 1, 'It')).rejects.toMatchObject({
+    code: 'ZYQ_VALIDATION',
+    message: expect.stringMatching(/too small/),
+  })
+  expect(await validate(later, 7, 'It')).toBe(7)
+})
+
+test('what the schema makes of the data is the handler’s, what was submitted travels', async () => {
+  const task = queueJob(
+    { name: uniqueName(), data: z.string().transform((text) => text.length) },
+    (_worker, job) => job.data,
+  )
+  await using queue = createTestQueue({ tasks: [task] })
+  await task.submit('four')
+  await queue.run()
+  expect(queue.jobs()).toMatchObject([{ data: 'four', result: 4 }])
+})
+
+test('two copies of this package share one registry', async () => {
+  const name = uniqueName()
+  const task = queueJob({ name, server: memoryBroker() }, () => {})
+  expect(Reflect.get(globalThis, Symbol.for('@zyqueue/core/registry@1'))).toMatchObject({
+    tasks: expect.any(Map),
+    methods: expect.any(WeakMap),
+  })
+  await task.submit(null)
+  await producers.close()
+})

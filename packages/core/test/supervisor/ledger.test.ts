@@ -1,0 +1,138 @@
+import { closeSync, fstatSync, ftruncateSync, readdirSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import fc from 'fast-check'
+import { expect, onTestFinished, test } from 'vitest'
+import { Ledger, openLedgerFile, readLedger, type LedgerEntry } from '../../src/supervisor/ledger.ts'
+
+const SLOTS = 5
+
+const entryArbitrary: fc.Arbitrary<LedgerEntry> = fc.record({
+  consumerId: fc.string({ unit: 'grapheme', maxLength: 60 }),
+  jobId: fc.string({ unit: 'grapheme', maxLength: 60 }),
+  deadlineMs: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
+})
+
+function openFile(): number {
+  const file = openLedgerFile()
+  onTestFinished(async () => {
+    // What a ledger means to write later would go into whichever file has the number by then.
+    await new Promise(setImmediate)
+    closeSync(file)
+  })
+  return file
+}
+
+/** What of an id fits into 255 bytes of UTF-8, whole characters only. */
+function cut(id: string): string {
+  const bytes = Buffer.alloc(255)
+  return bytes.toString('utf8', 0, bytes.write(id))
+}
+
+function sorted(entries: Iterable<LedgerEntry>): string[] {
+  return [...entries]
+    .map((entry) => JSON.stringify([cut(entry.consumerId), cut(entry.jobId), entry.deadlineMs]))
+    .toSorted()
+}
+
+test('what is read is what has begun and not ended, as of the last flush', () => {
+  const action = fc.oneof(
+    fc.record({ kind: fc.constant('begin' as const), entry: entryArbitrary }),
+    fc.record({ kind: fc.constant('end' as const), index: fc.nat() }),
+    fc.record({ kind: fc.constant('limit' as const), index: fc.nat() }),
+    fc.record({ kind: fc.constant('flush' as const) }),
+  )
+  fc.assert(
+    fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
+      const file = openFile()
+      const ledger = new Ledger<LedgerEntry>(file, SLOTS, (entry) => entry)
+      const running: LedgerEntry[] = []
+      const limited = new Set<LedgerEntry>()
+      const asWritten = (): string[] =>
+        sorted(running.map((entry) => (limited.has(entry) ? entry : { ...entry, deadlineMs: 0 })))
+      let written: string[] = []
+      for (const act of actions) {
+        if (act.kind === 'begin') {
+          // More at once than there are slots is more than may run: those are not noted.
+          if (running.length < SLOTS) running.push(act.entry)
+          ledger.begin(act.entry)
+        } else if (act.kind === 'end') {
+          const [ended] = running.splice(act.index % Math.max(running.length, 1), 1)
+          if (ended === undefined) continue
+          ledger.end(ended)
+          // One that had a deadline is not to look overdue.
+          if (limited.delete(ended)) written = asWritten()
+        } else if (act.kind === 'limit') {
+          const entry = running[act.index % Math.max(running.length, 1)]
+          if (entry === undefined) continue
+          ledger.limit(entry, entry.deadlineMs)
+          limited.add(entry)
+          written = asWritten()
+        } else {
+          ledger.flush()
+          written = asWritten()
+        }
+        expect(sorted(readLedger(file))).toEqual(written)
+      }
+    }),
+    { numRuns: 200 },
+  )
+})
+
+test('an end is written though nothing begins after it', async () => {
+  const file = openFile()
+  const ledger = new Ledger<LedgerEntry>(file, SLOTS, (entry) => entry)
+  const entry = { consumerId: 'c', jobId: 'j', deadlineMs: 0 }
+  ledger.begin(entry)
+  ledger.flush()
+  expect(readLedger(file)).toEqual([entry])
+  ledger.end(entry)
+  await new Promise(setImmediate)
+  expect(readLedger(file)).toEqual([])
+})
+
+test('ids of any length and script are kept whole up to 255 bytes', () => {
+  const file = openFile()
+  const ledger = new Ledger<LedgerEntry>(file, SLOTS, (entry) => entry)
+  const entries = [
+    { consumerId: 'c'.repeat(255), jobId: 'j'.repeat(255), deadlineMs: 1 },
+    { consumerId: 'хост:1', jobId: '仕事🧵', deadlineMs: 2 },
+    { consumerId: '', jobId: '', deadlineMs: 3 },
+  ]
+  const tooLong = { consumerId: '🧵'.repeat(64), jobId: 'j'.repeat(1000), deadlineMs: 4 }
+  for (const entry of [...entries, tooLong]) {
+    ledger.begin(entry)
+    ledger.limit(entry, entry.deadlineMs)
+  }
+  expect(readLedger(file)).toEqual([...entries, { consumerId: '🧵'.repeat(63), jobId: 'j'.repeat(255), deadlineMs: 4 }])
+})
+
+test('a file that is torn anywhere gives no entry that was not written', () => {
+  const entries = ['a', 'b', 'c'].map((jobId) => ({ consumerId: 'consumer', jobId, deadlineMs: 0 }))
+  fc.assert(
+    fc.property(fc.double({ min: 0, max: 1, noNaN: true }), (share) => {
+      const file = openFile()
+      const ledger = new Ledger<LedgerEntry>(file, SLOTS, (entry) => entry)
+      for (const entry of entries) ledger.begin(entry)
+      ledger.flush()
+      ftruncateSync(file, Math.floor(share * fstatSync(file).size))
+      const read = readLedger(file)
+      expect(read).toEqual(entries.slice(0, read.length))
+    }),
+  )
+})
+
+test('junk in the file throws nothing', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 3_000 }), (junk) => {
+      const file = openFile()
+      writeSync(file, junk)
+      for (const { consumerId, jobId } of readLedger(file)) expect(consumerId.length + jobId.length).toBeLessThan(640)
+    }),
+  )
+})
+
+test('the file has no name', () => {
+  const before = readdirSync(tmpdir()).filter((name) => name.endsWith('.ledger'))
+  openFile()
+  expect(readdirSync(tmpdir()).filter((name) => name.endsWith('.ledger'))).toEqual(before)
+})

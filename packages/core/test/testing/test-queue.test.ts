@@ -1,0 +1,147 @@
+import { afterEach, expect, test, vi } from 'vitest'
+import { z } from 'zod'
+import { Discard, Retry } from '../../src/middleware/signals.ts'
+import { producers } from '../../src/producer/producers.ts'
+import type { BrokerTaskOptions } from '../../src/tasks/options.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { createTestQueue } from '../../src/testing/index.ts'
+import type { Job } from '../../src/worker/job.ts'
+import { scripted, uniqueName } from '../support.ts'
+
+afterEach(() => producers.close())
+
+function taskThat(run: (job: Job) => unknown, options: ConstructorParameters<typeof Task>[1] = {}) {
+  return new Task(uniqueName(), { server: 'nowhere', ...options }, { run: (_worker, job) => run(job) })
+}
+
+test('runs what was submitted, when it is told to, and tells the results', async () => {
+  const double = taskThat(({ data }) => Number(data) * 2)
+  await using queue = createTestQueue({ tasks: [double] })
+  await double.submit([1, 2])
+  expect(queue.jobs(double)).toMatchObject([
+    { state: 'waiting', data: 1, attempts: 0, result: undefined },
+    { state: 'waiting', data: 2 },
+  ])
+  await queue.run()
+  expect(queue.jobs(double.name)).toMatchObject([
+    { state: 'done', data: 1, attempts: 1, result: 2, errors: [] },
+    { state: 'done', data: 2, attempts: 1, result: 4, errors: [] },
+  ])
+  expect(queue.jobs('another')).toEqual([])
+})
+
+test('takes jobs in whatever broker, connection or options they name', async () => {
+  const options: BrokerTaskOptions = JSON.parse('{"exchange":"x"}')
+  const task = taskThat(() => 'done', { ...options, connection: 'nowhere://' })
+  await using queue = createTestQueue({ tasks: [task] })
+  await task.submit(1, { server: 'elsewhere', connection: 'also://nowhere', queue: 'other', ...options })
+  await task.submitMany([2, 3], { priority: 'high' })
+  await queue.run()
+  expect(queue.jobs(task).map(({ data, state }) => [data, state])).toEqual([
+    [1, 'done'],
+    [2, 'done'],
+    [3, 'done'],
+  ])
+  expect(queue.jobs(task)[0]?.queue).toBe('other')
+})
+
+test('delays and backoffs pass on its clock', async () => {
+  const failing = taskThat(
+    () => {
+      throw new Error('no')
+    },
+    { retries: { limit: 2, minDelayMs: 1000, maxDelayMs: 1500 } },
+  )
+  await using queue = createTestQueue({ tasks: [failing] })
+  await failing.submit(1, { delayMs: 60_000 })
+  await queue.run()
+  expect(queue.jobs()).toMatchObject([{ state: 'waiting', attempts: 0, dueAtMs: queue.clock.now() + 60_000 }])
+  await queue.advance(59_999)
+  expect(queue.jobs()).toMatchObject([{ attempts: 0 }])
+  await queue.advance(1)
+  const [once] = queue.jobs()
+  expect(once).toMatchObject({ state: 'waiting', attempts: 1, errors: [{ message: 'no' }] })
+  expect((once?.dueAtMs ?? 0) - queue.clock.now()).toBeLessThanOrEqual(1000)
+  await queue.advance(2500)
+  expect(queue.jobs()).toMatchObject([
+    { state: 'dead', attempts: 3, reason: 'ZYQ_JOB_FAILED: Error: no', errors: [{}, {}, {}], result: undefined },
+  ])
+})
+
+test('each job runs at its own moment', async () => {
+  const moments: unknown[] = []
+  const task = taskThat(({ data }) => moments.push([data, queue.clock.now() - start]))
+  await using queue = createTestQueue({ tasks: [task] })
+  const start = queue.clock.now()
+  for (const delayMs of [30, 10, 20.5]) await task.submit(delayMs, { delayMs })
+  await queue.advance(100)
+  expect(moments).toEqual([
+    [10, 10],
+    [20.5, 21],
+    [30, 30],
+  ])
+  expect(queue.clock.now() - start).toBe(100)
+})
+
+test('runs what handlers submit, awaited or not', async () => {
+  const leaf = taskThat(() => 'leaf')
+  const root = taskThat(async () => {
+    await leaf.submit('awaited')
+    void leaf.submit('not awaited')
+  })
+  await using queue = createTestQueue({ tasks: [root, leaf] })
+  void root.submit(1)
+  await queue.run()
+  expect(queue.jobs(leaf).map(({ state }) => state)).toEqual(['done', 'done'])
+})
+
+test('Discard, Retry, a schema and middleware are as with a worker', async () => {
+  const task = taskThat(
+    ({ data, attempt }) => {
+      if (data === 'discard') throw new Discard()
+      if (attempt === 1) throw new Retry({ delayMs: 500 })
+      return data
+    },
+    { data: z.string().min(3) },
+  )
+  const seen = vi.fn()
+  await using queue = createTestQueue({ tasks: [task], middleware: [(_context, next) => (seen(), next())] })
+  await expect(task.submit('x')).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
+  await task.submit(['discard', 'retried'])
+  await queue.run()
+  expect(queue.jobs()).toMatchObject([
+    { state: 'done', attempts: 1 },
+    { state: 'waiting', attempts: 1 },
+  ])
+  await queue.advance(500)
+  expect(queue.jobs()[1]).toMatchObject({ state: 'done', attempts: 2, result: 'retried' })
+  expect(seen).toHaveBeenCalledTimes(3)
+})
+
+test('closed, the tasks go where they went before; a task is in one at a time', async () => {
+  const broker = scripted()
+  const task = taskThat(() => 1, { server: broker })
+  const other = taskThat(() => 1, { server: broker })
+  const queue = createTestQueue({ tasks: [task] })
+  expect(() => createTestQueue({ tasks: [other, task] })).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
+  await other.submit(1)
+  await queue.close()
+  await queue.close()
+  await task.submit(1)
+  expect(broker.store.queues().map(({ name }) => name)).toEqual([other.name, task.name])
+  await using _again = createTestQueue({ tasks: [task, other] })
+})
+
+test('a thousand jobs, and runs that are not awaited, come one after the other', async () => {
+  let running = 0
+  const task = taskThat(async () => {
+    expect(++running).toBe(1)
+    await Promise.resolve()
+    running--
+  })
+  await using queue = createTestQueue({ tasks: [task] })
+  await task.submitMany(Array.from({ length: 1000 }, (_, index) => index))
+  void queue.run()
+  await queue.advance(0)
+  expect(queue.jobs().filter(({ state }) => state === 'done')).toHaveLength(1000)
+})

@@ -1,0 +1,31 @@
+import { join } from 'node:path'
+import { ask } from './ports.ts'
+import { startServer, type StartOptions, type TestServer } from './server.ts'
+
+interface GearmandOptions extends StartOptions {
+  /** Whether its background jobs are kept in an SQLite file, so that a SIGKILL loses none. Default: true. */
+  readonly persistent?: boolean
+}
+
+/** gearmand. It has no configuration file: use `args`. */
+export function startGearmand(options: GearmandOptions = {}): Promise<TestServer> {
+  const { persistent = true } = options
+  return startServer({
+    server: 'gearmand',
+    startMs: 15_000,
+    url: (port) => `gearman://127.0.0.1:${port}`,
+    command: async ({ program, port, dir }) => ({
+      file: program,
+      args: [
+        '--listen=127.0.0.1',
+        `--port=${port}`,
+        `--log-file=${join(dir, 'gearmand.log')}`,
+        `--pid-file=${join(dir, 'gearmand.pid')}`,
+        ...(persistent ? ['--queue-type=libsqlite3', `--libsqlite3-db=${join(dir, 'queue.db')}`] : []),
+        ...(options.args ?? []),
+      ],
+      ...(options.env && { env: options.env }),
+    }),
+    answers: async (port) => (await ask(port, 'version\n')).toString('latin1').startsWith('OK'),
+  })
+}

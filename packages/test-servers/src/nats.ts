@@ -1,0 +1,19 @@
+import { join } from 'node:path'
+import { ask } from './ports.ts'
+import { startServer, type StartOptions, type TestServer } from './server.ts'
+
+/** nats-server with JetStream, which keeps its streams in files: a SIGKILL loses nothing that was answered. Use `args`. */
+export function startNats(options: StartOptions = {}): Promise<TestServer> {
+  return startServer({
+    server: 'nats',
+    startMs: 15_000,
+    url: (port) => `nats://127.0.0.1:${port}`,
+    command: async ({ program, port, dir }) => ({
+      file: program,
+      args: ['-a', '127.0.0.1', '-p', `${port}`, '-js', '-sd', join(dir, 'store'), ...(options.args ?? [])],
+      ...(options.env && { env: options.env }),
+    }),
+    // It greets whoever connects.
+    answers: async (port) => (await ask(port, '')).toString('latin1').startsWith('INFO'),
+  })
+}

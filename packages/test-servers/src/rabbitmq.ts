@@ -1,0 +1,120 @@
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { ask, freePort } from './ports.ts'
+import { startServer, type StartOptions, type TestServer } from './server.ts'
+
+/** AMQP 0-9-1, section 4.2.2: the client begins with this, and the server answers with a method frame (type 1). */
+const PROTOCOL_HEADER = Buffer.from('AMQP\x00\x00\x09\x01', 'latin1')
+
+export interface RabbitmqServer extends TestServer {
+  /** Runs `rabbitmqctl` on this node; resolves to what it prints. A call takes a second or two. */
+  ctl(...args: readonly string[]): Promise<string>
+}
+
+export interface RabbitmqOptions extends StartOptions {
+  /** Plugins that come with RabbitMQ, to be enabled. */
+  readonly plugins?: readonly string[]
+}
+
+/** What the nodes of a cluster have in common. */
+interface Cluster {
+  readonly epmdPort: number
+  readonly cookie: string
+}
+
+/**
+ * RabbitMQ, with a port mapper (epmd), an Erlang cookie and a node name of its own. `config` lines are those of
+ * `rabbitmq.conf`. Takes several seconds.
+ */
+export function startRabbitmq(options: RabbitmqOptions = {}): Promise<RabbitmqServer> {
+  return startNode(options)
+}
+
+/**
+ * So many nodes of one cluster. The first keeps the port mapper of all: `rabbitmqctl` and joining work for as long as it
+ * runs. Takes half a minute.
+ */
+export async function startRabbitmqCluster(
+  size: number,
+  options: RabbitmqOptions = {},
+): Promise<readonly [RabbitmqServer, ...RabbitmqServer[]]> {
+  const cluster: Cluster = { epmdPort: await freePort(), cookie: randomBytes(16).toString('hex') }
+  const first = await startNode(options, cluster)
+  const others: RabbitmqServer[] = []
+  try {
+    for (let number = 1; number < size; number++) {
+      const node = await startNode(options, cluster)
+      others.push(node)
+      await node.ctl('stop_app')
+      await node.ctl('join_cluster', nodeName(first.dir))
+      await node.ctl('start_app')
+    }
+    return [first, ...others]
+  } catch (error) {
+    await Promise.all([first, ...others].map((node) => node.stop()))
+    throw error
+  }
+}
+
+async function startNode(options: RabbitmqOptions, cluster?: Cluster): Promise<RabbitmqServer> {
+  const commands = new Map<string, { readonly ctl: string; readonly env: Readonly<Record<string, string>> }>()
+  const server = await startServer({
+    server: 'rabbitmq',
+    startMs: 90_000,
+    url: (port) => `amqp://guest:guest@127.0.0.1:${port}`,
+    async command({ program, port, dir }) {
+      const [epmdPort, distributionPort] = [cluster?.epmdPort ?? (await freePort()), await freePort()]
+      await writeFile(
+        join(dir, 'rabbitmq.conf'),
+        [`listeners.tcp.local = 127.0.0.1:${port}`, 'disk_free_limit.absolute = 50MB', options.config ?? ''].join('\n'),
+      )
+      await writeFile(join(dir, 'enabled_plugins'), `[${(options.plugins ?? []).join(', ')}].\n`)
+      if (cluster !== undefined) await writeFile(join(dir, '.erlang.cookie'), cluster.cookie, { mode: 0o400 })
+      const env = {
+        HOME: dir,
+        ERL_EPMD_PORT: String(epmdPort),
+        ERL_EPMD_ADDRESS: '127.0.0.1',
+        RABBITMQ_NODENAME: nodeName(dir),
+        RABBITMQ_NODE_PORT: String(port),
+        RABBITMQ_DIST_PORT: String(distributionPort),
+        RABBITMQ_CONFIG_FILE: join(dir, 'rabbitmq.conf'),
+        RABBITMQ_CONF_ENV_FILE: join(dir, 'rabbitmq-env.conf'),
+        RABBITMQ_ENABLED_PLUGINS_FILE: join(dir, 'enabled_plugins'),
+        RABBITMQ_MNESIA_BASE: join(dir, 'mnesia'),
+        RABBITMQ_LOG_BASE: join(dir, 'log'),
+        RABBITMQ_PID_FILE: join(dir, 'rabbitmq.pid'),
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1}',
+        ...options.env,
+      }
+      const file = withoutChangeOfUser(program)
+      commands.set(dir, { ctl: join(dirname(file), 'rabbitmqctl'), env })
+      return {
+        // The port mapper would make itself a daemon, and outlive the server, if the server had to start it.
+        file: 'sh',
+        args: ['-c', `epmd & exec "$@"`, 'rabbitmq', file, ...(options.args ?? [])],
+        env,
+      }
+    },
+    answers: async (port) => (await ask(port, PROTOCOL_HEADER)).at(0) === 1,
+  })
+  const { ctl = 'rabbitmqctl', env } = commands.get(server.dir) ?? {}
+  return Object.assign(server, {
+    async ctl(...args: readonly string[]): Promise<string> {
+      const options = { env: { ...process.env, ...env }, timeout: 60_000 }
+      const { stdout } = await promisify(execFile)(ctl, args, options)
+      return stdout
+    },
+  })
+}
+
+function nodeName(dir: string): string {
+  return `${basename(dir)}@localhost`
+}
+
+/** Debian's programs in `/usr/sbin` become the user `rabbitmq`, who may not enter the test's folder. */
+function withoutChangeOfUser(program: string): string {
+  return program.startsWith('/usr/sbin/') ? '/usr/lib/rabbitmq/bin/rabbitmq-server' : program
+}

@@ -1,0 +1,91 @@
+// @ts-check
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { root } from './packages.js'
+
+/**
+ * A fenced block of a document that is held to what it says. Its info string, after the language, may hold `run` (it is
+ * executed) and the name of a file (under which the blocks of that document that are run find it). TypeScript that has either
+ * is type-checked. With `quick-start` it is part of what `scripts/test/packages.test.ts` does as a stranger would. Blocks with none
+ * of these are only read.
+ *
+ * @typedef {{ language: string, run: boolean, quickStart: boolean, file: string | undefined, code: string, line: number }} Block
+ */
+
+/** The repository's Markdown files, as paths from its root. */
+export function documents() {
+  const list = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.md'], { cwd: root })
+  return list
+    .toString()
+    .split('\n')
+    .filter((path) => path !== '' && !path.endsWith('CHANGELOG.md') && !path.startsWith('.changeset/'))
+}
+
+/** @param {string} document */
+export function read(document) {
+  return readFileSync(join(root, document), 'utf8')
+}
+
+/**
+ * Where the links of a text lead, without those to other sites and within the page.
+ *
+ * @param {string} text
+ */
+export function relativeLinks(text) {
+  const prose = fences(text)
+    .reduce((rest, { source }) => rest.replace(source, ''), text)
+    .replaceAll(/`[^`\n]*`/g, '')
+  return [...prose.matchAll(/\]\(<?([^)\s>]+)>?(?:\s+"[^"]*")?\)/g), ...prose.matchAll(/^\[[^\]]+\]:\s*(\S+)/gm)]
+    .map(([, target = '']) => target)
+    .filter((target) => !/^(?:[a-z][a-z+.-]*:|#|\/\/)/i.test(target))
+    .map((target) => decodeURIComponent(target.replace(/[#?].*$/, '')))
+}
+
+/**
+ * The blocks that are checked.
+ *
+ * @param {string} text
+ * @returns {Block[]}
+ */
+export function checkedBlocks(text) {
+  return blocks(text).filter(({ run, file }) => run || file !== undefined)
+}
+
+/**
+ * The blocks that a stranger follows from the first to the last, marked with `quick-start`: files to write, commands to type.
+ *
+ * @param {string} text
+ * @returns {Block[]}
+ */
+export function quickStart(text) {
+  return blocks(text).filter(({ quickStart }) => quickStart)
+}
+
+/**
+ * @param {string} text
+ * @returns {Block[]}
+ */
+function blocks(text) {
+  return fences(text).map(({ info, code, line }) => {
+    const [language = '', ...words] = info.split(/\s+/)
+    const file = words.find((word) => word.includes('.'))
+    return { language, run: words.includes('run'), quickStart: words.includes('quick-start'), file, code, line }
+  })
+}
+
+/**
+ * All fenced blocks. A fence ends with one as long as it began with: longer ones hold shorter ones.
+ *
+ * @param {string} text
+ */
+function fences(text) {
+  return [...text.matchAll(/^(`{3,})([^`\n]*)\n([^]*?)^\1[ \t]*$/gm)].map(
+    ({ 0: source, 2: info = '', 3: code = '', index }) => ({
+      source,
+      info: info.trim(),
+      code,
+      line: text.slice(0, index).split('\n').length,
+    }),
+  )
+}

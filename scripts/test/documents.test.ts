@@ -1,0 +1,106 @@
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { describe, expect, test } from 'vitest'
+import { ERROR_CODES } from '@zyqueue/core'
+import { withCapabilities } from '../capabilities.js'
+import { cliPage, errorsPage, WITH_CAPABILITIES } from '../generate-docs.js'
+import { checkedBlocks, documents, read, relativeLinks } from '../markdown.js'
+import { root } from '../packages.js'
+
+const run = promisify(execFile)
+
+/** Inside a package that depends on what users install, so that imports and `npx` find it there. */
+const workshop = join(root, 'scripts', '.snippets')
+
+describe('reading Markdown', () => {
+  test('finds links, and none in code', () => {
+    const text = 'a [b](./c.md#d) `[x](y)` [e](https://f.example) [g](#h)\n```\n[i](j)\n```\n[k]: ../l.md\n'
+    expect(relativeLinks(text)).toEqual(['./c.md', '../l.md'])
+  })
+
+  test('finds the blocks that are to be checked', () => {
+    const text = '```ts tasks.ts\na\n```\n\n```sh run\nb\n```\n\n```ts\nc\n```\n````md\n```ts run\nd\n```\n````\n'
+    expect(checkedBlocks(text)).toEqual([
+      { language: 'ts', run: false, quickStart: false, file: 'tasks.ts', code: 'a\n', line: 1 },
+      { language: 'sh', run: true, quickStart: false, file: undefined, code: 'b\n', line: 5 },
+    ])
+  })
+})
+
+test('the page of errors is current (node scripts/generate-docs.js)', () => {
+  expect(read('docs/errors.md')).toBe(errorsPage(ERROR_CODES))
+})
+
+test('the page of the command line is current (node scripts/generate-docs.js)', { timeout: 60_000 }, async () => {
+  expect(read('docs/cli.md')).toBe(await cliPage())
+})
+
+test.each(WITH_CAPABILITIES)(
+  'the table of brokers in %s is current (node scripts/generate-docs.js)',
+  async (document) => {
+    expect(read(document)).toBe(await withCapabilities(read(document)))
+  },
+)
+
+describe.each(documents())('%s', (document) => {
+  const text = read(document)
+
+  test('links to files that exist', () => {
+    const broken = relativeLinks(text).filter((target) => !existsSync(join(root, dirname(document), target)))
+    expect(broken).toEqual([])
+  })
+
+  const blocks = checkedBlocks(text)
+  if (blocks.length > 0 && isBrokerHere(document))
+    test('shows code that works', { timeout: 240_000 }, async () => {
+      const folder = join(workshop, document.replaceAll('/', '-').replace(/\.md$/, ''))
+      rmSync(folder, { recursive: true, force: true })
+      mkdirSync(folder, { recursive: true })
+      const named = blocks.map((block) => ({
+        ...block,
+        file: block.file ?? `line-${block.line}.${block.language}`,
+      }))
+      for (const { file, code } of named) writeFileSync(join(folder, file), code)
+      writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(TSCONFIG))
+      // A project of its own, with what users install: its default queue is nobody else's.
+      writeFileSync(join(folder, 'package.json'), readFileSync(join(root, 'scripts', 'package.json')))
+      symlinkSync(join(root, 'scripts', 'node_modules'), join(folder, 'node_modules'), 'dir')
+      const typescript = named.some(({ language }) => language === 'ts')
+      if (typescript) await succeeds(join(root, 'node_modules/.bin/tsc'), ['-p', folder], folder)
+      for (const { file, language } of named.filter((block) => block.run))
+        if (language === 'ts') await succeeds(process.execPath, [join('dist', basename(file, '.ts') + '.js')], folder)
+        else await succeeds('bash', ['-euo', 'pipefail', file], folder)
+      rmSync(folder, { recursive: true, force: true })
+    })
+})
+
+/** The page of a broker needs that broker. */
+function isBrokerHere(document: string): boolean {
+  const [, broker] = /^docs\/brokers\/([a-z]+)\.md$/.exec(document) ?? []
+  return broker === undefined || existsSync(join(root, 'packages', `broker-${broker}`))
+}
+
+const TSCONFIG = {
+  extends: '../../../tsconfig.base.json',
+  compilerOptions: {
+    outDir: 'dist',
+    rootDir: '.',
+    composite: false,
+    declaration: false,
+    declarationMap: false,
+    noUnusedLocals: false,
+    noUnusedParameters: false,
+  },
+  include: ['*.ts'],
+}
+
+async function succeeds(file: string, args: readonly string[], cwd: string): Promise<void> {
+  try {
+    await run(file, args, { cwd, timeout: 60_000 })
+  } catch (error) {
+    const output = ['stdout', 'stderr'].map((name) => (error instanceof Error ? Reflect.get(error, name) : ''))
+    expect.fail(`${[file, ...args].join(' ')}\n${output.join('')}`)
+  }
+}

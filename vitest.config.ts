@@ -1,0 +1,5 @@
+import { defineConfig } from 'vitest/config'
+import projects from './vitest.workspace.ts'
+
+/** Most tests wait, for processes, leases and delays: more at once than there are cores are sooner done. */
+export default defineConfig({ test: { projects, maxWorkers: 4 } })
