@@ -154,7 +154,7 @@ export class SqliteConsumer implements Consumer {
     this.#stopListening?.()
     try {
       const returned = await this.#database.write((sql) => {
-        const inTime = stands(sql, this.#lease, leaseNow())
+        const inTime = stands(sql, this.#lease)
         return endLease(sql, this.#lease, inTime ? 'uncharged' : 'charged')
       })
       if (returned > 0) this.#database.wakeSignal.wake()
@@ -190,9 +190,8 @@ export class SqliteConsumer implements Consumer {
     // Listen first: a hint that comes after the look and before the wait still counts.
     this.#stopListening ??= this.#database.wakeSignal.listen(() => this.#bell.ring())
     return this.#database.read((sql) => {
-      const now = leaseNow()
-      if (!stands(sql, this.#lease, now)) throw leaseLost(this.#options.consumerId)
-      return outlook(sql, this.#queues, Date.now(), now)
+      if (!stands(sql, this.#lease)) throw leaseLost(this.#options.consumerId)
+      return outlook(sql, this.#queues)
     })
   }
 
@@ -211,9 +210,8 @@ export class SqliteConsumer implements Consumer {
 
   /** Part of a write, and repeatable: it changes nothing of the consumer. */
   #claim(sql: Sql, room: number): Claimed {
-    const now = leaseNow()
-    if (!stands(sql, this.#lease, now)) throw leaseLost(this.#options.consumerId)
-    const returned = endExpired(sql, now)
+    if (!stands(sql, this.#lease)) throw leaseLost(this.#options.consumerId)
+    const returned = endExpired(sql, leaseNow())
     ripen(sql, this.#queues, Date.now())
     return { ...this.#claimFairly(sql, room), returned }
   }
@@ -242,7 +240,7 @@ export class SqliteConsumer implements Consumer {
     if (rows.length === 0) return
     const seqs = rows.map((row) => integer(row[0]))
     await this.#database.write((sql) => {
-      if (!stands(sql, this.#lease, leaseNow())) return
+      if (!stands(sql, this.#lease)) return
       letGo(sql, this.#lease, seqs)
       makeReady(sql, seqs)
     })
@@ -282,7 +280,7 @@ export class SqliteConsumer implements Consumer {
     this.#settling += inHand.length
     try {
       const stood = await this.#database.write((sql) => {
-        if (!stands(sql, this.#lease, leaseNow())) return false
+        if (!stands(sql, this.#lease)) return false
         letGo(sql, this.#lease, seqsOf(inHand))
         act(sql, inHand)
         return true

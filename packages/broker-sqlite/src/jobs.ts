@@ -1,7 +1,7 @@
 /** The ways of a job between `ready`, `delayed`, `held` and `dead`. Each function is part of a transaction that its caller holds. */
 import { integer } from './columns.ts'
 import type { SqlValue } from './driver.ts'
-import { STANDS } from './lease-clock.ts'
+import { leaseNow, standsNow } from './lease-clock.ts'
 import type { Sql } from './sql.ts'
 
 export interface NewJob {
@@ -68,17 +68,19 @@ export interface Outlook {
   readonly nextMs: number
 }
 
-/** What a waiting consumer looks at, without a lock. `now` is in milliseconds since 1970, `leaseNow` of the leases' clock. */
-export function outlook(sql: Sql, queues: string, now: number, leaseNow: number): Outlook {
+/** What a waiting consumer looks at, without a lock. */
+export function outlook(sql: Sql, queues: string): Outlook {
   const row = sql.first(
     `SELECT
-      EXISTS (SELECT 1 FROM json_each(?2) q WHERE EXISTS (SELECT 1 FROM ready WHERE queue = q.value)),
-      coalesce((SELECT min((SELECT min(due) FROM delayed WHERE queue = q.value)) FROM json_each(?2) q), 9e15),
-      coalesce((SELECT min(iif(${STANDS}, expires, 0)) FROM lease), 9e15)`,
-    leaseNow,
+      EXISTS (SELECT 1 FROM json_each(?1) q WHERE EXISTS (SELECT 1 FROM ready WHERE queue = q.value)),
+      coalesce((SELECT min((SELECT min(due) FROM delayed WHERE queue = q.value)) FROM json_each(?1) q), 9e15),
+      coalesce((SELECT max(renewed) FROM lease), 0),
+      coalesce((SELECT min(expires) FROM lease), 9e15)`,
     queues,
   )
-  const nextMs = Math.min(integer(row?.[1]) - now, integer(row?.[2]) - leaseNow)
+  const [due, renewed, expires] = [integer(row?.[1]), integer(row?.[2]), integer(row?.[3])]
+  const leaseMs = standsNow(renewed, expires) ? expires - leaseNow() : 0
+  const nextMs = Math.min(due - Date.now(), leaseMs)
   return { work: integer(row?.[0]) === 1 || nextMs <= 0, nextMs }
 }
 

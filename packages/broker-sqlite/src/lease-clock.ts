@@ -7,5 +7,14 @@ export function leaseNow(): number {
   return Number(process.hrtime.bigint() / 1_000_000n)
 }
 
-/** In SQL: that a lease still stands at the time `?1` of that clock. */
+/**
+ * Whether a lease stands, by its row. Without the write lock this is the only way to ask: a clock that was read before the row
+ * may be behind a renewal that came in between, which then looks like one from before the host's start.
+ */
+export function standsNow(renewed: number, expires: number): boolean {
+  const now = leaseNow()
+  return renewed <= now && expires > now
+}
+
+/** The same in SQL at the time `?1`, which was read under the write lock. */
 export const STANDS = 'renewed <= ?1 AND expires > ?1'

@@ -1,12 +1,12 @@
 /**
  * Leases: one row a consumer, so that renewing is one UPDATE however many jobs it holds. The row's id is the fence: what a
  * consumer holds is held by that id, an ended lease takes all of it away at once, and the id never comes again.
- * Each function is part of a transaction that its caller holds; `now` is of the leases' own clock (`leaseNow`).
+ * Each function but `stands` is part of a write that its caller holds; `now` is of the leases' own clock (`leaseNow`), read in it.
  */
 import type { Charge, ClientInfo } from '@zyqueue/core/broker'
 import { bytes, integer, text } from './columns.ts'
 import { rewrite } from './jobs.ts'
-import { STANDS } from './lease-clock.ts'
+import { STANDS, standsNow } from './lease-clock.ts'
 import { decodeMessage, encodeMessage, ID_BYTES, idOf } from './message.ts'
 import type { Sql } from './sql.ts'
 
@@ -42,8 +42,9 @@ export function openLease(
 }
 
 /** Whether the lease has neither been ended nor run out. One that ran out is over, though nobody took anything back yet. */
-export function stands(sql: Sql, lease: number, now: number): boolean {
-  return sql.first(`SELECT 1 FROM lease WHERE id = ?2 AND ${STANDS}`, now, lease) !== undefined
+export function stands(sql: Sql, lease: number): boolean {
+  const row = sql.first('SELECT renewed, expires FROM lease WHERE id = ?1', lease)
+  return row !== undefined && standsNow(integer(row[0]), integer(row[1]))
 }
 
 /** All that the lease held is ready again, where it stood. Returns how many jobs those were. */

@@ -72,6 +72,27 @@ describe.each(drivers())('leases ($name)', (driver) => {
     expect(again).toMatchObject({ id: 'a', deliveryCount: 1 })
   })
 
+  test('a renewal between a reading of the clock and a look at the lease ends nothing', async () => {
+    const folder = temporaryFolder()
+    const broker = await openBroker(join(folder, 'queue.db'), driver)
+    const consumer = await consume(broker)
+    const elsewhere = driver.open(join(folder, 'queue.db'))
+    onTestFinished(() => elsewhere.close())
+    const real = process.hrtime.bigint.bind(process.hrtime)
+    const clock = vi.spyOn(process.hrtime, 'bigint').mockImplementation(() => {
+      const now = real()
+      elsewhere.exec(`UPDATE lease SET renewed = ${now / 1_000_000n + 1n}`)
+      return now
+    })
+    onTestFinished(() => clock.mockRestore())
+    const stop = new AbortController()
+    const looking = consumer.receive(1, { signal: stop.signal })
+    expect(await broker.admin.workers()).toMatchObject([{ id: 'consumer' }])
+    await eventually(async () => clock.mock.calls.length > 1)
+    stop.abort()
+    expect(await looking).toEqual([])
+  })
+
   test('an idle consumer that was reclaimed is told so', async () => {
     const broker = await open()
     const consumer = await consume(broker)
