@@ -1,17 +1,17 @@
 import type { Msg, Subscription } from '@nats-io/transport-node'
-import type {
-  Consumer,
-  ConsumeOptions,
-  Delivery,
-  Rejection,
-  Release,
-  SettleResult,
-  WorkerStats,
+import {
+  Bell,
+  type Consumer,
+  type ConsumeOptions,
+  type Delivery,
+  type Rejection,
+  type Release,
+  type SettleResult,
+  type WorkerStats,
 } from '@zyqueue/core/broker'
 import { fromHeaders, type Envelope } from './envelope.ts'
 import { closed, connectionLost, refuseDelay } from './errors.ts'
 import { DEAD, deadSubject, durableOf, JOBS, jobSubject, wakeSubject } from './names.ts'
-import { Pause } from './pause.ts'
 import type { Session } from './session.ts'
 
 const WAIT_MS = 1_000
@@ -42,7 +42,7 @@ export class NatsConsumer implements Consumer {
   #kept: Delivery[] = []
   #claiming: Promise<void> | undefined
   readonly #settling = new Set<Promise<unknown>>()
-  readonly #pause = new Pause()
+  readonly #bell = new Bell()
   readonly #wakes: readonly Subscription[]
   readonly #renewal: NodeJS.Timeout
   #turn = 0
@@ -54,7 +54,7 @@ export class NatsConsumer implements Consumer {
     this.#queues = [...new Set(options.queues.map(({ name }) => name))]
     this.#ackWaitMs = ackWaitMs
     this.#onClosed = onClosed
-    const callback = (): void => this.#pause.wake()
+    const callback = (): void => this.#bell.ring()
     this.#wakes = this.#queues.map((queue) => session.connection.subscribe(wakeSubject(queue), { callback }))
     this.#renewal = setInterval(() => void this.#renew(), ackWaitMs / 4).unref()
   }
@@ -81,20 +81,19 @@ export class NatsConsumer implements Consumer {
     const aborted = new Promise<void>((resolve) => {
       onAbort = () => {
         resolve()
-        this.#pause.wake()
+        this.#bell.ring()
       }
     })
     signal.addEventListener('abort', onAbort)
     try {
       for (;;) {
-        this.#pause.arm()
         this.#claiming ??= this.#claim(max).finally(() => (this.#claiming = undefined))
         await Promise.race([this.#claiming, aborted])
         if (this.#closing !== undefined || signal.aborted) return []
         if (this.#kept.length > 0) return this.#kept.splice(0, max)
         const left = until - performance.now()
         if (left <= 0) return []
-        await this.#pause.wait(left)
+        await this.#bell.wait(left)
         if (this.#closing !== undefined || signal.aborted) return []
         this.#assertUsable()
       }
@@ -132,7 +131,7 @@ export class NatsConsumer implements Consumer {
   }
 
   async #close(): Promise<void> {
-    this.#pause.wake()
+    this.#bell.ring()
     await Promise.allSettled([this.#claiming, ...this.#settling])
     // Released anew, since the server would count a delivery for what is only given back.
     const held = [...this.#jobs].filter(([, { state }]) => state === 'held')
@@ -220,7 +219,7 @@ export class NatsConsumer implements Consumer {
           return { status: 'unknown', error }
         }
         this.#jobs.delete(item.delivery)
-        this.#pause.wake()
+        this.#bell.ring()
         return { status: 'ok' }
       }),
     )

@@ -1,4 +1,5 @@
 import {
+  Bell,
   BrokerError,
   type Answer,
   type ConsumeOptions,
@@ -9,7 +10,6 @@ import {
   type Release,
   type SettleResult,
 } from '@zyqueue/core/broker'
-import { Bell } from './bell.ts'
 import { Charges } from './charges.ts'
 import { newsPacket } from './calls.ts'
 import { closed } from './errors.ts'

@@ -1,5 +1,12 @@
-import type { ConsumeOptions, Consumer, Delivery, Rejection, Release, SettleResult } from '@zyqueue/core/broker'
-import { Bell } from './bell.ts'
+import {
+  Bell,
+  type ConsumeOptions,
+  type Consumer,
+  type Delivery,
+  type Rejection,
+  type Release,
+  type SettleResult,
+} from '@zyqueue/core/broker'
 import type { Argument } from './client.ts'
 import { Claims, LOOK_MS, type Claimed } from './claims.ts'
 import { closed, isPutOff, notConnected } from './errors.ts'

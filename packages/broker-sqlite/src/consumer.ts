@@ -1,5 +1,12 @@
-import type { ConsumeOptions, Consumer, Delivery, Rejection, Release, SettleResult } from '@zyqueue/core/broker'
-import { Bell } from './bell.ts'
+import {
+  Bell,
+  type ConsumeOptions,
+  type Consumer,
+  type Delivery,
+  type Rejection,
+  type Release,
+  type SettleResult,
+} from '@zyqueue/core/broker'
 import { bytes, integer } from './columns.ts'
 import type { Database } from './database.ts'
 import { closed, errorCode, leaseLost } from './errors.ts'

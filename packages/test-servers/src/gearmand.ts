@@ -1,16 +1,18 @@
 import { join } from 'node:path'
 import { ask } from './ports.ts'
-import { startServer, type StartOptions, type TestServer } from './server.ts'
+import { startServer, type ServerKind, type StartOptions, type TestServer } from './server.ts'
 
 interface GearmandOptions extends StartOptions {
   /** Whether its background jobs are kept in an SQLite file, so that a SIGKILL loses none. Default: true. */
   readonly persistent?: boolean
+  /** Where its folder is made. Default: the system's temporary folder. */
+  readonly parent?: string
 }
 
 /** gearmand. It has no configuration file: use `args`. */
 export function startGearmand(options: GearmandOptions = {}): Promise<TestServer> {
-  const { persistent = true } = options
-  return startServer({
+  const { persistent = true, parent } = options
+  const kind: ServerKind = {
     server: 'gearmand',
     startMs: 15_000,
     url: (port) => `gearman://127.0.0.1:${port}`,
@@ -27,5 +29,6 @@ export function startGearmand(options: GearmandOptions = {}): Promise<TestServer
       ...(options.env && { env: options.env }),
     }),
     answers: async (port) => (await ask(port, 'version\n')).toString('latin1').startsWith('OK'),
-  })
+  }
+  return startServer(kind, parent)
 }

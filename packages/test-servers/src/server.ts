@@ -50,11 +50,12 @@ interface Command {
   readonly env?: Readonly<Record<string, string>>
 }
 
-export async function startServer(kind: ServerKind): Promise<TestServer> {
+/** `parent` is where the server's folder is made. */
+export async function startServer(kind: ServerKind, parent: string = tmpdir()): Promise<TestServer> {
   const found = await ensureInstalled(kind.server)
   if (!found.installed) throw new Error(found.remedy)
   for (let attempt = 1; ; attempt++) {
-    const dir = mkdtempSync(join(tmpdir(), `zyqueue-${kind.server}-`))
+    const dir = mkdtempSync(join(parent, `zyqueue-${kind.server}-`))
     const port = await freePort()
     const server = new ServerProcess(kind, port, dir, await kind.command({ program: found.path, port, dir }))
     try {
