@@ -6,6 +6,8 @@ import { TARGETS } from '../dist/targets/index.js'
 
 /** How long each fault has its way here; `pnpm chaos` gives it more. */
 const SECONDS = 1.5
+/** Beyond all that a cell waits for: each of its waits has a bound of its own, and says what it was for. */
+const TIMEOUT_MS = 600_000
 /** Cells mostly wait, for leases, backoffs and starts. */
 const AT_ONCE = 3
 
@@ -21,7 +23,7 @@ export function shortPass(broker: string): void {
     (lane) => {
       test.sequential.each(faults.filter((_, index) => index % AT_ONCE === lane))(
         '$name',
-        { timeout: 120_000 },
+        { timeout: TIMEOUT_MS },
         async (fault) => {
           const cell = await runCell(kind, fault, seed, SECONDS)
           expect(cell.ok, `${head()}\n${row(cell)}\n${cell.said}`).toBe(true)

@@ -287,12 +287,12 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
     test('a delayed job of a queue that is deleted meanwhile is kept, and holds up nobody', async () => {
       const broker = await openBroker(server.url)
       const [deleted, other] = [await declared(broker), await declared(broker)]
-      await store(broker, [
-        ...Array.from({ length: 100 }, (_, index) => message(deleted, index, { delayMs: 400 })),
-        message(other, 'other', { delayMs: 400 }),
-      ])
       const stranger = await openStranger(server.url)
-      await stranger.deleteQueue(deleted.name)
+      await store(broker, [
+        ...Array.from({ length: 100 }, (_, index) => message(deleted, index, { delayMs: 4_000 })),
+        message(other, 'other', { delayMs: 4_000 }),
+      ])
+      expect(await stranger.deleteQueue(deleted.name)).toEqual({ messageCount: 0 })
       expect(bodyOf(await receiveOne(await consume(broker, [other])))).toBe('other')
       await eventually('check tells of the orphans', async () =>
         (await broker.admin.check()).some(({ message: text }) => text.startsWith('100 delayed jobs')),

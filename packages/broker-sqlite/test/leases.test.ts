@@ -79,9 +79,11 @@ describe.each(drivers())('leases ($name)', (driver) => {
     const elsewhere = driver.open(join(folder, 'queue.db'))
     onTestFinished(() => elsewhere.close())
     const real = process.hrtime.bigint.bind(process.hrtime)
+    const milliseconds = (): bigint => real() / 1_000_000n
     const clock = vi.spyOn(process.hrtime, 'bigint').mockImplementation(() => {
       const now = real()
-      elsewhere.exec(`UPDATE lease SET renewed = ${now / 1_000_000n + 1n}`)
+      while (milliseconds() === now / 1_000_000n);
+      elsewhere.exec(`UPDATE lease SET renewed = ${milliseconds()}`)
       return now
     })
     onTestFinished(() => clock.mockRestore())
