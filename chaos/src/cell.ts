@@ -9,6 +9,7 @@ import { producers, setResolution, type OpenBroker } from '@zyqueue/core'
 import { z } from 'zod'
 import type { Fault } from './faults.ts'
 import { isDoomed, MAX_ATTEMPTS } from './load.ts'
+import { rehearse } from './rehearse.ts'
 import { isAlive, Scene } from './scene.ts'
 import type { TargetKind } from './target.ts'
 
@@ -47,6 +48,7 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
     environment: fault.environment ?? {},
   })
   try {
+    if (kind.forgetsNewQueues && fault.exclusive === true) await rehearse(scene, kind)
     await scene.supervise()
     const producer = scene.start('produce', seed, 'p', Math.ceil(seconds * JOBS_PER_SECOND), 1_000 / JOBS_PER_SECOND)
     await waitFor('a first job', () => scene.records().some(({ type }) => type === 'answered'), START_MS)

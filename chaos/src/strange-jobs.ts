@@ -1,8 +1,9 @@
 /** Jobs that a sound producer would never send. */
 import { randomUUID } from 'node:crypto'
 import { now, type SubmitStatus } from '@zyqueue/broker-test-kit'
-import type { Broker, BrokerPlugin, OutboundMessage } from '@zyqueue/core/broker'
+import type { Broker, OutboundMessage } from '@zyqueue/core/broker'
 import { remoteTask } from '@zyqueue/core'
+import { withAdapter } from './adapter.ts'
 import { hashOf, type Payload } from './load.ts'
 import type { Scene } from './scene.ts'
 import type { TargetKind } from './target.ts'
@@ -19,12 +20,8 @@ export async function submitPoison(scene: Scene, poison: 'exit' | 'memory' | 'sp
 }
 
 /** Publishes messages past core, as strangers might: each is refused, or has to end among the dead letters. */
-export async function publishGarbage(scene: Scene, { broker: name }: TargetKind, round: number): Promise<void> {
-  const { default: plugin }: { default: BrokerPlugin } = await import(`@zyqueue/broker-${name}`)
-  const broker = plugin.create({ connection: scene.target.direct, baseDir: scene.folder })
-  try {
-    await broker.connect()
-    await broker.declare([{ name: scene.task, options: {}, unnamed: true }])
+export async function publishGarbage(scene: Scene, kind: TargetKind, round: number): Promise<void> {
+  await withAdapter(scene, kind, async (broker) => {
     for (const [index, { body, headers = {} }] of garbage(broker).entries()) {
       const job = `garbage-${round}-${index}-${randomUUID().slice(0, 8)}`
       scene.note({ type: 'submitted', job, hash: '', pid: process.pid, at: now() })
@@ -38,9 +35,7 @@ export async function publishGarbage(scene: Scene, { broker: name }: TargetKind,
       })
       scene.note({ type: 'answered', job, status, at: now() })
     }
-  } finally {
-    await broker.close()
-  }
+  })
 }
 
 async function publishOne(broker: Broker, message: OutboundMessage): Promise<SubmitStatus> {

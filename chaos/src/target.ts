@@ -36,6 +36,8 @@ export interface TargetKind {
   /** Whether its targets have `room`, and `mishap`. */
   readonly hasLimits: boolean
   readonly hasMishaps: boolean
+  /** Whether it makes queues as jobs need them, and may lose one that is new: before it is killed, all are made. */
+  readonly forgetsNewQueues: boolean
   /** Whether the engine counts a connection that broke as an owner that died: a bad network may condemn jobs then. */
   readonly countsConnections: boolean
   /** Where a release stores a job anew, a crash in between leaves two of one id. */

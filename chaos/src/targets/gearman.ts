@@ -16,6 +16,7 @@ export const gearman: TargetKind = {
   isServer: true,
   hasLimits: false,
   hasMishaps: false,
+  forgetsNewQueues: false,
   countsConnections: false,
   idsAreUnique: false,
   start: async (wishes) =>

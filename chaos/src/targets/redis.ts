@@ -9,6 +9,7 @@ export const redis: TargetKind = {
   isServer: true,
   hasLimits: true,
   hasMishaps: true,
+  forgetsNewQueues: false,
   countsConnections: false,
   idsAreUnique: true,
   async start(wishes) {

@@ -15,6 +15,7 @@ export const sqlite: TargetKind = {
   // A small file system can only be mounted by root.
   hasLimits: process.getuid?.() === 0,
   hasMishaps: false,
+  forgetsNewQueues: false,
   countsConnections: false,
   idsAreUnique: true,
   async start({ small }) {

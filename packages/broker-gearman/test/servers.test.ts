@@ -296,6 +296,8 @@ await describeWithServer('gearmand', 'what waits in functions of its own', () =>
       const server = await ownServer()
       const broker = await openBroker(server.url)
       await consume(broker, ['a', 'b'], { client: { name: 'tasks.ts.1', host: 'web', pid: 7 } })
+      // gearmand has it from another connection, in its own time.
+      await eventually(async () => (await broker.admin.workers?.())?.length === 1)
       expect(await broker.admin.workers?.()).toEqual([
         {
           id: expect.stringMatching(/:\d+\/\d+$/),
