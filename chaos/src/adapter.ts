@@ -17,7 +17,6 @@ export async function withAdapter(
     await broker.declare([{ name: task, options: {}, unnamed: true }])
     await work(broker)
   } finally {
-    await broker.close()
-    clearInterval(alive)
+    await broker.close().finally(() => clearInterval(alive))
   }
 }

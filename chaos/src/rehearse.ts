@@ -4,20 +4,23 @@ import { withAdapter } from './adapter.ts'
 import { LEASE_MS, type Scene } from './scene.ts'
 import type { TargetKind } from './target.ts'
 
-/** More than any job of a cell is delayed by, and with all lower bits set: RabbitMQ has a queue for each bit of a delay. */
-const DELAY_MS = 1_008
+/** More than any job of a cell is delayed by. RabbitMQ has a queue for each bit of a delay in units of 16 ms: this sets six. */
+const DELAY_MS = 63 * 16
+const RECEIVE_MS = 30_000
 
-/** Sends a message all ways that jobs go, to be delayed, received and rejected, so that every queue there will be is made. */
+/** Sends a message all ways that jobs go, to be delayed, received and rejected, so that every queue that they pass is made. */
 export async function rehearse(scene: Scene, kind: TargetKind): Promise<void> {
   await withAdapter(scene, kind, async (broker) => {
     const queues = [{ name: scene.task, options: {}, unnamed: true }]
     const message = { queue: scene.task, id: 'rehearsal', body: Buffer.from('{}'), headers: {}, priority: 4 }
-    await broker.publish([{ ...message, delayMs: DELAY_MS }])
+    const [published] = await broker.publish([{ ...message, delayMs: DELAY_MS }])
+    if (published?.status !== 'stored') throw new Error(`the rehearsal is ${published?.status}`)
     const client = { name: 'rehearsal', host: hostname(), pid: process.pid }
     const consumer = await broker.consume({ queues, prefetch: 1, leaseMs: LEASE_MS, consumerId: 'rehearsal', client })
     const { signal } = new AbortController()
-    const delivery = await waitFor('the rehearsal', async () => (await consumer.receive(1, { signal }))[0])
-    await consumer.reject([{ delivery, reason: 'ZYQ_REHEARSAL' }])
+    const delivery = await waitFor('the rehearsal', async () => (await consumer.receive(1, { signal }))[0], RECEIVE_MS)
+    const [rejected] = await consumer.reject([{ delivery, reason: 'ZYQ_REHEARSAL' }])
+    if (rejected?.status !== 'ok') throw new Error(`the rehearsal’s rejection is ${rejected?.status}`)
     await consumer.close()
     await broker.admin.deadLetters.purge(scene.task)
   })

@@ -36,7 +36,7 @@ export interface TargetKind {
   /** Whether its targets have `room`, and `mishap`. */
   readonly hasLimits: boolean
   readonly hasMishaps: boolean
-  /** Whether it makes queues as jobs need them, and may lose one that is new: before it is killed, all are made. */
+  /** Whether it makes queues as jobs need them, and may lose one that is new: before it is killed, all that jobs pass are made. */
   readonly forgetsNewQueues: boolean
   /** Whether the engine counts a connection that broke as an owner that died: a bad network may condemn jobs then. */
   readonly countsConnections: boolean

@@ -17,7 +17,7 @@ const PROMPT = {
 export const rabbitmq: TargetKind = {
   broker: 'rabbitmq',
   setUp:
-    'One node, quorum queues. RabbitMQ before 3.13.6 may leave a queue without a leader for ever when it is killed in the moment in which it makes it; here all queues are made before it is killed.',
+    'One node, quorum queues. RabbitMQ before 3.13.6 may leave a queue without a leader for ever when it is killed in the moment in which it makes it; here all queues that jobs pass are made before it is killed, so that no cell kills it in that moment.',
   isServer: true,
   hasLimits: true,
   hasMishaps: true,

@@ -217,8 +217,9 @@ export class SqliteConsumer implements Consumer {
 
   /** Part of a write, and repeatable: it changes nothing of the consumer. */
   #claim(sql: Sql, room: number): Claimed {
-    if (!stands(sql, this.#lease)) throw leaseLost(this.#options.consumerId)
     const returned = endExpired(sql, leaseNow())
+    // Asked behind it: a lease that ran out just now would claim under an id that is gone.
+    if (!stands(sql, this.#lease)) throw leaseLost(this.#options.consumerId)
     ripen(sql, this.#queues, Date.now())
     return { ...this.#claimFairly(sql, room), returned }
   }

@@ -9,7 +9,8 @@ export function leaseNow(): number {
 
 /**
  * Whether a lease stands, by its row. Without the write lock this is the only way to ask: a clock that was read before the row
- * may be behind a renewal that came in between, which then looks like one from before the host's start.
+ * may be behind a renewal that came in between, which then looks like one from before the host's start. Of two readings in a write the
+ * later may find over what the earlier found standing: whoever relies on a lease asks last.
  */
 export function standsNow(renewed: number, expires: number): boolean {
   const now = leaseNow()

@@ -90,9 +90,31 @@ describe.each(drivers())('leases ($name)', (driver) => {
     const stop = new AbortController()
     const looking = consumer.receive(1, { signal: stop.signal })
     expect(await broker.admin.workers()).toMatchObject([{ id: 'consumer' }])
-    await eventually(async () => clock.mock.calls.length > 1)
+    expect(await broker.admin.queues()).toMatchObject([{ workers: 1 }])
     stop.abort()
     expect(await looking).toEqual([])
+  })
+
+  test('a lease that runs out in the middle of a claim claims nothing', async () => {
+    const broker = await open()
+    await broker.publish(messages(2))
+    const consumer = await consume(broker)
+    const held = await receive(consumer, 1)
+    const real = process.hrtime.bigint.bind(process.hrtime)
+    const now = real()
+    let readings = 0
+    // The lease is a minute long.
+    const clock = vi
+      .spyOn(process.hrtime, 'bigint')
+      .mockImplementation(() => now + (readings++ === 0 ? 0n : 3_600_000_000_000n))
+    onTestFinished(() => clock.mockRestore())
+    await expect(consumer.receive(1, { signal: new AbortController().signal })).rejects.toMatchObject({
+      code: 'ZYQ_LEASE_LOST',
+    })
+    clock.mockRestore()
+    expect(readings).toBe(2)
+    expect(await broker.admin.queues()).toMatchObject([{ ready: 1, active: 1 }])
+    expect(await consumer.ack(held)).toEqual([OK])
   })
 
   test('an idle consumer that was reclaimed is told so', async () => {
