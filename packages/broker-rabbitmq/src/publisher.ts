@@ -135,10 +135,11 @@ export class Publisher {
         resolve(results)
       })
       const stop = afterSteps(PATIENCE_MS, () => {
-        const isBlocked = link.blockedBecause !== undefined
         // A server in alarm will read it all when it is over. Any other is gone, which its link finds out, or a queue has no leader.
-        if (!isBlocked) for (const [index, message] of batch.open()) this.#giveUp(exit, message, ways[index])
-        batch.settleAll({ status: 'unknown', error: isBlocked ? full(link) : unconfirmed() })
+        if (link.blockedBecause !== undefined) return batch.settleAll({ status: 'unknown', error: full(link) })
+        const open = [...batch.open()]
+        for (const [index, message] of open) this.#giveUp(exit, message, ways[index])
+        batch.settleAll({ status: 'unknown', error: unconfirmed(open.map(([, message]) => message)) })
       })
       link.cork()
       for (const [index, way] of ways.entries()) lanes.get(way)?.send(batch, index)
@@ -362,6 +363,14 @@ function full(link: Link): BrokerError {
   return new BrokerError('ZYQ_BROKER_FULL', `RabbitMQ takes no jobs at the moment (${because})`)
 }
 
-function unconfirmed(): BrokerError {
-  return new BrokerError('ZYQ_BROKER_BUSY', 'RabbitMQ did not confirm what was published: a queue may have no leader')
+function unconfirmed(messages: readonly Outgoing[]): BrokerError {
+  const places = new Set(
+    messages.map(({ exchange, routingKey }) => (exchange === '' ? `queue "${routingKey}"` : `exchange "${exchange}"`)),
+  )
+  const [first = 'it', ...others] = places
+  const where = others.length === 0 ? first : `${first} and ${others.length} more`
+  return new BrokerError(
+    'ZYQ_BROKER_BUSY',
+    `RabbitMQ did not confirm what was sent to ${where}: a queue there may have no leader (rabbitmqctl list_unresponsive_queues names it)`,
+  )
 }
