@@ -22,7 +22,7 @@ const { values, positionals } = parseArgs({
 })
 if (process.platform !== 'linux' || process.arch !== 'x64') throw new Error('the binaries are for Linux on x64')
 
-// All at once: most tests wait.
+// All at once: most tests wait. Of each, fewer files at once than of one alone.
 const rows = await Promise.all((values.node ?? VERSIONS).map(testWith))
 process.stdout.write(`${rows.map((row) => row.join('  ')).join('\n')}\n`)
 process.exitCode = rows.every(([, verdict]) => verdict === 'passed') ? 0 : 1
@@ -35,7 +35,7 @@ async function testWith(version) {
   rmSync(report, { force: true })
   const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
   const reporters = ['--reporter=json', `--outputFile.json=${report}`, '--reporter=dot']
-  const child = spawn(join(folder, 'bin', 'node'), [vitest, 'run', ...reporters, ...positionals], {
+  const child = spawn(join(folder, 'bin', 'node'), [vitest, 'run', '--maxWorkers=2', ...reporters, ...positionals], {
     cwd: root,
     // What the tests start as `node` is this version too.
     env: { ...process.env, PATH: `${join(folder, 'bin')}${delimiter}${process.env['PATH']}` },

@@ -13,7 +13,7 @@ const SCALE: Scale = { rounds: 2, ms: 40, workShare: 0.01, pings: 5, backlogs: [
 const raw = sqlite.contestants.filter(({ name }) => name === 'raw')
 
 describe('a suite', () => {
-  test('measures a contestant in every case, and leaves nothing behind', { timeout: 60_000 }, async () => {
+  test('measures a contestant in every case, and leaves nothing behind', async () => {
     const targets: Target[] = []
     const newTarget = async (): Promise<Target> => {
       const target = await sqlite.newTarget()

@@ -33,7 +33,7 @@ test('the page of errors is current (node scripts/generate-docs.js)', () => {
   expect(read('docs/errors.md')).toBe(errorsPage(ERROR_CODES))
 })
 
-test('the page of the command line is current (node scripts/generate-docs.js)', { timeout: 60_000 }, async () => {
+test('the page of the command line is current (node scripts/generate-docs.js)', async () => {
   expect(read('docs/cli.md')).toBe(await cliPage())
 })
 

@@ -88,7 +88,7 @@ describe.each(publicPackages())('the package $name', ({ name, folder: home }) =>
   })
 })
 
-test('no package that comes with them has an install script', { timeout: 120_000 }, async () => {
+test('no package that comes with them has an install script', async () => {
   const project = join(folder, 'everything')
   mkdirSync(project)
   writeFileSync(join(project, '.npmrc'), `@zyqueue:registry=${registry.url}\nprefer-offline=true\n`)
@@ -103,7 +103,7 @@ test('no package that comes with them has an install script', { timeout: 120_000
 })
 
 describe.each(KINDS)('the quick start, with $manager, $modules and $language', (kind) => {
-  test('is word for word what README.md says', { timeout: 120_000 }, async () => {
+  test('is word for word what README.md says', async () => {
     const name = Object.values(kind).join('-')
     await using stranger = new Stranger(join(folder, name), kind, registry.url, strangersEnv())
     await stranger.follow(quickStart(read('README.md')))
@@ -111,7 +111,7 @@ describe.each(KINDS)('the quick start, with $manager, $modules and $language', (
       () => {
         for (const greeted of ['Ada', 'Grace', 'Edsger', 'Barbara']) expect(stranger.log).toContain(`Hello, ${greeted}`)
       },
-      { timeout: 30_000, interval: 50 },
+      { timeout: 60_000, interval: 50 },
     )
     await stranger.stop()
     expect(stranger.log).toContain('finishing the jobs in hand')

@@ -51,10 +51,10 @@ async function counts(): Promise<{ readonly waiting: number; readonly active: nu
   return { waiting: queue?.ready ?? 0, active: queue?.active ?? 0 }
 }
 
-test('reports are made by the clock, and SIGTERM lets those that run finish', { timeout: 60_000 }, async () => {
+test('reports are made by the clock, and SIGTERM lets those that run finish', async () => {
   const { child, log } = start(300)
-  await vi.waitFor(() => expect(reports().length).toBeGreaterThan(2), { timeout: 20_000, interval: 20 })
-  await vi.waitFor(() => expect(started(log())).toBeGreaterThan(reports().length), { timeout: 20_000, interval: 5 })
+  await vi.waitFor(() => expect(reports().length).toBeGreaterThan(2), { timeout: 60_000, interval: 20 })
+  await vi.waitFor(() => expect(started(log())).toBeGreaterThan(reports().length), { timeout: 60_000, interval: 5 })
   const ended = once(child, 'exit')
   child.kill('SIGTERM')
   expect(await ended).toEqual([0, null])
@@ -63,14 +63,14 @@ test('reports are made by the clock, and SIGTERM lets those that run finish', { 
   for (const { dueAtMs } of reports()) expect(dueAtMs % 100).toBe(0)
 })
 
-test('the second signal gives back what runs', { timeout: 60_000 }, async () => {
+test('the second signal gives back what runs', async () => {
   const { child, log } = start(600_000)
-  await vi.waitFor(() => expect(started(log())).toBeGreaterThan(0), { timeout: 20_000, interval: 20 })
+  await vi.waitFor(() => expect(started(log())).toBeGreaterThan(0), { timeout: 60_000, interval: 20 })
   const ended = once(child, 'exit')
   child.kill('SIGTERM')
-  await vi.waitFor(() => expect(log()).toContain('finishing'), { timeout: 20_000, interval: 20 })
+  await vi.waitFor(() => expect(log()).toContain('finishing'), { timeout: 60_000, interval: 20 })
   child.kill('SIGTERM')
-  await vi.waitFor(async () => expect(await counts()).toMatchObject({ active: 0 }), { timeout: 20_000, interval: 50 })
+  await vi.waitFor(async () => expect(await counts()).toMatchObject({ active: 0 }), { timeout: 60_000, interval: 50 })
   expect((await counts()).waiting).toBeGreaterThan(0)
   // Its handlers do not listen to their signal, and would go on for ten minutes.
   child.kill('SIGKILL')

@@ -49,7 +49,7 @@ async function run(
   env: Readonly<Record<string, string>> = {},
 ): Promise<Ended> {
   const file = fileURLToPath(new URL(`../dist/${script}`, import.meta.url))
-  const options = { cwd: folder, env: { ...process.env, ...env }, timeout: 60_000 }
+  const options = { cwd: folder, env: { ...process.env, ...env }, timeout: 120_000 }
   try {
     return { code: 0, ...(await promisify(execFile)(process.execPath, [file, ...args], options)) }
   } catch (error) {
@@ -65,7 +65,7 @@ function figures(stdout: string): Record<string, number> {
 }
 
 describe('the demo', () => {
-  test('hashes and counts every file of a folder, and leaves nothing behind', { timeout: 90_000 }, async () => {
+  test('hashes and counts every file of a folder, and leaves nothing behind', async () => {
     fill()
     mkdirSync(join(folder, 'tmp'))
     const { code, stdout, stderr } = await run('demo.js', ['input'], { TMPDIR: join(folder, 'tmp') })

@@ -46,7 +46,7 @@ await describeWithServer('rabbitmq', 'a cluster of three nodes', () => {
   }, 240_000)
   afterAll(async () => {
     await Promise.all((nodes ?? []).map((node) => node.stop()))
-  }, 60_000)
+  })
 
   test('one dies while jobs wait for their time, with the leaders of all queues: none is lost', async () => {
     const [first, second, third] = nodes ?? []

@@ -18,7 +18,7 @@ export function conforms(queueType: QueueType): Promise<void> {
     )
     beforeAll(async () => {
       server = await startRabbitmq()
-    }, 120_000)
+    })
     afterAll(async () => {
       await close()
       await server?.stop()

@@ -25,7 +25,7 @@ await describeWithServer('rabbitmq', 'when something breaks', () => {
   let server: RabbitmqServer
   beforeAll(async () => {
     server = await startRabbitmq()
-  }, 120_000)
+  })
   afterAll(() => server?.stop())
 
   test('what was stored outlives a SIGKILL of the server, and everything comes back', async () => {

@@ -2,11 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { waitFor } from '@zyqueue/broker-test-kit'
 import type { Broker, Consumer, ConsumeOptions, Delivery, OutboundMessage, QueueSpec } from '@zyqueue/core/broker'
 import { connect, type Channel } from 'amqplib'
-import { onTestFinished, vi } from 'vitest'
+import { onTestFinished } from 'vitest'
 import plugin from '../src/index.ts'
 
-// A machine under load is slow, not wrong.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 30_000 })
+/** A machine under load is slow, not wrong. */
 const PATIENCE_MS = 30_000
 
 export const never: AbortSignal = new AbortController().signal

@@ -31,7 +31,7 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       plugins: ['rabbitmq_management'],
       config: `management.tcp.port = ${managementPort}\ncollect_statistics_interval = 1000`,
     })
-  }, 120_000)
+  })
   afterAll(() => server?.stop())
 
   /** A worker of a queue that nobody chose, on an exchange: it has a temporary one. */

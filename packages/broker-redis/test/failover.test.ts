@@ -52,39 +52,35 @@ function workOn(producer: Broker, worker: Broker, consumer: Consumer, queue: str
 }
 
 await describeWithServer('redis', 'a failover', () => {
-  test(
-    'by sentinels: every job that was stored and replicated is run, and work goes on',
-    { timeout: 120_000 },
-    async () => {
-      const sentinel = await startRedisSentinel()
-      onTestFinished(() => sentinel.stop())
-      const [producer, worker] = await Promise.all([openBroker(sentinel.url), openBroker(sentinel.url)])
-      const queue = await newQueue(producer)
-      const consumer = await consume(worker, [queue], { consumerId: 'survivor' })
-      const flow = workOn(producer, worker, consumer, queue)
-      await eventually('some jobs have run', () => flow.run.size > 100)
+  test('by sentinels: every job that was stored and replicated is run, and work goes on', async () => {
+    const sentinel = await startRedisSentinel()
+    onTestFinished(() => sentinel.stop())
+    const [producer, worker] = await Promise.all([openBroker(sentinel.url), openBroker(sentinel.url)])
+    const queue = await newQueue(producer)
+    const consumer = await consume(worker, [queue], { consumerId: 'survivor' })
+    const flow = workOn(producer, worker, consumer, queue)
+    await eventually('some jobs have run', () => flow.run.size > 100)
 
-      // A backlog of which every job is known to be replicated.
-      const backlog = messages(queue, 500)
-      await producer.publish(backlog)
-      const client = openClient(sentinel.master.url)
-      await client.set('mark', '1')
-      const sure = new Set([...flow.stored, ...backlog.map(({ id }) => id)])
-      expect(await client.wait(1, 10_000)).toBe(1)
-      await sentinel.master.kill('SIGKILL')
+    // A backlog of which every job is known to be replicated.
+    const backlog = messages(queue, 500)
+    await producer.publish(backlog)
+    const client = openClient(sentinel.master.url)
+    await client.set('mark', '1')
+    const sure = new Set([...flow.stored, ...backlog.map(({ id }) => id)])
+    expect(await client.wait(1, 10_000)).toBe(1)
+    await sentinel.master.kill('SIGKILL')
 
-      const before = flow.stored.size
-      await eventually('jobs are stored again', () => flow.stored.size > before + 100)
-      flow.stopPublishing()
-      await eventually('every job that was sure has run', () => [...sure].every((id) => flow.run.has(id)))
-      expect(await insist(worker, () => worker.renew(['survivor'], 60_000))).toEqual([])
-      await flow.end()
-      const role = openClient(sentinel.replica.url)
-      expect(await role.info('replication')).toContain('role:master')
-    },
-  )
+    const before = flow.stored.size
+    await eventually('jobs are stored again', () => flow.stored.size > before + 100)
+    flow.stopPublishing()
+    await eventually('every job that was sure has run', () => [...sure].every((id) => flow.run.has(id)))
+    expect(await insist(worker, () => worker.renew(['survivor'], 60_000))).toEqual([])
+    await flow.end()
+    const role = openClient(sentinel.replica.url)
+    expect(await role.info('replication')).toContain('role:master')
+  })
 
-  test('of a node of a cluster: the other nodes work on, and it joins in again', { timeout: 120_000 }, async () => {
+  test('of a node of a cluster: the other nodes work on, and it joins in again', async () => {
     const cluster = await startRedisCluster()
     onTestFinished(() => cluster.stop())
     const broker = await openBroker(cluster.url)
@@ -125,7 +121,7 @@ await describeWithServer('redis', 'a failover', () => {
     }
   })
 
-  test('a slot that moves to another node is followed', { timeout: 120_000 }, async () => {
+  test('a slot that moves to another node is followed', async () => {
     const cluster = await startRedisCluster()
     onTestFinished(() => cluster.stop())
     const broker = await openBroker(cluster.url)

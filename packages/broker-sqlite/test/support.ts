@@ -4,12 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Broker, Consumer, ConsumeOptions, Delivery, OutboundMessage } from '@zyqueue/core/broker'
-import { onTestFinished, vi } from 'vitest'
+import { onTestFinished } from 'vitest'
 import { SqliteBroker } from '../src/broker.ts'
 import type { Driver } from '../src/driver.ts'
-
-// A machine under load is slow, not wrong.
-vi.setConfig({ testTimeout: 60_000 })
 
 /** A folder of this test alone, removed when it ends. */
 export function temporaryFolder(): string {

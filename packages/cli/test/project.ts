@@ -3,10 +3,7 @@ import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { onTestFinished, vi } from 'vitest'
-
-// Each of these tests starts processes, on machines that may have better things to do.
-vi.setConfig({ testTimeout: 180_000 })
+import { onTestFinished } from 'vitest'
 
 export const packages: string = fileURLToPath(new URL('../../', import.meta.url))
 export const bin: string = join(packages, 'cli', 'dist', 'bin.js')
@@ -118,7 +115,7 @@ export function errorsOf(child: ChildProcess): () => string {
   return () => text
 }
 
-/** Waits for a condition, at most 20 seconds. */
+/** Waits for a condition, at most a minute. */
 export async function until<T>(what: string, read: () => Promise<T | undefined> | T | undefined): Promise<T> {
   const endMs = Date.now() + 60_000
   for (;;) {

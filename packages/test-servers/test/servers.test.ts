@@ -41,7 +41,7 @@ async function leavesNothing(server: TestServer): Promise<void> {
 async function isKilledAndRestarted(server: TestServer): Promise<void> {
   const { pid, port } = server
   await server.kill('SIGKILL')
-  await vi.waitFor(() => expect(groupLives(pid)).toBe(false), { timeout: 10_000 })
+  await vi.waitFor(() => expect(groupLives(pid)).toBe(false), { timeout: 60_000 })
   await expect(talk(server, 'PING\r\n')).rejects.toThrow()
   await server.restart()
   expect(server.pid).not.toBe(pid)
@@ -81,7 +81,7 @@ await describeWithServer('redis', 'startRedis', () => {
         expect(groupLives(pid)).toBe(false)
         expect(existsSync(dir)).toBe(false)
       },
-      { timeout: 10_000 },
+      { timeout: 60_000 },
     )
   })
 })

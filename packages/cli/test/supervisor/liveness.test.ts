@@ -44,7 +44,7 @@ export const wait = queueJob({}, async function wait(worker, job) {
   await untilExists('go')
   note('done')
 })`)
-  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 2, stallMs: 300 })
+  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 2, stallMs: 3_000 })
   await untilLogged(log, 'worker is ready', 2)
   await stage.submit('wait', ['x'])
   await stage.untilNoted(1)
