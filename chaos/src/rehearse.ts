@@ -10,18 +10,23 @@ const RECEIVE_MS = 30_000
 
 /** Sends a message all ways that jobs go, to be delayed, received and rejected, so that every queue that they pass is made. */
 export async function rehearse(scene: Scene, kind: TargetKind): Promise<void> {
-  await withAdapter(scene, kind, async (broker) => {
-    const queues = [{ name: scene.task, options: {}, unnamed: true }]
-    const message = { queue: scene.task, id: 'rehearsal', body: Buffer.from('{}'), headers: {}, priority: 4 }
+  await withAdapter(scene, kind, async (broker, queue) => {
+    const message = { queue: queue.name, id: 'rehearsal', body: Buffer.from('{}'), headers: {}, priority: 4 }
     const [published] = await broker.publish([{ ...message, delayMs: DELAY_MS }])
     if (published?.status !== 'stored') throw new Error(`the rehearsal is ${published?.status}`)
     const client = { name: 'rehearsal', host: hostname(), pid: process.pid }
-    const consumer = await broker.consume({ queues, prefetch: 1, leaseMs: LEASE_MS, consumerId: 'rehearsal', client })
+    const consumer = await broker.consume({
+      queues: [queue],
+      prefetch: 1,
+      leaseMs: LEASE_MS,
+      consumerId: 'rehearsal',
+      client,
+    })
     const { signal } = new AbortController()
     const delivery = await waitFor('the rehearsal', async () => (await consumer.receive(1, { signal }))[0], RECEIVE_MS)
     const [rejected] = await consumer.reject([{ delivery, reason: 'ZYQ_REHEARSAL' }])
     if (rejected?.status !== 'ok') throw new Error(`the rehearsal’s rejection is ${rejected?.status}`)
     await consumer.close()
-    await broker.admin.deadLetters.purge(scene.task)
+    await broker.admin.deadLetters.purge(queue.name)
   })
 }

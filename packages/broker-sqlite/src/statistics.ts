@@ -2,37 +2,37 @@
 import type { QueueStats, WorkerStats } from '@zyqueue/core/broker'
 import { z } from 'zod'
 import { integer, text } from './columns.ts'
-import type { SqlValue } from './driver.ts'
 import { standsNow } from './lease-clock.ts'
 import type { Sql } from './sql.ts'
 
 const QueueIds = z.array(z.number())
-const Leases = z.array(z.tuple([z.number(), z.number(), QueueIds]))
+/** When each was renewed, and when it expires. */
+const Leases = z.array(z.tuple([z.number(), z.number()]))
 const Client = z.object({ name: z.string(), host: z.string(), pid: z.number() })
 
 export function queueStatistics(sql: Sql): readonly QueueStats[] {
   const rows = sql.all(
-    `SELECT q.id, q.name,
+    `SELECT q.name,
       (SELECT count(*) FROM ready WHERE queue = q.id),
       (SELECT count(*) FROM delayed WHERE queue = q.id AND due <= ?1),
       (SELECT count(*) FROM delayed WHERE queue = q.id AND due > ?1),
       coalesce(h.active, 0),
       (SELECT count(*) FROM dead WHERE queue = q.id),
-      (SELECT json_group_array(json_array(renewed, expires, json(queues))) FROM lease)
+      (SELECT json_group_array(json_array(renewed, expires)) FROM lease l
+        WHERE EXISTS (SELECT 1 FROM json_each(l.queues) c WHERE c.value = q.id))
     FROM queue q
     LEFT JOIN (SELECT j.queue, count(*) AS active FROM held h JOIN job j ON j.seq = h.seq GROUP BY j.queue) h
       ON h.queue = q.id
     ORDER BY q.name`,
     Date.now(),
   )
-  const workers = countWorkers(rows[0]?.at(-1))
-  return rows.map(([id, name, ready, ripe, delayed, active, dead]) => ({
+  return rows.map(([name, ready, ripe, delayed, active, dead, leases]) => ({
     name: text(name),
     ready: integer(ready) + integer(ripe),
     delayed: integer(delayed),
     active: integer(active),
     dead: integer(dead),
-    workers: workers.get(integer(id)) ?? 0,
+    workers: Leases.parse(JSON.parse(text(leases))).filter((lease) => standsNow(...lease)).length,
   }))
 }
 
@@ -51,14 +51,4 @@ export function workerStatistics(sql: Sql): readonly WorkerStats[] {
       active: integer(active),
       connectedAtMs: integer(since),
     }))
-}
-
-/** How many leases stand, by the id of the queue that they are for. */
-function countWorkers(leases: SqlValue | undefined): ReadonlyMap<number, number> {
-  const workers = new Map<number, number>()
-  if (leases === undefined) return workers
-  for (const [renewed, expires, queues] of Leases.parse(JSON.parse(text(leases)))) {
-    if (standsNow(renewed, expires)) for (const id of queues) workers.set(id, (workers.get(id) ?? 0) + 1)
-  }
-  return workers
 }
