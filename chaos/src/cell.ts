@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,7 +9,7 @@ import { z } from 'zod'
 import type { Fault } from './faults.ts'
 import { isDoomed, MAX_ATTEMPTS } from './load.ts'
 import { rehearse } from './rehearse.ts'
-import { isAlive, Scene } from './scene.ts'
+import { Scene } from './scene.ts'
 import type { TargetKind } from './target.ts'
 
 // Brokers are dependencies of this package, whoever runs its cells.
@@ -50,11 +49,11 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
   try {
     if (kind.forgetsNewQueues && fault.exclusive === true) await rehearse(scene, kind)
     await scene.supervise()
-    const producer = scene.start('produce', seed, 'p', Math.ceil(seconds * JOBS_PER_SECOND), 1_000 / JOBS_PER_SECOND)
+    scene.produce('p', Math.ceil(seconds * JOBS_PER_SECOND), 1_000 / JOBS_PER_SECOND, seed)
     await waitFor('a first job', () => scene.records().some(({ type }) => type === 'answered'), START_MS)
     await fault.apply(scene, kind)
     await fault.heal?.(scene)
-    if (isAlive(producer)) await Promise.race([once(producer, 'exit'), sleep(DRAIN_MS, undefined, { ref: false })])
+    await scene.producersEnd(DRAIN_MS)
     const broker = await scene.broker()
     const aftermath = await drain(scene, broker)
     const ended = await scene.end()

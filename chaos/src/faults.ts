@@ -77,7 +77,7 @@ export const FAULTS: readonly Fault[] = [
     says: 'Producers get SIGKILL in the middle of their submits.',
     async apply(scene) {
       for (let kills = 0; kills < 3; kills++) {
-        const producer = scene.start('produce', Math.floor(scene.random() * 1e9), `extra${kills}x`, 10_000, 1)
+        const producer = scene.produce(`extra${kills}x`, 10_000, 1)
         await scene.pass(0.3)
         producer.kill('SIGKILL')
       }
@@ -108,6 +108,8 @@ export const FAULTS: readonly Fault[] = [
       await wipe?.()
       await server?.restart()
       scene.wipedAt = now()
+      // The first producer may have had an answer to all of its submits before the broker was there again.
+      scene.produce('anew', 100, 5)
       await scene.pass(0.7)
     },
   },

@@ -28,6 +28,7 @@ export class Scene implements AsyncDisposable {
   readonly #environment: NodeJS.ProcessEnv
   readonly #started = new Set<ChildProcess>()
   readonly #supervisors: ChildProcess[] = []
+  readonly #producers: ChildProcess[] = []
   #broker: Promise<OpenBroker> | undefined
   /** When the broker has forgotten all that it had been told, on the clock of `now()`. */
   wipedAt = 0
@@ -69,6 +70,19 @@ export class Scene implements AsyncDisposable {
     child.disconnect()
     this.#started.add(child)
     return child
+  }
+
+  /** Starts a producer of so many jobs, one each `everyMs` on average; `name` begins the names of its jobs. */
+  produce(name: string, count: number, everyMs: number, seed = Math.floor(this.random() * 1e9)): ChildProcess {
+    const producer = this.start('produce', seed, name, count, everyMs)
+    this.#producers.push(producer)
+    return producer
+  }
+
+  /** Resolves when all producers have ended, or after so many ms. */
+  async producersEnd(mostMs: number): Promise<void> {
+    const ends = this.#producers.filter(isAlive).map((producer) => once(producer, 'exit'))
+    await Promise.race([Promise.all(ends), sleep(mostMs, undefined, { ref: false })])
   }
 
   /** Starts a supervisor, and waits until its workers take jobs. What is done to workers is done to those of the latest. */
@@ -165,6 +179,6 @@ export function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-export function isAlive(child: ChildProcess): boolean {
+function isAlive(child: ChildProcess): boolean {
   return child.exitCode === null && child.signalCode === null
 }

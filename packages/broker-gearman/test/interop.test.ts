@@ -1,10 +1,9 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
-import { createServer, type AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
 import { producers, queueJob, remoteTask } from '@zyqueue/core'
-import { ensureInstalled, startGearmand, type TestServer } from '@zyqueue/test-servers'
+import { ensureInstalled, freePort, startGearmand, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import plugin from '../src/index.ts'
@@ -124,15 +123,6 @@ await describeWithServer('gearmand', 'other programs', () => {
     })
   })
 })
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return port
-}
 
 test('abraxas serves as a job server, as far as it goes: it has no commands for operators', async () => {
   const listening = abraxas.Server.listen({ port: await freePort(), host: '127.0.0.1' })

@@ -96,6 +96,8 @@ export class RabbitConsumer implements Consumer {
       lanes,
       prefetch,
       onArrival: (delivery) => this.#hand.add(delivery),
+      held: (consumerTag) => this.#hand.countOf(consumerTag),
+      hasMore: (lane) => this.#hasMore(lane),
       restore: (lane) => this.#restoreQueue(lane),
       giveBack: (deliveries) => this.#giveBack(deliveries),
       count: (delivery) => this.#count(delivery),
@@ -194,6 +196,12 @@ export class RabbitConsumer implements Consumer {
       await declare(workbench, lane.plan)
       await pause(RESTORE_PAUSE_MS)
     } while ((await countsOf(workbench, lane.plan.name)) === undefined)
+  }
+
+  async #hasMore({ source }: Lane): Promise<boolean> {
+    const counts = await countsOf(this.#parts.session().workbench, source)
+    // Of a quorum queue that does not answer within a second the server says that it has nothing, nor consumers: but it has one.
+    return counts !== undefined && (counts.messageCount > 0 || counts.consumerCount === 0)
   }
 
   /** Those that are in hand, which from now on nobody else may settle; undefined for the others. */

@@ -13,6 +13,13 @@ export class Hand {
     return this.#open.get(delivery.tag) === delivery
   }
 
+  /** How many of them came to one AMQP consumer. */
+  countOf(consumerTag: string): number {
+    let count = 0
+    for (const { message } of this.#open.values()) if (message.fields.consumerTag === consumerTag) count++
+    return count
+  }
+
   add(delivery: RabbitDelivery): void {
     this.#open.set(delivery.tag, delivery)
   }

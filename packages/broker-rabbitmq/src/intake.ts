@@ -14,6 +14,8 @@ const IDLE_MS = 1_000
 /** How long to wait for what is on its way, and how often. */
 const QUIET_MS = 10
 const QUIET_ROUNDS = 20
+/** How slow a queue may be to push what it has. */
+const SLOW_MS = 5_000
 
 /** One queue of a consumer. */
 export interface Lane {
@@ -31,6 +33,10 @@ interface IntakeOptions {
   readonly prefetch: number
   /** A delivery has come. */
   readonly onArrival: (delivery: RabbitDelivery) => void
+  /** How many of an AMQP consumer's deliveries are not acknowledged. */
+  readonly held: (consumerTag: string) => number
+  /** Whether its queue may have more to push. */
+  readonly hasMore: (lane: Lane) => Promise<boolean>
   /** Its queue was deleted, or has left its node. Resolves when it is there again. */
   readonly restore: (lane: Lane) => Promise<void>
   /** Nobody here is going to run these. */
@@ -179,8 +185,8 @@ export class Intake {
   /**
    * What is on its way to a consumer when that is cancelled goes back and is counted, as if an owner had died; and from there to
    * the next that is about to be cancelled. So a queue's consumers go one after the other, each when nothing is on its way:
-   * nothing is acknowledged meanwhile, the credit runs out, and what has come by the time of an answer that is asked for behind it
-   * is all, where nothing came since the last one.
+   * nothing is acknowledged meanwhile, and the credit runs out, or the queue. What has come then by the time of an answer that is
+   * asked for behind it is all, where nothing came since the last one.
    */
   async #cancelAll(): Promise<void> {
     const cancelling = this.#cancelInTurn()
@@ -193,12 +199,35 @@ export class Intake {
     for (;;) {
       const tags = lanes.flatMap(({ consumers: [first] }) => first?.tag ?? [])
       if (tags.length === 0) return
+      await this.#untilServed()
       await this.#untilQuiet()
       for (const tag of this.#lately) this.#byTag.delete(tag)
       this.#lately = tags
       for (const lane of lanes) lane.consumers = lane.consumers.filter(({ tag }) => !tags.includes(tag))
       await Promise.all(tags.map((tag) => link.ask(() => channel.cancel(tag))))
     }
+  }
+
+  /**
+   * A quorum queue takes acknowledgements when they are on its disk, and pushes on only then: however long that is after the channel
+   * has read them.
+   */
+  async #untilServed(): Promise<void> {
+    const giveUpAt = performance.now() + SLOW_MS
+    let waiting = this.#options.lanes
+    for (;;) {
+      const stillWaiting: Lane[] = []
+      for (const lane of waiting) if (await this.#mayPush(lane)) stillWaiting.push(lane)
+      if (stillWaiting.length === 0 || performance.now() > giveUpAt) return
+      waiting = stillWaiting
+      await pause(QUIET_MS)
+    }
+  }
+
+  /** Whether something may yet come to the first of its consumers. */
+  async #mayPush(lane: Lane): Promise<boolean> {
+    const [first] = lane.consumers
+    return first !== undefined && this.#options.held(first.tag) < first.credit && (await this.#options.hasMore(lane))
   }
 
   async #untilQuiet(): Promise<void> {

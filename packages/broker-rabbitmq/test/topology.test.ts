@@ -1,7 +1,5 @@
-import { createServer } from 'node:net'
-import { once } from 'node:events'
 import type { Broker, Delivery, QueueSpec } from '@zyqueue/core/broker'
-import { startRabbitmq, type RabbitmqServer } from '@zyqueue/test-servers'
+import { freePort, startRabbitmq, type RabbitmqServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
@@ -360,6 +358,35 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       expect(new Set(seen.map(bodyOf))).toEqual(new Set(bodies))
       expect(seen.filter(({ deliveryCount }) => deliveryCount > 0).map(bodyOf)).toEqual([])
     })
+
+    test('a demand that falls while a queue is slow to take acknowledgements counts nothing', async () => {
+      const broker = await openBroker(server.url)
+      const queue = await declared(broker)
+      const bodies = Array.from({ length: 300 }, (_, index) => index)
+      await store(
+        broker,
+        bodies.map((body) => message(queue, body)),
+      )
+      const consumer = await consume(broker, [queue], { prefetch: 100 })
+      const seen: Delivery[] = []
+      for (const more of [1, 4, 20, 75]) seen.push(...(await receive(consumer, more)))
+      // Long enough that the queue is still asleep when the command has ended.
+      await server.ctl(
+        'eval',
+        `{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"${queue.name}">>)),
+         {Leader, _} = amqqueue:get_pid(Q),
+         ok = sys:suspend(Leader),
+         spawn(fun() -> timer:sleep(2500), sys:resume(Leader) end), ok.`,
+      )
+      const [, rest] = await Promise.all([consumer.ack(seen), consumer.receive(1, { signal: never })])
+      await consumer.ack(rest)
+      seen.push(...rest)
+      await consumer.close()
+      const heir = await consume(broker, [queue], { prefetch: 300 })
+      seen.push(...(await receive(heir, bodies.length - seen.length)))
+      expect(new Set(seen.map(bodyOf))).toEqual(new Set(bodies))
+      expect(seen.filter(({ deliveryCount }) => deliveryCount > 0).map(bodyOf)).toEqual([])
+    })
   })
 
   describe('administration', () => {
@@ -424,13 +451,3 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
     })
   })
 })
-
-async function freePort(): Promise<number> {
-  const listening = createServer().listen(0, '127.0.0.1')
-  await once(listening, 'listening')
-  const address = listening.address()
-  listening.close()
-  await once(listening, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
-}

@@ -1,0 +1,26 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { expect, onTestFinished, test } from 'vitest'
+
+const MODULE = new URL('../dist/index.js', import.meta.url).href
+
+/** A process that asks for so many ports, and lives on; resolves to the ports. */
+async function asker(count: number): Promise<readonly number[]> {
+  const script = `
+    import { freePort } from ${JSON.stringify(MODULE)}
+    const ports = []
+    for (let asked = 0; asked < ${count}; asked++) ports.push(await freePort())
+    console.log(JSON.stringify(ports))
+    process.stdin.on('end', () => process.exit()).resume()`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['pipe', 'pipe', 'inherit'] })
+  onTestFinished(() => void child.stdin.end())
+  const [line] = await once(createInterface({ input: child.stdout }), 'line')
+  return JSON.parse(String(line))
+}
+
+test('no port is given to two processes, or to an outgoing connection', async () => {
+  const ports = (await Promise.all([asker(1_000), asker(1_000), asker(1_000)])).flat()
+  expect(new Set(ports).size).toBe(3_000)
+  expect(Math.max(...ports)).toBeLessThan(32_768)
+})
