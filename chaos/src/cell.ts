@@ -15,9 +15,9 @@ import type { TargetKind } from './target.ts'
 // Brokers are dependencies of this package, whoever runs its cells.
 setResolution({ resolveFrom: [import.meta.dirname], baseDir: tmpdir() })
 
-/** How long what is left may take when all is healed, in ms: delays, backoffs, a lease, a few hard timeouts. */
-const DRAIN_MS = 45_000
-const START_MS = 30_000
+/** How long what is left may take when all is healed, in ms: delays, backoffs, a lease, a few hard timeouts, on a slow machine. */
+const DRAIN_MS = 120_000
+const START_MS = 90_000
 /** Jobs that the producer submits in a second. */
 const JOBS_PER_SECOND = 150
 

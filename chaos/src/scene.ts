@@ -12,8 +12,8 @@ import { BROKER, FOLDER, TASK } from './load.ts'
 /** The lease of a cell's workers, in ms. */
 export const LEASE_MS = 2_000
 const WORKERS = 2
-const START_MS = 30_000
-const END_MS = 15_000
+const START_MS = 90_000
+const END_MS = 60_000
 
 /** The processes of one cell, and what can be done to them. */
 export class Scene implements AsyncDisposable {
@@ -121,10 +121,14 @@ export class Scene implements AsyncDisposable {
 
   /** One of the workers, when there is one. */
   async worker(): Promise<number> {
-    return waitFor('a worker process', () => {
-      const workers = this.workers()
-      return workers[Math.floor(this.random() * workers.length)]
-    })
+    return waitFor(
+      'a worker process',
+      () => {
+        const workers = this.workers()
+        return workers[Math.floor(this.random() * workers.length)]
+      },
+      START_MS,
+    )
   }
 
   kill(pid: number): void {

@@ -83,7 +83,7 @@ test('a schedule leaves out what it has missed, and ends when it is told to', as
     due.push(atMs)
     await new Promise((resolve) => setTimeout(resolve, 50))
   })
-  await vi.waitFor(() => expect(due.length).toBeGreaterThan(2))
+  await vi.waitFor(() => expect(due.length).toBeGreaterThan(2), { timeout: 60_000 })
   await schedule.stop()
   const count = due.length
   expect(new Set(due).size).toBe(count)

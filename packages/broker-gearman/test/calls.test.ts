@@ -104,7 +104,7 @@ await describeWithServer('gearmand', 'calls', () => {
     const name = queueName()
     const task = remoteTask<string>(name, { server: plugin, connection: server.url })
     const calls = (['low', 'normal', 'high'] as const).map((priority) =>
-      task.call(priority, { priority, timeout: 20_000 }),
+      task.call(priority, { priority, timeout: 120_000 }),
     )
     const broker = await openBroker(server.url)
     await eventually(async () =>
@@ -120,7 +120,7 @@ await describeWithServer('gearmand', 'calls', () => {
   test('a call survives the worker that ran it', async () => {
     const name = queueName()
     const task = remoteTask<string>(name, { server: plugin, connection: server.url })
-    const call = task.call('data', { timeout: 20_000 })
+    const call = task.call('data', { timeout: 120_000 })
     const first = await openBroker(server.url)
     await receive(await consume(first, name), 1)
     await first.close()
@@ -134,7 +134,7 @@ await describeWithServer('gearmand', 'calls', () => {
   test('a job that is waited for and was not begun goes to another worker when this one ends', async () => {
     const name = queueName()
     const task = remoteTask<string>(name, { server: plugin, connection: server.url })
-    const call = task.call('data', { timeout: 20_000 })
+    const call = task.call('data', { timeout: 120_000 })
     const broker = await openBroker(server.url)
     const first = await consume(broker, name)
     const [delivery] = await receive(first, 1)

@@ -46,10 +46,10 @@ export function consume(
   })
 }
 
-/** Receives until `count` have come, or until nothing came for half a minute. */
+/** Receives until `count` have come, or until nothing came for a minute and a half. */
 export async function receive(consumer: Consumer, count: number): Promise<readonly Delivery[]> {
   const deliveries: Delivery[] = []
-  const until = performance.now() + 30_000
+  const until = performance.now() + 90_000
   while (deliveries.length < count && performance.now() < until) {
     deliveries.push(...(await consumer.receive(count - deliveries.length, { signal: new AbortController().signal })))
   }
@@ -67,13 +67,13 @@ export async function startWorker(tasks: readonly AnyTask[], options: WorkerOpti
   await worker.start()
 }
 
-/** Asks until the answer is neither false nor undefined, for half a minute. */
+/** Asks until the answer is neither false nor undefined, for a minute and a half. */
 export async function eventually<Value>(probe: () => Value | Promise<Value>): Promise<Value> {
-  const until = performance.now() + 30_000
+  const until = performance.now() + 90_000
   for (;;) {
     const value = await probe()
     if (value !== false && value !== undefined) return value
-    if (performance.now() > until) throw new Error(`Not so within 30 s: ${probe}`)
+    if (performance.now() > until) throw new Error(`Not so within 90 s: ${probe}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }

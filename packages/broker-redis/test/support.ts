@@ -7,7 +7,7 @@ import { onTestFinished } from 'vitest'
 import { RedisBroker } from '../src/broker.ts'
 
 /** A machine under load is slow, not wrong. */
-const PATIENCE_MS = 30_000
+const PATIENCE_MS = 90_000
 
 /** A connected broker, closed when the test ends. */
 export async function openBroker(connection: string): Promise<RedisBroker> {

@@ -45,7 +45,7 @@ export async function consume(broker: Broker, more: Partial<ConsumeOptions> = {}
 /** Receives until `count` have come, or until nothing came for half a minute. */
 export async function receive(consumer: Consumer, count: number): Promise<readonly Delivery[]> {
   const deliveries: Delivery[] = []
-  const until = performance.now() + 30_000
+  const until = performance.now() + 90_000
   while (deliveries.length < count && performance.now() < until) {
     deliveries.push(...(await consumer.receive(count - deliveries.length, { signal: AbortSignal.timeout(60_000) })))
   }
@@ -53,9 +53,9 @@ export async function receive(consumer: Consumer, count: number): Promise<readon
 }
 
 export async function eventually(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const until = performance.now() + 30_000
+  const until = performance.now() + 90_000
   while (!(await condition())) {
-    if (performance.now() > until) throw new Error(`Not so within 30 s: ${condition}`)
+    if (performance.now() > until) throw new Error(`Not so within 90 s: ${condition}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }

@@ -87,9 +87,9 @@ export function connectionTo(plugin: BrokerPlugin): Connection {
   return new Connection(plugin, { baseDir: process.cwd() })
 }
 
-/** Waits for a condition, ten seconds at most. */
+/** Waits for a condition, a minute at most. */
 export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const giveUpAt = performance.now() + 10_000
+  const giveUpAt = performance.now() + 60_000
   while (!(await isSo())) {
     if (performance.now() > giveUpAt) expect.fail(`never came: ${what}`)
     await sleep(2)

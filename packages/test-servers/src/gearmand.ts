@@ -14,7 +14,7 @@ export function startGearmand(options: GearmandOptions = {}): Promise<TestServer
   const { persistent = true, parent } = options
   const kind: ServerKind = {
     server: 'gearmand',
-    startMs: 15_000,
+    startMs: 60_000,
     url: (port) => `gearman://127.0.0.1:${port}`,
     command: async ({ program, port, dir }) => ({
       file: program,

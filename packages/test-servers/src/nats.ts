@@ -6,7 +6,7 @@ import { startServer, type StartOptions, type TestServer } from './server.ts'
 export function startNats(options: StartOptions = {}): Promise<TestServer> {
   return startServer({
     server: 'nats',
-    startMs: 15_000,
+    startMs: 60_000,
     url: (port) => `nats://127.0.0.1:${port}`,
     command: async ({ program, port, dir }) => ({
       file: program,

@@ -82,7 +82,7 @@ function isAlive(pid: number): boolean {
 }
 
 /** Sends `request` to a loopback port and resolves to the first bytes of the answer, or rejects within `timeoutMs`. */
-export async function ask(port: number, request: string | Uint8Array, timeoutMs = 1_000): Promise<Buffer> {
+export async function ask(port: number, request: string | Uint8Array, timeoutMs = 10_000): Promise<Buffer> {
   const socket = createConnection({ host: '127.0.0.1', port })
   try {
     socket.write(request)

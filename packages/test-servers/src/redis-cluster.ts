@@ -4,7 +4,7 @@ import { startWith } from './redis.ts'
 import type { TestServer } from './server.ts'
 
 const SLOTS = 16_384
-const START_MS = 20_000
+const START_MS = 60_000
 
 /** Masters that share the slots, without replicas. */
 export interface TestCluster extends AsyncDisposable {

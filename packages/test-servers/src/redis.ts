@@ -15,7 +15,7 @@ export function startRedis(options: StartOptions = {}): Promise<TestServer> {
 export function startWith(options: StartOptions, mode: readonly string[] = []): Promise<TestServer> {
   return startServer({
     server: 'redis',
-    startMs: 15_000,
+    startMs: 60_000,
     url: (port) => `redis://127.0.0.1:${port}`,
     async command({ program, port, dir }) {
       const file = join(dir, 'redis.conf')

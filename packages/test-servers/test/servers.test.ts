@@ -13,7 +13,7 @@ async function talk(server: TestServer, ...requests: readonly (string | Uint8Arr
   let answer = ''
   for (const request of requests) {
     socket.write(request)
-    const [bytes] = await once(socket, 'data', { signal: AbortSignal.timeout(5_000) })
+    const [bytes] = await once(socket, 'data', { signal: AbortSignal.timeout(30_000) })
     answer = Buffer.from(bytes).toString('latin1')
   }
   socket.destroy()
