@@ -9,7 +9,7 @@ const folders = [...within('packages'), ...within('examples'), 'benchmarks', 'ch
  * Beyond all that a test waits for: its waits have bounds of their own, and say what they were for. Starting a process takes
  * seconds on a machine that has better things to do.
  */
-const testTimeout = 180_000
+const testTimeout = 600_000
 
 export default folders.map((root) => ({
   test: { name: nameOf(root), root, testTimeout, hookTimeout: testTimeout },

@@ -53,7 +53,7 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
     await waitFor('a first job', () => scene.records().some(({ type }) => type === 'answered'), START_MS)
     await fault.apply(scene, kind)
     await fault.heal?.(scene)
-    await scene.producersEnd(DRAIN_MS)
+    const told = await scene.producersEnd(DRAIN_MS)
     const broker = await scene.broker()
     const aftermath = await drain(scene, broker)
     const ended = await scene.end()
@@ -63,7 +63,7 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
       idsAreUnique: kind.idsAreUnique,
     })
     const mayCondemn = kind.countsConnections && fault.cutsConnections === true
-    const ok = isClean(mayCondemn ? { ...verdict, wronglyDead: 0 } : verdict) && verdict.waiting === 0 && ended
+    const ok = isClean(mayCondemn ? { ...verdict, wronglyDead: 0 } : verdict) && verdict.waiting === 0 && told && ended
     return {
       broker: kind.broker,
       fault: fault.name,
@@ -73,7 +73,12 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
       ...(ok
         ? {}
         : {
-            said: [ended ? '' : 'a supervisor did not end as it should', ...aftermath.waiting, scene.said].join('\n'),
+            said: [
+              ...(told ? [] : ['a producer did not end']),
+              ...(ended ? [] : ['a supervisor did not end as it should']),
+              ...aftermath.waiting,
+              scene.said,
+            ].join('\n'),
           }),
     }
   } finally {

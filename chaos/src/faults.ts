@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { now, type ProxyFault } from '@zyqueue/broker-test-kit'
+import { now, waitFor, type ProxyFault } from '@zyqueue/broker-test-kit'
 import { arm, type CrashPoint } from './crash-point.ts'
 import { LEASE_MS, signal, type Scene } from './scene.ts'
 import { publishGarbage, submitPoison } from './strange-jobs.ts'
@@ -27,6 +27,9 @@ export interface Fault {
   /** Makes whole what does not heal by itself. */
   heal?(scene: Scene): Promise<void>
 }
+
+/** How long a producer may take to submit again after a wipe: it waits longer and longer between its attempts to connect. */
+const ANEW_MS = 90_000
 
 const servers = ({ isServer }: TargetKind): boolean => isServer
 
@@ -98,19 +101,20 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'broker-wipe',
-    says: 'The broker is started again with nothing; what it takes from then on is held against it.',
+    says: 'The broker is started again with nothing; what it takes from then on, from a producer that lives through it too, is held against it.',
     fits: servers,
     exclusive: true,
     async apply(scene) {
       const { server, wipe } = scene.target
+      const producer = scene.produce('through', 10_000, 20)
       await scene.pass(0.3)
       await server?.kill('SIGKILL')
       await wipe?.()
       await server?.restart()
       scene.wipedAt = now()
-      // The first producer may have had an answer to all of its submits before the broker was there again.
-      scene.produce('anew', 100, 5)
+      await waitFor('a job that it stores anew', () => isStoredAnew(scene, 'through'), ANEW_MS)
       await scene.pass(0.7)
+      producer.kill('SIGTERM')
     },
   },
   ...freezes([0.5, 1.5, 5]),
@@ -170,6 +174,19 @@ export const FAULTS: readonly Fault[] = [
   },
   ...poisons({ exit: 'end', memory: 'exhaust the memory of', spin: 'block for ever' }),
 ]
+
+/** Whether a job of this producer was stored after the wipe. */
+function isStoredAnew(scene: Scene, producer: string): boolean {
+  return scene
+    .records()
+    .some(
+      (record) =>
+        record.type === 'answered' &&
+        record.status === 'stored' &&
+        record.at > scene.wipedAt &&
+        record.job.includes(producer),
+    )
+}
 
 function crashes(points: Readonly<Record<CrashPoint, string>>): Fault[] {
   return (['claimed', 'effect', 'ack'] as const).map((point) => ({

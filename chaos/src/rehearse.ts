@@ -6,7 +6,7 @@ import type { TargetKind } from './target.ts'
 
 /** More than any job of a cell is delayed by. RabbitMQ has a queue for each bit of a delay in units of 16 ms: this sets six. */
 const DELAY_MS = 63 * 16
-const RECEIVE_MS = 30_000
+const RECEIVE_MS = 90_000
 
 /** Sends a message all ways that jobs go, to be delayed, received and rejected, so that every queue that they pass is made. */
 export async function rehearse(scene: Scene, kind: TargetKind): Promise<void> {

@@ -79,10 +79,11 @@ export class Scene implements AsyncDisposable {
     return producer
   }
 
-  /** Resolves when all producers have ended, or after so many ms. */
-  async producersEnd(mostMs: number): Promise<void> {
+  /** Waits for the end of all producers, so many ms at most; whether they have ended. */
+  async producersEnd(mostMs: number): Promise<boolean> {
     const ends = this.#producers.filter(isAlive).map((producer) => once(producer, 'exit'))
     await Promise.race([Promise.all(ends), sleep(mostMs, undefined, { ref: false })])
+    return !this.#producers.some(isAlive)
   }
 
   /** Starts a supervisor, and waits until its workers take jobs. What is done to workers is done to those of the latest. */

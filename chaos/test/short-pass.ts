@@ -7,7 +7,7 @@ import { TARGETS } from '../dist/targets/index.js'
 /** How long each fault has its way here; `pnpm chaos` gives it more. */
 const SECONDS = 1.5
 /** Beyond all that a cell waits for: its waits have bounds of their own, and say what they were for. */
-const TIMEOUT_MS = 600_000
+const TIMEOUT_MS = 1_200_000
 /** Cells mostly wait, for leases, backoffs and starts. */
 const AT_ONCE = 3
 

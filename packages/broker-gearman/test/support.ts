@@ -46,7 +46,7 @@ export function consume(
   })
 }
 
-/** Receives until `count` have come, or until nothing came for a minute and a half. */
+/** Receives until `count` have come, or a minute and a half is over. */
 export async function receive(consumer: Consumer, count: number): Promise<readonly Delivery[]> {
   const deliveries: Delivery[] = []
   const until = performance.now() + 90_000

@@ -77,7 +77,7 @@ export class RabbitConsumer implements Consumer {
     const lanes: Lane[] = []
     for (const plan of plans) {
       const source = plan.temporary ? await link.ask(() => declareTemporary(channel, plan)) : plan.name
-      lanes.push({ plan, source, consumers: [] })
+      lanes.push({ plan, source, gone: false, consumers: [] })
     }
     const presence = `zyqueue.worker.${randomUUID()}`
     const options = { exclusive: true, durable: false, arguments: { 'x-max-length': 1 } }
@@ -97,7 +97,8 @@ export class RabbitConsumer implements Consumer {
       prefetch,
       onArrival: (delivery) => this.#hand.add(delivery),
       held: (consumerTag) => this.#hand.countOf(consumerTag),
-      hasMore: (lane) => this.#hasMore(lane),
+      ackedAt: () => this.#ackedAt,
+      mayHaveMore: (lane) => this.#mayHaveMore(lane),
       restore: (lane) => this.#restoreQueue(lane),
       giveBack: (deliveries) => this.#giveBack(deliveries),
       count: (delivery) => this.#count(delivery),
@@ -157,7 +158,7 @@ export class RabbitConsumer implements Consumer {
     const wasOpen = this.#mode === 'open'
     this.#mode = 'closed'
     this.#forgetLink()
-    await this.#intake.stop()
+    if (wasOpen) await this.#intake.stop()
     await Promise.allSettled(this.#underWay)
     if (wasOpen) await this.#giveBack([...this.#hand.deliveries].filter(({ mode }) => mode !== 'settling'))
     // What a quorum queue has not taken yet of many acknowledgements, it would forget with the channel.
@@ -180,7 +181,7 @@ export class RabbitConsumer implements Consumer {
     if (this.#mode !== 'open') return
     this.#mode = 'lost'
     this.#hand.clear()
-    void this.#intake.stop()
+    this.#intake.abandon()
   }
 
   async #restoreQueue(lane: Lane): Promise<void> {
@@ -198,10 +199,16 @@ export class RabbitConsumer implements Consumer {
     } while ((await countsOf(workbench, lane.plan.name)) === undefined)
   }
 
-  async #hasMore({ source }: Lane): Promise<boolean> {
-    const counts = await countsOf(this.#parts.session().workbench, source)
-    // Of a quorum queue that does not answer within a second the server says that it has nothing, nor consumers: but it has one.
-    return counts !== undefined && (counts.messageCount > 0 || counts.consumerCount === 0)
+  async #mayHaveMore({ source, plan }: Lane): Promise<boolean> {
+    // Another may be the active one, and this one waits for its turn.
+    if (plan.arguments['x-single-active-consumer'] === true) return false
+    try {
+      const counts = await countsOf(this.#parts.session().workbench, source)
+      // Of a quorum queue that does not answer in time the server says that it has nothing, nor consumers: but it has one.
+      return counts !== undefined && (counts.messageCount > 0 || counts.consumerCount === 0)
+    } catch {
+      return false
+    }
   }
 
   /** Those that are in hand, which from now on nobody else may settle; undefined for the others. */

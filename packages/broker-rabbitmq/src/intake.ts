@@ -14,14 +14,17 @@ const IDLE_MS = 1_000
 /** How long to wait for what is on its way, and how often. */
 const QUIET_MS = 10
 const QUIET_ROUNDS = 20
-/** How slow a queue may be to push what it has. */
-const SLOW_MS = 5_000
+/** How long after it was sent an acknowledgement may reach its queue, and make room there: while at work, and when nobody waits. */
+const SLOW_MS = 3_000
+const SLOW_WHEN_ENDING_MS = 1_000
 
 /** One queue of a consumer. */
 export interface Lane {
   readonly plan: Plan
   /** The queue's own name, where `plan.name` is what core knows it by. */
   source: string
+  /** From its deletion until it has been restored. */
+  gone: boolean
   /** AMQP consumers of the queue with the credit of each, the oldest first. */
   consumers: readonly { readonly tag: string; readonly credit: number }[]
 }
@@ -35,8 +38,10 @@ interface IntakeOptions {
   readonly onArrival: (delivery: RabbitDelivery) => void
   /** How many of an AMQP consumer's deliveries are not acknowledged. */
   readonly held: (consumerTag: string) => number
-  /** Whether its queue may have more to push. */
-  readonly hasMore: (lane: Lane) => Promise<boolean>
+  /** When something was acknowledged last, on the clock of `performance.now()`. */
+  readonly ackedAt: () => number
+  /** Whether its queue may have more to push. Never rejects. */
+  readonly mayHaveMore: (lane: Lane) => Promise<boolean>
   /** Its queue was deleted, or has left its node. Resolves when it is there again. */
   readonly restore: (lane: Lane) => Promise<void>
   /** Nobody here is going to run these. */
@@ -110,13 +115,18 @@ export class Intake {
 
   /** Consumes no more; what has come is in the caller's hands. Never rejects. */
   async stop(): Promise<void> {
-    this.#stopped = true
-    this.#stopIdle()
-    this.wake()
+    this.abandon()
     await this.#tuning
     await this.#cancelAll().catch(() => undefined)
+  }
+
+  /** The channel is lost, or about to be closed: what it has consumed goes back with it. */
+  abandon(): void {
+    this.#stopped = true
+    this.#stopIdle()
     this.#buffer = []
     this.#next = 0
+    this.wake()
   }
 
   #arrive(message: ConsumeMessage): void {
@@ -137,8 +147,10 @@ export class Intake {
     lane.consumers = lane.consumers.filter(({ tag }) => tag !== consumerTag)
     // All of a deleted queue are cancelled, one after the other.
     if (lane.consumers.length > 0) return
+    lane.gone = true
     this.#tune(async () => {
       await this.#options.restore(lane)
+      lane.gone = false
       await this.#consume(lane)
     })
   }
@@ -166,7 +178,7 @@ export class Intake {
   async #consume(lane: Lane): Promise<void> {
     const { link, channel } = this.#options
     const credit = lane.consumers.reduce((left, consumer) => left - consumer.credit, this.#flow.credit)
-    if (credit <= 0) return
+    if (credit <= 0 || lane.gone) return
     const consumerTag = `zyqueue.${randomUUID()}`
     this.#byTag.set(consumerTag, lane)
     lane.consumers = [...lane.consumers, { tag: consumerTag, credit }]
@@ -184,9 +196,9 @@ export class Intake {
 
   /**
    * What is on its way to a consumer when that is cancelled goes back and is counted, as if an owner had died; and from there to
-   * the next that is about to be cancelled. So a queue's consumers go one after the other, each when nothing is on its way:
-   * nothing is acknowledged meanwhile, and the credit runs out, or the queue. What has come then by the time of an answer that is
-   * asked for behind it is all, where nothing came since the last one.
+   * the next that is about to be cancelled. So a queue's consumers go one after the other, each when nothing is on its way, as far
+   * as can be told: nothing is acknowledged meanwhile, the credit runs out, or the queue, and what has come by the time of an answer
+   * that is asked for behind it is all, where nothing came since the last one. What is published just then can still be counted.
    */
   async #cancelAll(): Promise<void> {
     const cancelling = this.#cancelInTurn()
@@ -209,25 +221,24 @@ export class Intake {
   }
 
   /**
-   * A quorum queue takes acknowledgements when they are on its disk, and pushes on only then: however long that is after the channel
-   * has read them.
+   * A quorum queue takes an acknowledgement when it is on its disk, and pushes on only then: however long that is after the channel
+   * has read it.
    */
   async #untilServed(): Promise<void> {
-    const giveUpAt = performance.now() + SLOW_MS
-    let waiting = this.#options.lanes
-    for (;;) {
-      const stillWaiting: Lane[] = []
-      for (const lane of waiting) if (await this.#mayPush(lane)) stillWaiting.push(lane)
-      if (stillWaiting.length === 0 || performance.now() > giveUpAt) return
-      waiting = stillWaiting
-      await pause(QUIET_MS)
+    const { link, channel, lanes, ackedAt } = this.#options
+    const isLate = (): boolean => performance.now() > ackedAt() + (this.#stopped ? SLOW_WHEN_ENDING_MS : SLOW_MS)
+    const mayPush = async (lane: Lane): Promise<boolean> => {
+      const [first] = lane.consumers
+      if (first === undefined || this.#options.held(first.tag) >= first.credit) return false
+      return this.#options.mayHaveMore(lane)
     }
-  }
-
-  /** Whether something may yet come to the first of its consumers. */
-  async #mayPush(lane: Lane): Promise<boolean> {
-    const [first] = lane.consumers
-    return first !== undefined && this.#options.held(first.tag) < first.credit && (await this.#options.hasMore(lane))
+    for (const lane of lanes) {
+      while (!isLate() && (await mayPush(lane))) {
+        await pause(QUIET_MS)
+        // A channel that was closed over something else says so here.
+        await link.ask(() => channel.prefetch(1))
+      }
+    }
   }
 
   async #untilQuiet(): Promise<void> {

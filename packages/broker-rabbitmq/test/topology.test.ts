@@ -370,15 +370,21 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       const consumer = await consume(broker, [queue], { prefetch: 100 })
       const seen: Delivery[] = []
       for (const more of [1, 4, 20, 75]) seen.push(...(await receive(consumer, more)))
-      // Long enough that the queue is still asleep when the command has ended.
+      // The queue sleeps from here until a little after another one has been made.
+      const alarm = unique('alarm')
       await server.ctl(
         'eval',
-        `{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"${queue.name}">>)),
-         {Leader, _} = amqqueue:get_pid(Q),
+        `Find = fun(Name) -> rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, Name)) end,
+         {ok, Queue} = Find(<<"${queue.name}">>),
+         {Leader, _} = amqqueue:get_pid(Queue),
+         Sleep = fun Sleep() -> timer:sleep(20), case Find(<<"${alarm}">>) of {ok, _} -> timer:sleep(300); _ -> Sleep() end end,
          ok = sys:suspend(Leader),
-         spawn(fun() -> timer:sleep(2500), sys:resume(Leader) end), ok.`,
+         spawn(fun() -> Sleep(), sys:resume(Leader) end),
+         ok.`,
       )
-      const [, rest] = await Promise.all([consumer.ack(seen), consumer.receive(1, { signal: never })])
+      const settled = Promise.all([consumer.ack(seen), consumer.receive(1, { signal: never })])
+      await (await openStranger(server.url)).assertQueue(alarm, { durable: false, autoDelete: true })
+      const [, rest] = await settled
       await consumer.ack(rest)
       seen.push(...rest)
       await consumer.close()

@@ -42,7 +42,7 @@ export async function consume(broker: Broker, more: Partial<ConsumeOptions> = {}
   })
 }
 
-/** Receives until `count` have come, or until nothing came for half a minute. */
+/** Receives until `count` have come, or a minute and a half is over. */
 export async function receive(consumer: Consumer, count: number): Promise<readonly Delivery[]> {
   const deliveries: Delivery[] = []
   const until = performance.now() + 90_000

@@ -115,9 +115,9 @@ export function errorsOf(child: ChildProcess): () => string {
   return () => text
 }
 
-/** Waits for a condition, at most a minute. */
+/** Waits for a condition, at most a minute and a half. */
 export async function until<T>(what: string, read: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  const endMs = Date.now() + 60_000
+  const endMs = Date.now() + 90_000
   for (;;) {
     const value = await read()
     if (value !== undefined) return value

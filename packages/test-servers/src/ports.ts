@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createConnection, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
+import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 
 /**
@@ -14,7 +14,7 @@ const HIGHEST = 32_767
 const MOST_TRIES = 1_000
 
 /** A file for each port that a process has been given, with its id: other processes are given others. */
-const TAKEN = join(tmpdir(), 'zyqueue-test-ports')
+const TAKEN = join(tmpdir(), `zyqueue-test-ports-${userInfo().uid}`)
 
 let taken: string[] | undefined
 
@@ -31,7 +31,7 @@ export async function freePort(): Promise<number> {
   throw new Error(`none of ${MOST_TRIES} ports is free`)
 }
 
-/** The files of this process, none yet. They go when it ends; what others left behind that were killed goes now. */
+/** The files of this process, none yet. They go when it exits, or where it was killed, when another begins. */
 function begin(): string[] {
   mkdirSync(TAKEN, { recursive: true })
   for (const name of readdirSync(TAKEN)) sweep(join(TAKEN, name))
@@ -47,7 +47,7 @@ function take(file: string): boolean {
     writeFileSync(file, String(process.pid), { flag: 'wx' })
     return true
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false
+    if (codeOf(error) === 'EEXIST') return false
     throw error
   }
 }
@@ -64,21 +64,27 @@ async function isFree(port: number): Promise<boolean> {
   const server = createServer().listen(port, '127.0.0.1')
   try {
     await once(server, 'listening')
-  } catch {
-    return false
+  } catch (error) {
+    if (codeOf(error) === 'EADDRINUSE') return false
+    throw error
   }
   server.close()
   await once(server, 'close')
   return true
 }
 
+/** Id 0, as of a file that is being written, is this process's own group. */
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
     return true
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    return codeOf(error) === 'EPERM'
   }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
 /** Sends `request` to a loopback port and resolves to the first bytes of the answer, or rejects within `timeoutMs`. */
@@ -86,7 +92,11 @@ export async function ask(port: number, request: string | Uint8Array, timeoutMs 
   const socket = createConnection({ host: '127.0.0.1', port })
   try {
     socket.write(request)
-    const [answer] = await once(socket, 'data', { signal: AbortSignal.timeout(timeoutMs) })
+    const signal = AbortSignal.timeout(timeoutMs)
+    const closed = once(socket, 'close', { signal }).then(() => {
+      throw new Error(`the server on port ${port} closed the connection without an answer`)
+    })
+    const [answer] = await Promise.race([once(socket, 'data', { signal }), closed])
     return Buffer.from(answer)
   } finally {
     socket.destroy()

@@ -62,9 +62,10 @@ export async function startServer(kind: ServerKind, parent: string = tmpdir()): 
       await server.restart()
       return server
     } catch (error) {
+      // Somebody else may have taken its port before the server had it.
+      const again = server.hasEnded && attempt < 3
       await server.stop()
-      // The free port may have been taken by another process before the server had it.
-      if (attempt === 3) throw error
+      if (!again) throw error
     }
   }
 }
@@ -90,6 +91,10 @@ class ServerProcess implements TestServer {
     const pid = this.#process?.pid
     if (pid === undefined) throw new Error(`${this.#kind.server} is not running`)
     return pid
+  }
+
+  get hasEnded(): boolean {
+    return this.#process !== undefined && hasEnded(this.#process)
   }
 
   async kill(signal: NodeJS.Signals): Promise<void> {

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { startZyqueue, until } from '../project.ts'
 import { byJob, isAlive, numbers, Stage, type Run } from './stage.ts'
@@ -10,6 +11,9 @@ export const count = queueJob({}, async function count(worker, job) {
   ran(job)
   await new Promise(setImmediate)
 })`
+
+/** The same, once all are there to take part. */
+const COUNT_TOGETHER = COUNT.replace('ran(job)', "await untilExists('go')\n  ran(job)")
 
 /** Jobs that some process ran and another ran again. */
 function repeatsOf(runs: readonly Run[], killed: ReadonlySet<number>): { again: number; unexplained: number } {
@@ -58,9 +62,9 @@ test('SIGKILL of workers loses no job, and runs none again beyond those in hand'
 })
 
 test('when the supervisor is killed its workers finish what they have in hand and end, and another goes on', async () => {
-  const stage = await Stage.set(COUNT)
+  const stage = await Stage.set(COUNT_TOGETHER)
   await stage.submit('count', numbers(JOBS))
-  const { child, ended } = startWork(stage, '10m')
+  const { child, ended } = await startWork(stage, '10m')
   await stage.untilNoted(3_000)
   child.kill('SIGKILL')
   await ended
@@ -81,9 +85,9 @@ test('when the supervisor is killed its workers finish what they have in hand an
 })
 
 test('when supervisor and workers are killed at once, their jobs come back with the lease', async () => {
-  const stage = await Stage.set(COUNT)
+  const stage = await Stage.set(COUNT_TOGETHER)
   await stage.submit('count', numbers(JOBS))
-  const { child, ended } = startWork(stage, '1s')
+  const { child, ended } = await startWork(stage, '1s')
   await stage.untilNoted(3_000)
   const group = new Set(stage.pids())
   for (const pid of group) process.kill(pid, 'SIGSTOP')
@@ -107,10 +111,13 @@ test('when supervisor and workers are killed at once, their jobs come back with 
   expect(again).toBeLessThanOrEqual(group.size * PREFETCH)
 })
 
-function startWork(stage: Stage, lease: string) {
+async function startWork(stage: Stage, lease: string) {
   const numbersOf = ['-w', '3', '--prefetch', String(PREFETCH), '--concurrency', String(CONCURRENCY)]
-  return startZyqueue(
+  const started = startZyqueue(
     ['work', '-f', 'tasks.mjs', '-C', stage.connection, '--lease', lease, '--log-level', 'warn', ...numbersOf],
     { cwd: stage.project.dir, env: { TMPDIR: stage.temporary } },
   )
+  await until('three workers', () => stage.pids().length === 3 || undefined)
+  writeFileSync(stage.project.path('go'), '')
+  return started
 }

@@ -44,7 +44,9 @@ export const wait = queueJob({}, async function wait(worker, job) {
   await untilExists('go')
   note('done')
 })`)
-  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 2, stallMs: 3_000 })
+  // With room for another job it might be stopped while it claims, and all would wait for the lock that it has then.
+  const one = { concurrency: 1, prefetch: 1 }
+  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 2, stallMs: 3_000, ...one })
   await untilLogged(log, 'worker is ready', 2)
   await stage.submit('wait', ['x'])
   await stage.untilNoted(1)
