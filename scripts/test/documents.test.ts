@@ -54,7 +54,7 @@ describe.each(documents())('%s', (document) => {
 
   const blocks = checkedBlocks(text)
   if (blocks.length > 0 && isBrokerHere(document))
-    test('shows code that works', { timeout: 240_000 }, async () => {
+    test('shows code that works', async () => {
       const folder = join(workshop, document.replaceAll('/', '-').replace(/\.md$/, ''))
       rmSync(folder, { recursive: true, force: true })
       mkdirSync(folder, { recursive: true })
@@ -98,7 +98,7 @@ const TSCONFIG = {
 
 async function succeeds(file: string, args: readonly string[], cwd: string): Promise<void> {
   try {
-    await run(file, args, { cwd, timeout: 60_000 })
+    await run(file, args, { cwd, timeout: 600_000 })
   } catch (error) {
     const output = ['stdout', 'stderr'].map((name) => (error instanceof Error ? Reflect.get(error, name) : ''))
     expect.fail(`${[file, ...args].join(' ')}\n${output.join('')}`)

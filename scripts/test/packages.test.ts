@@ -33,7 +33,7 @@ beforeAll(async () => {
   packages = await packRelease(folder, strangersEnv())
   registry = await serveRegistry(packages)
   return () => registry[Symbol.asyncDispose]()
-}, 240_000)
+}, 1_800_000)
 
 afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }))
 
@@ -111,7 +111,7 @@ describe.each(KINDS)('the quick start, with $manager, $modules and $language', (
       () => {
         for (const greeted of ['Ada', 'Grace', 'Edsger', 'Barbara']) expect(stranger.log).toContain(`Hello, ${greeted}`)
       },
-      { timeout: 60_000, interval: 50 },
+      { timeout: 600_000, interval: 50 },
     )
     await stranger.stop()
     expect(stranger.log).toContain('finishing the jobs in hand')

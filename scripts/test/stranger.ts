@@ -65,7 +65,7 @@ export class Stranger implements AsyncDisposable {
   /** Runs a program of the project's, to its end. */
   async run(file: string, ...args: readonly string[]): Promise<string> {
     try {
-      return (await promisify(execFile)(file, args, { cwd: this.folder, env: this.#env, timeout: 60_000 })).stdout
+      return (await promisify(execFile)(file, args, { cwd: this.folder, env: this.#env, timeout: 600_000 })).stdout
     } catch (error) {
       const output = ['stdout', 'stderr'].map((name) => (error instanceof Error ? Reflect.get(error, name) : ''))
       throw new Error(`${[file, ...args].join(' ')}\n${output.join('')}`, { cause: error })

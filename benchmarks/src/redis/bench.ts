@@ -70,7 +70,7 @@ function half(ours: number | undefined, theirs: number | undefined): boolean {
 
 /** A new server, whose append-only file is synced every second. */
 async function newTarget(): Promise<Target> {
-  const server = await startRedis()
+  const server = await startRedis({ config: 'appendfsync everysec' })
   return {
     address: server.url,
     serverPid: server.pid,

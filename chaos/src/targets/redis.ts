@@ -5,7 +5,7 @@ import { onServer } from './server.ts'
 export const redis: TargetKind = {
   broker: 'redis',
   setUp:
-    'One server with an append-only file. Without one it loses, when it ends, all jobs since its last snapshot; `zyqueue doctor` warns of that.',
+    'One server with an append-only file, `appendfsync no`: what is answered is written, and outlives the process. Without one it loses, when it ends, all jobs since its last snapshot; `zyqueue doctor` warns of that.',
   isServer: true,
   hasLimits: true,
   hasMishaps: true,

@@ -10,9 +10,9 @@ await describeWithServer('nats', 'conformance', () => {
   let server: TestServer
   const { close, ...brokers } = behindProxies(
     () => [server.port],
-    ([port]) => plugin.create({ connection: `nats://127.0.0.1:${port}?ackWait=2`, baseDir: process.cwd() }),
+    ([port]) => plugin.create({ connection: `nats://127.0.0.1:${port}?ackWait=5`, baseDir: process.cwd() }),
   )
   beforeAll(async () => void (server = await startNats()))
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test, ...brokers })
+  brokerTests({ test, ...brokers, patienceMs: 30_000 })
 })

@@ -44,7 +44,7 @@ await describeWithServer('nats', 'the example', () => {
           const lines = readNotes(project.dir)
           return new Set(lines.map(([, job]) => job)).size >= count && lines.map(([pid]) => pid ?? '')
         },
-        40_000,
+        120_000,
       )
     const [pid] = await notes(30)
     process.kill(Number(pid), 'SIGKILL')

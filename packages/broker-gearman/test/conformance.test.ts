@@ -14,7 +14,7 @@ await describeWithServer('gearmand', 'one server', () => {
   })
   const { close, ...brokers } = proxied(() => [server])
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test, ...brokers })
+  brokerTests({ test, ...brokers, patienceMs: 30_000 })
 })
 
 await describeWithServer('gearmand', 'two servers', () => {
@@ -24,5 +24,5 @@ await describeWithServer('gearmand', 'two servers', () => {
   })
   const { close, ...brokers } = proxied(() => servers)
   afterAll(() => Promise.all([close(), ...servers.map((server) => server.stop())]))
-  brokerTests({ test: test.concurrent, ...brokers })
+  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
 })

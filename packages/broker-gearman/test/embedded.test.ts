@@ -12,7 +12,7 @@ describe('the embedded server', () => {
   })
   const { close, ...brokers } = proxied(() => [server])
   afterAll(() => Promise.all([close(), server.close()]))
-  brokerTests({ test: test.concurrent, ...brokers })
+  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
 
   test('it serves other programs: calls with progress and failures', async () => {
     const abraxas = createRequire(import.meta.url)('abraxas')

@@ -7,6 +7,7 @@ import { CutError, notConnected, ServerError } from './errors.ts'
 import type { Address } from './options.ts'
 import { list, type Reply } from './replies.ts'
 import type { Script } from './script.ts'
+import { onSilence, SILENCE_MS } from './silence.ts'
 
 export interface Access {
   readonly username: string | undefined
@@ -18,14 +19,13 @@ export interface Access {
 
 export type Argument = string | number | Buffer
 
-/** How long a server may take to answer before the connection is given up: a black hole looks like this. */
-const SILENCE_MS = 4_000
 /** How long connecting may take in all, in ms. */
 const CONNECT_MS = 6_000
 
 export class Client {
   readonly address: Address
   readonly #redis: Redis
+  #socket: Socket | undefined
   #listener: (channel: string, message: string) => void = () => {}
   #pending = 0
   #idle: (() => void)[] = []
@@ -43,6 +43,7 @@ export class Client {
     try {
       signal.throwIfAborted()
       await client.#redis.connect()
+      client.#watch()
       await client.#introduce()
       return client
     } catch (error) {
@@ -57,7 +58,7 @@ export class Client {
   private constructor(address: Address, { username, password, database, tls }: Access) {
     this.address = address
     this.#redis = new Redis({
-      Connector: connectorTo(address, tls),
+      Connector: connectorTo(address, tls, (socket) => (this.#socket = socket)),
       // Only tells ioredis which event to wait for.
       ...(tls && { tls: {} }),
       ...(username !== undefined && { username }),
@@ -72,7 +73,6 @@ export class Client {
       enableOfflineQueue: false,
       autoResubscribe: false,
       connectTimeout: CONNECT_MS,
-      socketTimeout: SILENCE_MS,
       maxLoadingRetryTime: 200,
       disableClientInfo: true,
     })
@@ -98,7 +98,7 @@ export class Client {
     try {
       return (await this.#redis.callBuffer(name, [...args])) as Reply
     } catch (thrown) {
-      const error = native(thrown)
+      const error = this.#because(native(thrown))
       // ioredis may take itself for connected for a moment more.
       if (!(error instanceof ServerError)) this.destroy(error)
       throw error
@@ -127,6 +127,20 @@ export class Client {
     if (this.#pending > 0) await new Promise<void>((idle) => this.#idle.push(idle))
   }
 
+  #watch(): void {
+    if (this.#socket === undefined) return
+    onSilence(
+      this.#socket,
+      () => this.#pending > 0,
+      () => this.destroy(new CutError(`Redis has not answered for ${SILENCE_MS / 1_000} s`)),
+    )
+  }
+
+  /** ioredis says only that the connection was closed; why it was is known better here. */
+  #because(error: Error): Error {
+    return error instanceof CutError && this.#failure instanceof CutError ? this.#failure : error
+  }
+
   /** ioredis goes on without RESP3 where a server does not speak it; then waiting to be woken would block all else. */
   async #introduce(): Promise<void> {
     const hello = list(await this.command('HELLO'))
@@ -151,7 +165,7 @@ export class Client {
 }
 
 /** The socket is ours, so that it keeps no process alive, and is gone at once when it is to be gone. */
-function connectorTo({ host, port }: Address, tls: Access['tls']) {
+function connectorTo({ host, port }: Address, tls: Access['tls'], onSocket: (socket: Socket) => void) {
   return class extends AbstractConnector {
     #socket: Socket | undefined
 
@@ -166,6 +180,7 @@ function connectorTo({ host, port }: Address, tls: Access['tls']) {
           ? createConnection({ host, port })
           : connectTls({ host, port, ...(servername && { servername }), ...(tls.ca !== undefined && { ca: tls.ca }) })
       this.#socket = socket.unref()
+      onSocket(socket)
       this.stream = socket
       return socket
     }

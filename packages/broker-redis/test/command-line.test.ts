@@ -43,7 +43,7 @@ await describeWithServer('redis', 'zyqueue', () => {
 
   function zyqueue(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
     return new Promise((resolve) => {
-      const options = { cwd: folder, timeout: 60_000, env: { ...process.env, WHERE: url } }
+      const options = { cwd: folder, timeout: 600_000, env: { ...process.env, WHERE: url } }
       execFile(
         process.execPath,
         [join(packages, 'cli', 'dist', 'bin.js'), ...args],

@@ -13,5 +13,6 @@ await describeWithServer('redis', 'a cluster of three masters', () => {
   brokerTests({
     test: test.concurrent,
     createBroker: () => plugin.create({ connection: cluster.url, baseDir: process.cwd() }),
+    patienceMs: 30_000,
   })
 })

@@ -16,5 +16,5 @@ await describeWithServer('redis', 'a server', () => {
     ([port]) => plugin.create({ connection: `redis://127.0.0.1:${port}`, baseDir: process.cwd() }),
   )
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test: test.concurrent, ...brokers })
+  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
 })

@@ -118,6 +118,23 @@ await describeWithServer('redis', 'the connection', () => {
     expect(await receive(consumer, 2)).toHaveLength(2)
   })
 
+  test('a job may take longer to send than a server may be silent', async () => {
+    const { proxy, broker, queue } = await through()
+    proxy.slow(2 * 1024 * 1024)
+    const large = message(queue, 'large', { body: Buffer.alloc(16 * 1024 * 1024) })
+    expect(await broker.publish([large])).toEqual([{ status: 'stored' }])
+  })
+
+  test('an answer that came while the event loop was blocked is read', async () => {
+    const { broker, queue } = await through()
+    const publishing = broker.publish(messages(queue, 1))
+    // The next turn has written it; the one after that would read the answer.
+    await new Promise(setImmediate)
+    const until = performance.now() + 6_000
+    while (performance.now() < until);
+    expect(await publishing).toEqual([{ status: 'stored' }])
+  })
+
   test('close settles what is pending in a black hole', async () => {
     const { proxy, broker, queue } = await through()
     const consumer = await consume(broker, [queue])

@@ -64,9 +64,9 @@ await describeWithServer('redis', 'a failover', () => {
     // A backlog of which every job is known to be replicated.
     const backlog = messages(queue, 500)
     await producer.publish(backlog)
+    const sure = new Set([...flow.stored, ...backlog.map(({ id }) => id)])
     const client = openClient(sentinel.master.url)
     await client.set('mark', '1')
-    const sure = new Set([...flow.stored, ...backlog.map(({ id }) => id)])
     expect(await client.wait(1, 10_000)).toBe(1)
     await sentinel.master.kill('SIGKILL')
 

@@ -91,8 +91,9 @@ await describeWithServer('redis', 'queues', () => {
   test('a late owner is fenced although the same job has come back to others, and again to others', async () => {
     const { broker, queue } = await open()
     await broker.publish(messages(queue, 3))
-    const late = await consume(broker, [queue], { leaseMs: 200 })
+    const late = await consume(broker, [queue], { consumerId: 'late-owner' })
     const stale = await receive(late, 3)
+    expect(await broker.renew(['late-owner'], 200)).toEqual([])
     const heir = await consume(broker, [queue], { leaseMs: 60_000 })
     const again = await receive(heir, 3)
     expect(again.map(({ id, deliveryCount }) => [id, deliveryCount])).toEqual(stale.map(({ id }) => [id, 1]))
@@ -108,7 +109,8 @@ await describeWithServer('redis', 'queues', () => {
     const { broker, queue } = await open()
     const other = await newQueue(broker)
     await broker.publish(messages(queue, 2))
-    await receive(await consume(broker, [queue], { leaseMs: 300 }), 2)
+    await receive(await consume(broker, [queue], { consumerId: 'short-lived' }), 2)
+    expect(await broker.renew(['short-lived'], 300)).toEqual([])
     const heir = await consume(await openBroker(server.url), [other, queue])
     expect(await receive(heir, 2)).toHaveLength(2)
   })
@@ -271,7 +273,7 @@ await describeWithServer('redis', 'queues', () => {
     const { broker, queue } = await open()
     const consumer = await consume(broker, [queue])
     const receiving = receive(consumer, 2)
-    await broker.publish([message(queue, 'second', { delayMs: 400 }), message(queue, 'first', { delayMs: 200 })])
+    await broker.publish([message(queue, 'first', { delayMs: 200 }), message(queue, 'second', { delayMs: 400 })])
     expect((await receiving).map(({ id }) => id)).toEqual(['first', 'second'])
     await eventually('nothing is left', async () =>
       (await broker.admin.queues()).some(({ name, delayed }) => name === queue && delayed === 0),

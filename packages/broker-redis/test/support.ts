@@ -50,7 +50,7 @@ export async function consume(
   return broker.consume({
     queues: queues.map((name) => ({ name, options: {} })),
     prefetch: 1000,
-    leaseMs: 60_000,
+    leaseMs: 600_000,
     consumerId: `consumer-${process.pid}-${++named}`,
     client: { name: 'test.1', host: 'here', pid: process.pid },
     ...more,
@@ -116,6 +116,8 @@ export interface Proxy {
   readonly port: number
   /** From now on nothing passes, and nobody is told: the connections of now are black holes. New ones work. */
   blackHole(): void
+  /** From now on it takes no more than so many bytes a second from each client. */
+  slow(bytesPerSecond: number): void
   /** Cuts all connections instead of passing on what the server sends next. */
   cutReply(): void
   readonly connections: number
@@ -124,11 +126,18 @@ export interface Proxy {
 export async function startProxy(target: number): Promise<Proxy> {
   const pairs = new Set<{ near: Socket; far: Socket; dead: boolean }>()
   let cutting = false
+  let bytesPerSecond = Infinity
   const server = createServer((near) => {
     const far = createConnection({ host: '127.0.0.1', port: target })
     const pair = { near, far, dead: false }
     pairs.add(pair)
-    near.on('data', (data) => void (pair.dead || far.write(data)))
+    near.on('data', (data) => {
+      if (pair.dead) return
+      far.write(data)
+      if (bytesPerSecond === Infinity) return
+      near.pause()
+      setTimeout(() => near.resume(), (1_000 * data.length) / bytesPerSecond)
+    })
     far.on('data', (data) => {
       if (cutting) {
         cutting = false
@@ -163,6 +172,9 @@ export async function startProxy(target: number): Promise<Proxy> {
     port: address.port,
     blackHole: () => {
       for (const pair of pairs) pair.dead = true
+    },
+    slow: (most) => {
+      bytesPerSecond = most
     },
     cutReply: () => {
       cutting = true

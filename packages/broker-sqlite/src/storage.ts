@@ -93,17 +93,30 @@ function examine(path: string, driver: Driver): { readonly isChecked: boolean } 
   if (file === undefined) return { isChecked: true }
   if (!file.isFile()) throw new BrokerError('ZYQ_UNREACHABLE', 'This is not a file')
   accessSync(path, constants.R_OK | constants.W_OK)
-  const inUse = existsSync(`${path}-wal`) || existsSync(`${path}-journal`)
+  const inUse = isInUse(path)
   const connection = driver.open(`${pathToFileURL(path).href}?mode=ro&immutable=1`)
   try {
     recognise(connection)
     if (!inUse && file.size <= CHECKED_BYTES) checkPages(connection)
   } catch (error) {
-    if (!(inUse && sqliteCode(error) === SQLITE.CORRUPT)) throw error
+    if (!isDamage(error)) throw error
+    const now = found(path)
+    const isStill = now?.ino === file.ino && now.size === file.size && now.mtimeMs === file.mtimeMs
+    // Or somebody began to write just now.
+    if (!inUse && isStill && !isInUse(path)) throw error
+    return { isChecked: file.size > CHECKED_BYTES }
   } finally {
     connection.close()
   }
   return { isChecked: !inUse || file.size > CHECKED_BYTES }
+}
+
+function isInUse(path: string): boolean {
+  return existsSync(`${path}-wal`) || existsSync(`${path}-journal`)
+}
+
+function isDamage(error: unknown): boolean {
+  return sqliteCode(error) === SQLITE.CORRUPT || (error instanceof BrokerError && error.code === 'ZYQ_STORAGE_DAMAGED')
 }
 
 /**

@@ -8,5 +8,9 @@ import plugin from '../src/index.ts'
 const baseDir = mkdtempSync(join(tmpdir(), 'zyqueue-conformance-'))
 afterAll(() => rmSync(baseDir, { recursive: true, force: true }))
 
-brokerTests({ test, createBroker: () => plugin.create({ connection: `sqlite:${join(baseDir, 'queue.db')}`, baseDir }) })
+brokerTests({
+  test,
+  createBroker: () => plugin.create({ connection: `sqlite:${join(baseDir, 'queue.db')}`, baseDir }),
+  patienceMs: 30_000,
+})
 pluginTests({ test, plugin })

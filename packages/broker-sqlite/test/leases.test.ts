@@ -32,7 +32,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
   test('a lease that has run out is over before anybody takes the jobs back, and they are charged', async () => {
     const broker = await open()
     await broker.publish([message('a')])
-    const late = await consume(broker, { leaseMs: 300 })
+    const late = await consume(broker)
     const held = await receive(late, 1)
     await eventually(async () => (await broker.renew(['consumer'], 1)).length > 0)
     expect(await late.ack(held)).toEqual([LOST])

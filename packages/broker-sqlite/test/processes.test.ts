@@ -46,7 +46,7 @@ test('a publisher that is killed has lost nothing of what was called stored', as
     await exitOf(child)
 
     const broker = await openBroker(path)
-    const consumer = await consume(broker, { consumerId: `round-${round}` })
+    const consumer = await consume(broker, { consumerId: `round-${round}`, prefetch: 1_000_000 })
     const [stats] = await broker.admin.queues()
     const stored = await receive(consumer, stats?.ready ?? 0)
     expect(stored.map(({ id }) => id)).toEqual(expect.arrayContaining([...idsOf(said)]))
@@ -96,9 +96,10 @@ test('a worker that is gone without a word loses its jobs to another when its le
   const path = join(temporaryFolder(), 'queue.db')
   const broker = await openBroker(path)
   await broker.publish([message('a'), message('b')])
-  const { child, said } = startChild('worker', path, 'gone', '300')
+  const { child, said } = startChild('worker', path, 'gone', 'keep')
   await eventually(() => idsOf(said).length === 2)
   child.kill('SIGKILL')
+  expect(await broker.renew(['gone'], 300)).toEqual([])
 
   const deliveries = await receive(await consume(broker), 2)
   expect(deliveries.map(({ id, deliveryCount }) => [id, deliveryCount])).toEqual([

@@ -35,7 +35,7 @@ export async function consume(broker: Broker, more: Partial<ConsumeOptions> = {}
   return broker.consume({
     queues: [{ name: 'q', options: {} }],
     prefetch: 1000,
-    leaseMs: 60_000,
+    leaseMs: 600_000,
     consumerId: 'consumer',
     client: { name: 'test.1', host: 'here', pid: process.pid },
     ...more,

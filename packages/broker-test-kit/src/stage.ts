@@ -15,7 +15,9 @@ import type { BrokerHarness } from './harness.ts'
 import { waitFor, within } from './wait-for.ts'
 
 /** Long enough that no lease of a test ends by itself. */
-const longLeaseMs = 120_000
+export const longLeaseMs = 600_000
+/** Twice what the contract calls about ten seconds. */
+const mostPatienceMs = 20_000
 
 /** An owner of jobs that a test will lose, without a word to the broker. */
 export interface MortalOwner {
@@ -66,7 +68,7 @@ export class Stage {
 
   /** As `settled`, for what has to be given up first: the contract has an adapter do so within about ten seconds. */
   settledLate<Value>(what: string, promise: Promise<Value>): Promise<Value> {
-    return within(`${what} settles`, promise, 2 * this.patienceMs)
+    return within(`${what} settles`, promise, Math.min(2 * this.patienceMs, mostPatienceMs))
   }
 
   /** A promise that the test awaits later: should it fail before, nobody hears of this one's rejection, and that is well. */
@@ -127,15 +129,20 @@ export class Stage {
     return this.settled('consume()', broker.consume({ ...consumption(queues), ...consumeOptions }))
   }
 
-  /** A consumer on a broker of its own that will be lost. It should have its jobs within the short lease. */
+  /** A consumer on a broker of its own that will be lost. Its lease is a long one until it dies. */
   async mortalOwner(queue: QueueSpec, options: Partial<ConsumeOptions> = {}): Promise<MortalOwner> {
     const broker = await this.connectedBroker()
     const consumerId = newConsumerId()
     const held = new Set<Delivery>()
-    const made = await this.consumer([queue], { broker, consumerId, leaseMs: this.leaseMs, ...options })
+    const made = await this.consumer([queue], { broker, consumerId, ...options })
     const consumer = noting(made, held)
     const die = async (): Promise<void> => {
-      if (this.capabilities.lease === 'renewable') return
+      if (this.capabilities.lease === 'renewable') {
+        assert.ok(this.broker.renew !== undefined, 'a renewable lease needs renew()')
+        const ended = await this.settled('renew()', this.broker.renew([consumerId], this.leaseMs))
+        assert.deepEqual(ended, [], 'a lease that stands is renewed')
+        return
+      }
       await this.cut(broker)
       // As its supervisor does, which knows what was running.
       const charges = [...held].map(({ id }) => ({ id }))

@@ -10,7 +10,7 @@ pid, terminal = pty.fork()
 if pid == 0:
     os.execv(program[0], program)
 signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
-signal.alarm(20)
+signal.alarm(300)
 shown, asked = b'', False
 while True:
     try:

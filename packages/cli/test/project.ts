@@ -88,7 +88,7 @@ function start(
   const child = execFile(
     node,
     args,
-    { cwd, env: { ...Object.fromEntries(inherited), ...env }, timeout: 60_000, maxBuffer: 1e8 },
+    { cwd, env: { ...Object.fromEntries(inherited), ...env }, timeout: 600_000, maxBuffer: 1e8 },
     (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1
       resolve({ code, stdout, stderr })

@@ -265,9 +265,9 @@ test('where a death is charged to all that is held, a job that it would condemn 
   // One by one for a while, then in batches again.
   await until('batches', async () => {
     await task.submit(6)
-    return consumed.length === 3
+    return consumed.length >= 3 && consumed.at(-1) === consumed[0]
   })
-  expect(consumed).toEqual([expect.any(Number), 1, consumed[0]])
+  expect(consumed.slice(0, 2)).toEqual([expect.not.closeTo(1), 1])
 })
 
 test.each([
@@ -304,7 +304,7 @@ test('a lost lease: what runs goes on, what has not started is forgotten, a new 
       started.push(Number(data))
       if (started.length <= 1) await let1.opened
     },
-    { concurrency: 1, prefetch: 3, leaseMs: 150 },
+    { concurrency: 1, prefetch: 3, leaseMs: 3_000 },
   )
   await task.submit([1, 2, 3])
   await worker.start()

@@ -63,7 +63,7 @@ async function startNode(options: RabbitmqOptions, cluster?: Cluster): Promise<R
   const commands = new Map<string, { readonly ctl: string; readonly env: Readonly<Record<string, string>> }>()
   const server = await startServer({
     server: 'rabbitmq',
-    startMs: 90_000,
+    startMs: 240_000,
     url: (port) => `amqp://guest:guest@127.0.0.1:${port}`,
     async command({ program, port, dir }) {
       const [epmdPort, distributionPort] = [cluster?.epmdPort ?? (await freePort()), await freePort()]
@@ -103,7 +103,7 @@ async function startNode(options: RabbitmqOptions, cluster?: Cluster): Promise<R
   const { ctl = 'rabbitmqctl', env } = commands.get(server.dir) ?? {}
   return Object.assign(server, {
     async ctl(...args: readonly string[]): Promise<string> {
-      const options = { env: { ...process.env, ...env }, timeout: 60_000 }
+      const options = { env: { ...process.env, ...env }, timeout: 240_000 }
       const { stdout } = await promisify(execFile)(ctl, args, options)
       return stdout
     },

@@ -23,7 +23,7 @@ export async function startRedisCluster({ masters: count = 3 }: { masters?: numb
     const busPorts: number[] = []
     for (let index = 0; index < count; index++) {
       const busPort = await freePort()
-      const config = `cluster-enabled yes\ncluster-port ${busPort}\ncluster-node-timeout 2000`
+      const config = `cluster-enabled yes\ncluster-port ${busPort}\ncluster-node-timeout 15000`
       masters.push(await startWith({ config }))
       busPorts.push(busPort)
     }

@@ -15,7 +15,7 @@ export interface TestSentinel extends AsyncDisposable {
   stop(): Promise<void>
 }
 
-/** Two of the three have to agree that a master is down; they think so after three seconds. */
+/** Two of the three have to agree that a master is down; they think so after ten seconds. */
 export async function startRedisSentinel(): Promise<TestSentinel> {
   const servers: TestServer[] = []
   const stop = async (): Promise<void> => {
@@ -32,7 +32,7 @@ export async function startRedisSentinel(): Promise<TestSentinel> {
     await until(replica.port, 'INFO replication', 'master_link_status:up')
     const config = [
       `sentinel monitor ${MASTER} 127.0.0.1 ${master.port} 2`,
-      `sentinel down-after-milliseconds ${MASTER} 3000`,
+      `sentinel down-after-milliseconds ${MASTER} 10000`,
       `sentinel failover-timeout ${MASTER} 5000`,
     ].join('\n')
     const sentinels: TestServer[] = []

@@ -4,7 +4,8 @@ import { ask } from './ports.ts'
 import { startServer, type StartOptions, type TestServer } from './server.ts'
 
 /**
- * Redis with an append-only file, written before a command is answered and synced every second: a SIGKILL loses nothing.
+ * Redis with an append-only file, written before a command is answered: a SIGKILL loses nothing. With Redis' own default,
+ * `appendfsync everysec`, it would: the write is put off, for two seconds at most, while the last sync is under way.
  * `config` lines are those of `redis.conf`.
  */
 export function startRedis(options: StartOptions = {}): Promise<TestServer> {
@@ -26,7 +27,7 @@ export function startWith(options: StartOptions, mode: readonly string[] = []): 
           `port ${port}`,
           `dir ${dir}`,
           'daemonize no',
-          ...(mode.includes('--sentinel') ? [] : ['save ""', 'appendonly yes', 'appendfsync everysec']),
+          ...(mode.includes('--sentinel') ? [] : ['save ""', 'appendonly yes', 'appendfsync no']),
           options.config ?? '',
         ].join('\n'),
       )

@@ -176,7 +176,7 @@ function hasEnded(child: ChildProcess): boolean {
 
 async function endGroup(leader: number | undefined): Promise<void> {
   if (leader === undefined) return
-  for (let tries = 0; tries < 500; tries++) {
+  for (let tries = 0; tries < 6_000; tries++) {
     try {
       process.kill(-leader, 'SIGKILL')
     } catch {

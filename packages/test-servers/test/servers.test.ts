@@ -125,7 +125,7 @@ function submitBackground(task: string, unique: string, workload: string): Buffe
 }
 
 await describeWithServer('rabbitmq', 'startRabbitmq', () => {
-  test('starts, answers, comes back when killed, leaves nothing', { timeout: 240_000 }, async () => {
+  test('starts, answers, comes back when killed, leaves nothing', async () => {
     const server = await startRabbitmq()
     const header = Buffer.from('AMQP\x00\x00\x09\x01', 'latin1')
     expect(await talk(server, header)).toContain('RabbitMQ')

@@ -9,16 +9,27 @@ export function keepAlive() {
 
 export async function connect(path) {
   const broker = plugin.create({ connection: `sqlite:${path}`, baseDir: '/' })
-  await broker.connect()
-  await broker.declare([{ name: 'q', options: {} }])
+  await insist(() => broker.connect())
+  await insist(() => broker.declare([{ name: 'q', options: {} }]))
   return broker
 }
 
-export function consume(broker, consumerId, leaseMs = 60_000) {
+/** Does what core does: asks again where others kept the file locked. */
+export async function insist(call) {
+  for (;;) {
+    try {
+      return await call()
+    } catch (error) {
+      if (error.code !== 'ZYQ_BROKER_BUSY') throw error
+    }
+  }
+}
+
+export function consume(broker, consumerId) {
   return broker.consume({
     queues: [{ name: 'q', options: {} }],
     prefetch: 200,
-    leaseMs,
+    leaseMs: 600_000,
     consumerId,
     client: { name: 'child', host: 'here', pid: process.pid },
   })

@@ -115,12 +115,12 @@ export const receive: Behaviours = {
     const taken: string[] = []
     const drain = async (consumer: (typeof consumers)[number]): Promise<void> => {
       while (taken.length < count) {
-        const deliveries = await consumer.receive(7, { signal: never })
+        const deliveries = await stage.settled('receive()', consumer.receive(7, { signal: never }))
         taken.push(...deliveries.map(textOf))
         await stage.ackAll(consumer, deliveries)
       }
     }
-    await stage.settled('all deliveries', Promise.all(consumers.map(drain)))
+    await Promise.all(consumers.map(drain))
     assert.deepEqual(taken.toSorted(), numbered(count).toSorted())
     await stage.expectNoneReady(queue)
   },

@@ -200,7 +200,7 @@ export const publishFaults: Faults = {
     caughtBy: [
       'delays: a delayed job is not early, and comes',
       'delays: a delayed job does not hold up the others',
-      'delays: the shorter delay is over first',
+      'delays: a shorter delay is over while longer ones, stored before and after it, go on',
       'delays: a delay of thirty days is kept',
     ],
     breaks: changingMessages((message) => ({ ...message, delayMs: 0 })),

@@ -102,7 +102,7 @@ test('burst ends when nothing is ready, and leaves delayed jobs', async () => {
 
 test('reload has new code take over without losing a job or running one twice', async () => {
   const version = (v: number): string =>
-    `export const work = queueJob({}, async function work(worker, job) { note(job.data + ' ' + job.deliveryCount + ' v${v}'); await sleep(2) })`
+    `export const work = queueJob({}, async function work(worker, job) { if (job.data >= 1_500) await untilExists('reloaded'); note(job.data + ' ' + job.deliveryCount + ' v${v}'); await sleep(2) })`
   const stage = await Stage.set(version(1))
   await stage.submit('work', numbers(3_000))
   const { supervisor, ended } = stage.supervise({ concurrency: 5 })
@@ -110,6 +110,7 @@ test('reload has new code take over without losing a job or running one twice', 
   const path = stage.project.path('tasks.mjs')
   writeFileSync(path, readFileSync(path, 'utf8').replace(version(1), version(2)))
   supervisor.reload()
+  writeFileSync(stage.project.path('reloaded'), '')
   await until('all jobs', () => stage.notes().length >= 3_000 || undefined)
   supervisor.drain()
   await ended

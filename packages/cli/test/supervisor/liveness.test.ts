@@ -7,12 +7,12 @@ test('a handler that blocks its process for several leases keeps its job', async
   const stage = await Stage.set(`
 export const block = queueJob({}, async function block(worker, job) {
   ran(job)
-  if (job.data === 'long') spin(3_000)
+  if (job.data === 'long') spin(12_000)
   note('done ' + job.data)
 })`)
   await stage.submit('block', ['long', ...numbers(5)])
   // The other process is idle all the while, and would take what is given up.
-  const { result, log } = await stage.burst({ maxWorkers: 2, concurrency: 1, prefetch: 1, leaseMs: 500 })
+  const { result, log } = await stage.burst({ maxWorkers: 2, concurrency: 1, prefetch: 1, leaseMs: 4_000 })
   expect(result).toEqual({ reason: 'burst' })
   expect(stage.lines().toSorted()).toEqual(
     ['long', ...numbers(5)].flatMap((job) => [`${job} 0`, `done ${job}`]).toSorted(),
@@ -27,12 +27,12 @@ export const block = queueJob({}, async function block(worker, job) {
   ran(job)
   if (job.data === 'blocks') {
     await sleep(100)
-    spin(3_000)
-  } else await sleep(3_300)
+    spin(6_000)
+  } else await sleep(6_300)
   note('done')
 })`)
   await stage.submit('block', ['blocks', 'waits'])
-  const { log } = await stage.burst({ maxWorkers: 2, concurrency: 3, prefetch: 3, stallMs: 1_000 })
+  const { log } = await stage.burst({ maxWorkers: 2, concurrency: 3, prefetch: 3, stallMs: 2_500 })
   expect(stage.lines().toSorted()).toEqual(['blocks 0', 'done', 'done', 'waits 0'])
   expect(log.filter(({ level }) => level === 'error')).toEqual([])
 })
@@ -119,8 +119,9 @@ const COUNT = `export const count = queueJob({}, async function count(worker, jo
   if (job.data === 'deadly' && job.deliveryCount === 0) process.exit(1)
 })`
 
+/** The file itself last, or first it is made anew, and what belongs to the new one is deleted with the old. */
 function removeQueue(stage: Stage): void {
-  for (const suffix of ['', '-wal', '-shm']) rmSync(stage.project.path(`queue.db${suffix}`), { force: true })
+  for (const suffix of ['-wal', '-shm', '']) rmSync(stage.project.path(`queue.db${suffix}`), { force: true })
 }
 
 test('processes whose broker went away live on, and work when it is back; so does the supervisor', async () => {

@@ -15,7 +15,10 @@ export async function isDone(
   leases: LeaseKeeper,
   log: Logger,
 ): Promise<boolean> {
-  const allIdle = (): boolean => workers.every((worker) => worker !== undefined && worker.idleMs >= IDLE_MS)
+  // What a process said last may be a while ago: what it runs, its ledger tells at once.
+  const isIdle = (worker: WorkerHandle | undefined): boolean =>
+    worker !== undefined && worker.idleMs >= IDLE_MS && worker.running().length === 0
+  const allIdle = (): boolean => !leases.isReclaiming && workers.every(isIdle)
   if (!allIdle()) return false
   const consumers = new Map<string, SupervisedConsumer>()
   for (const consumer of workers.flatMap((worker) => worker?.consumers ?? [])) {

@@ -62,8 +62,8 @@ export const toSupervisorSchema = z.discriminatedUnion('type', [
   }),
   /** All its consumers, whenever one begins or ends. */
   z.object({ type: z.literal('consumers'), consumers: z.array(consumerSchema) }),
-  /** A sign of life. `idleMs`: how long there has been nothing in hand. */
-  z.object({ type: z.literal('beat'), done: z.number(), inHand: z.number(), idleMs: z.number() }),
+  /** A sign of life. `at`: when it was given, in ms since 1970. `idleMs`: how long there has been nothing in hand. */
+  z.object({ type: z.literal('beat'), at: z.number(), done: z.number(), inHand: z.number(), idleMs: z.number() }),
   /** It takes no more jobs and ends soon: time for a successor. */
   z.object({ type: z.literal('retiring'), reason: z.string(), done: z.number() }),
   /** It cannot run: what is wrong will be wrong in the next one too. */

@@ -47,6 +47,11 @@ export class LeaseKeeper {
     return work
   }
 
+  /** Whether jobs of processes that are gone may yet come back. */
+  get isReclaiming(): boolean {
+    return this.#under.size > 0
+  }
+
   /** The figures of the queues that a consumer serves, as far as they can be known; undefined where the broker is away. */
   async queues(consumer: SupervisedConsumer): Promise<readonly QueueStats[] | undefined> {
     if (consumer.address.url === undefined) return []

@@ -27,7 +27,7 @@ export class Liveness {
   }
 
   /**
-   * A process that has given a sign of life since a job's time was up is not blocked: that job is to blame itself. One that
+   * A process that gave a sign of life after a job's time was up is not blocked: that job is to blame itself. One that
    * is blocked is so by one of the jobs that run, and all of them may be overdue for it.
    */
   #killOverdue(worker: WorkerHandle): void {
@@ -36,7 +36,7 @@ export class Liveness {
     const running = worker.running()
     const overdue = running.filter(({ deadlineMs }) => deadlineMs > 0 && deadlineMs < now)
     if (overdue.length === 0) return
-    const proven = overdue.filter(({ deadlineMs }) => deadlineMs < worker.lastBeatAt)
+    const proven = overdue.filter(({ deadlineMs }) => deadlineMs < worker.freeAt)
     if (proven.length > 0) this.#killFor(worker, { guilty: proven, suspected: [] })
     else if (worker.silentMs < BLOCKED_MS) return
     else if (running.length === 1) this.#killFor(worker, { guilty: overdue, suspected: [] })

@@ -24,7 +24,7 @@ import { WorkerHandle, type WorkerEnd } from './worker-handle.ts'
 
 /** How worker processes that end unasked are started again. */
 const RESTART: Backoff = { minMs: 200, maxMs: 30_000 }
-/** A process that has lived so long has not failed at its start. */
+/** A process that has been up for so long has not failed at its start. */
 const SETTLED_MS = 10_000
 /** Starts in a row that may fail, for each process there should be, before the supervisor gives up. */
 const MAX_FAILED_STARTS = 3
@@ -59,6 +59,7 @@ export class Supervisor {
   #outcome: SupervisorResult | undefined
   #finish: (() => void) | undefined
   #round: NodeJS.Timeout | undefined
+  #lookedAt = performance.now()
   #looking = false
   /** Whether a process has taken jobs since the start, or since the last reload. */
   #everReady = false
@@ -238,7 +239,7 @@ export class Supervisor {
   #replace(slot: Slot, worker: WorkerHandle, { expected, how, suspects }: WorkerEnd): void {
     slot.afterDeath = !expected
     const failed = !expected && worker.sentence === undefined
-    if (!failed || Date.now() - worker.startedAt > SETTLED_MS) slot.failures = 0
+    if (!failed || worker.upMs > SETTLED_MS) slot.failures = 0
     if (!failed) this.#start(slot)
     // Whoever dies of a job has started well.
     else if (suspects.length > 0 || !this.#giveUp(worker, how)) this.#startLater(slot)
@@ -273,8 +274,12 @@ export class Supervisor {
   }
 
   #look(): void {
+    const now = performance.now()
+    // Where this very process was frozen, what the others have said meanwhile is still to be read.
+    const wasFrozen = now - this.#lookedAt > 4 * ROUND_MS
+    this.#lookedAt = now
     for (const worker of this.#alive) {
-      this.#liveness.look(worker)
+      if (!wasFrozen) this.#liveness.look(worker)
       if (worker.stage === 'ready' && hasWorked(worker)) this.#proven = true
     }
     if (this.#options.burst && !this.#looking && this.#outcome === undefined) {
@@ -303,9 +308,9 @@ export class Supervisor {
   }
 }
 
-/** Whether its start was a success: it has done a job, or lived for long. */
-function hasWorked({ done, startedAt }: WorkerHandle): boolean {
-  return done > 0 || Date.now() - startedAt > SETTLED_MS
+/** Whether its start was a success: it has done a job, or been up for long. */
+function hasWorked({ done, upMs }: WorkerHandle): boolean {
+  return done > 0 || upMs > SETTLED_MS
 }
 
 /** A supervisor for a task file; `run` sets it going. Throws `ConfigError`. */

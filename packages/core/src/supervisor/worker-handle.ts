@@ -61,7 +61,10 @@ export class WorkerHandle {
   #hardTimeouts = false
   #asked = false
   #outOfTime = false
-  #lastBeatAt = Date.now()
+  /** When the last message was read: it may have lain there for a while. */
+  #heardAt = Date.now()
+  #freeAt = 0
+  #readyAt: number | undefined
   #idleMs = 0
   #done = 0
   #killTimer: NodeJS.Timeout | undefined
@@ -119,16 +122,21 @@ export class WorkerHandle {
 
   /** How long it has given no sign of life, in ms. */
   get silentMs(): number {
-    return Date.now() - this.#lastBeatAt
+    return Date.now() - this.#heardAt
   }
 
   get hardTimeouts(): boolean {
     return this.#hardTimeouts
   }
 
-  /** When it gave the last sign of life, in ms since 1970. */
-  get lastBeatAt(): number {
-    return this.#lastBeatAt
+  /** When its event loop was free the last time that is known, in ms since 1970. */
+  get freeAt(): number {
+    return this.#freeAt
+  }
+
+  /** How long it has been up, in ms; 0 until it is ready. */
+  get upMs(): number {
+    return this.#readyAt === undefined ? 0 : Date.now() - this.#readyAt
   }
 
   /** The jobs for whose sake it has been killed. */
@@ -186,18 +194,20 @@ export class WorkerHandle {
     const { success, data: message } = toSupervisorSchema.safeParse(received)
     // Task code may use the channel for its own ends.
     if (!success || this.#stage === 'ended') return
-    this.#lastBeatAt = Date.now()
+    this.#heardAt = Date.now()
     switch (message.type) {
       case 'ready':
         this.#hardTimeouts = message.hardTimeouts
         // One that was asked to end meanwhile says nothing of those that come after it.
         if (this.#stage !== 'starting') return
         this.#stage = 'ready'
+        this.#readyAt = Date.now()
         return events.onReady(message)
       case 'consumers':
         this.#consumers = message.consumers
         return events.onConsumers()
       case 'beat':
+        this.#freeAt = message.at
         this.#done = message.done
         this.#idleMs = message.idleMs
         return

@@ -185,7 +185,7 @@ function beat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS }: StartM
     // That it has become idle is told at once: a burst may wait for that.
     if (idleMs <= 2 * beatMs || now - toldAt >= idleBeatMs) {
       toldAt = now
-      send({ type: 'beat', done, inHand, idleMs })
+      send({ type: 'beat', at: now, done, inHand, idleMs })
     }
     if (maxMemory !== undefined && !ending && process.memoryUsage.rss() > maxMemory) {
       void end((grown) => grown.retire(), 'it has grown too large')

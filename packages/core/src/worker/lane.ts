@@ -282,7 +282,8 @@ export class Lane {
     const loss = isConnectionLoss(error)
     if (failures === 0)
       log.warn({ err: error }, loss ? 'connection lost, coming back' : 'receiving failed, beginning again')
-    const outlives = loss && connection.broker.capabilities.lease === 'renewable'
+    const passes = loss || error.code === 'ZYQ_BROKER_BUSY'
+    const outlives = passes && connection.broker.capabilities.lease === 'renewable'
     if (this.#session !== undefined && !outlives) await this.#end(this.#session)
     await pause(backoffMs(RECONNECT, failures), this.#stop.signal)
     try {

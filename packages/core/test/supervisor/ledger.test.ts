@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, ftruncateSync, readdirSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, mkdtempSync, readdirSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { Ledger, openLedgerFile, readLedger, type LedgerEntry } from '../../src/supervisor/ledger.ts'
 
 const SLOTS = 5
@@ -132,7 +133,9 @@ test('junk in the file throws nothing', () => {
 })
 
 test('the file has no name', () => {
-  const before = readdirSync(tmpdir()).filter((name) => name.endsWith('.ledger'))
+  const folder = mkdtempSync(join(tmpdir(), 'zyqueue-ledger-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  vi.stubEnv('TMPDIR', folder)
   openFile()
-  expect(readdirSync(tmpdir()).filter((name) => name.endsWith('.ledger'))).toEqual(before)
+  expect(readdirSync(folder)).toEqual([])
 })
