@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { check, isClean, waitFor, type Aftermath, type ChaosRecord, type Verdict } from '@zyqueue/broker-test-kit'
 import type { DeadLetter } from '@zyqueue/core/broker'
-import { producers, setResolution, type OpenBroker } from '@zyqueue/core'
+import { producers, setResolution, ZyQueueError, type OpenBroker } from '@zyqueue/core'
 import { z } from 'zod'
 import type { Fault } from './faults.ts'
 import { isDoomed, MAX_ATTEMPTS } from './load.ts'
@@ -15,9 +15,10 @@ import type { TargetKind } from './target.ts'
 // Brokers are dependencies of this package, whoever runs its cells.
 setResolution({ resolveFrom: [import.meta.dirname], baseDir: tmpdir() })
 
-/** How long what is left may take when all is healed, in ms: delays, backoffs, a lease, a few hard timeouts, on a slow machine. */
+/** How long nothing may come of what is left when all is healed, in ms: delays, backoffs, a lease, a few hard timeouts. */
 const DRAIN_MS = 120_000
-const START_MS = 90_000
+const DRAIN_LOOK_MS = 250
+const START_MS = 240_000
 /** Jobs that the producer submits in a second. */
 const JOBS_PER_SECOND = 150
 
@@ -87,31 +88,35 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
   }
 }
 
-/** Waits until all that was stored is done or dead, or for as long as that may take. */
+/** Waits until all that was stored is done or dead, or nothing has come of it for too long. */
 async function drain(scene: Scene, broker: OpenBroker): Promise<Aftermath> {
-  const giveUpAt = performance.now() + DRAIN_MS
-  for (;;) {
+  let giveUpAt = performance.now() + DRAIN_MS
+  for (let least = Infinity; ;) {
     const aftermath = { waiting: [], dead: await deadJobs(broker, scene.task) }
     const { lost, undead } = check(remembered(scene), aftermath, { isDoomed })
+    if (lost + undead < least) {
+      least = lost + undead
+      giveUpAt = performance.now() + DRAIN_MS
+    }
     const late = performance.now() > giveUpAt
     if ((lost === 0 && undead === 0) || late) {
       const left = await leftIn(broker, scene.task)
       // What nobody acknowledged (an unknown submit, a duplicate) may still be on its way.
       if (left.length === 0 || late) return { ...aftermath, waiting: left }
     }
-    await sleep(100)
+    await sleep(DRAIN_LOOK_MS)
   }
 }
 
-/** The records; what a broker stored before it was wiped, it need not have any more. */
+/** The records; what was submitted before the broker was wiped, it need not have any more, whenever that was answered. */
 function remembered(scene: Scene): readonly ChaosRecord[] {
-  return scene
-    .records()
-    .map((record) =>
-      record.type === 'answered' && record.at < scene.wipedAt && record.status === 'stored'
-        ? { ...record, status: 'unknown' }
-        : record,
-    )
+  const records = scene.records()
+  const before = scene.submittedBeforeWipe(records)
+  return records.map((record) =>
+    record.type === 'answered' && record.status === 'stored' && before.has(record.job)
+      ? { ...record, status: 'unknown' }
+      : record,
+  )
 }
 
 /** What is in the queue, as far as the broker can tell. */
@@ -126,7 +131,11 @@ async function leftIn({ admin }: OpenBroker, task: string): Promise<readonly str
 }
 
 async function deadJobs(broker: OpenBroker, task: string): Promise<readonly string[]> {
-  const letters = await broker.admin.deadLetters.list(task, { limit: 100_000 })
+  const letters = await broker.admin.deadLetters.list(task, { limit: 100_000 }).catch((error: unknown) => {
+    // Gearman knows a queue only while something is in it, or somebody takes from it.
+    if (error instanceof ZyQueueError && error.code === 'ZYQ_QUEUE_NOT_FOUND') return []
+    throw error
+  })
   return [...new Set(letters.map(jobOf))]
 }
 

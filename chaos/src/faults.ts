@@ -29,7 +29,7 @@ export interface Fault {
 }
 
 /** How long a producer may take to submit again after a wipe: it waits longer and longer between its attempts to connect. */
-const ANEW_MS = 90_000
+const ANEW_MS = 240_000
 
 const servers = ({ isServer }: TargetKind): boolean => isServer
 
@@ -43,7 +43,7 @@ export const FAULTS: readonly Fault[] = [
     name: 'worker-kill',
     says: 'Worker processes get SIGKILL at random times.',
     async apply(scene) {
-      for (let kills = 0; kills < 4; kills++) {
+      for (let kills = 0; kills < 3; kills++) {
         await scene.pass(0.2)
         scene.kill(await scene.worker())
       }
@@ -175,17 +175,17 @@ export const FAULTS: readonly Fault[] = [
   ...poisons({ exit: 'end', memory: 'exhaust the memory of', spin: 'block for ever' }),
 ]
 
-/** Whether a job of this producer was stored after the wipe. */
+/** Whether a job that this producer submitted after the wipe was stored. */
 function isStoredAnew(scene: Scene, producer: string): boolean {
-  return scene
-    .records()
-    .some(
-      (record) =>
-        record.type === 'answered' &&
-        record.status === 'stored' &&
-        record.at > scene.wipedAt &&
-        record.job.includes(producer),
-    )
+  const records = scene.records()
+  const before = scene.submittedBeforeWipe(records)
+  return records.some(
+    (record) =>
+      record.type === 'answered' &&
+      record.status === 'stored' &&
+      record.job.includes(producer) &&
+      !before.has(record.job),
+  )
 }
 
 function crashes(points: Readonly<Record<CrashPoint, string>>): Fault[] {
@@ -193,7 +193,7 @@ function crashes(points: Readonly<Record<CrashPoint, string>>): Fault[] {
     name: `worker-kill-${point}`,
     says: `A worker process gets SIGKILL when it ${points[point]}.`,
     async apply(scene) {
-      for (let kills = 0; kills < 4; kills++) {
+      for (let kills = 0; kills < 3; kills++) {
         arm(scene.folder, point)
         await scene.pass(0.2)
       }

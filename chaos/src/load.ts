@@ -2,12 +2,12 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 
-/** Attempts that a job may have: one, and three retries. */
-export const MAX_ATTEMPTS = 4
+/** Attempts that a job may have: one, and five retries. Those that are to succeed throw three times at most. */
+export const MAX_ATTEMPTS = 6
 /** So many lost workers condemn a job: as many as by default. */
 export const MAX_DELIVERIES = 5
 /** After so many ms the supervisor kills the process of an attempt. */
-export const HARD_TIMEOUT_MS = 1_500
+export const HARD_TIMEOUT_MS = 4_000
 
 /** What the processes of a cell read from their environment. */
 export const FOLDER = 'ZYQUEUE_CHAOS_FOLDER'

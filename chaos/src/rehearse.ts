@@ -12,8 +12,11 @@ const RECEIVE_MS = 90_000
 export async function rehearse(scene: Scene, kind: TargetKind): Promise<void> {
   await withAdapter(scene, kind, async (broker, queue) => {
     const message = { queue: queue.name, id: 'rehearsal', body: Buffer.from('{}'), headers: {}, priority: 4 }
-    const [published] = await broker.publish([{ ...message, delayMs: DELAY_MS }])
-    if (published?.status !== 'stored') throw new Error(`the rehearsal is ${published?.status}`)
+    await waitFor(
+      'a rehearsal that is stored',
+      async () => (await broker.publish([{ ...message, delayMs: DELAY_MS }]))[0]?.status === 'stored',
+      RECEIVE_MS,
+    )
     const client = { name: 'rehearsal', host: hostname(), pid: process.pid }
     const consumer = await broker.consume({
       queues: [queue],
@@ -28,5 +31,7 @@ export async function rehearse(scene: Scene, kind: TargetKind): Promise<void> {
     if (rejected?.status !== 'ok') throw new Error(`the rehearsal’s rejection is ${rejected?.status}`)
     await consumer.close()
     await broker.admin.deadLetters.purge(queue.name)
+    // Of several attempts more than one may have been stored.
+    await broker.admin.purge(queue.name)
   })
 }

@@ -10,9 +10,9 @@ import type { Target } from './target.ts'
 import { BROKER, FOLDER, TASK } from './load.ts'
 
 /** The lease of a cell's workers, in ms. */
-export const LEASE_MS = 2_000
+export const LEASE_MS = 4_000
 const WORKERS = 2
-const START_MS = 90_000
+const START_MS = 240_000
 const END_MS = 60_000
 
 /** The processes of one cell, and what can be done to them. */
@@ -144,6 +144,13 @@ export class Scene implements AsyncDisposable {
 
   records(): readonly ChaosRecord[] {
     return readRecords(this.folder)
+  }
+
+  /** The jobs that were submitted before the broker forgot all. */
+  submittedBeforeWipe(records: readonly ChaosRecord[]): ReadonlySet<string> {
+    return new Set(
+      records.flatMap((record) => (record.type === 'submitted' && record.at < this.wipedAt ? [record.job] : [])),
+    )
   }
 
   /** A connection of the onlooker's, past the proxy. */

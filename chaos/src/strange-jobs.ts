@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { now, type SubmitStatus } from '@zyqueue/broker-test-kit'
 import type { Broker, OutboundMessage } from '@zyqueue/core/broker'
-import { remoteTask } from '@zyqueue/core'
+import { remoteTask, ZyQueueError } from '@zyqueue/core'
 import { withAdapter } from './adapter.ts'
 import { hashOf, type Payload } from './load.ts'
 import type { Scene } from './scene.ts'
@@ -14,8 +14,8 @@ export async function submitPoison(scene: Scene, poison: 'exit' | 'memory' | 'sp
   for (let index = 0; index < count; index++) {
     const data: Payload = { job: `poison-${poison}${index}`, ms: 0, fails: 0, poison, filler: '' }
     scene.note({ type: 'submitted', job: data.job, hash: hashOf(data), pid: process.pid, at: now() })
-    await task.submit(data, { retries: 1 })
-    scene.note({ type: 'answered', job: data.job, status: 'stored', at: now() })
+    const status = await task.submit(data, { retries: 1 }).then((): SubmitStatus => 'stored', statusOf)
+    scene.note({ type: 'answered', job: data.job, status, at: now() })
   }
 }
 
@@ -36,6 +36,11 @@ export async function publishGarbage(scene: Scene, kind: TargetKind, round: numb
       scene.note({ type: 'answered', job, status, at: now() })
     }
   })
+}
+
+/** What core says of a submit that was not answered with `stored`. */
+function statusOf(error: unknown): SubmitStatus {
+  return error instanceof ZyQueueError && error.code === 'ZYQ_OUTCOME_UNKNOWN' ? 'unknown' : 'refused'
 }
 
 async function publishOne(broker: Broker, message: OutboundMessage): Promise<SubmitStatus> {

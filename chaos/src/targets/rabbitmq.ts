@@ -1,18 +1,9 @@
-import { startRabbitmq, type RabbitmqServer } from '@zyqueue/test-servers'
+import { PROMPT_DEAD_LETTERS, startRabbitmq, type RabbitmqServer } from '@zyqueue/test-servers'
 import type { TargetKind } from '../target.ts'
 import { onServer } from './server.ts'
 
 /** RabbitMQ takes many seconds to start: cells that leave it alive share one, with a queue each. It ends with this process. */
 let shared: Promise<RabbitmqServer> | undefined
-
-/**
- * Dead letters on their way from one queue to another when a node dies, and so jobs whose delay ends then, are sent again
- * after three minutes. Nobody waits so long here: after three seconds.
- */
-const PROMPT = {
-  RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:
-    '-kernel inet_dist_use_interface {127,0,0,1} -rabbit dead_letter_worker_publisher_confirm_timeout 3000',
-}
 
 export const rabbitmq: TargetKind = {
   broker: 'rabbitmq',
@@ -25,7 +16,7 @@ export const rabbitmq: TargetKind = {
   countsConnections: true,
   idsAreUnique: false,
   async start(wishes) {
-    const server = await (wishes.exclusive ? startRabbitmq({ env: PROMPT }) : (shared ??= startRabbitmq()))
+    const server = await (wishes.exclusive ? startRabbitmq({ env: PROMPT_DEAD_LETTERS }) : (shared ??= startRabbitmq()))
     return onServer(server, wishes, {
       data: 'mnesia',
       shared: !wishes.exclusive,

@@ -46,7 +46,8 @@ await describeWithServer('gearmand', 'other programs', () => {
 
   test('an abraxas client hears of a failure', async () => {
     let attempts = 0
-    const task = queueJob(at(), () => {
+    const dayMs = 86_400_000
+    const task = queueJob({ ...at(), retries: { limit: 3, minDelayMs: dayMs, maxDelayMs: dayMs } }, () => {
       attempts++
       throw new Error('no')
     })

@@ -21,7 +21,7 @@ import type { Plan } from './options.ts'
 import { pause } from './patience.ts'
 import type { Outgoing } from './publisher.ts'
 import type { Session } from './session.ts'
-import { countsOf, deadQueueOf, declare, declareDead, declareTemporary } from './topology.ts'
+import { countsOf, deadQueueOf, declare, declareDead, declareTemporary, mayHaveReady } from './topology.ts'
 
 const OK: SettleResult = Object.freeze({ status: 'ok' })
 const LEASE_LOST: SettleResult = Object.freeze({ status: 'lease-lost' })
@@ -203,9 +203,7 @@ export class RabbitConsumer implements Consumer {
     // Another may be the active one, and this one waits for its turn.
     if (plan.arguments['x-single-active-consumer'] === true) return false
     try {
-      const counts = await countsOf(this.#parts.session().workbench, source)
-      // Of a quorum queue that does not answer in time the server says that it has nothing, nor consumers: but it has one.
-      return counts !== undefined && (counts.messageCount > 0 || counts.consumerCount === 0)
+      return await mayHaveReady(this.#parts.session().workbench, source)
     } catch {
       return false
     }
@@ -270,8 +268,8 @@ export class RabbitConsumer implements Consumer {
     const returned = await this.#republish(having('refused'), (delivery) => this.#copy(delivery, RETURN_MS, undefined))
     const replaced = new Set([...having('stored'), ...returned])
     const outcome = await this.#acknowledge([...replaced])
-    // Those without a successor go back as they are: nobody would settle them as long as this connection lives.
-    this.#requeue(mine.map(({ delivery }) => delivery).filter((delivery) => !replaced.has(delivery)))
+    // Those without a successor go back: nobody would settle them as long as this connection lives.
+    this.#return(mine.map(({ delivery }) => delivery).filter((delivery) => !replaced.has(delivery)))
     const results = claimed.map(() => LEASE_LOST)
     for (const [position, { index }] of mine.entries()) {
       const result = published[position]
@@ -290,8 +288,18 @@ export class RabbitConsumer implements Consumer {
     return deliveries.filter((_, index) => results[index]?.status === 'stored')
   }
 
-  #requeue(deliveries: readonly RabbitDelivery[]): void {
+  /**
+   * What goes back as it is is counted, and comes again at once: while the server takes no messages, a job that fails would
+   * soon be condemned for it. So it stays here until a copy can go.
+   */
+  #return(deliveries: readonly RabbitDelivery[]): void {
+    if (deliveries.length === 0) return
     try {
+      const { publisher } = this.#parts.session()
+      if (publisher.blockedBecause !== undefined) {
+        void publisher.unblocked().then(() => (this.#mode === 'open' ? this.#giveBack(deliveries) : undefined))
+        return
+      }
       this.#hand.requeue(this.#parts.channel, deliveries)
     } catch {
       // The channel is gone, and they are back.

@@ -77,17 +77,15 @@ export class Ladder {
   async prepare(delayMs: number, priority: number, destination: Destination): Promise<Departure> {
     const levels = levelsOf(delayMs)
     const [highest = 0] = levels
-    await this.#once('due', makeDue, 'make')
+    await this.#once('due', () => this.#workbench.make(makeDue))
     await this.#prepareDestination(destination)
     for (let level = 0; level <= highest; level++) {
-      await this.#once(entryOf(priority, level), (channel) => makeEntry(channel, priority, level))
+      await this.#once(entryOf(priority, level), () =>
+        this.#workbench.run((channel) => makeEntry(channel, priority, level)),
+      )
       if (!levels.includes(level)) continue
       for (const { name } of queuesOfLevel(priority, level)) await this.#registry.addLevel(name)
-      await this.#once(
-        `queues of ${entryOf(priority, level)}`,
-        (channel) => makeLevel(channel, priority, level),
-        'make',
-      )
+      await this.#once(`queues of ${entryOf(priority, level)}`, () => makeLevel(this.#workbench, priority, level))
     }
     const headers: Record<string, string> = {}
     for (const level of levels) headers[OWN_HEADER.delay + level] = ''
@@ -102,18 +100,17 @@ export class Ladder {
 
   async #prepareDestination({ exchange, queue }: Destination): Promise<void> {
     if (exchange === '') {
-      return this.#once(`queue ${queue}`, async (channel) => {
-        await channel.bindQueue(queue, DUE_QUEUES, queue)
-      })
+      return this.#once(`queue ${queue}`, () =>
+        this.#workbench.run(async (channel) => void (await channel.bindQueue(queue, DUE_QUEUES, queue))),
+      )
     }
-    return this.#once(`exchange ${exchange}`, (channel) => makeGate(channel, exchange), 'make')
+    return this.#once(`exchange ${exchange}`, () => this.#workbench.make((channel) => makeGate(channel, exchange)))
   }
 
-  /** `how`: `make` where it makes queues. */
-  #once(what: string, work: (channel: Channel) => Promise<void>, how: 'run' | 'make' = 'run'): Promise<void> {
+  #once(what: string, make: () => Promise<void>): Promise<void> {
     let made = this.#made.get(what)
     if (made === undefined) {
-      made = this.#workbench[how](work)
+      made = make()
       this.#made.set(what, made)
       made.catch(() => this.#made.delete(what))
     }
@@ -145,18 +142,22 @@ async function makeEntry(channel: Channel, priority: number, level: number): Pro
   await channel.assertExchange(entryOf(priority, level), 'headers', options)
 }
 
-async function makeLevel(channel: Channel, priority: number, level: number): Promise<void> {
+/** One queue at a time: a level of years has a hundred, and each may take as long as the server may take to answer. */
+async function makeLevel(workbench: Workbench, priority: number, level: number): Promise<void> {
   const entry = entryOf(priority, level)
   const queues = queuesOfLevel(priority, level)
   // From its end, so that none ever expires into nothing.
   for (const [index, { name, ttlMs }] of [...queues.entries()].toReversed()) {
     const next = queues[index + 1]?.name ?? entryOf(priority, level - 1)
-    await channel.assertQueue(name, { durable: true, arguments: holding(ttlMs, next) })
-    if (index === 0) continue
-    await channel.assertExchange(name, 'fanout', { durable: true })
-    await channel.bindQueue(name, name, '')
+    await workbench.run(async (channel) => {
+      await channel.assertQueue(name, { durable: true, arguments: holding(ttlMs, next) })
+      if (index === 0) return
+      await channel.assertExchange(name, 'fanout', { durable: true })
+      await channel.bindQueue(name, name, '')
+    })
   }
-  await channel.bindQueue(entry, entry, '', { 'x-match': 'all', [OWN_HEADER.delay + level]: '' })
+  const conditions = { 'x-match': 'all', [OWN_HEADER.delay + level]: '' }
+  await workbench.make(async (channel) => void (await channel.bindQueue(entry, entry, '', conditions)))
 }
 
 function keeping(): Record<string, string | number> {

@@ -42,7 +42,7 @@ export class Publisher {
   readonly #silent = new Set<string>()
   #underWay = 0
   #idle: (() => void)[] = []
-  #blockedBecause: () => string | undefined = () => undefined
+  #link: Link | undefined
 
   constructor(open: () => Promise<Link>, onFailure: () => void) {
     this.#open = open
@@ -51,7 +51,12 @@ export class Publisher {
 
   /** Why the server takes no messages at the moment, as far as is known here. */
   get blockedBecause(): string | undefined {
-    return this.#blockedBecause()
+    return this.#link?.blockedBecause
+  }
+
+  /** Resolves when the server takes messages, or the connection is lost. */
+  async unblocked(): Promise<void> {
+    await this.#link?.unblocked()
   }
 
   /** One result for each, in their order. Rejects only where nothing was sent. */
@@ -86,7 +91,7 @@ export class Publisher {
   async #connect(): Promise<Exit> {
     try {
       const link = await this.#open()
-      this.#blockedBecause = () => link.blockedBecause
+      this.#link = link
       const exit: Exit = { link, lanes: new Map(), underWay: 0, isRetired: false }
       link.onLost(() => this.#retire(exit))
       return exit

@@ -2,12 +2,14 @@ import type { Channel, ConsumeMessage, Message } from 'amqplib'
 import { BrokerError } from '@zyqueue/core/broker'
 import { REPLY, replyCode } from './errors.ts'
 import type { Link } from './link.ts'
-import { pause } from './patience.ts'
+import { PATIENCE_MS, pause } from './patience.ts'
 import type { Workbench } from './workbench.ts'
-import { countsOf } from './topology.ts'
+import { countsOf, mayHaveReady } from './topology.ts'
 
-/** Messages that come this late do not come: others have taken them, or their time was over. */
-const SILENCE_MS = 500
+/** When nothing has come for so long, the queue is asked whether it has more. */
+const SILENCE_MS = 100
+/** Messages whose return is not seen after so long were taken by others, or their time was over. */
+const BACK_MS = 1_500
 const BACK_PAUSE_MS = 5
 const LONGEST_RUN = 30
 const CONSUMER_TAG = 'zyqueue.scan'
@@ -33,7 +35,7 @@ export async function scan(
   if (count === 0) return 0
   const channel = await link.channel()
   try {
-    const messages = await take(channel, link, queue, count)
+    const messages = await take(channel, { link, workbench }, queue, count)
     const verdicts = await judge(messages)
     await link.ask(() => channel.cancel(CONSUMER_TAG))
     settle(channel, messages, verdicts)
@@ -62,34 +64,45 @@ function settle(channel: Channel, messages: readonly Message[], verdicts: readon
 
 /** Who looks next is to find them. */
 async function untilBack(workbench: Workbench, queue: string, count: number): Promise<void> {
-  for (let waitedMs = 0; waitedMs < SILENCE_MS; waitedMs += BACK_PAUSE_MS) {
+  const until = performance.now() + BACK_MS
+  while (performance.now() < until) {
     if (((await countsOf(workbench, queue))?.messageCount ?? count) >= count) return
     await pause(BACK_PAUSE_MS)
   }
 }
 
-async function take(channel: Channel, link: Link, queue: string, count: number): Promise<readonly Message[]> {
+/** Fewer where others have taken some, or the time of some was over. */
+async function take(
+  channel: Channel,
+  { link, workbench }: { readonly link: Link; readonly workbench: Workbench },
+  queue: string,
+  count: number,
+): Promise<readonly Message[]> {
   const messages: Message[] = []
-  await new Promise<void>((resolve, reject) => {
-    let timer: NodeJS.Timeout | undefined
-    const restart = (): void => {
-      clearTimeout(timer)
-      timer = setTimeout(resolve, SILENCE_MS).unref()
-    }
-    const stop = link.onLost(reject)
-    const onMessage = (message: ConsumeMessage | null): void => {
-      // More may have come between the count and now: they go back unseen.
-      if (message === null || messages.length === count) return
-      messages.push(message)
-      if (messages.length < count) return restart()
-      clearTimeout(timer)
-      stop()
-      resolve()
-    }
-    link
-      .ask(() => channel.prefetch(count).then(() => channel.consume(queue, onMessage, { consumerTag: CONSUMER_TAG })))
-      .then(restart, reject)
+  let complete = (): void => {}
+  const all = new Promise<void>((resolve) => {
+    complete = resolve
   })
+  const onMessage = (message: ConsumeMessage | null): void => {
+    // More may have come between the count and now: they go back unseen.
+    if (message === null || messages.length === count) return
+    messages.push(message)
+    if (messages.length === count) complete()
+  }
+  await link.ask(async () => {
+    await channel.prefetch(count)
+    await channel.consume(queue, onMessage, { consumerTag: CONSUMER_TAG })
+  })
+  for (let silentMs = 0; messages.length < count && silentMs < PATIENCE_MS;) {
+    const before = messages.length
+    await Promise.race([all, pause(SILENCE_MS)])
+    const hasMore = await mayHaveReady(workbench, queue)
+    // What was on its way then has come before this is answered.
+    await link.ask(() => channel.prefetch(count))
+    if (messages.length > before) silentMs = 0
+    else if (hasMore) silentMs += SILENCE_MS
+    else break
+  }
   return messages
 }
 

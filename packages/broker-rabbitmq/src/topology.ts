@@ -62,6 +62,13 @@ export async function countsOf(
   }
 }
 
+/** Whether a queue that has a consumer may have messages for it. */
+export async function mayHaveReady(workbench: Workbench, queue: string): Promise<boolean> {
+  const counts = await countsOf(workbench, queue)
+  // Of a quorum queue that does not answer in time the server says that it has nothing, nor consumers.
+  return counts !== undefined && (counts.messageCount > 0 || counts.consumerCount === 0)
+}
+
 export function queueNotFound(queue: string): BrokerError {
   return new BrokerError('ZYQ_QUEUE_NOT_FOUND', `RabbitMQ has no queue "${queue}"`)
 }

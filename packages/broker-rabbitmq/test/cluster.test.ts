@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createWorker, producers, queueJob } from '@zyqueue/core'
-import { startRabbitmqCluster, type RabbitmqServer } from '@zyqueue/test-servers'
+import { PROMPT_DEAD_LETTERS, startRabbitmqCluster, type RabbitmqServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import plugin from '../src/index.ts'
@@ -9,15 +9,6 @@ import { eventually, message, openBroker, queueNamed, store, unique } from './su
 const JOBS = 3_000
 const BATCH = 50
 const DELAYED = 400
-
-/**
- * Jobs that pass from one step of the ladder to the next when a node dies are sent again after three minutes. Nobody waits so
- * long here: after three seconds.
- */
-const PROMPT = {
-  RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:
-    '-kernel inet_dist_use_interface {127,0,0,1} -rabbit dead_letter_worker_publisher_confirm_timeout 3000',
-}
 
 /** A task that notes its jobs, and a worker for it, which prefers the first of these nodes. Both end with the test. */
 async function startWorker(name: string, nodes: readonly RabbitmqServer[]) {
@@ -42,8 +33,8 @@ async function startWorker(name: string, nodes: readonly RabbitmqServer[]) {
 await describeWithServer('rabbitmq', 'a cluster of three nodes', () => {
   let nodes: readonly [RabbitmqServer, ...RabbitmqServer[]] | undefined
   beforeAll(async () => {
-    nodes = await startRabbitmqCluster(3, { env: PROMPT })
-  }, 240_000)
+    nodes = await startRabbitmqCluster(3, { env: PROMPT_DEAD_LETTERS })
+  })
   afterAll(async () => {
     await Promise.all((nodes ?? []).map((node) => node.stop()))
   })
@@ -55,7 +46,7 @@ await describeWithServer('rabbitmq', 'a cluster of three nodes', () => {
     // Whoever declares a queue, has its leader: here the node that dies, to which nobody is connected then.
     const maker = await openBroker(third.url)
     await maker.declare([queueNamed(name)])
-    await store(maker, [message(queueNamed(name), -1, { delayMs: 4_095 })])
+    await store(maker, [message(queueNamed(name), -1, { delayMs: 255 * 16 })])
     await maker.close()
 
     const { task, done } = await startWorker(name, [first, second])
@@ -65,8 +56,8 @@ await describeWithServer('rabbitmq', 'a cluster of three nodes', () => {
     await third.kill('SIGKILL')
     // 3.10 sends some of them only to the node that had the leader before.
     await third.restart()
-    await eventually('all jobs are done', () => numbers.every((number) => done.has(number)), 60_000)
-  }, 240_000)
+    await eventually('all jobs are done', () => numbers.every((number) => done.has(number)), 180_000)
+  })
 
   test('one dies in the middle of the work: nothing that was acknowledged is lost', async () => {
     const [first, second, third] = nodes ?? []
@@ -78,7 +69,7 @@ await describeWithServer('rabbitmq', 'a cluster of three nodes', () => {
     await eventually('the work is in its middle', () => done.size > JOBS / 5)
     await second.kill('SIGKILL')
     await submitting
-    await eventually('all jobs are done', () => done.size === JOBS, 120_000)
+    await eventually('all jobs are done', () => done.size === JOBS, 180_000)
 
     /** What was refused or is unknown is submitted again, as a user would: twice is no loss. */
     async function submitAll(): Promise<void> {
@@ -95,5 +86,5 @@ await describeWithServer('rabbitmq', 'a cluster of three nodes', () => {
       const submitted = await Promise.allSettled(batch.map((number) => task.submit(number)))
       return submitted.every(({ status }) => status === 'fulfilled')
     }
-  }, 240_000)
+  })
 })

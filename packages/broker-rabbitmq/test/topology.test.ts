@@ -276,10 +276,15 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
         delays.map((delayMs) => message(queue, delayMs, { delayMs })),
       )
       const consumer = await consume(broker, [queue])
-      for (const delayMs of delays.toSorted((a, b) => a - b).slice(0, -1)) {
-        expect(bodyOf(await receiveOne(consumer))).toBe(delayMs)
-        expect(performance.now() - since).toBeGreaterThan(delayMs - 20)
+      const [longest, ...others] = delays.toSorted((a, b) => b - a)
+      const came: unknown[] = []
+      while (came.length < others.length) {
+        const delayMs = bodyOf(await receiveOne(consumer))
+        came.push(delayMs)
+        expect(performance.now() - since).toBeGreaterThan(Number(delayMs) - 20)
       }
+      expect(new Set(came)).toEqual(new Set(others))
+      expect(came).not.toContain(longest)
     })
 
     test('a delayed job of a queue that is deleted meanwhile is kept, and holds up nobody', async () => {
@@ -287,8 +292,8 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       const [deleted, other] = [await declared(broker), await declared(broker)]
       const stranger = await openStranger(server.url)
       await store(broker, [
-        ...Array.from({ length: 100 }, (_, index) => message(deleted, index, { delayMs: 4_000 })),
-        message(other, 'other', { delayMs: 4_000 }),
+        ...Array.from({ length: 100 }, (_, index) => message(deleted, index, { delayMs: 15_000 })),
+        message(other, 'other', { delayMs: 15_000 }),
       ])
       expect(await stranger.deleteQueue(deleted.name)).toEqual({ messageCount: 0 })
       expect(bodyOf(await receiveOne(await consume(broker, [other])))).toBe('other')
@@ -304,7 +309,7 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       await store(
         broker,
         Array.from({ length: 60 }, (_, index) =>
-          message(index % 2 === 0 ? purged : other, index, { delayMs: 5_000 + index }),
+          message(index % 2 === 0 ? purged : other, index, { delayMs: 20_000 + index }),
         ),
       )
       expect(await broker.admin.purge(purged.name)).toBe(30)
@@ -370,6 +375,7 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       const consumer = await consume(broker, [queue], { prefetch: 100 })
       const seen: Delivery[] = []
       for (const more of [1, 4, 20, 75]) seen.push(...(await receive(consumer, more)))
+      const stranger = await openStranger(server.url)
       // The queue sleeps from here until a little after another one has been made.
       const alarm = unique('alarm')
       await server.ctl(
@@ -377,13 +383,13 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
         `Find = fun(Name) -> rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, Name)) end,
          {ok, Queue} = Find(<<"${queue.name}">>),
          {Leader, _} = amqqueue:get_pid(Queue),
-         Sleep = fun Sleep() -> timer:sleep(20), case Find(<<"${alarm}">>) of {ok, _} -> timer:sleep(300); _ -> Sleep() end end,
+         Sleep = fun Sleep() -> timer:sleep(20), case Find(<<"${alarm}">>) of {ok, _} -> timer:sleep(100); _ -> Sleep() end end,
          ok = sys:suspend(Leader),
          spawn(fun() -> Sleep(), sys:resume(Leader) end),
          ok.`,
       )
       const settled = Promise.all([consumer.ack(seen), consumer.receive(1, { signal: never })])
-      await (await openStranger(server.url)).assertQueue(alarm, { durable: false, autoDelete: true })
+      await stranger.assertQueue(alarm, { durable: false, autoDelete: true })
       const [, rest] = await settled
       await consumer.ack(rest)
       seen.push(...rest)
@@ -409,8 +415,10 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       })
       expect(stats).toMatchObject({ ready: 1, dead: 0, workers: 1 })
       expect(await other.admin.queues([queue.name])).toMatchObject([{ name: queue.name, ready: 1 }])
-      expect(await other.admin.workers?.()).toContainEqual(
-        expect.objectContaining({ client: expect.objectContaining({ host: 'there' }), queues: [queue.name] }),
+      await eventually('the worker is listed', async () =>
+        (await other.admin.workers?.())?.some(
+          ({ client, queues }) => client.host === 'there' && queues.join() === queue.name,
+        ),
       )
     })
 

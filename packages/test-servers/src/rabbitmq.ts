@@ -9,6 +9,16 @@ import { startServer, type StartOptions, type TestServer } from './server.ts'
 /** AMQP 0-9-1, section 4.2.2: the client begins with this, and the server answers with a method frame (type 1). */
 const PROTOCOL_HEADER = Buffer.from('AMQP\x00\x00\x09\x01', 'latin1')
 
+const ON_LOOPBACK = '-kernel inet_dist_use_interface {127,0,0,1}'
+
+/**
+ * For `env`: dead letters on their way from one queue to another when a node dies, and so jobs whose delay ends then, are sent
+ * again after three seconds. RabbitMQ's own three minutes are longer than anybody waits here.
+ */
+export const PROMPT_DEAD_LETTERS = {
+  RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: `${ON_LOOPBACK} -rabbit dead_letter_worker_publisher_confirm_timeout 3000`,
+}
+
 export interface RabbitmqServer extends TestServer {
   /** Runs `rabbitmqctl` on this node; resolves to what it prints. A call takes a second or two. */
   ctl(...args: readonly string[]): Promise<string>
@@ -86,7 +96,7 @@ async function startNode(options: RabbitmqOptions, cluster?: Cluster): Promise<R
         RABBITMQ_MNESIA_BASE: join(dir, 'mnesia'),
         RABBITMQ_LOG_BASE: join(dir, 'log'),
         RABBITMQ_PID_FILE: join(dir, 'rabbitmq.pid'),
-        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1}',
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: ON_LOOPBACK,
         ...options.env,
       }
       const file = withoutChangeOfUser(program)

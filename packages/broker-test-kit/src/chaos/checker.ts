@@ -146,14 +146,20 @@ function overlaps(records: readonly ChaosRecord[]): number {
   return overlapping.size
 }
 
+/** Jobs that were completed by one consumer when another had asked for work after it was given them, and was given them too. */
 function staleCompletions(records: readonly ChaosRecord[]): number {
-  /** Who was given each job last. */
-  const owners = new Map<string, string>()
+  const owners = new Map<string, { readonly consumer: string; readonly askedAt: number }>()
+  const given = new Map<string, number>()
   const stale = new Set<string>()
   for (const record of records) {
-    if (record.type === 'delivered') owners.set(record.id, record.consumer)
-    else if (record.type === 'settled' && record.verb !== 'release' && record.status === 'ok') {
-      if (owners.get(record.id) !== record.consumer) stale.add(record.id)
+    if (record.type === 'delivered') {
+      const { id, consumer, at, askedAt = at } = record
+      owners.set(id, { consumer, askedAt })
+      given.set(`${consumer} ${id}`, at)
+    } else if (record.type === 'settled' && record.verb !== 'release' && record.status === 'ok') {
+      const owner = owners.get(record.id)
+      const givenAt = given.get(`${record.consumer} ${record.id}`) ?? -Infinity
+      if (owner?.consumer !== record.consumer && (owner?.askedAt ?? Infinity) >= givenAt) stale.add(record.id)
     }
   }
   return stale.size

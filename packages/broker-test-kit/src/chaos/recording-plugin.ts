@@ -36,8 +36,10 @@ function recordingConsumer(consumer: Consumer, id: string, record: (record: Chao
   const deliveryOf = ({ delivery }: { readonly delivery: Delivery }): Delivery => delivery
   const recorded: Consumer = {
     async receive(max, options) {
+      const askedAt = now()
       const deliveries = await consumer.receive(max, options)
-      for (const delivery of deliveries) record({ type: 'delivered', id: delivery.id, consumer: id, at: now() })
+      for (const delivery of deliveries)
+        record({ type: 'delivered', id: delivery.id, consumer: id, askedAt, at: now() })
       return deliveries
     },
     ack: async (deliveries) => noteSettled('ack', deliveries, await consumer.ack(deliveries)),

@@ -37,8 +37,17 @@ export type ChaosRecord =
       readonly pid: number
       readonly at: number
     }
-  /** A consumer was given a delivery, and was told what became of its settlement. */
-  | { readonly type: 'delivered'; readonly id: string; readonly consumer: string; readonly at: number }
+  /**
+   * A consumer was given a delivery, and was told what became of its settlement. `askedAt`: when it began to wait for one. A process
+   * that is frozen meanwhile notes late what it was given early.
+   */
+  | {
+      readonly type: 'delivered'
+      readonly id: string
+      readonly consumer: string
+      readonly askedAt?: number
+      readonly at: number
+    }
   | {
       readonly type: 'settled'
       readonly id: string

@@ -233,3 +233,20 @@ test('the time to recover runs from the kill to the next run of what was cut sho
   const slow = records.map((record) => (record.at > 4 ? { ...record, at: record.at + 300 } : record))
   expect(judge({ records: slow, aftermath, doomed }).recoverMs).toBe(302)
 })
+
+test.each([
+  ['before', 5, 0],
+  ['after', 11, 1],
+])('of two owners, the one that notes its delivery last and asked %s the other was given it', (_, askedAt, stale) => {
+  const of = { job: 'job', id: 'id', pid: 1 }
+  const records: readonly ChaosRecord[] = [
+    { type: 'submitted', ...of, hash: 'hash', at: 1 },
+    { type: 'answered', ...of, status: 'stored', at: 2 },
+    { type: 'delivered', ...of, consumer: 'one', askedAt: 3, at: 10 },
+    { type: 'began', ...of, hash: 'hash', attempt: 1, at: 11 },
+    { type: 'delivered', ...of, consumer: 'other', askedAt, at: 12 },
+    { type: 'ended', ...of, ok: true, at: 13 },
+    { type: 'settled', ...of, consumer: 'one', verb: 'ack', status: 'ok', at: 14 },
+  ]
+  expect(check(records, { waiting: [], dead: [] }, {}).staleAccepted).toBe(stale)
+})
