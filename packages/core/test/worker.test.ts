@@ -203,21 +203,37 @@ test('a worker that has its hands full is not taken for a stalled one', async ()
   await until('both are done', () => worker.status.done === 2)
 })
 
-test('a connection that is lost comes back, and the consumer lives on', async () => {
+test.each([
+  ['a connection that is lost comes back', 'ZYQ_CONNECTION_LOST', /connection lost/],
+  ['a broker that is busy is asked again', 'ZYQ_BROKER_BUSY', /broker is busy/],
+] as const)('%s, and the consumer lives on with what it has in hand', async (_, code, told) => {
   const ran = vi.fn()
-  const { task, worker, broker, logger } = setUp({}, ran)
+  const let1 = gate()
+  const { task, worker, broker, logger } = setUp({}, async ({ data, attempt }) => {
+    ran(data, attempt)
+    if (data === 0) await let1.opened
+  })
+  await task.submit(0)
   await worker.start()
+  await until('one is in hand', () => ran.mock.calls.length === 1)
   let losses = 0
   broker.script.receive = (real, ...call) =>
-    losses++ < 3 ? Promise.reject(new BrokerError('ZYQ_CONNECTION_LOST', 'cut')) : real.receive(...call)
+    losses++ < 3 ? Promise.reject(new BrokerError(code, 'for the test')) : real.receive(...call)
   const consume = vi.fn((real, options) => real.consume(options))
   broker.script.consume = consume
   await task.submit(1)
-  await until('it runs', () => ran.mock.calls.length === 1)
-  await task.submit(2)
   await until('the next runs', () => ran.mock.calls.length === 2)
+  await task.submit(2)
+  await until('and another', () => ran.mock.calls.length === 3)
+  let1.open()
+  await until('all are done', () => worker.status.done === 3)
   expect(consume).not.toHaveBeenCalled()
-  expect(logger.lines.filter(({ message }) => /connection lost/.test(message))).toHaveLength(1)
+  expect(ran.mock.calls).toEqual([
+    [0, 1],
+    [1, 1],
+    [2, 1],
+  ])
+  expect(logger.lines.filter(({ message }) => told.test(message))).toHaveLength(1)
 })
 
 test('where the lease is the connection’s, a lost connection means a new consumer', async () => {

@@ -280,10 +280,14 @@ export class Lane {
   async #recover(error: ZyQueueError, failures: number): Promise<void> {
     const { log, connection } = this.#options
     const loss = isConnectionLoss(error)
-    if (failures === 0)
-      log.warn({ err: error }, loss ? 'connection lost, coming back' : 'receiving failed, beginning again')
-    const passes = loss || error.code === 'ZYQ_BROKER_BUSY'
-    const outlives = passes && connection.broker.capabilities.lease === 'renewable'
+    const busy = error.code === 'ZYQ_BROKER_BUSY'
+    const what = loss
+      ? 'connection lost, coming back'
+      : busy
+        ? 'broker is busy, asking again'
+        : 'receiving failed, beginning again'
+    if (failures === 0) log.warn({ err: error }, what)
+    const outlives = (loss || busy) && connection.broker.capabilities.lease === 'renewable'
     if (this.#session !== undefined && !outlives) await this.#end(this.#session)
     await pause(backoffMs(RECONNECT, failures), this.#stop.signal)
     try {
