@@ -90,20 +90,15 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
 
 /** Waits until all that was stored is done or dead, or nothing has come of it for too long. */
 async function drain(scene: Scene, broker: OpenBroker): Promise<Aftermath> {
-  let giveUpAt = performance.now() + DRAIN_MS
-  for (let least = Infinity; ;) {
+  let [least, giveUpAt] = [Infinity, Infinity]
+  for (;;) {
     const aftermath = { waiting: [], dead: await deadJobs(broker, scene.task) }
     const { lost, undead } = check(remembered(scene), aftermath, { isDoomed })
-    if (lost + undead < least) {
-      least = lost + undead
-      giveUpAt = performance.now() + DRAIN_MS
-    }
-    const late = performance.now() > giveUpAt
-    if ((lost === 0 && undead === 0) || late) {
-      const left = await leftIn(broker, scene.task)
-      // What nobody acknowledged (an unknown submit, a duplicate) may still be on its way.
-      if (left.length === 0 || late) return { ...aftermath, waiting: left }
-    }
+    // What nobody acknowledged (an unknown submit, a duplicate) may still be on its way.
+    const waiting = await leftIn(broker, scene.task)
+    const left = lost + undead + waiting.length
+    if (left === 0 || performance.now() > giveUpAt) return { ...aftermath, waiting }
+    if (left < least) [least, giveUpAt] = [left, performance.now() + DRAIN_MS]
     await sleep(DRAIN_LOOK_MS)
   }
 }

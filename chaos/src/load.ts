@@ -1,5 +1,7 @@
 /** The jobs of a cell: what the producer submits, what the handlers do, and what both note. */
 import { createHash } from 'node:crypto'
+import type { SubmitStatus } from '@zyqueue/broker-test-kit'
+import { ZyQueueError } from '@zyqueue/core'
 import { z } from 'zod'
 
 /** Attempts that a job may have: one, and five retries. Those that are to succeed throw three times at most. */
@@ -27,6 +29,11 @@ export const payload = z.object({
   filler: z.string(),
 })
 export type Payload = z.infer<typeof payload>
+
+/** What became of a submit that was not stored. */
+export function statusOf(error: unknown): Exclude<SubmitStatus, 'stored'> {
+  return error instanceof ZyQueueError && error.code === 'ZYQ_OUTCOME_UNKNOWN' ? 'unknown' : 'refused'
+}
 
 export function hashOf(data: unknown): string {
   return createHash('sha256').update(JSON.stringify(data)).digest('base64url').slice(0, 16)

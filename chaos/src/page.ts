@@ -41,7 +41,7 @@ queue drain, and counts what comes of it from what the processes noted past the 
   often enough while a job is held, a job passes for poison there.
 - **stale acks taken**: completions that were accepted from a worker that had lost the job to another.
 - **never settled**: submits whose promise neither resolved nor rejected.
-- **recovery**: from the end of a process to the next run of a job that it had in hand, the longest. On RabbitMQ, where four are killed
+- **recovery**: from the end of a process to the next run of a job that it had in hand, the longest. On RabbitMQ, where three are killed
   within a second, many a job has lost half its chances, and those are taken one by one.
 
 ${sections.join('\n\n')}

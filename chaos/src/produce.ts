@@ -1,8 +1,8 @@
 /** A producer in a process of its own: submits until it is told to end, and notes what it was told of each job. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { now, recordTo, seededRandom, type SubmitStatus } from '@zyqueue/broker-test-kit'
-import { remoteTask, SubmitError, ZyQueueError } from '@zyqueue/core'
-import { FOLDER, hashOf, TASK, type Payload } from './load.ts'
+import { remoteTask, SubmitError } from '@zyqueue/core'
+import { FOLDER, hashOf, statusOf, TASK, type Payload } from './load.ts'
 
 const [seed = '', prefix = '', count = '', everyMs = ''] = process.argv.slice(2)
 const record = recordTo(process.env[FOLDER] ?? '.')
@@ -49,6 +49,6 @@ async function submit(jobs: readonly Payload[]): Promise<void> {
     if (error instanceof SubmitError) {
       const [refused, unknown] = [error.refused, error.unknown].map((all) => new Set(all.map(({ index }) => index)))
       answer((index) => (refused?.has(index) ? 'refused' : unknown?.has(index) ? 'unknown' : 'stored'))
-    } else answer(() => (error instanceof ZyQueueError && error.code === 'ZYQ_OUTCOME_UNKNOWN' ? 'unknown' : 'refused'))
+    } else answer(() => statusOf(error))
   }
 }

@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { now, type SubmitStatus } from '@zyqueue/broker-test-kit'
 import type { Broker, OutboundMessage } from '@zyqueue/core/broker'
-import { remoteTask, ZyQueueError } from '@zyqueue/core'
+import { remoteTask } from '@zyqueue/core'
 import { withAdapter } from './adapter.ts'
-import { hashOf, type Payload } from './load.ts'
+import { hashOf, statusOf, type Payload } from './load.ts'
 import type { Scene } from './scene.ts'
 import type { TargetKind } from './target.ts'
 
@@ -14,7 +14,13 @@ export async function submitPoison(scene: Scene, poison: 'exit' | 'memory' | 'sp
   for (let index = 0; index < count; index++) {
     const data: Payload = { job: `poison-${poison}${index}`, ms: 0, fails: 0, poison, filler: '' }
     scene.note({ type: 'submitted', job: data.job, hash: hashOf(data), pid: process.pid, at: now() })
-    const status = await task.submit(data, { retries: 1 }).then((): SubmitStatus => 'stored', statusOf)
+    let status: SubmitStatus = 'stored'
+    try {
+      await task.submit(data, { retries: 1 })
+    } catch (error) {
+      status = statusOf(error)
+      if (status === 'refused') throw error
+    }
     scene.note({ type: 'answered', job: data.job, status, at: now() })
   }
 }
@@ -36,11 +42,6 @@ export async function publishGarbage(scene: Scene, kind: TargetKind, round: numb
       scene.note({ type: 'answered', job, status, at: now() })
     }
   })
-}
-
-/** What core says of a submit that was not answered with `stored`. */
-function statusOf(error: unknown): SubmitStatus {
-  return error instanceof ZyQueueError && error.code === 'ZYQ_OUTCOME_UNKNOWN' ? 'unknown' : 'refused'
 }
 
 async function publishOne(broker: Broker, message: OutboundMessage): Promise<SubmitStatus> {

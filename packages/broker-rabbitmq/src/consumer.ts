@@ -61,6 +61,8 @@ export class RabbitConsumer implements Consumer {
   #mode: 'open' | 'lost' | 'closed' = 'open'
   #failure: unknown
   #inHand = 0
+  /** Those that stay here until the server takes messages again: they are in nobody's hand, and fill the credit. */
+  #held = 0
   #ackedAt = -Infinity
   #uncounted: RabbitDelivery[] = []
   #closing: Promise<void> | undefined
@@ -112,8 +114,9 @@ export class RabbitConsumer implements Consumer {
   async receive(max: number, { signal }: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
     this.#assertOpen()
     if (signal.aborted) return []
-    const room = Math.min(max, this.#parts.prefetch - this.#inHand)
-    const deliveries = await this.#intake.take(room, this.#inHand, signal)
+    const taken = this.#inHand + this.#held
+    const room = Math.max(0, Math.min(max, this.#parts.prefetch - taken))
+    const deliveries = await this.#intake.take(room, taken, signal)
     if (deliveries.length === 0) this.#assertOpen()
     this.#inHand += deliveries.length
     return deliveries
@@ -297,7 +300,11 @@ export class RabbitConsumer implements Consumer {
     try {
       const { publisher } = this.#parts.session()
       if (publisher.blockedBecause !== undefined) {
-        void publisher.unblocked().then(() => (this.#mode === 'open' ? this.#giveBack(deliveries) : undefined))
+        this.#held += deliveries.length
+        void publisher.unblocked().then(() => {
+          this.#held -= deliveries.length
+          return this.#mode === 'open' ? this.#giveBack(deliveries) : undefined
+        })
         return
       }
       this.#hand.requeue(this.#parts.channel, deliveries)

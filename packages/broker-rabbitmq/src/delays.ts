@@ -1,6 +1,8 @@
 import type { Channel } from 'amqplib'
+import { BrokerError } from '@zyqueue/core/broker'
 import { OWN_HEADER } from './message.ts'
 import { NO_DELIVERY_LIMIT } from './options.ts'
+import { afterSteps, PATIENCE_MS } from './patience.ts'
 import type { Registry } from './registry.ts'
 import type { Workbench } from './workbench.ts'
 
@@ -73,8 +75,20 @@ export class Ladder {
     this.#registry = registry
   }
 
-  /** Makes what a delay needs, and says where to publish to. */
-  async prepare(delayMs: number, priority: number, destination: Destination): Promise<Departure> {
+  /**
+   * Makes what a delay needs, and says where to publish to. Rejects with `ZYQ_BROKER_BUSY` where that takes long: a delay of
+   * years needs more than a hundred queues. They are made all the same, for whoever asks again.
+   */
+  prepare(delayMs: number, priority: number, destination: Destination): Promise<Departure> {
+    return new Promise((resolve, reject) => {
+      const late = (): void =>
+        reject(new BrokerError('ZYQ_BROKER_BUSY', `RabbitMQ is still making the queues for a delay of ${delayMs} ms`))
+      const stop = afterSteps(PATIENCE_MS, late)
+      this.#prepare(delayMs, priority, destination).then(resolve, reject).finally(stop)
+    })
+  }
+
+  async #prepare(delayMs: number, priority: number, destination: Destination): Promise<Departure> {
     const levels = levelsOf(delayMs)
     const [highest = 0] = levels
     await this.#once('due', () => this.#workbench.make(makeDue))

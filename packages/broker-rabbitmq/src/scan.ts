@@ -93,15 +93,15 @@ async function take(
     await channel.prefetch(count)
     await channel.consume(queue, onMessage, { consumerTag: CONSUMER_TAG })
   })
-  for (let silentMs = 0; messages.length < count && silentMs < PATIENCE_MS;) {
+  for (let cameAt = performance.now(); performance.now() - cameAt < PATIENCE_MS;) {
     const before = messages.length
     await Promise.race([all, pause(SILENCE_MS)])
+    if (messages.length === count) break
     const hasMore = await mayHaveReady(workbench, queue)
     // What was on its way then has come before this is answered.
     await link.ask(() => channel.prefetch(count))
-    if (messages.length > before) silentMs = 0
-    else if (hasMore) silentMs += SILENCE_MS
-    else break
+    if (messages.length > before) cameAt = performance.now()
+    else if (!hasMore) break
   }
   return messages
 }

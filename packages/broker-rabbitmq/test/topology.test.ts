@@ -269,22 +269,23 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
     test('of mixed lengths, each comes in its time, none waits for a longer one', async () => {
       const broker = await openBroker(server.url)
       const queue = await declared(broker)
-      const delays = [1_900, 40, 700, 15, 1_200, 300, 86_400_000 * 3650]
+      const years = message(queue, 'years', { delayMs: 86_400_000 * 3650 })
+      // Its hundred queues take some seconds to make.
+      await eventually('ten years are taken', async () => (await broker.publish([years]))[0]?.status === 'stored')
+      const delays = [1_900, 40, 700, 15, 1_200, 300]
       const since = performance.now()
       await store(
         broker,
         delays.map((delayMs) => message(queue, delayMs, { delayMs })),
       )
       const consumer = await consume(broker, [queue])
-      const [longest, ...others] = delays.toSorted((a, b) => b - a)
       const came: unknown[] = []
-      while (came.length < others.length) {
+      while (came.length < delays.length) {
         const delayMs = bodyOf(await receiveOne(consumer))
         came.push(delayMs)
         expect(performance.now() - since).toBeGreaterThan(Number(delayMs) - 20)
       }
-      expect(new Set(came)).toEqual(new Set(others))
-      expect(came).not.toContain(longest)
+      expect(new Set(came)).toEqual(new Set(delays))
     })
 
     test('a delayed job of a queue that is deleted meanwhile is kept, and holds up nobody', async () => {

@@ -7,7 +7,7 @@ import { CutError, notConnected, ServerError } from './errors.ts'
 import type { Address } from './options.ts'
 import { list, type Reply } from './replies.ts'
 import type { Script } from './script.ts'
-import { onSilence, SILENCE_MS } from './silence.ts'
+import { onSilence } from './silence.ts'
 
 export interface Access {
   readonly username: string | undefined
@@ -128,11 +128,11 @@ export class Client {
   }
 
   #watch(): void {
-    if (this.#socket === undefined) return
+    if (this.#socket === undefined) throw notConnected()
     onSilence(
       this.#socket,
       () => this.#pending > 0,
-      () => this.destroy(new CutError(`Redis has not answered for ${SILENCE_MS / 1_000} s`)),
+      () => this.destroy(new CutError('Redis has not answered for seconds')),
     )
   }
 

@@ -177,8 +177,10 @@ export class RedisConsumer implements Consumer {
       const room = this.#room(max)
       if (room > 0 && this.#claims.dueInMs === 0) {
         const deliveries = (await this.#claims.claim(room)).map((claimed) => this.#deliver(claimed))
-        if (deliveries.length === 0 && performance.now() >= until) break
-        if (deliveries.length === 0) continue
+        if (deliveries.length === 0) {
+          if (performance.now() >= until) break
+          continue
+        }
         if (!stopped()) return deliveries
         this.#unwanted = deliveries
         await this.#giveBack()

@@ -1,28 +1,46 @@
 import type { Socket } from 'node:net'
 
-/** How long a server may take to answer before the connection is given up, in ms: a black hole looks like this. */
-export const SILENCE_MS = 4_000
+const STEP_MS = 1_000
+/** How many steps a server may take to answer before the connection is given up: a black hole looks like this. */
 const STEPS = 4
-const STEP_MS = SILENCE_MS / STEPS
+/** One step more for so many bytes that it may still have on their way to it, unseen: in the buffers of systems and routers. */
+const BYTES_IN_A_STEP = 1024 * 1024
+const MOST_STEPS = 10
 
 /**
- * Calls once when an answer has been expected and nothing has moved on the socket for four seconds: nothing came, and of what is
- * on its way out, nothing left. So a large job may take its time on a slow line.
+ * Calls once when answers have been expected for four seconds and nothing moved on the socket: nothing came in, and of a write that
+ * is under way nothing left this process. After megabytes were sent it waits longer, ten seconds at most. So a large job may take
+ * its time on a slow line.
  *
  * Counts in steps: where a handler has blocked the event loop, the answer may have come and not been read yet, and all of that
  * time is one step. Does not keep the process alive, and ends with the socket.
  */
 export function onSilence(socket: Socket, isExpecting: () => boolean, call: () => void): void {
   let steps = 0
-  let steppedAt = 0
+  let read = socket.bytesRead
+  let written = socket.bytesWritten
+  let answeredBytes = written
+  // Of a write that takes long, node:net tells by this whether it goes on (`Socket#setTimeout`); a short one only starts it anew.
+  let isStuck = false
   socket.on('timeout', () => {
-    const now = performance.now()
-    const follows = now - steppedAt < 2 * STEP_MS
-    steppedAt = now
-    steps = isExpecting() ? (follows ? steps : 0) + 1 : 0
-    if (steps < STEPS) socket.setTimeout(STEP_MS)
-    else call()
+    isStuck = true
+    socket.setTimeout(STEP_MS / 2)
   })
-  // Starts over by itself whenever something moves (`socket.setTimeout` of node:net).
-  socket.setTimeout(STEP_MS)
+  socket.setTimeout(STEP_MS / 2)
+  const timer = setInterval(() => {
+    const hasHeard = socket.bytesRead !== read
+    const isSending = socket.writableLength > 0 && !isStuck
+    // What came may be the answer to what was sent before this step, and not to more.
+    if (hasHeard || !isExpecting()) answeredBytes = written
+    read = socket.bytesRead
+    written = socket.bytesWritten
+    isStuck = false
+    steps = hasHeard || isSending || !isExpecting() ? 0 : steps + 1
+    const unansweredBytes = written - answeredBytes
+    if (steps < Math.min(STEPS + unansweredBytes / BYTES_IN_A_STEP, MOST_STEPS)) return
+    clearInterval(timer)
+    call()
+  }, STEP_MS)
+  timer.unref()
+  socket.once('close', () => clearInterval(timer))
 }

@@ -108,6 +108,9 @@ await describeWithServer('redis', 'the connection', () => {
     const consumer = await consume(broker, [queue])
     const direct = await openBroker(server.url)
     proxy.blackHole()
+    // What is sent on and on is no sign of life.
+    const renewing = setInterval(() => void broker.renew(['anybody'], 60_000).catch(() => undefined), 300)
+    onTestFinished(() => clearInterval(renewing))
     const receiving = consumer.receive(1, { signal: never }).catch((error: unknown) => broker.errorCode(error))
     const publishing = broker.publish(messages(queue, 1))
     expect(await within('the consumer notices', receiving, 20_000)).toBe('ZYQ_CONNECTION_LOST')

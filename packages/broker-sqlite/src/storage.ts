@@ -95,20 +95,23 @@ function examine(path: string, driver: Driver): { readonly isChecked: boolean } 
   accessSync(path, constants.R_OK | constants.W_OK)
   const inUse = isInUse(path)
   const connection = driver.open(`${pathToFileURL(path).href}?mode=ro&immutable=1`)
+  let isChecked = !inUse || file.size > CHECKED_BYTES
   try {
     recognise(connection)
     if (!inUse && file.size <= CHECKED_BYTES) checkPages(connection)
   } catch (error) {
-    if (!isDamage(error)) throw error
-    const now = found(path)
-    const isStill = now?.ino === file.ino && now.size === file.size && now.mtimeMs === file.mtimeMs
-    // Or somebody began to write just now.
-    if (!inUse && isStill && !isInUse(path)) throw error
-    return { isChecked: file.size > CHECKED_BYTES }
+    // Where others write, or have just begun to, it may only look like it.
+    if (!isDamage(error) || !(inUse || isInUse(path) || hasChanged(path, file))) throw error
+    isChecked = file.size > CHECKED_BYTES
   } finally {
     connection.close()
   }
-  return { isChecked: !inUse || file.size > CHECKED_BYTES }
+  return { isChecked }
+}
+
+function hasChanged(path: string, before: Stats): boolean {
+  const now = found(path)
+  return now?.ino !== before.ino || now.size !== before.size || now.mtimeMs !== before.mtimeMs
 }
 
 function isInUse(path: string): boolean {

@@ -70,6 +70,23 @@ export const delays: Behaviours = {
     assert.equal(await stage.settled('purge()', stage.broker.admin.purge(queue.name)), 2)
   },
 
+  'of two delays of one queue each comes in its time': async (stage) => {
+    const queue = await stage.queue()
+    const publishedAt = performance.now()
+    const messages = [
+      messageTo(queue, { delayMs: 1500, body: bytesOf('1500') }),
+      messageTo(queue, { delayMs: 200, body: bytesOf('200') }),
+    ]
+    if (!(await canStoreDelayed(stage, messages))) return
+    const consumer = await stage.consumer([queue])
+    for (let left = 2; left > 0; left--) {
+      const delivery = await stage.takeOne(consumer)
+      assert.ok(performance.now() - publishedAt >= Number(textOf(delivery)) - roundingMs, 'it is not early')
+      await stage.ackAll(consumer, [delivery])
+    }
+    await stage.expectNoneReady(queue, consumer)
+  },
+
   'a delay of thirty days is kept': async (stage) => {
     const queue = await stage.queue()
     if (!(await canStoreDelayed(stage, [messageTo(queue, { delayMs: 30 * dayMs })]))) return

@@ -119,6 +119,17 @@ export const leases: Behaviours = {
     await stage.expectNoneReady(queue)
   },
 
+  'a lease that nobody renews runs out by itself': async (stage) => {
+    if (stage.capabilities.lease !== 'renewable') return
+    const queue = await stage.queue()
+    await stage.storeBodies(queue, 'job')
+    const owner = await stage.consumer([queue], { broker: await stage.connectedBroker(), leaseMs: stage.leaseMs })
+    // On a slow machine the lease may be over before: then the job is the heir's all the more.
+    await outcomeOf(() => stage.take(owner, 1))
+    const heir = await stage.consumer([queue])
+    assert.equal(textOf(await stage.takeOne(heir)), 'job')
+  },
+
   'an owner that is vouched for keeps its job, however long it runs': (stage) =>
     keepingUp(stage, async (leaseMs, renew) => {
       const queue = await stage.queue()
@@ -257,6 +268,9 @@ async function renewed(
   return stage.settled('renew()', broker.renew(consumerIds, leaseMs))
 }
 
+/** How much longer than the short lease one may become. */
+const MOST_STRETCH = 10
+
 type Renew = (broker: Broker, consumerId: string, leaseMs: number) => Promise<void>
 
 /**
@@ -280,7 +294,7 @@ async function keepingUp(stage: Stage, body: (leaseMs: number, renew: Renew) => 
       return await body(leaseMs, renew)
     } catch (error) {
       look()
-      if (!late) throw error
+      if (!late || leaseMs > MOST_STRETCH * stage.leaseMs) throw error
     }
   }
 }

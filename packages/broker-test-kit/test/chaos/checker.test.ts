@@ -235,18 +235,19 @@ test('the time to recover runs from the kill to the next run of what was cut sho
 })
 
 test.each([
-  ['before', 5, 0],
-  ['after', 11, 1],
+  ['long before', 5, 0],
+  ['just before', 3_009, 1],
+  ['after', 3_011, 1],
 ])('of two owners, the one that notes its delivery last and asked %s the other was given it', (_, askedAt, stale) => {
   const of = { job: 'job', id: 'id', pid: 1 }
   const records: readonly ChaosRecord[] = [
     { type: 'submitted', ...of, hash: 'hash', at: 1 },
     { type: 'answered', ...of, status: 'stored', at: 2 },
-    { type: 'delivered', ...of, consumer: 'one', askedAt: 3, at: 10 },
-    { type: 'began', ...of, hash: 'hash', attempt: 1, at: 11 },
-    { type: 'delivered', ...of, consumer: 'other', askedAt, at: 12 },
-    { type: 'ended', ...of, ok: true, at: 13 },
-    { type: 'settled', ...of, consumer: 'one', verb: 'ack', status: 'ok', at: 14 },
+    { type: 'delivered', ...of, consumer: 'one', askedAt: 3_005, at: 3_010 },
+    { type: 'began', ...of, hash: 'hash', attempt: 1, at: 3_011 },
+    { type: 'delivered', ...of, consumer: 'other', askedAt, at: 3_012 },
+    { type: 'ended', ...of, ok: true, at: 3_013 },
+    { type: 'settled', ...of, consumer: 'one', verb: 'ack', status: 'ok', at: 3_014 },
   ]
   expect(check(records, { waiting: [], dead: [] }, {}).staleAccepted).toBe(stale)
 })

@@ -84,6 +84,12 @@ export const leaseFaults: Faults = {
       }),
   },
 
+  'has leases of its own length until they are renewed': {
+    caughtBy: ['leases: a lease that nobody renews runs out by itself'],
+    breaks: () => (broker) =>
+      altered(broker, { consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }) }),
+  },
+
   'does not renew': {
     caughtBy: [
       'leases: to renew extends the lease to so many milliseconds from then',

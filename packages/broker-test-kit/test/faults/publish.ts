@@ -206,6 +206,14 @@ export const publishFaults: Faults = {
     breaks: changingMessages((message) => ({ ...message, delayMs: 0 })),
   },
 
+  'forgets a delay when another comes': {
+    caughtBy: ['delays: of two delays of one queue each comes in its time'],
+    breaks: changingMessages((message) => ({
+      ...message,
+      delayMs: message.delayMs === 1500 ? 86_400_000 : message.delayMs,
+    })),
+  },
+
   'overflows at long delays': {
     caughtBy: ['delays: a delay of thirty days is kept'],
     breaks: changingMessages((message) => ({

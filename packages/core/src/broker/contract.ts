@@ -140,8 +140,8 @@ export interface Broker {
   consume(options: ConsumeOptions): Promise<Consumer>
 
   /**
-   * Extends the leases of consumers, which may live in other processes, to `leaseMs` from now, and resolves to those ids
-   * whose lease had ended before: an ended lease is not revived. Only where `lease` is `renewable`.
+   * Has the leases of consumers, which may live in other processes, end `leaseMs` from now, be that later or sooner than before,
+   * and resolves to those ids whose lease had ended: an ended lease is not revived. Only where `lease` is `renewable`.
    */
   renew?(consumerIds: readonly string[], leaseMs: number): Promise<readonly string[]>
 
@@ -228,7 +228,8 @@ export interface Answer {
 
 /**
  * `lease-lost`: another owner has or had it, and nothing was changed. `returned`: it could not be settled, as with headers that
- * are too large, and goes back as it was; not at once, since it would come again at once, but within a second or two.
+ * are too large, and goes back as it was; not at once, since it would come again at once, but within a second or two, or when an
+ * engine that takes no messages at the moment takes them again.
  * `unknown`: sent, and nothing tells; or the engine said no, and its error tells why. The delivery stays in hand. Core asks
  * again for as long as a lease can last where that is renewable or the code is `ZYQ_BROKER_FULL`, and otherwise gives up at
  * once. What it gives up comes back by the consumer's `close`, which it calls when nothing else of that consumer is in hand,
@@ -261,7 +262,8 @@ export interface Consumer {
   /**
    * At most `max` deliveries, as soon as there is one; [] after about a second without, or at once when the signal is
    * aborted. What was claimed for a call that was aborted is given back.
-   * Rejects with `ZYQ_LEASE_LOST` once the lease has ended. Never called while a call is under way.
+   * Rejects with `ZYQ_LEASE_LOST` once the lease has ended. `ZYQ_BROKER_BUSY` says that nothing was claimed: where the lease is
+   * renewable the consumer is asked again. Never called while a call is under way.
    */
   receive(max: number, options: { readonly signal: AbortSignal }): Promise<readonly Delivery[]>
   ack(deliveries: readonly Delivery[]): Promise<readonly SettleResult[]>

@@ -59,7 +59,8 @@ export class Supervisor {
   #outcome: SupervisorResult | undefined
   #finish: (() => void) | undefined
   #round: NodeJS.Timeout | undefined
-  #lookedAt = performance.now()
+  #lookedAt = Date.now()
+  #skipped = false
   #looking = false
   /** Whether a process has taken jobs since the start, or since the last reload. */
   #everReady = false
@@ -274,12 +275,12 @@ export class Supervisor {
   }
 
   #look(): void {
-    const now = performance.now()
-    // Where this very process was frozen, what the others have said meanwhile is still to be read.
-    const wasFrozen = now - this.#lookedAt > 4 * ROUND_MS
-    this.#lookedAt = now
+    // Where this very process was frozen, or its host asleep, what the others have said meanwhile is still to be read.
+    const skips = !this.#skipped && Date.now() - this.#lookedAt > 2 * ROUND_MS
+    this.#skipped = skips
+    this.#lookedAt = Date.now()
     for (const worker of this.#alive) {
-      if (!wasFrozen) this.#liveness.look(worker)
+      if (!skips) this.#liveness.look(worker)
       if (worker.stage === 'ready' && hasWorked(worker)) this.#proven = true
     }
     if (this.#options.burst && !this.#looking && this.#outcome === undefined) {

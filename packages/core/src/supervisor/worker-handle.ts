@@ -207,7 +207,8 @@ export class WorkerHandle {
         this.#consumers = message.consumers
         return events.onConsumers()
       case 'beat':
-        this.#freeAt = message.at
+        // Its clock may be ahead.
+        this.#freeAt = Math.min(message.at, Date.now())
         this.#done = message.done
         this.#idleMs = message.idleMs
         return
