@@ -18,8 +18,8 @@ import type { ReceivedJob } from './workload.ts'
 /** A job that was charged and is not settled after so long was settled by one who did not know of it. */
 const FORGET_MS = 30 * 24 * 60 * 60 * 1000
 
-/** How often the charges are read until all are seen, and how long between two times, in ms, at most. */
-const READ_TRIES = 10
+/** How often the charges are read until all are seen, and how long between two times, in ms, at most. What was seen once counts. */
+const READ_TRIES = 40
 const READ_PAUSE_MS = 40
 /** How many may have been added since they were counted, and are to be seen too. */
 const MORE = 10_000

@@ -21,6 +21,8 @@ export class Station {
   readonly #events: StationEvents
   readonly #end = new AbortController()
   #link: Link | undefined
+  /** Whether the charges on the server are known: before that, a job that it gives would be taken for one that has none. */
+  #isReady = false
   #watch: Watch | undefined
   #lost: BrokerError | undefined
   #failures = 0
@@ -32,9 +34,9 @@ export class Station {
     this.#events = events
   }
 
-  /** The connection to the server, while there is one. */
+  /** The connection to the server, while there is one that jobs may be asked of. */
   get link(): Link | undefined {
-    return this.#link
+    return this.#isReady ? this.#link : undefined
   }
 
   /** Why there is none. */
@@ -96,12 +98,14 @@ export class Station {
     })
     // What it gets from now on may have been charged before.
     await this.#watch.look()
+    this.#isReady = this.#link === link
     this.#events.onReady()
   }
 
   #leave(error: BrokerError): void {
     const link = this.#link
     this.#link = undefined
+    this.#isReady = false
     this.#watch?.close()
     this.#lost = error
     if (link !== undefined) this.#events.onLost(link)
