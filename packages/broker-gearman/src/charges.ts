@@ -81,10 +81,11 @@ export class Charges {
       return
     }
     const found = new Map<string, StoredCharge>()
-    for (let tries = 0; found.size < count && tries < READ_TRIES; tries++) {
+    let deleted = 0
+    for (let tries = 0; found.size + deleted < count && tries < READ_TRIES; tries++) {
       // Fewer than there are: others look at the same moment, and hold what they see for a moment.
       if (tries > 0) await sleep(Math.random() * READ_PAUSE_MS, undefined, { ref: false, signal: server.signal })
-      await harvest(server, [CHARGES_FUNCTION], count + MORE, (job) => {
+      deleted += await harvest(server, [CHARGES_FUNCTION], count + MORE, (job) => {
         const charge = parse(job)
         if (charge === undefined || charge.at < Date.now() - FORGET_MS) return 'delete'
         found.set(`${charge.job} ${charge.key}`, charge)

@@ -98,7 +98,8 @@ export class Station {
     })
     // What it gets from now on may have been charged before.
     await this.#watch.look()
-    this.#isReady = this.#link === link
+    // Meanwhile it may have been left, and another joined.
+    if (this.#link === link) this.#isReady = true
     this.#events.onReady()
   }
 

@@ -16,12 +16,12 @@ import { closed, connectionLost, messageOf } from './errors.ts'
 import { Hand } from './hand.ts'
 import { Intake, type Lane } from './intake.ts'
 import type { Link } from './link.ts'
-import { OWN_HEADER, propertiesAgain } from './message.ts'
 import type { Plan } from './options.ts'
 import { pause } from './patience.ts'
 import type { Outgoing } from './publisher.ts'
 import type { Session } from './session.ts'
-import { countsOf, deadQueueOf, declare, declareDead, declareTemporary, mayHaveReady } from './topology.ts'
+import { copyOf, deadLetterOf } from './successor.ts'
+import { countsOf, declare, declareTemporary, mayHaveReady } from './topology.ts'
 
 const OK: SettleResult = Object.freeze({ status: 'ok' })
 const LEASE_LOST: SettleResult = Object.freeze({ status: 'lease-lost' })
@@ -362,28 +362,13 @@ export class RabbitConsumer implements Consumer {
     for (const delivery of deliveries) if (!stored.has(delivery)) this.#intake.restore(delivery)
   }
 
-  async #copy(delivery: RabbitDelivery, delayMs: number, headers: Headers | undefined): Promise<Outgoing> {
-    const { queue, source, message, priority } = delivery
-    const destination = { exchange: '', queue: source }
-    const departure =
-      delayMs > 0
-        ? await this.#parts.session().ladder.prepare(delayMs, priority, destination)
-        : { exchange: '', headers: {} }
-    const properties = propertiesAgain(queue, delivery, message, { headers, own: departure.headers })
-    return { exchange: departure.exchange, routingKey: source, body: message.content, properties }
+  #copy(delivery: RabbitDelivery, delayMs: number, headers: Headers | undefined): Promise<Outgoing> {
+    return copyOf(this.#parts.session, delivery, delayMs, headers)
   }
 
-  async #deadLetter(delivery: RabbitDelivery, reason: string, headers: Headers | undefined): Promise<Outgoing> {
-    const { queue, message } = delivery
-    const { deadQueues, workbench } = this.#parts.session()
-    if (!deadQueues.has(queue)) {
-      const lane = this.#parts.lanes.find(({ plan }) => plan.name === queue)
-      await declareDead(workbench, queue, lane?.plan.queueType ?? 'quorum')
-      deadQueues.add(queue)
-    }
-    const own = { [OWN_HEADER.reason]: reason, [OWN_HEADER.diedAt]: String(Date.now()) }
-    const properties = propertiesAgain(queue, delivery, message, { headers, own })
-    return { exchange: '', routingKey: deadQueueOf(queue), body: message.content, properties }
+  #deadLetter(delivery: RabbitDelivery, reason: string, headers: Headers | undefined): Promise<Outgoing> {
+    const lane = this.#parts.lanes.find(({ plan }) => plan.name === delivery.queue)
+    return deadLetterOf(this.#parts.session, delivery, lane?.plan.queueType ?? 'quorum', reason, headers)
   }
 
   #assertOpen(): void {

@@ -64,11 +64,17 @@ function entryOf(priority: number, level: number): string {
   return level < 0 ? DUE : `${PREFIX}.${priority}.${level}`
 }
 
+/** A part of the ladder that is being made, or is there. */
+interface Step {
+  readonly made: Promise<void>
+  isMade: boolean
+}
+
 /** Knows what of the ladder exists. */
 export class Ladder {
   readonly #workbench: Workbench
   readonly #registry: Registry
-  #made = new Map<string, Promise<void>>()
+  #steps = new Map<string, Step>()
 
   constructor(workbench: Workbench, registry: Registry) {
     this.#workbench = workbench
@@ -79,27 +85,17 @@ export class Ladder {
    * Makes what a delay needs, and says where to publish to. Rejects with `ZYQ_BROKER_BUSY` where that takes long: a delay of
    * years needs more than a hundred queues. They are made all the same, for whoever asks again.
    */
-  prepare(delayMs: number, priority: number, destination: Destination): Promise<Departure> {
-    return new Promise((resolve, reject) => {
-      const late = (): void =>
-        reject(new BrokerError('ZYQ_BROKER_BUSY', `RabbitMQ is still making the queues for a delay of ${delayMs} ms`))
-      const stop = afterSteps(PATIENCE_MS, late)
-      this.#prepare(delayMs, priority, destination).then(resolve, reject).finally(stop)
-    })
-  }
-
-  async #prepare(delayMs: number, priority: number, destination: Destination): Promise<Departure> {
+  async prepare(delayMs: number, priority: number, destination: Destination): Promise<Departure> {
     const levels = levelsOf(delayMs)
     const [highest = 0] = levels
-    await this.#once('due', () => this.#workbench.make(makeDue))
-    await this.#prepareDestination(destination)
+    const until = performance.now() + PATIENCE_MS
+    const once = (what: string, make: () => Promise<void>): Promise<void> => this.#once(what, make, until)
+    await once('due', () => this.#workbench.make(makeDue))
+    await this.#prepareDestination(destination, once)
     for (let level = 0; level <= highest; level++) {
-      await this.#once(entryOf(priority, level), () =>
-        this.#workbench.run((channel) => makeEntry(channel, priority, level)),
-      )
-      if (!levels.includes(level)) continue
-      for (const { name } of queuesOfLevel(priority, level)) await this.#registry.addLevel(name)
-      await this.#once(`queues of ${entryOf(priority, level)}`, () => makeLevel(this.#workbench, priority, level))
+      await once(entryOf(priority, level), () => this.#workbench.run((channel) => makeEntry(channel, priority, level)))
+      if (levels.includes(level))
+        await once(`queues of ${entryOf(priority, level)}`, () => this.#makeLevel(priority, level))
     }
     const headers: Record<string, string> = {}
     for (const level of levels) headers[OWN_HEADER.delay + level] = ''
@@ -109,27 +105,63 @@ export class Ladder {
 
   /** To be called when something may have been deleted. */
   forget(): void {
-    this.#made = new Map()
+    this.#steps = new Map()
   }
 
-  async #prepareDestination({ exchange, queue }: Destination): Promise<void> {
+  async #prepareDestination(
+    { exchange, queue }: Destination,
+    once: (what: string, make: () => Promise<void>) => Promise<void>,
+  ): Promise<void> {
     if (exchange === '') {
-      return this.#once(`queue ${queue}`, () =>
+      return once(`queue ${queue}`, () =>
         this.#workbench.run(async (channel) => void (await channel.bindQueue(queue, DUE_QUEUES, queue))),
       )
     }
-    return this.#once(`exchange ${exchange}`, () => this.#workbench.make((channel) => makeGate(channel, exchange)))
+    return once(`exchange ${exchange}`, () => this.#workbench.make((channel) => makeGate(channel, exchange)))
   }
 
-  #once(what: string, make: () => Promise<void>): Promise<void> {
-    let made = this.#made.get(what)
-    if (made === undefined) {
-      made = make()
-      this.#made.set(what, made)
-      made.catch(() => this.#made.delete(what))
+  /** One queue at a time: a level of years has a hundred, and each may take as long as the server may take to answer. */
+  async #makeLevel(priority: number, level: number): Promise<void> {
+    const entry = entryOf(priority, level)
+    const queues = queuesOfLevel(priority, level)
+    for (const { name } of queues) await this.#registry.addLevel(name)
+    // From its end, so that none ever expires into nothing.
+    for (const [index, { name, ttlMs }] of [...queues.entries()].toReversed()) {
+      const next = queues[index + 1]?.name ?? entryOf(priority, level - 1)
+      await this.#workbench.run(async (channel) => {
+        await channel.assertQueue(name, { durable: true, arguments: holding(ttlMs, next) })
+        if (index === 0) return
+        await channel.assertExchange(name, 'fanout', { durable: true })
+        await channel.bindQueue(name, name, '')
+      })
     }
-    return made
+    const conditions = { 'x-match': 'all', [OWN_HEADER.delay + level]: '' }
+    await this.#workbench.make(async (channel) => void (await channel.bindQueue(entry, entry, '', conditions)))
   }
+
+  /** What is made already costs no timer: a job that is delayed finds nearly all of it so. */
+  #once(what: string, make: () => Promise<void>, until: number): Promise<void> {
+    let step = this.#steps.get(what)
+    if (step === undefined) {
+      const begun: Step = { made: make(), isMade: false }
+      step = begun
+      this.#steps.set(what, begun)
+      begun.made.then(
+        () => (begun.isMade = true),
+        () => this.#steps.delete(what),
+      )
+    }
+    return step.isMade ? step.made : unlessLate(step.made, until)
+  }
+}
+
+function unlessLate(made: Promise<void>, until: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = afterSteps(until - performance.now(), () =>
+      reject(new BrokerError('ZYQ_BROKER_BUSY', 'RabbitMQ is still making the queues of a delay')),
+    )
+    made.then(resolve, reject).finally(stop)
+  })
 }
 
 async function makeDue(channel: Channel): Promise<void> {
@@ -154,24 +186,6 @@ async function makeGate(channel: Channel, exchange: string): Promise<void> {
 async function makeEntry(channel: Channel, priority: number, level: number): Promise<void> {
   const options = { durable: true, alternateExchange: entryOf(priority, level - 1) }
   await channel.assertExchange(entryOf(priority, level), 'headers', options)
-}
-
-/** One queue at a time: a level of years has a hundred, and each may take as long as the server may take to answer. */
-async function makeLevel(workbench: Workbench, priority: number, level: number): Promise<void> {
-  const entry = entryOf(priority, level)
-  const queues = queuesOfLevel(priority, level)
-  // From its end, so that none ever expires into nothing.
-  for (const [index, { name, ttlMs }] of [...queues.entries()].toReversed()) {
-    const next = queues[index + 1]?.name ?? entryOf(priority, level - 1)
-    await workbench.run(async (channel) => {
-      await channel.assertQueue(name, { durable: true, arguments: holding(ttlMs, next) })
-      if (index === 0) return
-      await channel.assertExchange(name, 'fanout', { durable: true })
-      await channel.bindQueue(name, name, '')
-    })
-  }
-  const conditions = { 'x-match': 'all', [OWN_HEADER.delay + level]: '' }
-  await workbench.make(async (channel) => void (await channel.bindQueue(entry, entry, '', conditions)))
 }
 
 function keeping(): Record<string, string | number> {

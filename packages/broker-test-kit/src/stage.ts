@@ -19,7 +19,7 @@ export const longLeaseMs = 600_000
 /** Twice what the contract calls about ten seconds. */
 const mostPatienceMs = 20_000
 
-/** An owner of jobs that a test will lose, without a word to the broker. */
+/** An owner of jobs that a test will lose; it says no word to the broker itself. */
 export interface MortalOwner {
   readonly broker: Broker
   readonly consumer: Consumer

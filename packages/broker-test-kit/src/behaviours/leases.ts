@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict'
-import type { Broker, Charge, Consumer, Delivery } from '@zyqueue/core/broker'
+import type { Broker, Charge, Consumer, Delivery, QueueSpec } from '@zyqueue/core/broker'
 import type { Behaviours } from '../behaviour.ts'
 import { codeOf, outcomeOf } from '../calls.ts'
-import { bytesOf, longLeaseMs, messageTo, newConsumerId, numbered, textOf, type Stage } from '../stage.ts'
+import {
+  bytesOf,
+  longLeaseMs,
+  messageTo,
+  newConsumerId,
+  numbered,
+  textOf,
+  type MortalOwner,
+  type Stage,
+} from '../stage.ts'
 import { settleBy } from './settle.ts'
 
 /** What a lost owner's job counts when it comes again. */
@@ -131,29 +140,21 @@ export const leases: Behaviours = {
   },
 
   'an owner that is vouched for keeps its job, however long it runs': (stage) =>
-    keepingUp(stage, async (leaseMs, renew) => {
-      const queue = await stage.queue()
-      await stage.storeBodies(queue, 'long')
-      const owner = await stage.mortalOwner(queue, { leaseMs })
-      const delivery = await stage.takeOne(owner.consumer)
+    keepingUp(stage, async ({ queue, owner, delivery, leaseMs, renew }) => {
       const supervisor = await stage.connectedBroker()
       for (let quarter = 0; quarter < 8; quarter++) {
-        await renew(supervisor, owner.consumerId, leaseMs)
+        await renew(supervisor, leaseMs)
         await stage.pass(leaseMs / 4)
       }
-      await renew(supervisor, owner.consumerId, longLeaseMs)
+      await renew(supervisor, longLeaseMs)
       await stage.expectNoneReady(queue)
       await stage.ackAll(owner.consumer, [delivery])
       await stage.expectNoneReady(queue)
     }),
 
   'to renew extends the lease to so many milliseconds from then': (stage) =>
-    keepingUp(stage, async (leaseMs, renew) => {
-      const queue = await stage.queue()
-      await stage.storeBodies(queue, 'job')
-      const owner = await stage.mortalOwner(queue, { leaseMs })
-      const delivery = await stage.takeOne(owner.consumer)
-      await renew(owner.broker, owner.consumerId, longLeaseMs)
+    keepingUp(stage, async ({ queue, owner, delivery, leaseMs, renew }) => {
+      await renew(owner.broker, longLeaseMs)
       await stage.pass(1.5 * leaseMs)
       await stage.expectNoneReady(queue)
       await stage.ackAll(owner.consumer, [delivery])
@@ -271,27 +272,37 @@ async function renewed(
 /** How much longer than the short lease one may become. */
 const MOST_STRETCH = 10
 
-type Renew = (broker: Broker, consumerId: string, leaseMs: number) => Promise<void>
+/** An owner with one job and a short lease. */
+interface Kept {
+  readonly queue: QueueSpec
+  readonly owner: MortalOwner
+  readonly delivery: Delivery
+  readonly leaseMs: number
+  renew(broker: Broker, leaseMs: number): Promise<void>
+}
 
 /**
  * Runs what keeps a short lease alive by renewals. Where it fails and a renewal came later than the lease is long, the lease has
  * ended by right: it runs anew with a longer one.
  */
-async function keepingUp(stage: Stage, body: (leaseMs: number, renew: Renew) => Promise<void>): Promise<void> {
+async function keepingUp(stage: Stage, body: (kept: Kept) => Promise<void>): Promise<void> {
   for (let leaseMs = stage.leaseMs; ; leaseMs *= 4) {
+    const queue = await stage.queue()
+    await stage.storeBodies(queue, 'job')
     let late = false
     let [since, termMs] = [performance.now(), leaseMs]
     const look = (): void => {
       late ||= performance.now() - since >= termMs
     }
-    const renew: Renew = async (broker, consumerId, nextMs) => {
-      const sentAt = performance.now()
-      const ended = await renewed(stage, broker, [consumerId], nextMs).finally(look)
-      assert.deepEqual(ended, [])
-      ;[since, termMs] = [sentAt, nextMs]
-    }
     try {
-      return await body(leaseMs, renew)
+      const owner = await stage.mortalOwner(queue, { leaseMs })
+      const delivery = await stage.takeOne(owner.consumer)
+      const renew = async (broker: Broker, nextMs: number): Promise<void> => {
+        const sentAt = performance.now()
+        assert.deepEqual(await renewed(stage, broker, [owner.consumerId], nextMs).finally(look), [])
+        ;[since, termMs] = [sentAt, nextMs]
+      }
+      return await body({ queue, owner, delivery, leaseMs, renew })
     } catch (error) {
       look()
       if (!late || leaseMs > MOST_STRETCH * stage.leaseMs) throw error

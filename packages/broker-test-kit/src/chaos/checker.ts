@@ -38,7 +38,7 @@ export interface Verdict {
   readonly recovered: number
   /** Given twice to one consumer that had not settled them in between. */
   readonly overlapping: number
-  /** Completions that were accepted from an owner after another one had been given the job. */
+  /** Completions that were accepted from an owner after another one had asked for work, and been given the job. */
   readonly staleAccepted: number
   /** Given more attempts than they may have. */
   readonly overAttempted: number

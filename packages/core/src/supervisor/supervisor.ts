@@ -64,7 +64,7 @@ export class Supervisor {
   #looking = false
   /** Whether a process has taken jobs since the start, or since the last reload. */
   #everReady = false
-  /** Whether one has done a job since, or lived for long. */
+  /** Whether one has done a job since, or been up for long. */
   #proven = false
   #failedStarts = 0
 
@@ -265,7 +265,7 @@ export class Supervisor {
     slot.restart = setTimeout(() => this.#start(slot), delayMs)
   }
 
-  /** Whether it is in vain to go on: no process has ever done a job, or lived for long. What has worked before may work again. */
+  /** Whether it is in vain to go on: no process has ever done a job, or been up for long. What has worked before may work again. */
   #giveUp(worker: WorkerHandle, how: string): boolean {
     if (this.#proven || ++this.#failedStarts < MAX_FAILED_STARTS * this.#slots.length) return false
     const when = worker.consumers.length > 0 ? 'before they had done a job' : 'before they were ready'

@@ -281,12 +281,7 @@ export class Lane {
     const { log, connection } = this.#options
     const loss = isConnectionLoss(error)
     const busy = error.code === 'ZYQ_BROKER_BUSY'
-    const what = loss
-      ? 'connection lost, coming back'
-      : busy
-        ? 'broker is busy, asking again'
-        : 'receiving failed, beginning again'
-    if (failures === 0) log.warn({ err: error }, what)
+    if (failures === 0) log.warn({ err: error }, whatIsDoneAbout(loss, busy))
     const outlives = (loss || busy) && connection.broker.capabilities.lease === 'renewable'
     if (this.#session !== undefined && !outlives) await this.#end(this.#session)
     await pause(backoffMs(RECONNECT, failures), this.#stop.signal)
@@ -323,6 +318,11 @@ export class Lane {
     if (session !== undefined) await this.#end(session)
     await replaced
   }
+}
+
+function whatIsDoneAbout(loss: boolean, busy: boolean): string {
+  if (loss) return 'connection lost, coming back'
+  return busy ? 'broker is busy, asking again' : 'receiving failed, beginning again'
 }
 
 /** Each queue once. Throws `ConfigError` (`ZYQ_CONFIG`) where two tasks want the same one with other options. */
