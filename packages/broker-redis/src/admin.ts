@@ -12,7 +12,7 @@ import { RedisDeadLetters } from './dead-letters.ts'
 import { notConnected } from './errors.ts'
 import type { Keys, QueueKeys } from './keys.ts'
 import { Leases, readNote, type WorkerNote } from './leases.ts'
-import { decodeMessage } from './message.ts'
+import { readMessage, UNREADABLE } from './message.ts'
 import { bytes, integer, list, text, type Reply } from './replies.ts'
 import { cancel, countHeld, figures, peek, purge } from './scripts/admin.ts'
 import type { Servers } from './servers.ts'
@@ -225,6 +225,8 @@ function delayedJobs(queue: string, entries: readonly Reply[]): readonly StoredJ
 }
 
 function stored(queue: string, state: StoredJob['state'], encoded: Buffer): StoredJob {
-  const { id, headers, body, priority, storedAtMs } = decodeMessage(encoded)
+  const message = readMessage(encoded)
+  if (message === undefined) return { id: UNREADABLE, queue, state, headers: {}, body: encoded, priority: 4 }
+  const { id, headers, body, priority, storedAtMs } = message
   return { id, queue, state, headers, body, priority, storedAtMs }
 }
