@@ -203,7 +203,7 @@ export class RedisConsumer implements Consumer {
     return delivery
   }
 
-  /** Core rejects it. It stays as it is, whatever headers it shall have. */
+  /** Core rejects it. Its bytes stay as they are: headers that core adds are dropped. */
   #deliverUnreadable(keys: QueueKeys, tag: number, body: Buffer): Delivery {
     const undecodable = 'the stored job cannot be read: another program has written to its key'
     const id = `${UNREADABLE}-${tag}`

@@ -94,7 +94,7 @@ export class Servers {
     return clients
   }
 
-  /** Whom the servers know this client as. */
+  /** The ACL user of this connection. */
   get user(): string {
     return this.#place.username ?? 'default'
   }
