@@ -107,17 +107,11 @@ describe.each(drivers())('what is not a sound queue is refused and left as it wa
 })
 
 test('damage that shows only in use has the same code', async () => {
-  const path = join(temporaryFolder(), 'queue.db')
+  const path = await queueFile()
   const broker = await openBroker(path)
-  await broker.publish([message('a')])
-  const [preferred] = drivers()
-  const connection = preferred.open(path)
-  connection.exec("UPDATE job SET message = x'00'")
-  connection.close()
-  const consumer = await consume(broker)
-  const error: unknown = await consumer
-    .receive(1, { signal: new AbortController().signal })
-    .catch((error: unknown) => error)
+  const file = readFileSync(path)
+  writeFileSync(path, file.fill(0xaa, 4096))
+  const error: unknown = await broker.publish([message('a')]).catch((error: unknown) => error)
   expect(broker.errorCode(error)).toBe('ZYQ_STORAGE_DAMAGED')
 })
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { drivers } from '../src/driver.ts'
 import { errorCode } from '../src/errors.ts'
 import plugin from '../src/index.ts'
-import { decodeMessage, encodeMessage, ID_BYTES, idOf, isMessageId } from '../src/message.ts'
+import { encodeMessage, ID_BYTES, isMessageId, readId, readMessage } from '../src/message.ts'
 import { parseLocation } from '../src/options.ts'
 import { migrate, MIGRATIONS } from '../src/schema.ts'
 import { Sql } from '../src/sql.ts'
@@ -25,26 +25,33 @@ describe('messages', () => {
       fc.property(fc.stringMatching(/^[\x20-\x7e]{1,63}$/), headers, fc.uint8Array(), (id, headers, body) => {
         expect(isMessageId(id)).toBe(true)
         const encoded = encodeMessage({ id, headers, body })
-        const decoded = decodeMessage(encoded)
+        const decoded = readMessage(1, encoded)
+        expect(decoded.undecodable).toBe(undefined)
         expect(decoded.id).toBe(id)
         expect(Object.entries(decoded.headers)).toEqual(Object.entries(headers))
         expect(Object.getPrototypeOf(decoded.headers)).toBe(null)
         expect(Buffer.compare(decoded.body, body)).toBe(0)
-        expect(idOf(encoded.subarray(0, ID_BYTES + 1))).toBe(id)
+        expect(readId(1, encoded.subarray(0, ID_BYTES + 1))).toBe(id)
       }),
     )
   })
 
-  test('that are none are damage, whatever the bytes', () => {
+  test('that are none are all body, whatever the bytes', () => {
     fc.assert(
-      fc.property(fc.uint8Array(), (bytes) => {
-        try {
-          decodeMessage(Buffer.from(bytes))
-        } catch (error) {
-          expect(errorCode(error)).toBe('ZYQ_STORAGE_DAMAGED')
-        }
+      fc.property(fc.uint8Array(), fc.nat(), (bytes, seq) => {
+        const { id, body, undecodable } = readMessage(seq, bytes)
+        expect(isMessageId(id)).toBe(true)
+        expect(id).toBe(readId(seq, bytes.subarray(0, ID_BYTES + 1)))
+        if (undecodable !== undefined) expect(Buffer.compare(body, bytes)).toBe(0)
       }),
     )
+  })
+
+  test('that are of another type are all body', () => {
+    for (const column of [null, undefined, 7, 'text', new Uint8Array()]) {
+      expect(readMessage(3, column)).toMatchObject({ id: 'undecodable-3', undecodable: expect.any(String) })
+    }
+    expect(String(readMessage(3, 'text').body)).toBe('text')
   })
 })
 
