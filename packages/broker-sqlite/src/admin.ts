@@ -10,6 +10,7 @@ import {
   type StoredJob,
   type WorkerStats,
 } from '@zyqueue/core/broker'
+import { SCHEMA } from './attach.ts'
 import { integer, text } from './columns.ts'
 import type { Database } from './database.ts'
 import { listDead, purgeDead, requeueDead, type Choice } from './dead.ts'
@@ -80,7 +81,7 @@ export class SqliteAdmin implements BrokerAdmin {
       ]
     }
     const findings: Finding[] = []
-    const mode = await database.read((sql) => text(sql.first('PRAGMA journal_mode')?.[0]))
+    const mode = await database.read((sql) => text(sql.first(`PRAGMA ${SCHEMA}.journal_mode`)?.[0]))
     if (mode !== 'wal') {
       findings.push({
         level: 'warning',
