@@ -19,6 +19,7 @@ import { errorCode, SQLITE, sqliteCode } from './errors.ts'
 import { pathOf, type Location } from './options.ts'
 import { patiently } from './patience.ts'
 import { processState } from './process-state.ts'
+import { WAL_BYTES } from './room.ts'
 import { CHECKED_BYTES, checkPages, migrate, recognise } from './schema.ts'
 
 export interface Storage {
@@ -69,7 +70,9 @@ async function openFile(path: string, driver: Driver): Promise<Connection> {
   const connection = await patiently(() => driver.open(path))
   try {
     await patiently(() => {
-      connection.exec(`PRAGMA busy_timeout = 0; PRAGMA ${SCHEMA}.synchronous = FULL`)
+      connection.exec(
+        `PRAGMA busy_timeout = 0; PRAGMA ${SCHEMA}.synchronous = FULL; PRAGMA ${SCHEMA}.journal_size_limit = ${WAL_BYTES}`,
+      )
       migrate(connection)
     })
     await patiently(() => {

@@ -20,8 +20,6 @@ import { drivers, type Driver } from '../src/driver.ts'
 import { VERSION } from '../src/schema.ts'
 import { consume, message, messages, openBroker, receive, temporaryFolder } from './support.ts'
 
-const root = process.getuid?.() === 0
-
 /** Connects, expects to be refused with the code, and that no byte and no file of the folder has changed. */
 async function expectRefused(path: string, code: string, driver: Driver): Promise<void> {
   const folder = join(path, '..')
@@ -240,24 +238,4 @@ test('a folder without permission is refused as such', () => {
     stdout: 'ZYQ_AUTH',
     stderr: '',
   })
-})
-
-test('a full disk refuses, and takes again when there is room', async (context) => {
-  const folder = temporaryFolder()
-  const mounted = root && spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder]).status === 0
-  if (!mounted) return context.skip('a small file system can be mounted by root only')
-  onTestFinished(() => void spawnSync('umount', ['-l', folder]))
-  const broker = await openBroker(join(folder, 'queue.db'))
-  await broker.publish(messages(10))
-  const body = new Uint8Array(2_000_000)
-  const refused = await broker.publish([message('large', { body })])
-  expect(refused).toMatchObject([{ status: 'refused' }])
-  expect(refused.map((result) => result.status === 'refused' && broker.errorCode(result.error))).toEqual([
-    'ZYQ_BROKER_FULL',
-  ])
-  expect(await broker.publish([message('small')])).toEqual([{ status: 'stored' }])
-  const consumer = await consume(broker)
-  const deliveries = await receive(consumer, 11)
-  expect(deliveries).toHaveLength(11)
-  expect(await consumer.ack(deliveries)).toEqual(deliveries.map(() => ({ status: 'ok' })))
 })

@@ -134,7 +134,7 @@ describe('transactions', () => {
     let begun = 0
     const sql = new Sql(connection)
     const before = (): void => void begun++
-    const transactions = new Transactions(connection, sql, { before, rolledBack: () => {} })
+    const transactions = new Transactions(connection, sql, { before, makeRoom: () => false, rolledBack: () => {} })
     return {
       transactions,
       begun: () => begun,
