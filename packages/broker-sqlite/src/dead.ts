@@ -5,6 +5,8 @@ import { makeReady, remove } from './jobs.ts'
 import { readMessage } from './message.ts'
 import type { Sql } from './sql.ts'
 
+const DIED_AT = clampedTime('died_at')
+
 export interface Choice {
   readonly queue: number
   /** No ids means all. */
@@ -15,7 +17,7 @@ export interface Choice {
 
 export function listDead(sql: Sql, queue: number, name: string, limit: number): readonly DeadLetter[] {
   const rows = sql.all(
-    `SELECT ${clampedTime('d.died_at')}, CAST(d.reason AS BLOB), j.seq, j.message FROM dead d JOIN job j ON j.seq = d.seq
+    `SELECT ${DIED_AT}, CAST(d.reason AS BLOB), j.seq, j.message FROM dead d JOIN job j ON j.seq = d.seq
       WHERE d.queue = ?1 ORDER BY d.died_at DESC, d.seq DESC LIMIT ?2`,
     queue,
     limit,
@@ -24,6 +26,13 @@ export function listDead(sql: Sql, queue: number, name: string, limit: number): 
     const { id, headers, body } = readMessage(integer(seq), message)
     return { id, queue: name, reason: foreignText(reason), headers, body, diedAtMs: integer(diedAt) }
   })
+}
+
+/** When the last one died, in milliseconds since 1970. Later than now if the clock was set back since. */
+export function lastDeath(sql: Sql, queue: number): number {
+  return integer(
+    sql.first(`SELECT ${DIED_AT} FROM dead WHERE queue = ?1 ORDER BY died_at DESC LIMIT 1`, queue)?.[0] ?? 0,
+  )
 }
 
 /** Returns how many; fewer than `max` means that none is left. */
@@ -48,9 +57,9 @@ function takeDead(sql: Sql, { queue, ids, until }: Choice, max: number): readonl
   const those = 'DELETE FROM dead WHERE queue = ?1 AND (died_at, seq) IN (SELECT died_at, seq FROM dead'
   const rows =
     ids === undefined
-      ? sql.all(`${those} WHERE queue = ?1 AND died_at <= ?2 LIMIT ?3) RETURNING seq`, queue, until, max)
+      ? sql.all(`${those} WHERE queue = ?1 AND ${DIED_AT} <= ?2 LIMIT ?3) RETURNING seq`, queue, until, max)
       : sql.all(
-          `${those} WHERE queue = ?1 AND died_at <= ?2 AND id IN (SELECT value FROM json_each(?4)) LIMIT ?3) RETURNING seq`,
+          `${those} WHERE queue = ?1 AND ${DIED_AT} <= ?2 AND id IN (SELECT value FROM json_each(?4)) LIMIT ?3) RETURNING seq`,
           queue,
           until,
           max,

@@ -100,6 +100,8 @@ describe.each(drivers())('what another program wrote into a row costs that row a
     ['a count of deliveries', 'UPDATE job SET deliveries = 9223372036854775807'],
     ['the text of a dead letter', "UPDATE dead SET id = CAST(x'ff' AS TEXT), reason = CAST(x'ff00' AS TEXT)"],
     ['the time of a death', 'UPDATE dead SET died_at = -9223372036854775807'],
+    ['the time of a death that is to come', 'UPDATE dead SET died_at = died_at + 864000000'],
+    ['the time of a death that never comes', 'UPDATE dead SET died_at = 9223372036854775807'],
     ['a due time', 'UPDATE delayed SET due = 9223372036854775807'],
     ['a due time before all others', 'UPDATE delayed SET due = -9223372036854775807'],
     [
