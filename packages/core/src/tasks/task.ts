@@ -216,7 +216,7 @@ export class Task<Data = unknown, Result = unknown> {
   ): Route['message'] {
     const { name } = queue
     const headers = this.#headers(queue, options)
-    const delayMs = options.delayMs ?? 0
+    const delayMs = Math.ceil(options.delayMs ?? 0)
     const priority = priorityLevel(options.priority ?? this.options.priority)
     // Written out: to spread what they have in common costs more than the rest of a submit.
     if (Object.keys(broker).length === 0) {
