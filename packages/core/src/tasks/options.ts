@@ -29,7 +29,10 @@ export interface TaskOptions extends BrokerTaskOptions {
   readonly name?: string
   /** The broker: a short name (`redis`), a package, a path or a plugin. Default: what `connection` names, else `ZYQUEUE_SERVER`, else the embedded one. */
   readonly server?: string | BrokerPlugin
-  /** Where the broker is. Default: `ZYQUEUE_CONNECTION` where no server is given either, else the broker's own default. */
+  /**
+   * Where the broker is. Default: `ZYQUEUE_CONNECTION`, else the broker's own default. If `server` is given and does not read
+   * what the variable says, that is a `ConfigError` (`ZYQ_CONFIG`).
+   */
   readonly connection?: string
   /** Default: the task's name. */
   readonly queue?: string
