@@ -32,7 +32,7 @@ interface Told {
   readonly stored?: number
 }
 
-export function describe(error: unknown): Told {
+function describe(error: unknown): Told {
   if (error instanceof UsageError)
     return { code: 'ZYQ_CONFIG', message: redactText(error.message), remedy: error.remedy }
   if (error instanceof IncompleteError) {

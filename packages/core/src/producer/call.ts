@@ -127,7 +127,7 @@ function readable(body: Uint8Array): unknown {
 }
 
 /** The reason that a worker of ours gave begins with its code; a stranger's is any text. */
-export function failure(reason: string | undefined): JobError {
+function failure(reason: string | undefined): JobError {
   const [, code, message] = /^(ZYQ_[A-Z_]+): (.*)$/s.exec(reason ?? '') ?? []
   if (code !== undefined && message !== undefined && isJobCode(code)) return new JobError(code, message)
   return new JobError('ZYQ_JOB_FAILED', reason ?? 'The job failed; its worker did not say why.')
