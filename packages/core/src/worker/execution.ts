@@ -132,10 +132,7 @@ export class Execution {
       return { kind: 'release', delayMs, headers: this.#headersAfterFailure(job, error.cause) }
     }
     const code = error instanceof ZyQueueError ? error.code : 'ZYQ_JOB_FAILED'
-    this.#log.error(
-      { ...log, err: error },
-      job.foreground ? 'job failed, its caller is told' : 'job failed, to the dead letters',
-    )
+    this.#log.error({ ...log, err: error }, `job failed, ${whereTo(job)}`)
     return {
       kind: 'reject',
       reason: `${code}: ${errorHeader(error)}`,
@@ -163,7 +160,7 @@ export class Execution {
   }
 
   #refuse(delivery: Delivery, reason: string): Outcome {
-    this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, to the dead letters: ${reason}`)
+    this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, ${whereTo(delivery)}: ${reason}`)
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
       [HEADER.killed]: undefined,
@@ -172,6 +169,11 @@ export class Execution {
     })
     return { kind: 'reject', reason, headers }
   }
+}
+
+/** What becomes of a job that is rejected: one that a caller waits for leaves no dead letter. */
+function whereTo({ foreground }: Pick<Delivery, 'foreground'>): string {
+  return foreground === true ? 'its caller is told' : 'to the dead letters'
 }
 
 function failureOf({ cause }: Retry): unknown {
