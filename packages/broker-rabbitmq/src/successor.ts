@@ -3,7 +3,7 @@ import type { Headers } from '@zyqueue/core/broker'
 import type { RabbitDelivery } from './delivery.ts'
 import { OWN_HEADER, propertiesAgain } from './message.ts'
 import type { QueueType } from './options.ts'
-import type { Outgoing } from './publisher.ts'
+import type { Outgoing } from './lane.ts'
 import type { Session } from './session.ts'
 import { deadQueueOf, declareDead } from './topology.ts'
 
