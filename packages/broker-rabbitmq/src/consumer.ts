@@ -21,7 +21,8 @@ import { pause } from './patience.ts'
 import type { Outgoing } from './lane.ts'
 import type { Session } from './session.ts'
 import { copyOf, deadLetterOf } from './successor.ts'
-import { countsOf, declare, declareTemporary, mayHaveReady } from './topology.ts'
+import { keepBound, restore } from './restore.ts'
+import { countsOf, declareTemporary, mayHaveReady } from './topology.ts'
 
 const OK: SettleResult = Object.freeze({ status: 'ok' })
 const LEASE_LOST: SettleResult = Object.freeze({ status: 'lease-lost' })
@@ -66,6 +67,7 @@ export class RabbitConsumer implements Consumer {
   #ackedAt = -Infinity
   #uncounted: RabbitDelivery[] = []
   #closing: Promise<void> | undefined
+  readonly #stopBinding: () => void
 
   /** Rejects with `BrokerError`, or what the server says. */
   static async open(
@@ -109,6 +111,7 @@ export class RabbitConsumer implements Consumer {
     channel.on('error', (error) => (this.#failure ??= error))
     channel.on('close', () => this.#lose(undefined))
     this.#forgetLink = link.onLost((error) => this.#lose(error))
+    this.#stopBinding = keepBound(parts.session, lanes)
   }
 
   async receive(max: number, { signal }: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
@@ -160,6 +163,7 @@ export class RabbitConsumer implements Consumer {
     const { link, channel, onClose } = this.#parts
     const wasOpen = this.#mode === 'open'
     this.#mode = 'closed'
+    this.#stopBinding()
     this.#forgetLink()
     if (wasOpen) await this.#intake.stop()
     await Promise.allSettled(this.#underWay)
@@ -183,6 +187,7 @@ export class RabbitConsumer implements Consumer {
     this.#failure ??= error
     if (this.#mode !== 'open') return
     this.#mode = 'lost'
+    this.#stopBinding()
     this.#hand.clear()
     this.#intake.abandon()
   }
@@ -197,7 +202,7 @@ export class RabbitConsumer implements Consumer {
     const { workbench } = session()
     do {
       await pause(RESTORE_PAUSE_MS)
-      await declare(workbench, lane.plan)
+      await restore(session(), lane.plan)
       await pause(RESTORE_PAUSE_MS)
     } while ((await countsOf(workbench, lane.plan.name)) === undefined)
   }

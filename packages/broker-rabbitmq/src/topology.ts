@@ -35,6 +35,15 @@ export async function declareTemporary(channel: Channel, plan: Plan): Promise<st
   return queue
 }
 
+/** Makes sure that a queue that is there is bound to its exchange. Of its own name, or of the one that the server gave it. */
+export async function bindAgain(workbench: Workbench, plan: Plan, queue: string): Promise<void> {
+  if (plan.route.exchange === '' || plan.passive) return
+  await workbench.run(async (channel) => {
+    await declareExchange(channel, plan)
+    await bind(channel, queue, plan)
+  })
+}
+
 /** Makes sure that there is a queue for the dead letters of a queue. */
 export function declareDead(workbench: Workbench, queue: string, type: QueueType): Promise<void> {
   const arguments_ =
