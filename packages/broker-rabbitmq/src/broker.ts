@@ -17,7 +17,7 @@ import type { Ladder } from './delays.ts'
 import { closed, connectionLost, errorCode } from './errors.ts'
 import { Link } from './link.ts'
 import { propertiesOf } from './message.ts'
-import { conditionsOf, planOf, prioritiesOf, routeOfSubmission, type Plan, type Route } from './options.ts'
+import { conditionsOf, dueQueueOf, planOf, prioritiesOf, routeOfSubmission, type Plan, type Route } from './options.ts'
 import { STORED, type Outgoing } from './lane.ts'
 import { pause } from './patience.ts'
 import { Publisher } from './publisher.ts'
@@ -106,7 +106,7 @@ export class RabbitBroker implements Broker {
     for (const message of batch) {
       try {
         const copies = this.#copies(message)
-        const delayed = message.delayMs > 0 ? await delay(session.ladder, message, copies) : copies
+        const delayed = message.delayMs > 0 ? await this.#delay(session.ladder, message, copies) : copies
         sent.push(...delayed)
         counts.push(copies.length)
       } catch (error) {
@@ -216,6 +216,24 @@ export class RabbitBroker implements Broker {
     return keys.map((routingKey) => ({ queue, exchange, routingKey, body, properties }))
   }
 
+  /** Sends copies up the ladder of delays, at whose end they go where they would have gone now. */
+  async #delay(
+    ladder: Ladder,
+    { queue, delayMs, priority }: OutboundMessage,
+    copies: readonly Copy[],
+  ): Promise<readonly Copy[]> {
+    const plan = this.#plans.get(queue)
+    const due = plan === undefined ? queue : dueQueueOf(plan)
+    return Promise.all(
+      copies.map(async ({ exchange, properties, ...copy }) => {
+        const departure = await ladder.prepare(delayMs, priority, { exchange, queue: due })
+        const headers = { ...properties.headers, ...departure.headers }
+        const routingKey = exchange === '' ? due : copy.routingKey
+        return { ...copy, routingKey, exchange: departure.exchange, properties: { ...properties, headers } }
+      }),
+    )
+  }
+
   #plan(queue: QueueSpec): Plan {
     return planOf(queue, this.#address.queueType)
   }
@@ -256,21 +274,6 @@ interface Copy extends Outgoing {
 
 function isUnroutable(result: PublishResult | undefined): boolean {
   return result?.status === 'refused' && errorCode(result.error) === 'ZYQ_UNROUTABLE'
-}
-
-/** Sends copies up the ladder of delays, at whose end they go where they would have gone now. */
-async function delay(
-  ladder: Ladder,
-  { queue, delayMs, priority }: OutboundMessage,
-  copies: readonly Copy[],
-): Promise<readonly Copy[]> {
-  return Promise.all(
-    copies.map(async ({ exchange, properties, ...copy }) => {
-      const departure = await ladder.prepare(delayMs, priority, { exchange, queue })
-      const headers = { ...properties.headers, ...departure.headers }
-      return { ...copy, exchange: departure.exchange, properties: { ...properties, headers } }
-    }),
-  )
 }
 
 function checkMessage({ id, body }: OutboundMessage): void {

@@ -16,7 +16,7 @@ import { closed, connectionLost, messageOf } from './errors.ts'
 import { Hand } from './hand.ts'
 import { Intake, type Lane } from './intake.ts'
 import type { Link } from './link.ts'
-import type { Plan } from './options.ts'
+import { dueQueueOf, type Plan } from './options.ts'
 import { pause } from './patience.ts'
 import type { Outgoing } from './lane.ts'
 import type { Session } from './session.ts'
@@ -80,8 +80,9 @@ export class RabbitConsumer implements Consumer {
     const channel = await link.channel()
     const lanes: Lane[] = []
     for (const plan of plans) {
-      const source = plan.temporary ? await link.ask(() => declareTemporary(channel, plan)) : plan.name
-      lanes.push({ plan, source, gone: false, consumers: [] })
+      const own = plan.temporary ? await link.ask(() => declareTemporary(channel, plan)) : plan.name
+      const sources = new Set([own, ...(plan.temporary ? [] : [dueQueueOf(plan)])])
+      for (const source of sources) lanes.push({ plan, source, gone: false, consumers: [] })
     }
     const presence = `zyqueue.worker.${randomUUID()}`
     const options = { exclusive: true, durable: false, arguments: { 'x-max-length': 1 } }
@@ -204,7 +205,7 @@ export class RabbitConsumer implements Consumer {
       await pause(RESTORE_PAUSE_MS)
       await restore(session(), lane.plan)
       await pause(RESTORE_PAUSE_MS)
-    } while ((await countsOf(workbench, lane.plan.name)) === undefined)
+    } while ((await countsOf(workbench, lane.source)) === undefined)
   }
 
   async #mayHaveMore({ source, plan }: Lane): Promise<boolean> {

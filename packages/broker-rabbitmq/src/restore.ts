@@ -1,6 +1,6 @@
 /** What is done if an operator has deleted a queue, its exchange or a binding. */
 import type { Lane } from './intake.ts'
-import type { Plan } from './options.ts'
+import { dueQueueOf, type Plan } from './options.ts'
 import type { Session } from './session.ts'
 import { bindAgain, declare } from './topology.ts'
 
@@ -12,7 +12,7 @@ export async function restore({ workbench, ladder }: Session, plan: Plan): Promi
   await declare(workbench, plan)
   if (plan.temporary) return
   ladder.forget()
-  await ladder.prepareQueue(plan.name)
+  await ladder.prepareQueue(dueQueueOf(plan))
 }
 
 /**
@@ -21,7 +21,10 @@ export async function restore({ workbench, ladder }: Session, plan: Plan): Promi
  */
 export function keepBound(session: () => Session, lanes: readonly Lane[]): () => void {
   const bindAll = async (): Promise<void> => {
-    for (const { plan, source, gone } of lanes) if (!gone) await bindAgain(session().workbench, plan, source)
+    for (const { plan, source, gone } of lanes) {
+      const isBound = plan.temporary || source === plan.name
+      if (isBound && !gone) await bindAgain(session().workbench, plan, source)
+    }
   }
   // What fails is tried again. A queue that was deleted is restored by its consumer, and what differs fails its next declaration.
   const timer = setInterval(() => void bindAll().catch(() => undefined), BIND_MS).unref()
