@@ -54,14 +54,15 @@ export class Execution {
   open(delivery: Delivery, teller?: Teller, chargesAll = false): Work | Outcome {
     const { headers, queue, deliveryCount } = delivery
     try {
+      // First: what cannot be read does not name its task either.
+      if (delivery.undecodable !== undefined) {
+        return this.#refuse(delivery, `ZYQ_DECODE: ${delivery.undecodable}`)
+      }
       const task = this.#taskFor(delivery)
       if (task === undefined) {
         const name = headers[HEADER.task]
         const what = name === undefined ? `the queue ${queue}` : `the task ${JSON.stringify(name)}`
         return this.#refuse(delivery, `ZYQ_TASK_UNKNOWN: no task of this worker runs jobs of ${what}`)
-      }
-      if (delivery.undecodable !== undefined) {
-        return this.#refuse(delivery, `ZYQ_DECODE: ${delivery.undecodable}`)
       }
       const maxDeliveries = task.options.maxDeliveries ?? DEFAULT_MAX_DELIVERIES
       // Where the supervisor killed the worker over this very job, that was an attempt, not an accident.
@@ -133,10 +134,7 @@ export class Execution {
       this.#log.info({ ...log, delayMs }, `attempt failed, to be retried${why}`)
       return { kind: 'release', delayMs, headers: this.#headersAfterFailure(job, error.cause) }
     }
-    this.#log.error(
-      { ...log, err: error },
-      job.foreground ? 'job failed, its caller is told' : 'job failed, to the dead letters',
-    )
+    this.#log.error({ ...log, err: error }, `job failed, ${whereTo(job)}`)
     return {
       kind: 'reject',
       reason: `${codeOf(error)}: ${errorHeader(error)}`,
@@ -164,7 +162,7 @@ export class Execution {
   }
 
   #refuse(delivery: Delivery, reason: string): Outcome {
-    this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, to the dead letters: ${reason}`)
+    this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, ${whereTo(delivery)}: ${reason}`)
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
       [HEADER.killed]: undefined,
@@ -173,6 +171,11 @@ export class Execution {
     })
     return { kind: 'reject', reason, headers }
   }
+}
+
+/** What becomes of a job that is rejected: one that a caller waits for leaves no dead letter. */
+function whereTo({ foreground }: Pick<Delivery, 'foreground'>): string {
+  return foreground === true ? 'its caller is told' : 'to the dead letters'
 }
 
 function failureOf({ cause }: Retry): unknown {
