@@ -86,6 +86,14 @@ test('what does not decode is refused with its reason', () => {
   })
 })
 
+test('what cannot be read is refused for that, also in a queue of several tasks', () => {
+  const execution = executionOf(task('a', { queue: 'q' }), task('b', { queue: 'q' }))
+  expect(execution.open(delivery('q', {}, { undecodable: 'it is no job of ZyQueue' }))).toMatchObject({
+    kind: 'reject',
+    reason: 'ZYQ_DECODE: it is no job of ZyQueue',
+  })
+})
+
 test.each([
   ['only what ran is charged', false, 1, [false]],
   ['only what ran is charged', false, 2, [false, true]],
