@@ -3,7 +3,7 @@ import { startGearmand, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import plugin from '../src/index.ts'
-import { proxied } from './proxied.ts'
+import { brokerAt, proxied } from './proxied.ts'
 
 describe('plugin', () => pluginTests({ test, plugin }))
 
@@ -14,7 +14,13 @@ await describeWithServer('gearmand', 'one server', () => {
   })
   const { close, ...brokers } = proxied(() => [server])
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test, ...brokers, patienceMs: 30_000 })
+  brokerTests({
+    test,
+    ...brokers,
+    sample: brokerAt([4730]),
+    brokerWithFinding: brokers.createBroker,
+    patienceMs: 30_000,
+  })
 })
 
 await describeWithServer('gearmand', 'two servers', () => {
@@ -24,5 +30,5 @@ await describeWithServer('gearmand', 'two servers', () => {
   })
   const { close, ...brokers } = proxied(() => servers)
   afterAll(() => Promise.all([close(), ...servers.map((server) => server.stop())]))
-  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
+  brokerTests({ test: test.concurrent, ...brokers, sample: brokerAt([4730, 4731]), patienceMs: 30_000 })
 })

@@ -1,4 +1,5 @@
 import { brokerTests, pluginTests } from '@zyqueue/broker-test-kit'
+import type { Broker } from '@zyqueue/core/broker'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,9 +9,13 @@ import plugin from '../src/index.ts'
 const baseDir = mkdtempSync(join(tmpdir(), 'zyqueue-conformance-'))
 afterAll(() => rmSync(baseDir, { recursive: true, force: true }))
 
+const createBroker = (): Broker => plugin.create({ connection: `sqlite:${join(baseDir, 'queue.db')}`, baseDir })
+
 brokerTests({
   test,
-  createBroker: () => plugin.create({ connection: `sqlite:${join(baseDir, 'queue.db')}`, baseDir }),
+  createBroker,
+  sample: createBroker(),
+  brokerWithFinding: () => plugin.create({ connection: 'sqlite::memory:', baseDir }),
   patienceMs: 30_000,
 })
 pluginTests({ test, plugin })

@@ -2,9 +2,11 @@ import type { Broker } from '@zyqueue/core/broker'
 import { createMemoryBroker, createMemoryStore } from '@zyqueue/core/testing'
 import { describe, expect, test } from 'vitest'
 import { brokerTests } from '../src/index.ts'
+import { alteredAdmin } from './altered.ts'
 import { adminFaults } from './faults/admin.ts'
 import { callFaults } from './faults/calls.ts'
 import type { Breaks, Faults } from './faults/fault.ts'
+import { interruptedMoveFaults } from './faults/interrupted-moves.ts'
 import { leaseFaults } from './faults/leases.ts'
 import { lifecycleFaults } from './faults/lifecycle.ts'
 import { lostConnectionFaults } from './faults/lost-connections.ts'
@@ -21,6 +23,12 @@ const faults: Faults = {
   ...callFaults,
   ...adminFaults,
   ...lostConnectionFaults,
+  ...interruptedMoveFaults,
+}
+
+/** In memory there is nothing that an operator should know: here there is. */
+function memoryWithFinding(): Broker {
+  return alteredAdmin(createMemoryBroker(), { check: async () => [{ level: 'note', message: 'known to the harness' }] })
 }
 
 /** The suite bound to brokers that are broken in one way, for another runner than the one that runs this. */
@@ -39,8 +47,11 @@ function suiteOf(breaks: Breaks): ReadonlyMap<string, () => Promise<void>> {
       memories.set(broker, memory)
       return broker
     },
+    sample: broken(createMemoryBroker()),
     killConnection: lose,
     stallConnection: lose,
+    brokerWithFinding: () => broken(memoryWithFinding()),
+    report: () => undefined,
     leaseMs: 400,
     patienceMs: 2500,
   })
@@ -64,6 +75,8 @@ test('no two tests have one name, and each has a fault that it catches', () => {
   brokerTests({
     test: (name) => names.push(name),
     createBroker: () => createMemoryBroker(),
+    sample: createMemoryBroker(),
+    brokerWithFinding: memoryWithFinding,
     killConnection: lose,
     stallConnection: lose,
   })

@@ -1,0 +1,84 @@
+import type { Broker, Delivery, QueueSpec } from '@zyqueue/core/broker'
+import { feature, having, type Behaviours } from '../behaviour.ts'
+import { codeOf, outcomeOf } from '../calls.ts'
+import { nameOf } from '../expect-statuses.ts'
+import { newConsumerId, numbered, type Stage } from '../stage.ts'
+
+const count = 100
+const reason = 'ZYQ_JOB_FAILED: moved by the kit'
+
+/** A job that moves may be doubled by a lost connection, and never be lost: what stores it anew does so before it deletes. */
+export const interruptedMoves: Behaviours = having(
+  feature.killConnection,
+  having(feature.deadLetters, {
+    'jobs that are rejected when the connection is cut are in their queue or dead': async (stage) => {
+      const { queue, broker, consumerId, consumer, deliveries } = await manyInHand(stage)
+      await cutAfterTheFirst(
+        stage,
+        broker,
+        deliveries.map((delivery) => () => consumer.reject([{ delivery, reason }])),
+      )
+      // Those that it still holds come back.
+      if (stage.broker.reclaim) await stage.settled('reclaim()', stage.broker.reclaim(consumerId, []))
+      await expectAllThere(stage, queue, deliveries)
+    },
+
+    'dead letters that are requeued when the connection is cut are in their queue or dead': async (stage) => {
+      const { queue, consumer, deliveries } = await manyInHand(stage)
+      await stage.reject(consumer, ...deliveries.map((delivery) => ({ delivery, reason })))
+      const broker = await stage.connectedBroker()
+      const ids = deliveries.map(({ id }) => id)
+      const some = ids.slice(0, 10).map((id) => [id])
+      await cutAfterTheFirst(
+        stage,
+        broker,
+        [...some, ids.slice(10)].map((part) => () => broker.admin.deadLetters.requeue(queue.name, part)),
+      )
+      await expectAllThere(stage, queue, deliveries)
+    },
+  }),
+)
+
+/** Jobs in the hands of a consumer with a broker of its own. */
+async function manyInHand(stage: Stage) {
+  const queue = await stage.queue()
+  await stage.storeBodies(queue, ...numbered(count))
+  const broker = await stage.connectedBroker()
+  const consumerId = newConsumerId()
+  const consumer = await stage.consumer([queue], { broker, consumerId, prefetch: count })
+  return { queue, broker, consumerId, consumer, deliveries: await stage.take(consumer, count) }
+}
+
+/** Begins all calls, and cuts the connection when the first has ended: most of the others are under way then. */
+async function cutAfterTheFirst(
+  stage: Stage,
+  broker: Broker,
+  calls: readonly (() => Promise<unknown>)[],
+): Promise<void> {
+  const outcomes = calls.map((call) => outcomeOf(call))
+  await stage.settled('the first call', Promise.race(outcomes))
+  await stage.cut(broker)
+  for (const outcome of await stage.settledLate('what was under way', Promise.all(outcomes))) {
+    if ('error' in outcome) codeOf(broker, outcome.error)
+  }
+}
+
+/** Each job can be taken, or is a dead letter, at some time. */
+async function expectAllThere(stage: Stage, queue: QueueSpec, jobs: readonly Delivery[]): Promise<void> {
+  const heir = await stage.consumer([queue], { prefetch: 3 * count })
+  const found = new Set<string>()
+  const missing = (): readonly string[] =>
+    jobs.flatMap((job, index) => (found.has(job.id) ? [] : [`\n  ${index}: ${nameOf(job)}`]))
+  await stage.eventually(
+    () => `no job is missing, but these are:${missing().join('')}`,
+    async () => {
+      const deliveries = await stage.settled('receive()', heir.receive(count, { signal: new AbortController().signal }))
+      const letters = await stage.settled(
+        'list()',
+        stage.broker.admin.deadLetters.list(queue.name, { limit: 3 * count }),
+      )
+      for (const { id } of [...deliveries, ...letters]) found.add(id)
+      return missing().length === 0
+    },
+  )
+}
