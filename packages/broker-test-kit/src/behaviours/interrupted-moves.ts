@@ -1,10 +1,13 @@
+import { setImmediate } from 'node:timers/promises'
 import type { Broker, Delivery, QueueSpec } from '@zyqueue/core/broker'
 import { feature, having, type Behaviours } from '../behaviour.ts'
 import { codeOf, outcomeOf } from '../calls.ts'
 import { nameOf } from '../expect-statuses.ts'
 import { newConsumerId, numbered, type Stage } from '../stage.ts'
 
-const count = 100
+const count = 60
+/** How many calls begin while one is under way, if it takes as long as the first. */
+const STEPS = 20
 const reason = 'ZYQ_JOB_FAILED: moved by the kit'
 
 /** A job that moves may be doubled by a lost connection, and never be lost: what stores it anew does so before it deletes. */
@@ -13,7 +16,7 @@ export const interruptedMoves: Behaviours = having(
   having(feature.deadLetters, {
     'jobs that are rejected when the connection is cut are in their queue or dead': async (stage) => {
       const { queue, broker, consumerId, consumer, deliveries } = await manyInHand(stage)
-      await cutAfterTheFirst(
+      await cutInTheMiddle(
         stage,
         broker,
         deliveries.map((delivery) => () => consumer.reject([{ delivery, reason }])),
@@ -28,11 +31,10 @@ export const interruptedMoves: Behaviours = having(
       await stage.reject(consumer, ...deliveries.map((delivery) => ({ delivery, reason })))
       const broker = await stage.connectedBroker()
       const ids = deliveries.map(({ id }) => id)
-      const some = ids.slice(0, 10).map((id) => [id])
-      await cutAfterTheFirst(
+      await cutInTheMiddle(
         stage,
         broker,
-        [...some, ids.slice(10)].map((part) => () => broker.admin.deadLetters.requeue(queue.name, part)),
+        ids.map((id) => () => broker.admin.deadLetters.requeue(queue.name, [id])),
       )
       await expectAllThere(stage, queue, deliveries)
     },
@@ -49,14 +51,29 @@ async function manyInHand(stage: Stage) {
   return { queue, broker, consumerId, consumer, deliveries: await stage.take(consumer, count) }
 }
 
-/** Begins all calls, and cuts the connection when the first has ended: most of the others are under way then. */
-async function cutAfterTheFirst(
+/**
+ * Cuts the connection while calls are under way that are each at another step: one call alone tells how long it takes, and the
+ * others begin at small parts of that time.
+ */
+async function cutInTheMiddle(
   stage: Stage,
   broker: Broker,
-  calls: readonly (() => Promise<unknown>)[],
+  [first, ...calls]: readonly (() => Promise<unknown>)[],
 ): Promise<void> {
-  const outcomes = calls.map((call) => outcomeOf(call))
-  await stage.settled('the first call', Promise.race(outcomes))
+  const startedAt = performance.now()
+  await stage.settled(
+    'a call',
+    outcomeOf(async () => first?.()),
+  )
+  const stepMs = (performance.now() - startedAt) / STEPS
+  const outcomes: ReturnType<typeof outcomeOf>[] = []
+  let ended = 0
+  for (const [index, call] of calls.entries()) {
+    const dueAt = performance.now() + stepMs
+    while (performance.now() < dueAt) await setImmediate()
+    if (ended > 0 && index > STEPS) break
+    outcomes.push(outcomeOf(call).finally(() => ended++))
+  }
   await stage.cut(broker)
   for (const outcome of await stage.settledLate('what was under way', Promise.all(outcomes))) {
     if ('error' in outcome) codeOf(broker, outcome.error)
