@@ -18,5 +18,9 @@ await describeWithServer('nats', 'conformance', () => {
   )
   beforeAll(async () => void (server = await startNats()))
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test, ...brokers, sample: brokerAt(), messageTimeoutMs: 1000 * ackWait, patienceMs: 30_000 })
+  const restart = async (): Promise<void> => {
+    await server.kill('SIGKILL')
+    await server.restart()
+  }
+  brokerTests({ test, ...brokers, restart, sample: brokerAt(), messageTimeoutMs: 1000 * ackWait, patienceMs: 30_000 })
 })

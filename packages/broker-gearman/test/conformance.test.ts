@@ -17,6 +17,7 @@ await describeWithServer('gearmand', 'one server', () => {
   brokerTests({
     test,
     ...brokers,
+    restart: () => server.restart(),
     sample: brokerAt([4730]),
     brokerWithFinding: brokers.createBroker,
     patienceMs: 30_000,
@@ -30,5 +31,8 @@ await describeWithServer('gearmand', 'two servers', () => {
   })
   const { close, ...brokers } = proxied(() => servers)
   afterAll(() => Promise.all([close(), ...servers.map((server) => server.stop())]))
-  brokerTests({ test: test.concurrent, ...brokers, sample: brokerAt([4730, 4731]), patienceMs: 30_000 })
+  const restart = async (): Promise<void> => {
+    await Promise.all(servers.map((server) => server.restart()))
+  }
+  brokerTests({ test: test.concurrent, ...brokers, restart, sample: brokerAt([4730, 4731]), patienceMs: 30_000 })
 })

@@ -26,6 +26,10 @@ export function conforms(queueType: QueueType): Promise<void> {
       await server?.stop()
     })
 
-    brokerTests({ test, ...brokers, sample: brokerAt(), patienceMs: 30_000 })
+    const restart = async (): Promise<void> => {
+      await server.kill('SIGKILL')
+      await server.restart()
+    }
+    brokerTests({ test, ...brokers, restart, sample: brokerAt(), patienceMs: 30_000 })
   })
 }

@@ -20,9 +20,14 @@ await describeWithServer('redis', 'a server', () => {
     ([port]) => brokerAt(port),
   )
   afterAll(() => Promise.all([close(), server.stop(), evicting.stop()]))
+  const restart = async (): Promise<void> => {
+    await server.kill('SIGKILL')
+    await server.restart()
+  }
   brokerTests({
     test: test.concurrent,
     ...brokers,
+    restart,
     sample: brokerAt(),
     brokerWithFinding: () => brokerAt(evicting.port),
     patienceMs: 30_000,

@@ -49,7 +49,17 @@ function ofBroker(name: string, has: (broker: Broker) => boolean): Feature {
   return { name, of: 'broker', isIn: ({ sample }) => has(sample) }
 }
 
-function hook(name: 'killConnection' | 'stallConnection' | 'brokerWithFinding'): Feature {
+type Hook =
+  | 'killConnection'
+  | 'stallConnection'
+  | 'healConnection'
+  | 'loseAnswer'
+  | 'openConnections'
+  | 'restart'
+  | 'storeUnreadable'
+  | 'brokerWithFinding'
+
+function hook(name: Hook): Feature {
   return { name, of: 'harness', isIn: (harness) => harness[name] !== undefined }
 }
 
@@ -73,5 +83,10 @@ export const feature = {
   bodyLimit: ofBroker('limit of 32 MiB for bodies', ({ capabilities }) => capabilities.maxBodyBytes <= largestBodySent),
   killConnection: hook('killConnection'),
   stallConnection: hook('stallConnection'),
+  healConnection: hook('healConnection'),
+  loseAnswer: hook('loseAnswer'),
+  openConnections: hook('openConnections'),
+  restart: hook('restart'),
+  storeUnreadable: hook('storeUnreadable'),
   brokerWithFinding: hook('brokerWithFinding'),
 } satisfies Readonly<Record<string, Feature>>

@@ -10,22 +10,32 @@ import { deliveryCounts } from './behaviours/delivery-counts.ts'
 import { interruptedMoves } from './behaviours/interrupted-moves.ts'
 import { leases } from './behaviours/leases.ts'
 import { lifecycle } from './behaviours/lifecycle.ts'
+import { lostAnswers } from './behaviours/lost-answers.ts'
 import { cutConnections, silentConnections } from './behaviours/lost-connections.ts'
+import { listeners, memory } from './behaviours/memory.ts'
+import { openConnections } from './behaviours/open-connections.ts'
 import { priorities } from './behaviours/priorities.ts'
 import { publish } from './behaviours/publish.ts'
 import { receive } from './behaviours/receive.ts'
+import { reconnecting } from './behaviours/reconnecting.ts'
 import { release } from './behaviours/release.ts'
+import { restarts } from './behaviours/restarts.ts'
 import { settle } from './behaviours/settle.ts'
+import { unreadableJobs } from './behaviours/unreadable-jobs.ts'
 import { waitingJobs } from './behaviours/waiting-jobs.ts'
 import { Coverage } from './coverage.ts'
 import type { BrokerHarness } from './harness.ts'
 import { PunctualityWatch } from './punctuality-watch.ts'
 import { patienceOf, Stage } from './stage.ts'
+import { Turns } from './turns.ts'
 
 /** How often a test is run if this process was too late for the leases of its jobs. */
 const MOST_ATTEMPTS = 4
 
-const themes: Readonly<Record<string, Behaviours>> = {
+type Themes = Readonly<Record<string, Behaviours>>
+
+/** Tests that may run beside each other. */
+const themesTogether: Themes = {
   lifecycle,
   publish,
   receive,
@@ -41,10 +51,17 @@ const themes: Readonly<Record<string, Behaviours>> = {
   'waiting jobs': waitingJobs,
   closing,
   concurrency,
+  listeners,
   'cut connections': cutConnections,
   'silent connections': silentConnections,
   'interrupted moves': interruptedMoves,
+  reconnecting,
+  'lost answers': lostAnswers,
+  'open connections': openConnections,
+  'unreadable jobs': unreadableJobs,
 }
+
+const themesAlone: Themes = { memory, restarts }
 
 /**
  * Registers the conformance suite: what every broker adapter must do, whoever wrote it. Tests of what the broker does not
@@ -53,23 +70,29 @@ const themes: Readonly<Record<string, Behaviours>> = {
 export function brokerTests(harness: BrokerHarness): void {
   const timeoutMs = 12 * patienceOf(harness)
   const coverage = new Coverage(harness)
-  for (const [theme, behaviours] of Object.entries(themes)) {
-    for (const [behaviour, bodyOrConditional] of Object.entries(behaviours)) {
-      const test = conditional(bodyOrConditional)
-      const name = coverage.nameOf(`${theme}: ${behaviour}`, test)
-      if (name !== undefined) {
-        harness.test(name, () => coverage.run(() => onStage(harness, test.body)), timeoutMs)
+  const turns = new Turns()
+  const define = (themes: Themes, take: (run: () => Promise<void>) => Promise<void>): void => {
+    for (const [theme, behaviours] of Object.entries(themes)) {
+      for (const [behaviour, bodyOrConditional] of Object.entries(behaviours)) {
+        const test = conditional(bodyOrConditional)
+        const name = coverage.nameOf(`${theme}: ${behaviour}`, test)
+        if (name === undefined) continue
+        harness.test(name, () => take(() => coverage.run(() => onStage(harness, test.body))), timeoutMs)
       }
     }
   }
+  define(themesTogether, (run) => turns.together(run))
+  define(themesAlone, (run) => turns.alone(run))
+
   const { report = (line) => void process.stdout.write(`${line}\n`) } = harness
   const summarize = async (stage: Stage): Promise<void> => {
-    report(await coverage.summary())
+    report(coverage.summary())
     // Otherwise the wrong tests were run.
     assert.deepEqual({ ...stage.capabilities }, { ...harness.sample.capabilities }, 'the capabilities of the sample')
     assert.deepEqual(featuresIn({ ...harness, sample: stage.broker }), featuresIn(harness), 'the methods of the sample')
   }
-  harness.test('summary: the tests were of what the broker has', () => onStage(harness, summarize), timeoutMs)
+  const run = (): Promise<void> => turns.alone(() => onStage(harness, summarize))
+  harness.test('summary: the tests were of what the broker has', run, timeoutMs)
 }
 
 function featuresIn(harness: BrokerHarness): readonly string[] {
