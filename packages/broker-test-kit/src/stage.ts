@@ -219,7 +219,7 @@ export class Stage {
     return this.#harness.openConnections?.(broker) ?? 0
   }
 
-  /** Starts the engine anew; the brokers of this stage are not to be used after it. */
+  /** Starts the engine anew, and gives a stage whose broker was made after it. */
   async restart(): Promise<Stage> {
     // An engine takes longer to start than to do anything else: its harness knows how long.
     await this.#harness.restart?.()

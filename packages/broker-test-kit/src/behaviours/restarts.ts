@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
-import type { Consumer, QueueSpec } from '@zyqueue/core/broker'
+import type { Broker, Consumer, QueueSpec } from '@zyqueue/core/broker'
+import { asCore, publishAsCore } from '../as-core.ts'
 import { feature, having, type Behaviours } from '../behaviour.ts'
+import { codeOf, outcomeOf } from '../calls.ts'
 import { bytesOf, messageTo, newConsumerId, numbered, textOf, type Stage } from '../stage.ts'
 
 const THIRTY_DAYS_MS = 30 * 86_400_000
@@ -29,11 +31,12 @@ export const restarts: Behaviours = having(feature.restart, {
     }
 
     const after = await stage.restart()
-    await after.settled('declare()', after.broker.declare([queue]))
+    const broker = await survivorOf(stage, after)
+    await asCore(after, broker, 'declare()', () => broker.declare([queue]))
     if (lease === 'renewable') await after.settled('reclaim()', Promise.resolve(after.broker.reclaim?.(consumerId, [])))
     if (durable && idempotentPublish) await after.store(ready)
-    await after.storeBodies(queue, 'new')
-    const consumer = await after.consumer([queue])
+    await publishAsCore(after, broker, queue, 'new')
+    const consumer = await asCore(after, broker, 'consume()', () => after.consumer([queue], { broker }))
     if (!durable) {
       await takeAll(after, queue, consumer, ['new'])
       return
@@ -46,6 +49,16 @@ export const restarts: Behaviours = having(feature.restart, {
     await expectDead(after, queue)
   },
 })
+
+/** A broker that was connected before the restart; a new one if the engine is in its process, and closed it. */
+async function survivorOf(stage: Stage, after: Stage): Promise<Broker> {
+  const outcome = await after.settledLate(
+    'connect()',
+    outcomeOf(() => stage.broker.connect()),
+  )
+  const closed = 'error' in outcome && codeOf(stage.broker, outcome.error) === 'ZYQ_CLOSED'
+  return closed ? after.broker : stage.broker
+}
 
 /** Takes jobs until all of these are among them; gives all that it took. */
 async function takeAll(

@@ -54,6 +54,14 @@ export const restartFaults: Faults = {
       }),
   },
 
+  'never connects again when its engine was started again': {
+    caughtBy: [RESTART],
+    breaks: () => (broker) => {
+      let first: Promise<void> | undefined
+      return altered(broker, { connect: (options) => (first ??= broker.connect(options)) })
+    },
+  },
+
   'does not work when its engine was started again': {
     caughtBy: [RESTART],
     breaks: () => (broker, engine) =>
