@@ -101,7 +101,7 @@ function featuresIn(harness: BrokerHarness): readonly string[] {
     .map(({ name }) => name)
 }
 
-/** Runs a test; again, a few times, if it fails after the process was held up for so long that leases may have ended by right. */
+/** Runs a test. Runs it again, a few times, if it fails and the process was held up for so long that leases may have ended. */
 async function onStage(harness: BrokerHarness, body: (stage: Stage) => Promise<void>): Promise<void> {
   const { messageTimeoutMs } = harness
   if (messageTimeoutMs === undefined) return onOneStage(harness, body)

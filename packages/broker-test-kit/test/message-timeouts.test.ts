@@ -75,7 +75,7 @@ function holdingUp(broker: Broker, isDue: () => boolean): Broker {
   }))
 }
 
-const kept = 'leases: an owner that is vouched for keeps all of its jobs, however long they run'
+const kept = 'leases: an owner keeps all of its jobs while its lease lasts'
 
 describe('a broker that extends its messages in time passes', () => {
   for (const [name, body] of suiteOf(new MessageTimeouts())) {

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Broker, Delivery, QueueSpec } from '@zyqueue/core/broker'
+import type { Broker, Consumer, Delivery, QueueSpec } from '@zyqueue/core/broker'
 import { feature, having, type Behaviours } from '../behaviour.ts'
 import { codeOf, outcomeOf } from '../calls.ts'
 import { nameOf } from '../expect-statuses.ts'
@@ -10,36 +10,50 @@ const count = 60
 const STEPS = 20
 const reason = 'ZYQ_JOB_FAILED: moved by the kit'
 
-/** A job that moves may be doubled by a lost connection, and never be lost: what stores it anew does so before it deletes. */
-export const interruptedMoves: Behaviours = having(
-  feature.killConnection,
-  having(feature.deadLetters, {
-    'jobs that are rejected when the connection is cut are in their queue or dead': async (stage) => {
-      const { queue, broker, consumerId, consumer, deliveries } = await manyInHand(stage)
-      await cutInTheMiddle(
-        stage,
-        broker,
-        deliveries.map((delivery) => () => consumer.reject([{ delivery, reason }])),
-      )
-      // Those that it still holds come back.
-      if (stage.broker.reclaim) await stage.settled('reclaim()', stage.broker.reclaim(consumerId, []))
-      await expectAllThere(stage, queue, deliveries)
-    },
+const intoDeadLetters = having(feature.deadLetters, {
+  'jobs that are rejected when the connection is cut are in their queue or dead': (stage) =>
+    interruptSettling(stage, (consumer, delivery) => consumer.reject([{ delivery, reason }])),
 
-    'dead letters that are requeued when the connection is cut are in their queue or dead': async (stage) => {
-      const { queue, consumer, deliveries } = await manyInHand(stage)
-      await stage.reject(consumer, ...deliveries.map((delivery) => ({ delivery, reason })))
-      const broker = await stage.connectedBroker()
-      const ids = deliveries.map(({ id }) => id)
-      await cutInTheMiddle(
-        stage,
-        broker,
-        ids.map((id) => () => broker.admin.deadLetters.requeue(queue.name, [id])),
-      )
-      await expectAllThere(stage, queue, deliveries)
-    },
-  }),
-)
+  'dead letters that are requeued when the connection is cut are in their queue or dead': async (stage) => {
+    const { queue, consumer, deliveries } = await manyInHand(stage)
+    await stage.reject(consumer, ...deliveries.map((delivery) => ({ delivery, reason })))
+    const broker = await stage.connectedBroker()
+    await cutInTheMiddle(
+      stage,
+      broker,
+      deliveries.map(
+        ({ id }) =>
+          () =>
+            broker.admin.deadLetters.requeue(queue.name, [id]),
+      ),
+    )
+    await expectAllThere(stage, queue, deliveries)
+  },
+})
+
+/** A job that moves may be doubled by a lost connection, and never be lost: what stores it anew does so before it deletes. */
+export const interruptedMoves: Behaviours = having(feature.killConnection, {
+  'jobs that are released when the connection is cut are in their queue': (stage) =>
+    interruptSettling(stage, (consumer, delivery) =>
+      consumer.release([{ delivery, delayMs: 0, headers: { 'x-note': 'released' } }]),
+    ),
+  ...intoDeadLetters,
+})
+
+async function interruptSettling(
+  stage: Stage,
+  settle: (consumer: Consumer, delivery: Delivery) => Promise<unknown>,
+): Promise<void> {
+  const { queue, broker, consumerId, consumer, deliveries } = await manyInHand(stage)
+  await cutInTheMiddle(
+    stage,
+    broker,
+    deliveries.map((delivery) => () => settle(consumer, delivery)),
+  )
+  // Those that it still holds come back.
+  if (stage.broker.reclaim) await stage.settled('reclaim()', stage.broker.reclaim(consumerId, []))
+  await expectAllThere(stage, queue, deliveries)
+}
 
 /** Jobs in the hands of a consumer with a broker of its own. */
 async function manyInHand(stage: Stage) {

@@ -241,7 +241,7 @@ export const leases: Behaviours = {
     await stage.expectNoneReady(queue)
   },
 
-  'an owner that is vouched for keeps all of its jobs, however long they run': (stage) =>
+  'an owner keeps all of its jobs while its lease lasts': (stage) =>
     keepingUp(stage, async ({ queue, owner, deliveries, leaseMs, renew }) => {
       const supervisor = await stage.connectedBroker()
       for (let quarter = 0; quarter < 8; quarter++) {

@@ -15,7 +15,7 @@ export const interruptedMoveFaults: Faults = {
           async reject(all) {
             const results = await consumer.ack(all.map(({ delivery }) => delivery))
             await sleep(++moved)
-            // Where the connection is lost meanwhile, this rejects.
+            // If the connection is lost meanwhile, this rejects.
             await broker.admin.version()
             letters.push(...all.map(({ delivery, reason }) => ({ ...delivery, reason })))
             return results
@@ -23,6 +23,22 @@ export const interruptedMoveFaults: Faults = {
         }))
         return alteredDeadLetters(moving, { list: async (name) => letters.filter(({ queue }) => queue === name) })
       }
+    },
+  },
+
+  'deletes before it stores when it releases': {
+    caughtBy: ['interrupted moves: jobs that are released when the connection is cut are in their queue'],
+    breaks: () => (memory) => {
+      const { broker, storeAnew } = alteredIds(memory)
+      let moved = 0
+      return alteredConsumers(broker, (consumer) => ({
+        async release(all) {
+          const results = await consumer.ack(all.map(({ delivery }) => delivery))
+          await sleep(++moved)
+          await storeAnew(all.map(({ delivery, delayMs }) => ({ ...delivery, delayMs })))
+          return results
+        },
+      }))
     },
   },
 

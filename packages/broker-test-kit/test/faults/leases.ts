@@ -93,7 +93,7 @@ export const leaseFaults: Faults = {
   'does not renew': {
     caughtBy: [
       'leases: to renew extends the lease of all jobs to so many milliseconds from then',
-      'leases: an owner that is vouched for keeps all of its jobs, however long they run',
+      'leases: an owner keeps all of its jobs while its lease lasts',
     ],
     breaks: () => (broker) => altered(broker, { renew: async () => [] }),
   },
@@ -101,7 +101,7 @@ export const leaseFaults: Faults = {
   'extends only the first of the held jobs': {
     caughtBy: [
       'leases: to renew extends the lease of all jobs to so many milliseconds from then',
-      'leases: an owner that is vouched for keeps all of its jobs, however long they run',
+      'leases: an owner keeps all of its jobs while its lease lasts',
     ],
     breaks: () => {
       const ends = new Map<string, () => Promise<void>>()
