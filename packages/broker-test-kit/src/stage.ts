@@ -15,6 +15,7 @@ import type {
 } from '@zyqueue/core/broker'
 import { expectStatuses, nameOf } from './expect-statuses.ts'
 import type { BrokerHarness } from './harness.ts'
+import { noting } from './noting.ts'
 import { waitFor, within } from './wait-for.ts'
 
 /** Long enough that no lease of a test ends by itself. */
@@ -115,7 +116,10 @@ export class Stage {
 
   /** Adds to the message of a failure which queues the test has used. */
   explain(error: unknown): void {
-    if (error instanceof Error) error.message += `\nQueues of this test: ${[...this.#queues].join(', ') || 'none'}`
+    if (!(error instanceof Error)) return
+    const names = [...this.#queues]
+    const more = names.length > 10 ? ` and ${names.length - 10} more` : ''
+    error.message += `\nQueues of this test: ${names.slice(0, 10).join(', ') || 'none'}${more}`
   }
 
   /** A queue of a name that nobody has, declared. */
@@ -342,33 +346,6 @@ function deliveryOf({ delivery }: Release | Rejection): Delivery {
 /** Time enough for a lease to end and for what follows. */
 export function patienceOf({ patienceMs, messageTimeoutMs = 0 }: BrokerHarness): number {
   return patienceMs ?? Math.max(10_000, 5 * messageTimeoutMs)
-}
-
-/** The consumer, with note taken of what is in its hand. */
-function noting(consumer: Consumer, held: Set<Delivery>): Consumer {
-  const settled = (deliveries: readonly Delivery[]): void => {
-    for (const delivery of deliveries) held.delete(delivery)
-  }
-  return {
-    async receive(max, options) {
-      const deliveries = await consumer.receive(max, options)
-      for (const delivery of deliveries) held.add(delivery)
-      return deliveries
-    },
-    ack(deliveries) {
-      settled(deliveries)
-      return consumer.ack(deliveries)
-    },
-    release(releases) {
-      settled(releases.map(({ delivery }) => delivery))
-      return consumer.release(releases)
-    },
-    reject(rejections) {
-      settled(rejections.map(({ delivery }) => delivery))
-      return consumer.reject(rejections)
-    },
-    close: () => consumer.close(),
-  }
 }
 
 let queuesNamed = 0
