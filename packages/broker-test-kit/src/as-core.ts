@@ -19,12 +19,18 @@ export async function asCore<Value>(
   what: string,
   call: () => Promise<Value>,
 ): Promise<Value> {
-  const { value } = await stage.eventually(`${what} works again after a loss and connect()`, async () => {
+  let last: unknown
+  const working = stage.eventually(`${what} works again after a loss and connect()`, async () => {
     const outcome = await stage.settledLate(what, outcomeOf(call))
     if ('value' in outcome) return outcome
-    expectLost(broker, what, outcome.error)
+    last = outcome.error
+    expectLost(broker, what, last)
     await reconnect(stage, broker)
     return undefined
+  })
+  const { value } = await working.catch((error: unknown) => {
+    if (error instanceof Error) error.cause ??= last
+    throw error
   })
   return value
 }
