@@ -22,5 +22,12 @@ await describeWithServer('nats', 'conformance', () => {
     await server.kill('SIGKILL')
     await server.restart()
   }
-  brokerTests({ test, ...brokers, restart, sample: brokerAt(), messageTimeoutMs: 1000 * ackWait, patienceMs: 30_000 })
+  brokerTests({
+    test: test.concurrent,
+    ...brokers,
+    restart,
+    sample: brokerAt(),
+    messageTimeoutMs: 1000 * ackWait,
+    patienceMs: 30_000,
+  })
 })

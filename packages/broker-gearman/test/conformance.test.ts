@@ -34,5 +34,12 @@ await describeWithServer('gearmand', 'two servers', () => {
   const restart = async (): Promise<void> => {
     await Promise.all(servers.map((server) => server.restart()))
   }
-  brokerTests({ test: test.concurrent, ...brokers, restart, sample: brokerAt([4730, 4731]), patienceMs: 30_000 })
+  brokerTests({
+    test: test.concurrent,
+    ...brokers,
+    restart,
+    sample: brokerAt([4730, 4731]),
+    brokerWithFinding: brokers.createBroker,
+    patienceMs: 30_000,
+  })
 })

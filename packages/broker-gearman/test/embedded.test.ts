@@ -12,7 +12,13 @@ describe('the embedded server', () => {
   })
   const { close, ...brokers } = proxied(() => [server])
   afterAll(() => Promise.all([close(), server.close()]))
-  brokerTests({ test: test.concurrent, ...brokers, sample: brokerAt([4730]), patienceMs: 30_000 })
+  brokerTests({
+    test: test.concurrent,
+    ...brokers,
+    sample: brokerAt([4730]),
+    brokerWithFinding: brokers.createBroker,
+    patienceMs: 30_000,
+  })
 
   test('it serves other programs: calls with progress and failures', async () => {
     const abraxas = createRequire(import.meta.url)('abraxas')
