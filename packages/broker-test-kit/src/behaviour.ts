@@ -8,7 +8,7 @@ type Body = (stage: Stage) => Promise<void>
 export interface Feature {
   /** As in "this broker has no …". */
   readonly name: string
-  /** Who has to bring it. */
+  /** What must have it. */
   readonly of: 'broker' | 'harness'
   isIn(harness: BrokerHarness): boolean
 }

@@ -64,7 +64,7 @@ const themesTogether: Themes = {
 const themesAlone: Themes = { memory, restarts }
 
 /**
- * Registers the conformance suite: what every broker adapter must do, whoever wrote it. Tests of what the broker does not
+ * Registers the conformance suite: what every broker adapter must do. Tests of what the broker does not
  * have are left out, or test that it refuses; their names say so. The last test reports how much was tested.
  */
 export function brokerTests(harness: BrokerHarness): void {

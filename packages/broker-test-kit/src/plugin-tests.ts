@@ -50,7 +50,7 @@ export function pluginTests({ test, plugin }: PluginHarness): void {
     }
   })
 
-  define('a broker shows no password, neither in its location nor to who prints it', () => {
+  define('a broker shows no password, neither in its location nor when it is printed', () => {
     for (const scheme of plugin.schemes) {
       for (const rest of [
         '//kit-user:s3cret@localhost',

@@ -41,7 +41,7 @@ const faults: Readonly<Record<string, { readonly plugin: BrokerPlugin; readonly 
   },
   'has the password in its location': {
     plugin: { ...honest, create: (options) => brokerAt(options, { location: options.connection }) },
-    caughtBy: 'plugin: a broker shows no password, neither in its location nor to who prints it',
+    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
   },
   'has the password in its location, with one scheme': {
     plugin: {
@@ -51,14 +51,14 @@ const faults: Readonly<Record<string, { readonly plugin: BrokerPlugin; readonly 
         return brokerAt(options, connection.startsWith('memory+tls') ? { location: connection } : {})
       },
     },
-    caughtBy: 'plugin: a broker shows no password, neither in its location nor to who prints it',
+    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
   },
   'keeps the connection string where it can be printed': {
     plugin: {
       ...honest,
       create: (options) => brokerAt(options, { client: { options: [{ url: options.connection }] } }),
     },
-    caughtBy: 'plugin: a broker shows no password, neither in its location nor to who prints it',
+    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
   },
 }
 

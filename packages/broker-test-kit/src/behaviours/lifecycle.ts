@@ -25,7 +25,7 @@ export const lifecycle: Behaviours = {
       assert.equal(capabilities.deliveryCount, 'emulated', 'without renewable leases reclaim is for counting')
     }
     const call = capabilities.call === 'native' ? 'function' : 'undefined'
-    assert.equal(typeof broker.call, call, 'call is there where the capability is')
+    assert.equal(typeof broker.call, call, 'call is there if the capability is')
   },
 
   'the capabilities are the same before connect and after close': async (stage) => {

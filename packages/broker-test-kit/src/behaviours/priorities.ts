@@ -37,7 +37,7 @@ const whereTheyAreKept = having(
 
     'a released or requeued job stands before those of a lower priority': async (stage) => {
       const queue = await stage.queue()
-      // The normal priority, where it surely is a level of its own.
+      // The normal priority, if it surely is a level of its own.
       const lower = stage.capabilities.priorities === 10 ? 4 : 0
       const [high, low] = [messageTo(queue, { priority: 9 }), messageTo(queue, { priority: lower })]
       await stage.store([low, high])
