@@ -1,4 +1,5 @@
 import { behindProxies, brokerTests, pluginTests } from '@zyqueue/broker-test-kit'
+import type { Broker } from '@zyqueue/core/broker'
 import { startNats, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, test } from 'vitest'
@@ -8,9 +9,12 @@ pluginTests({ test, plugin })
 
 await describeWithServer('nats', 'conformance', () => {
   let server: TestServer
+  const ackWait = 5
+  const brokerAt = (port = 4222): Broker =>
+    plugin.create({ connection: `nats://127.0.0.1:${port}?ackWait=${ackWait}`, baseDir: process.cwd() })
   const { close, ...brokers } = behindProxies(
     () => [server.port],
-    ([port]) => plugin.create({ connection: `nats://127.0.0.1:${port}?ackWait=5`, baseDir: process.cwd() }),
+    ([port]) => brokerAt(port),
   )
   beforeAll(async () => void (server = await startNats()))
   afterAll(() => Promise.all([close(), server.stop()]))
@@ -18,5 +22,12 @@ await describeWithServer('nats', 'conformance', () => {
     await server.kill('SIGKILL')
     await server.restart()
   }
-  brokerTests({ test, ...brokers, restart, patienceMs: 30_000 })
+  brokerTests({
+    test: test.concurrent,
+    ...brokers,
+    restart,
+    sample: brokerAt(),
+    messageTimeoutMs: 1000 * ackWait,
+    patienceMs: 30_000,
+  })
 })

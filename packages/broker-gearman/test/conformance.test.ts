@@ -3,7 +3,7 @@ import { startGearmand, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import plugin from '../src/index.ts'
-import { proxied } from './proxied.ts'
+import { brokerAt, proxied } from './proxied.ts'
 
 describe('plugin', () => pluginTests({ test, plugin }))
 
@@ -14,7 +14,14 @@ await describeWithServer('gearmand', 'one server', () => {
   })
   const { close, ...brokers } = proxied(() => [server])
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test, ...brokers, restart: () => server.restart(), patienceMs: 30_000 })
+  brokerTests({
+    test,
+    ...brokers,
+    restart: () => server.restart(),
+    sample: brokerAt([4730]),
+    brokerWithFinding: brokers.createBroker,
+    patienceMs: 30_000,
+  })
 })
 
 await describeWithServer('gearmand', 'two servers', () => {
@@ -27,5 +34,12 @@ await describeWithServer('gearmand', 'two servers', () => {
   const restart = async (): Promise<void> => {
     await Promise.all(servers.map((server) => server.restart()))
   }
-  brokerTests({ test: test.concurrent, ...brokers, restart, patienceMs: 30_000 })
+  brokerTests({
+    test: test.concurrent,
+    ...brokers,
+    restart,
+    sample: brokerAt([4730, 4731]),
+    brokerWithFinding: brokers.createBroker,
+    patienceMs: 30_000,
+  })
 })

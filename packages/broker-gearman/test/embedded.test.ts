@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import { brokerTests } from '@zyqueue/broker-test-kit'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { startJobServer, type JobServer } from '../src/embedded/index.ts'
-import { proxied } from './proxied.ts'
+import { brokerAt, proxied } from './proxied.ts'
 import { openBroker, queueName } from './support.ts'
 
 describe('the embedded server', () => {
@@ -12,7 +12,13 @@ describe('the embedded server', () => {
   })
   const { close, ...brokers } = proxied(() => [server])
   afterAll(() => Promise.all([close(), server.close()]))
-  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
+  brokerTests({
+    test: test.concurrent,
+    ...brokers,
+    sample: brokerAt([4730]),
+    brokerWithFinding: brokers.createBroker,
+    patienceMs: 30_000,
+  })
 
   test('it serves other programs: calls with progress and failures', async () => {
     const abraxas = createRequire(import.meta.url)('abraxas')

@@ -1,4 +1,5 @@
 import { behindProxies, brokerTests } from '@zyqueue/broker-test-kit'
+import type { Broker } from '@zyqueue/core/broker'
 import { startRabbitmq, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, test } from 'vitest'
@@ -9,12 +10,13 @@ import type { QueueType } from '../src/options.ts'
 export function conforms(queueType: QueueType): Promise<void> {
   return describeWithServer('rabbitmq', `conformance with ${queueType} queues`, () => {
     let server: TestServer
+    const brokerAt = (port = 5672): Broker => {
+      const connection = `amqp://guest:guest@127.0.0.1:${port}?queueType=${queueType}&management=off`
+      return plugin.create({ connection, baseDir: process.cwd() })
+    }
     const { close, ...brokers } = behindProxies(
       () => [server.port],
-      ([port]) => {
-        const connection = `amqp://guest:guest@127.0.0.1:${port}?queueType=${queueType}&management=off`
-        return plugin.create({ connection, baseDir: process.cwd() })
-      },
+      ([port]) => brokerAt(port),
     )
     beforeAll(async () => {
       server = await startRabbitmq()
@@ -28,6 +30,6 @@ export function conforms(queueType: QueueType): Promise<void> {
       await server.kill('SIGKILL')
       await server.restart()
     }
-    brokerTests({ test, ...brokers, restart, patienceMs: 30_000 })
+    brokerTests({ test, ...brokers, restart, sample: brokerAt(), patienceMs: 30_000 })
   })
 }

@@ -1,4 +1,92 @@
+import type { Broker } from '@zyqueue/core/broker'
+import type { BrokerHarness } from './harness.ts'
 import type { Stage } from './stage.ts'
 
+type Body = (stage: Stage) => Promise<void>
+
+/** Something that not every broker has, or not every harness. */
+export interface Feature {
+  /** As in "this broker has no …". */
+  readonly name: string
+  /** What must have it. */
+  readonly of: 'broker' | 'harness'
+  isIn(harness: BrokerHarness): boolean
+}
+
+/** A test that is there if the broker has a feature, or if it has not. */
+export interface Conditional {
+  readonly body: Body
+  readonly conditions: readonly { readonly feature: Feature; readonly isPresent: boolean }[]
+}
+
 /** Tests of one theme, by what the broker does. They read the capabilities, and never the broker's name. */
-export type Behaviours = Readonly<Record<string, (stage: Stage) => Promise<void>>>
+export type Behaviours = Readonly<Record<string, Body | Conditional>>
+
+export function conditional(behaviour: Body | Conditional): Conditional {
+  return typeof behaviour === 'function' ? { body: behaviour, conditions: [] } : behaviour
+}
+
+/** These tests are there only if the broker or the harness has the feature. */
+export function having(feature: Feature, behaviours: Behaviours): Behaviours {
+  return onCondition(feature, true, behaviours)
+}
+
+/** These tests are there only if the feature is not. Their names say so. */
+export function lacking(feature: Feature, behaviours: Behaviours): Behaviours {
+  return onCondition(feature, false, behaviours)
+}
+
+function onCondition(feature: Feature, isPresent: boolean, behaviours: Behaviours): Behaviours {
+  return Object.fromEntries(
+    Object.entries(behaviours).map(([name, behaviour]) => {
+      const { body, conditions } = conditional(behaviour)
+      return [name, { body, conditions: [{ feature, isPresent }, ...conditions] }]
+    }),
+  )
+}
+
+function ofBroker(name: string, has: (broker: Broker) => boolean): Feature {
+  return { name, of: 'broker', isIn: ({ sample }) => has(sample) }
+}
+
+type Hook =
+  | 'killConnection'
+  | 'stallConnection'
+  | 'healConnection'
+  | 'loseAnswer'
+  | 'openConnections'
+  | 'restart'
+  | 'storeUnreadable'
+  | 'brokerWithFinding'
+
+function hook(name: Hook): Feature {
+  return { name, of: 'harness', isIn: (harness) => harness[name] !== undefined }
+}
+
+/** Bodies up to this size are really sent; a broker that takes larger ones is spared. */
+export const largestBodySent = 32 * 1024 * 1024
+
+export const feature = {
+  delays: ofBroker('delays', ({ capabilities }) => capabilities.delay !== 'none'),
+  renewableLeases: ofBroker('renewable leases', ({ capabilities }) => capabilities.lease === 'renewable'),
+  reclaim: ofBroker('reclaim', ({ reclaim }) => reclaim !== undefined),
+  deadLetters: ofBroker('dead letters', ({ capabilities }) => capabilities.deadLetter !== 'none'),
+  deliveryCounts: ofBroker('delivery counts', ({ capabilities }) => capabilities.deliveryCount !== 'none'),
+  priorities: ofBroker('priorities', ({ capabilities }) => capabilities.priorities > 1),
+  order: ofBroker('order', ({ capabilities }) => capabilities.ordered !== false),
+  nativeRelease: ofBroker('native release', ({ capabilities }) => capabilities.release === 'native'),
+  idempotentPublish: ofBroker('idempotent publish', ({ capabilities }) => capabilities.idempotentPublish),
+  calls: ofBroker('calls', ({ capabilities }) => capabilities.call === 'native'),
+  workers: ofBroker('list of workers', ({ admin }) => admin.workers !== undefined),
+  jobs: ofBroker('list of jobs', ({ admin }) => admin.jobs !== undefined),
+  cancel: ofBroker('cancel', ({ admin }) => admin.cancel !== undefined),
+  bodyLimit: ofBroker('limit of 32 MiB for bodies', ({ capabilities }) => capabilities.maxBodyBytes <= largestBodySent),
+  killConnection: hook('killConnection'),
+  stallConnection: hook('stallConnection'),
+  healConnection: hook('healConnection'),
+  loseAnswer: hook('loseAnswer'),
+  openConnections: hook('openConnections'),
+  restart: hook('restart'),
+  storeUnreadable: hook('storeUnreadable'),
+  brokerWithFinding: hook('brokerWithFinding'),
+} satisfies Readonly<Record<string, Feature>>

@@ -1,4 +1,5 @@
-import type { Behaviours } from './behaviour.ts'
+import assert from 'node:assert/strict'
+import { conditional, feature, type Behaviours } from './behaviour.ts'
 import { admin } from './behaviours/admin.ts'
 import { calls } from './behaviours/calls.ts'
 import { closing } from './behaviours/closing.ts'
@@ -6,6 +7,7 @@ import { concurrency } from './behaviours/concurrency.ts'
 import { deadLetters } from './behaviours/dead-letters.ts'
 import { delays } from './behaviours/delays.ts'
 import { deliveryCounts } from './behaviours/delivery-counts.ts'
+import { interruptedMoves } from './behaviours/interrupted-moves.ts'
 import { leases } from './behaviours/leases.ts'
 import { lifecycle } from './behaviours/lifecycle.ts'
 import { lostAnswers } from './behaviours/lost-answers.ts'
@@ -21,13 +23,19 @@ import { restarts } from './behaviours/restarts.ts'
 import { settle } from './behaviours/settle.ts'
 import { unreadableJobs } from './behaviours/unreadable-jobs.ts'
 import { waitingJobs } from './behaviours/waiting-jobs.ts'
+import { Coverage } from './coverage.ts'
 import type { BrokerHarness } from './harness.ts'
-import { Stage } from './stage.ts'
+import { PunctualityWatch } from './punctuality-watch.ts'
+import { patienceOf, Stage } from './stage.ts'
 import { Turns } from './turns.ts'
+
+/** How often a test is run if this process was too late for the leases of its jobs. */
+const MOST_ATTEMPTS = 4
 
 type Themes = Readonly<Record<string, Behaviours>>
 
-const themes: Themes = {
+/** Tests that may run beside each other. */
+const themesTogether: Themes = {
   lifecycle,
   publish,
   receive,
@@ -44,43 +52,77 @@ const themes: Themes = {
   closing,
   concurrency,
   listeners,
+  'cut connections': cutConnections,
+  'silent connections': silentConnections,
+  'interrupted moves': interruptedMoves,
+  reconnecting,
+  'lost answers': lostAnswers,
+  'open connections': openConnections,
+  'unreadable jobs': unreadableJobs,
 }
 
+const themesAlone: Themes = { memory, restarts }
+
 /**
- * Registers the conformance suite: what every broker adapter must do, whoever wrote it. Each test reads the capabilities:
- * where the broker says that it cannot do a thing, the test is that it says so when asked to.
+ * Registers the conformance suite: what every broker adapter must do. Tests of what the broker does not
+ * have are left out, or test that it refuses; their names say so. The last test reports how much was tested.
  */
 export function brokerTests(harness: BrokerHarness): void {
-  const timeoutMs = 12 * (harness.patienceMs ?? 10_000)
+  const timeoutMs = 12 * patienceOf(harness)
+  const coverage = new Coverage(harness)
   const turns = new Turns()
-  const define = (themesOfHarness: Themes, take: (run: () => Promise<void>) => Promise<void>): void => {
-    for (const [theme, behaviours] of Object.entries(themesOfHarness)) {
-      for (const [behaviour, body] of Object.entries(behaviours)) {
-        harness.test(`${theme}: ${behaviour}`, () => take(() => onStage(harness, body)), timeoutMs)
+  const define = (themes: Themes, take: (run: () => Promise<void>) => Promise<void>): void => {
+    for (const [theme, behaviours] of Object.entries(themes)) {
+      for (const [behaviour, bodyOrConditional] of Object.entries(behaviours)) {
+        const test = conditional(bodyOrConditional)
+        const name = coverage.nameOf(`${theme}: ${behaviour}`, test)
+        if (name === undefined) continue
+        harness.test(name, () => take(() => coverage.run(() => onStage(harness, test.body))), timeoutMs)
       }
     }
   }
-  const { killConnection, stallConnection, healConnection } = harness
-  define(
-    {
-      ...themes,
-      ...(killConnection && { 'cut connections': cutConnections }),
-      ...(killConnection && stallConnection && { 'silent connections': silentConnections }),
-      ...(killConnection && healConnection && { reconnecting }),
-      ...(harness.loseAnswer && { 'lost answers': lostAnswers }),
-      ...(harness.openConnections && { 'open connections': openConnections }),
-      ...(harness.storeUnreadable && { 'unreadable jobs': unreadableJobs }),
-    },
-    (run) => turns.together(run),
-  )
-  define({ memory, ...(harness.restart && { restarts }) }, (run) => turns.alone(run))
+  define(themesTogether, (run) => turns.together(run))
+  define(themesAlone, (run) => turns.alone(run))
+
+  const { report = (line) => void process.stdout.write(`${line}\n`) } = harness
+  const summarize = async (stage: Stage): Promise<void> => {
+    report(coverage.summary())
+    // Otherwise the wrong tests were run.
+    assert.deepEqual({ ...stage.capabilities }, { ...harness.sample.capabilities }, 'the capabilities of the sample')
+    assert.deepEqual(featuresIn({ ...harness, sample: stage.broker }), featuresIn(harness), 'the methods of the sample')
+  }
+  const run = (): Promise<void> => turns.alone(() => onStage(harness, summarize))
+  harness.test('summary: the tests were of what the broker has', run, timeoutMs)
 }
 
+function featuresIn(harness: BrokerHarness): readonly string[] {
+  return Object.values(feature)
+    .filter(({ isIn }) => isIn(harness))
+    .map(({ name }) => name)
+}
+
+/** Runs a test. Runs it again, a few times, if it fails and the process was held up for so long that leases may have ended. */
 async function onStage(harness: BrokerHarness, body: (stage: Stage) => Promise<void>): Promise<void> {
+  const { messageTimeoutMs } = harness
+  if (messageTimeoutMs === undefined) return onOneStage(harness, body)
+  for (let attempt = 1; ; attempt++) {
+    const watch = new PunctualityWatch(messageTimeoutMs / 10)
+    try {
+      return await onOneStage(harness, body)
+    } catch (error) {
+      if (watch.isPunctual() || attempt === MOST_ATTEMPTS) throw error
+    } finally {
+      watch.stop()
+    }
+  }
+}
+
+async function onOneStage(harness: BrokerHarness, body: (stage: Stage) => Promise<void>): Promise<void> {
   const stage = await Stage.open(harness)
   try {
     await body(stage)
   } catch (error) {
+    stage.explain(error)
     // Why the test failed says more than why it could not be tidied up.
     await stage.close().catch(() => undefined)
     throw error

@@ -9,6 +9,12 @@ export interface BrokerHarness {
   readonly createBroker: () => Broker | Promise<Broker>
 
   /**
+   * A broker of the same options that is never connected, and so needs no server yet. The suite reads what it can do, to name
+   * the tests and to leave out those that do not apply.
+   */
+  readonly sample: Broker
+
+  /**
    * Cuts the connections of this broker as the end of its process would, without telling it; new ones are cut too. The suite
    * ends the owner of a job with it; a broker whose `lease` is `connection` does not pass without. An engine in the process
    * has none, and the tests of lost connections are not there then. `behindProxies` makes this and the next.
@@ -45,9 +51,22 @@ export interface BrokerHarness {
    */
   readonly storeUnreadable?: (queue: string) => Promise<Uint8Array>
 
+  /** A broker of another storage or with other settings, not connected, in which `admin.check` must find something to tell. */
+  readonly brokerWithFinding?: () => Broker | Promise<Broker>
+
+  /** Gets one line at the end that tells how much was tested. Default: it is written to the standard output. */
+  readonly report?: (line: string) => void
+
   /** A short lease, in milliseconds, that the engine still keeps. Default: 1000. */
   readonly leaseMs?: number
 
-  /** How long what has to happen may take, in milliseconds. Default: 10,000. */
+  /**
+   * How long the engine waits for the holder of a message before it gives it to another, in milliseconds; for engines with
+   * such a timer, as SQS, JetStream and beanstalkd have. Keep it short: tests hold messages for longer. A test that fails
+   * after this process was held up, so that the adapter may have come too late with an extension, is run again.
+   */
+  readonly messageTimeoutMs?: number
+
+  /** How long what has to happen may take, in milliseconds. Default: 10,000, or five times `messageTimeoutMs` if that is more. */
   readonly patienceMs?: number
 }

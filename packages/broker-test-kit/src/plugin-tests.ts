@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { ConfigError, type BrokerPlugin } from '@zyqueue/core/broker'
+import { inspect } from 'node:util'
+import { ConfigError, type Broker, type BrokerPlugin } from '@zyqueue/core/broker'
 import type { BrokerHarness } from './harness.ts'
 
 export interface PluginHarness extends Pick<BrokerHarness, 'test'> {
@@ -48,6 +49,33 @@ export function pluginTests({ test, plugin }: PluginHarness): void {
       }
     }
   })
+
+  define('a broker shows no password, neither in its location nor when it is printed', () => {
+    for (const scheme of plugin.schemes) {
+      for (const rest of [
+        '//kit-user:s3cret@localhost',
+        '//kit-user:s3cret@localhost:1234/kit',
+        '//:s3cret@localhost/0',
+      ]) {
+        const connection = `${scheme}:${rest}`
+        const broker = created(plugin, connection)
+        if (broker === undefined) continue
+        assert.ok(!broker.location?.includes('s3cret'), `the password of ${connection} is in the location`)
+        const printed = inspect(broker, { depth: Infinity, getters: true, maxStringLength: null, maxArrayLength: null })
+        assert.ok(!printed.includes('s3cret'), `the password of ${connection} is in what is printed of the broker`)
+      }
+    }
+  })
+}
+
+/** The broker, or nothing if the plugin does not read such a connection string. */
+function created(plugin: BrokerPlugin, connection: string): Broker | undefined {
+  try {
+    return plugin.create({ connection, baseDir: process.cwd() })
+  } catch (error) {
+    assert.ok(error instanceof ConfigError)
+    return undefined
+  }
 }
 
 /** All that a log could show of an error, its causes included. */

@@ -10,8 +10,12 @@ import type {
   Headers,
   OutboundMessage,
   QueueSpec,
+  Rejection,
+  Release,
 } from '@zyqueue/core/broker'
+import { expectStatuses, nameOf } from './expect-statuses.ts'
 import type { BrokerHarness } from './harness.ts'
+import { noting } from './noting.ts'
 import { waitFor, within } from './wait-for.ts'
 
 /** Long enough that no lease of a test ends by itself. */
@@ -33,7 +37,7 @@ export class Stage {
   /** A connected broker, for what needs no other. */
   readonly broker: Broker
   readonly capabilities: BrokerCapabilities
-  /** A short lease. */
+  /** A short lease, or the message timeout of an engine that has one. */
   readonly leaseMs: number
   readonly patienceMs: number
   readonly #harness: BrokerHarness
@@ -42,14 +46,16 @@ export class Stage {
   #next: Stage | undefined
   /** The place of each stored message, by its id. */
   readonly #places = new Map<string, number>()
+  readonly #queues = new Set<string>()
+  readonly #queuesOf = new WeakMap<Consumer, readonly QueueSpec[]>()
 
   private constructor(harness: BrokerHarness, broker: Broker) {
     this.#harness = harness
     this.#brokers = [broker]
     this.broker = broker
     this.capabilities = broker.capabilities
-    this.leaseMs = harness.leaseMs ?? 1000
-    this.patienceMs = harness.patienceMs ?? 10_000
+    this.leaseMs = harness.messageTimeoutMs ?? harness.leaseMs ?? 1000
+    this.patienceMs = patienceOf(harness)
   }
 
   static async open(harness: BrokerHarness): Promise<Stage> {
@@ -80,7 +86,10 @@ export class Stage {
     return promise
   }
 
-  eventually<Value>(what: string, probe: () => Value | Promise<Value>): Promise<Exclude<Value, false | undefined>> {
+  eventually<Value>(
+    what: string | (() => string),
+    probe: () => Value | Promise<Value>,
+  ): Promise<Exclude<Value, false | undefined>> {
     return waitFor(what, probe, this.patienceMs)
   }
 
@@ -96,9 +105,27 @@ export class Stage {
     return broker
   }
 
+  /** A broker in which `check` has something to find, connected. */
+  async brokerWithFinding(): Promise<Broker> {
+    const broker = await this.#harness.brokerWithFinding?.()
+    assert.ok(broker, 'the harness has brokerWithFinding')
+    this.#brokers.push(broker)
+    await this.settled('connect()', broker.connect())
+    return broker
+  }
+
+  /** Adds to the message of a failure which queues the test has used. */
+  explain(error: unknown): void {
+    if (!(error instanceof Error)) return
+    const names = [...this.#queues]
+    const more = names.length > 10 ? ` and ${names.length - 10} more` : ''
+    error.message += `\nQueues of this test: ${names.slice(0, 10).join(', ') || 'none'}${more}`
+  }
+
   /** A queue of a name that nobody has, declared. */
   async queue(): Promise<QueueSpec> {
     const queue = queueSpec()
+    this.#queues.add(queue.name)
     await this.settled('declare()', this.broker.declare([queue]))
     return queue
   }
@@ -106,14 +133,14 @@ export class Stage {
   /** Publishes as many batches as it takes; all must be stored. */
   async store(messages: readonly OutboundMessage[]): Promise<void> {
     const { maxBatch } = this.capabilities
-    for (const { id } of messages) this.#places.set(id, this.#places.size)
+    for (const { id, queue } of messages) {
+      this.#places.set(id, this.#places.size)
+      this.#queues.add(queue)
+    }
     for (let start = 0; start < messages.length; start += maxBatch) {
       const batch = messages.slice(start, start + maxBatch)
       const results = await this.settled('publish()', this.broker.publish(batch))
-      assert.deepEqual(
-        results,
-        batch.map(() => ({ status: 'stored' })),
-      )
+      expectStatuses('publish()', batch, results, 'stored')
     }
   }
 
@@ -129,7 +156,9 @@ export class Stage {
     options: Partial<ConsumeOptions> & { readonly broker?: Broker } = {},
   ): Promise<Consumer> {
     const { broker = this.broker, ...consumeOptions } = options
-    return this.settled('consume()', broker.consume({ ...consumption(queues), ...consumeOptions }))
+    const consumer = await this.settled('consume()', broker.consume({ ...consumption(queues), ...consumeOptions }))
+    this.#queuesOf.set(consumer, queues)
+    return consumer
   }
 
   /** A consumer on a broker of its own that will be lost. Its lease is a long one until it dies. */
@@ -139,6 +168,7 @@ export class Stage {
     const held = new Set<Delivery>()
     const made = await this.consumer([queue], { broker, consumerId, ...options })
     const consumer = noting(made, held)
+    this.#queuesOf.set(consumer, [queue])
     const die = async (): Promise<void> => {
       if (this.capabilities.lease === 'renewable') {
         assert.ok(this.broker.renew !== undefined, 'a renewable lease needs renew()')
@@ -214,7 +244,12 @@ export class Stage {
   async take(consumer: Consumer, count: number, max: number = count): Promise<readonly Delivery[]> {
     const taken: Delivery[] = []
     const signal = new AbortController().signal
-    await this.eventually(`${count} deliveries`, async () => {
+    const missing = (): string => {
+      const queues = (this.#queuesOf.get(consumer) ?? []).map(({ name }) => name).join(', ')
+      const came = taken.slice(-10).map((job, index) => `\n  ${index + Math.max(0, taken.length - 10)}: ${nameOf(job)}`)
+      return `${count} deliveries of ${queues}; ${taken.length} came${came.join('')}`
+    }
+    await this.eventually(missing, async () => {
       const room = Math.min(max, count - taken.length)
       const deliveries = await this.settled('receive()', consumer.receive(room, { signal }))
       assert.ok(deliveries.length <= room, `receive(${room}) gave ${deliveries.length}`)
@@ -285,11 +320,17 @@ export class Stage {
   }
 
   async ackAll(consumer: Consumer, deliveries: readonly Delivery[]): Promise<void> {
-    const results = await this.settled('ack()', consumer.ack(deliveries))
-    assert.deepEqual(
-      results,
-      deliveries.map(() => ({ status: 'ok' })),
-    )
+    expectStatuses('ack()', deliveries, await this.settled('ack()', consumer.ack(deliveries)), 'ok')
+  }
+
+  async release(consumer: Consumer, ...releases: readonly Release[]): Promise<void> {
+    const results = await this.settled('release()', consumer.release(releases))
+    expectStatuses('release()', releases.map(deliveryOf), results, 'ok')
+  }
+
+  async reject(consumer: Consumer, ...rejections: readonly Rejection[]): Promise<void> {
+    const results = await this.settled('reject()', consumer.reject(rejections))
+    expectStatuses('reject()', rejections.map(deliveryOf), results, 'ok')
   }
 
   /** Lets time pass in which something wrong could happen. Nothing may depend on how long it really took. */
@@ -298,31 +339,13 @@ export class Stage {
   }
 }
 
-/** The consumer, with note taken of what is in its hand. */
-function noting(consumer: Consumer, held: Set<Delivery>): Consumer {
-  const settled = (deliveries: readonly Delivery[]): void => {
-    for (const delivery of deliveries) held.delete(delivery)
-  }
-  return {
-    async receive(max, options) {
-      const deliveries = await consumer.receive(max, options)
-      for (const delivery of deliveries) held.add(delivery)
-      return deliveries
-    },
-    ack(deliveries) {
-      settled(deliveries)
-      return consumer.ack(deliveries)
-    },
-    release(releases) {
-      settled(releases.map(({ delivery }) => delivery))
-      return consumer.release(releases)
-    },
-    reject(rejections) {
-      settled(rejections.map(({ delivery }) => delivery))
-      return consumer.reject(rejections)
-    },
-    close: () => consumer.close(),
-  }
+function deliveryOf({ delivery }: Release | Rejection): Delivery {
+  return delivery
+}
+
+/** Time enough for a lease to end and for what follows. */
+export function patienceOf({ patienceMs, messageTimeoutMs = 0 }: BrokerHarness): number {
+  return patienceMs ?? Math.max(10_000, 5 * messageTimeoutMs)
 }
 
 let queuesNamed = 0

@@ -5,10 +5,10 @@ const defaultPatienceMs = 10_000
 
 /**
  * Asks again and again until `probe` gives something that is neither false nor undefined, and resolves to it. Rejects with
- * an `AssertionError` after `patienceMs` milliseconds (default: 10,000), naming `what` was waited for.
+ * an `AssertionError` after `patienceMs` milliseconds (default: 10,000), naming `what` was waited for; a function is asked then.
  */
 export async function waitFor<Value>(
-  what: string,
+  what: string | (() => string),
   probe: () => Value | Promise<Value>,
   patienceMs: number = defaultPatienceMs,
 ): Promise<Exclude<Value, false | undefined>> {
@@ -16,7 +16,7 @@ export async function waitFor<Value>(
   for (let pauseMs = 2; ; pauseMs = Math.min(2 * pauseMs, 100)) {
     const value = await probe()
     if (isThere(value)) return value
-    if (performance.now() > giveUpAtMs) throw late(what, patienceMs)
+    if (performance.now() > giveUpAtMs) throw late(typeof what === 'string' ? what : what(), patienceMs)
     await sleep(pauseMs)
   }
 }

@@ -1,4 +1,12 @@
-import type { Broker, BrokerAdmin, Consumer, ConsumeOptions, DeadLetters, Delivery } from '@zyqueue/core/broker'
+import type {
+  Broker,
+  BrokerAdmin,
+  Consumer,
+  ConsumeOptions,
+  DeadLetters,
+  Delivery,
+  OutboundMessage,
+} from '@zyqueue/core/broker'
 
 /** A broker that does as the given one, but for what is changed. */
 export function altered(broker: Broker, changes: Partial<Broker>): Broker {
@@ -68,6 +76,24 @@ export function alteredConsumers(
       }
     },
   })
+}
+
+/** A broker that stores jobs anew under other ids, and shows the ids that they had. */
+export function alteredIds(broker: Broker): {
+  readonly broker: Broker
+  storeAnew(messages: readonly OutboundMessage[]): Promise<void>
+} {
+  let stored = 0
+  return {
+    broker: alteredDeliveries(broker, (delivery) => ({ ...delivery, id: idOf(delivery) })),
+    async storeAnew(messages) {
+      await broker.publish(messages.map((message) => ({ ...message, id: `${idOf(message)}~${++stored}` })))
+    },
+  }
+}
+
+function idOf({ id }: { readonly id: string }): string {
+  return id.replace(/~\d+$/, '')
 }
 
 /** A broker whose deliveries are seen changed; they are settled as the ones that they were made of. */

@@ -3,6 +3,7 @@ import { brokerTests } from '../src/index.ts'
 import { adminFaults } from './faults/admin.ts'
 import { callFaults } from './faults/calls.ts'
 import type { Breaks, Faults } from './faults/fault.ts'
+import { interruptedMoveFaults } from './faults/interrupted-moves.ts'
 import { leaseFaults } from './faults/leases.ts'
 import { lifecycleFaults } from './faults/lifecycle.ts'
 import { lostAnswerFaults } from './faults/lost-answers.ts'
@@ -25,6 +26,7 @@ const faults: Faults = {
   ...callFaults,
   ...adminFaults,
   ...lostConnectionFaults,
+  ...interruptedMoveFaults,
   ...reconnectingFaults,
   ...lostAnswerFaults,
   ...restartFaults,
@@ -53,6 +55,36 @@ function expectCaught(faultsOfKind: Faults): void {
 describe.concurrent('the suite catches', () => expectCaught(faults))
 // Nothing else may make or drop objects meanwhile.
 describe.sequential('the suite catches', () => expectCaught(memoryFaults))
+
+/** What a failure says, by the fault and the test that catches it. */
+const messages: readonly (readonly [fault: string, caughtBy: string, message: RegExp])[] = [
+  [
+    'answers settlements in reverse',
+    'settle: results are in the order of the deliveries, a stale one among them',
+    /^ack\(\): result 1 of 4, of the job [\w-]+ \("1"\) of the queue kit-[\w-]+, is ok instead of lease-lost/,
+  ],
+  [
+    'loses the last message of a batch',
+    'receive: several queues share one prefetch',
+    /: 4 deliveries of kit-[\w-]+, kit-[\w-]+; [0-3] came|: 2 deliveries of kit-[\w-]+, kit-[\w-]+; 0 came/,
+  ],
+  [
+    'deletes before it stores when it rejects',
+    'interrupted moves: jobs that are rejected when the connection is cut are in their queue or dead',
+    /no job is missing, but these are:\n {2}\d+: the job [\w-]+ \("\d+"\) of the queue kit-/,
+  ],
+  ['answers an empty batch with a result', 'publish: an empty batch has no results', /Queues of this test: none$/],
+]
+
+describe.concurrent('a failure names what failed', () => {
+  for (const [fault, caughtBy, message] of messages) {
+    test(`a broker that ${fault}`, async () => {
+      const breaks = faults[fault]?.breaks
+      expect(breaks).toBeDefined()
+      await expect(breaks && suiteOf(breaks).get(caughtBy)?.()).rejects.toThrow(message)
+    })
+  }
+})
 
 test('no two tests have one name, and each has a fault that it catches', () => {
   const names: string[] = []

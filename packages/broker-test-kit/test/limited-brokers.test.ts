@@ -58,11 +58,20 @@ function limited(broker: Broker): Broker {
   return inAll
 }
 
+/** Makes a limited broker dishonest; the second is the memory broker behind it. */
+type Breaks = (limited: Broker, memory: Broker) => Broker
+
 /** Binds the suite to limited brokers of one engine, which claim what is given. */
-function harness(run: BrokerHarness['test'], claim: Partial<BrokerCapabilities> = {}): BrokerHarness {
+function harness(
+  run: BrokerHarness['test'],
+  {
+    claim,
+    breaks = (broker) => broker,
+  }: { readonly claim?: Partial<BrokerCapabilities>; readonly breaks?: Breaks } = {},
+): BrokerHarness {
   const engine = new MemoryEngine((memory) => {
-    const honest = limited(memory)
-    return { ...honest, capabilities: Object.freeze({ ...honest.capabilities, ...claim }) }
+    const broker = breaks(limited(memory), memory)
+    return { ...broker, capabilities: Object.freeze({ ...broker.capabilities, ...claim }) }
   }, 'connection')
   return { test: run, ...engine.hooks, patienceMs: 5000 }
 }
@@ -71,45 +80,130 @@ describe('a broker that can do little, and says so, passes', () => {
   brokerTests(harness(test))
 })
 
-/** Says that it can do what it cannot, or does what it says that it cannot. */
-const lies: Readonly<Record<string, { readonly claim: Partial<BrokerCapabilities>; readonly caughtBy: string }>> = {
-  delays: { claim: { delay: 'native' }, caughtBy: 'delays: a delay of thirty days is kept' },
-  'dead letters': {
+interface Lie {
+  readonly claim?: Partial<BrokerCapabilities>
+  readonly breaks?: Breaks
+  readonly caughtBy: string
+}
+
+/** Brokers that say that they can do what they cannot. */
+const boasts: Readonly<Record<string, Lie>> = {
+  'has delays': { claim: { delay: 'native' }, caughtBy: 'delays: a delay of thirty days is kept' },
+  'has dead letters': {
     claim: { deadLetter: 'native' },
     caughtBy: 'dead letters: a rejected job is kept with its reason, and delivered no more',
   },
-  'delivery counts': {
+  'has delivery counts': {
     claim: { deliveryCount: 'native' },
     caughtBy: 'delivery counts: each owner that is lost counts, and is counted once',
   },
-  'more priorities': {
+  'has more priorities': {
     claim: { priorities: 10 },
     caughtBy: 'priorities: the higher priority arrives first, within one level the earlier',
   },
-  'fewer priorities': {
+  'has fewer priorities': {
     claim: { priorities: 2 },
     caughtBy: 'priorities: the higher priority arrives first, within one level the earlier',
   },
-  'renewable leases': {
+  'has renewable leases': {
     claim: { lease: 'renewable' },
     caughtBy: 'lifecycle: the capabilities are frozen and agree with each other',
   },
-  calls: { claim: { call: 'native' }, caughtBy: 'calls: an ack answers nothing, which is an answer' },
-  'idempotent publishes': {
+  'has calls': { claim: { call: 'native' }, caughtBy: 'calls: an ack answers nothing, which is an answer' },
+  'has idempotent publishes': {
     claim: { idempotentPublish: true },
-    caughtBy: 'publish: an id that was stored already is stored once, where publish is idempotent',
+    caughtBy: 'publish: an id that was stored already is stored once',
   },
 }
 
-describe('the suite catches', () => {
-  for (const [lie, { claim, caughtBy }] of Object.entries(lies)) {
-    test(`a lie about ${lie}`, async () => {
+/** Brokers that do not refuse what they say that they cannot do, or do less than even they must. */
+const understatements: Readonly<Record<string, Lie>> = {
+  'has no delays, and takes delayed messages': {
+    breaks: (broker, memory) => altered(broker, { publish: (batch) => memory.publish(batch) }),
+    caughtBy: 'delays: a delayed message is refused, and not stored (this broker has no delays)',
+  },
+  'has no delays, and releases with a delay': {
+    breaks: (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: 0 }))),
+      })),
+    caughtBy: 'release: a release with a delay is refused, and settles nothing (this broker has no delays)',
+  },
+  'has no dead letters, and keeps some': {
+    breaks: (broker) =>
+      altered(broker, {
+        admin: { ...broker.admin, deadLetters: { ...broker.admin.deadLetters, requeue: async () => 1 } },
+      }),
+    caughtBy:
+      'dead letters: a rejected job is gone, and is not listed, requeued or purged (this broker has no dead letters)',
+  },
+  'has no delivery counts, and counts': {
+    breaks: (broker) => alteredDeliveries(broker, (delivery) => ({ ...delivery, deliveryCount: 1 })),
+    caughtBy:
+      'delivery counts: the job of a lost owner comes again with delivery count 0 (this broker has no delivery counts)',
+  },
+  'has no native release, and loses what is released': {
+    breaks: (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        release: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
+      })),
+    caughtBy: 'release: a released job stays in its queue, wherever it stands (this broker has no native release)',
+  },
+  'has no idempotent publish, and stores nothing': {
+    breaks: (broker) =>
+      altered(broker, {
+        publish: async (batch) =>
+          broker
+            .publish(batch.filter(({ priority }) => priority !== 4))
+            .then(() => batch.map(() => ({ status: 'stored' }))),
+      }),
+    caughtBy: 'publish: an id that is published again is stored, once or again (this broker has no idempotent publish)',
+  },
+  'has no priorities, and drops the lowest': {
+    claim: { priorities: 1 },
+    breaks: (broker) =>
+      altered(broker, {
+        async publish(batch) {
+          await broker.publish(batch.filter(({ priority }) => priority > 0))
+          return batch.map(() => ({ status: 'stored' }))
+        },
+      }),
+    caughtBy: 'priorities: jobs of every priority arrive (this broker has no priorities)',
+  },
+}
+
+describe.concurrent('the suite catches a broker that says that it', () => {
+  for (const [lie, { caughtBy, ...options }] of Object.entries({ ...boasts, ...understatements })) {
+    test(lie, async () => {
       const suite = new Map<string, () => Promise<void>>()
-      brokerTests(harness((name, body) => suite.set(name, body), claim))
+      brokerTests(harness((name, body) => suite.set(name, body), options))
       expect(suite.has(caughtBy)).toBe(true)
       await expect(suite.get(caughtBy)?.()).rejects.toThrow(/./)
     })
   }
+})
+
+test('each test of what a broker does not have says so, and catches one that is wrong about it', () => {
+  const ofAbsent: string[] = []
+  const note = (name: string): unknown => name.includes('(this broker has no ') && ofAbsent.push(name)
+  brokerTests(harness(note, { claim: { priorities: 1 } }))
+  const caught = Object.values(understatements).map(({ caughtBy }) => caughtBy)
+  expect(ofAbsent.toSorted()).toEqual(caught.toSorted())
+})
+
+test('the last test reports how much was tested, and what was not', async () => {
+  const suite = new Map<string, () => Promise<void>>()
+  const lines: string[] = []
+  const { loseAnswer: _, ...bound } = harness((name, body) => suite.set(name, body))
+  brokerTests({ ...bound, report: (line) => lines.push(line) })
+  for (const name of ['publish: an empty batch has no results', 'calls: never there', [...suite.keys()].at(-1) ?? '']) {
+    await suite.get(name)?.()
+  }
+  expect(lines).toEqual([
+    expect.stringMatching(
+      /^memory: 1 of \d+ conformance tests passed, 6 of them of what this broker does not have; not tested because the broker has no .*calls \(7\).*; not tested because the harness has no .*loseAnswer \(3\)/,
+    ),
+  ])
 })
 
 test('a broker whose lease is its connection does not pass without a way to cut it', async () => {

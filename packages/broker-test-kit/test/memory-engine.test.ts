@@ -4,7 +4,7 @@ import { MemoryEngine } from './memory-engine.ts'
 
 /** With leases that are connections, and in all other themes, `limited-brokers.test.ts` runs on such an engine. */
 const THEMES =
-  /^(cut connections|silent connections|reconnecting|lost answers|open connections|unreadable jobs|restarts): /
+  /^(cut connections|silent connections|reconnecting|lost answers|open connections|unreadable jobs|restarts|interrupted moves|summary): /
 
 describe('brokers of an engine in memory', () => {
   brokerTests({

@@ -1,14 +1,15 @@
-import { type Broker, type BrokerAdmin, type Consumer, type Delivery } from '@zyqueue/core/broker'
+import { type Broker, type BrokerAdmin, type Consumer, type Delivery, type Finding } from '@zyqueue/core/broker'
 import { createMemoryBroker, createMemoryStore } from '@zyqueue/core/testing'
 import type { BrokerHarness } from '../src/index.ts'
-import { altered, alteredConsumers } from './altered.ts'
+import { altered, alteredAdmin, alteredConsumers } from './altered.ts'
 import { bytesOf, messageTo, queueSpec } from '../src/stage.ts'
 import { Wire } from './wire.ts'
 
 /** The header of a stored job that stands for a value that cannot be read. */
 const UNREADABLE = 'x-kit-unreadable'
+const FINDING: Finding = { level: 'note', message: 'A setting that the harness knows of', remedy: 'None' }
 
-type Hooks = Required<Omit<BrokerHarness, 'test' | 'leaseMs' | 'patienceMs'>>
+type Hooks = Required<Omit<BrokerHarness, 'test' | 'leaseMs' | 'patienceMs' | 'messageTimeoutMs'>>
 
 /** What a consumer does with the deliveries among which are some that it cannot read; gives those that are delivered. */
 export type OnUnreadable = (
@@ -22,17 +23,7 @@ export type OnUnreadable = (
  * what it stores outlives a restart.
  */
 export class MemoryEngine {
-  readonly hooks: Hooks = {
-    createBroker: () => this.#create(),
-    killConnection: (broker) => this.#wires.get(broker)?.cut(),
-    // A server in memory does not fall silent: it is lost at once.
-    stallConnection: (broker) => this.#wires.get(broker)?.cut(),
-    healConnection: (broker) => this.#wires.get(broker)?.heal(),
-    loseAnswer: async (broker) => this.#wires.get(broker)?.loseAnswer(),
-    openConnections: (broker) => this.#wires.get(broker)?.connections ?? 0,
-    restart: async () => this.#restart(),
-    storeUnreadable: (queue) => this.#storeUnreadable(queue),
-  }
+  readonly hooks: Hooks
 
   /** How often it was started again. */
   restarted = 0
@@ -54,11 +45,26 @@ export class MemoryEngine {
   ) {
     this.#alter = alter
     this.#lease = lease
+    this.hooks = {
+      createBroker: () => this.#create(),
+      killConnection: (broker) => this.#wires.get(broker)?.cut(),
+      // A server in memory does not fall silent: it is lost at once.
+      stallConnection: (broker) => this.#wires.get(broker)?.cut(),
+      healConnection: (broker) => this.#wires.get(broker)?.heal(),
+      loseAnswer: async (broker) => this.#wires.get(broker)?.loseAnswer(),
+      openConnections: (broker) => this.#wires.get(broker)?.connections ?? 0,
+      restart: async () => this.#restart(),
+      storeUnreadable: (queue) => this.#storeUnreadable(queue),
+
+      sample: this.#create(),
+      brokerWithFinding: () => this.#create(alteredAdmin(createMemoryBroker(), { check: async () => [FINDING] })),
+      report: () => undefined,
+    }
   }
 
-  #create(): Broker {
+  #create(memory: Broker = createMemoryBroker(this.#store)): Broker {
     const wire = new Wire()
-    const broker = this.#alter(this.#behindWire(createMemoryBroker(this.#store), wire), this, wire)
+    const broker = this.#alter(this.#behindWire(memory, wire), this, wire)
     this.#wires.set(broker, wire)
     return broker
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import type { QueueStats } from '@zyqueue/core/broker'
-import type { Behaviours } from '../behaviour.ts'
+import type { Finding, QueueStats } from '@zyqueue/core/broker'
+import { feature, having, type Behaviours } from '../behaviour.ts'
 import { expectCode } from '../calls.ts'
 import { messageTo, newConsumerId, numbered, queueSpec, type Stage } from '../stage.ts'
 
@@ -19,40 +19,10 @@ async function expectStats(stage: Stage, queue: string, expected: Omit<QueueStat
     .catch((error: unknown) => assert.deepEqual(seen, { name: queue, ...expected }, String(error)))
 }
 
-export const admin: Behaviours = {
-  'a declared queue is listed, with its figures': async (stage) => {
-    const queue = await stage.queue()
-    await expectStats(stage, queue.name, { ready: 0, delayed: 0, active: 0, dead: 0, workers: 0 })
-    await stage.storeBodies(queue, ...numbered(5))
-    await expectStats(stage, queue.name, { ready: 5, delayed: 0, active: 0, dead: 0, workers: 0 })
-    const delayed = stage.capabilities.delay === 'none' ? 0 : 2
-    for (let sent = 0; sent < delayed; sent++) await stage.store([messageTo(queue, { delayMs: 86_400_000 })])
-    const consumer = await stage.consumer([queue], { prefetch: 3 })
-    const [rejected, released, acked] = await stage.take(consumer, 3)
-    assert.ok(rejected && released && acked)
-    await expectStats(stage, queue.name, { ready: 2, delayed, active: 3, dead: 0, workers: 1 })
-    const dead = stage.capabilities.deadLetter === 'none' ? 0 : 1
-    await stage.settled('reject()', consumer.reject([{ delivery: rejected, reason: 'ZYQ_JOB_FAILED' }]))
-    await stage.settled('release()', consumer.release([{ delivery: released, delayMs: 0 }]))
-    await stage.ackAll(consumer, [acked])
-    await stage.settled('consumer.close()', consumer.close())
-    await expectStats(stage, queue.name, { ready: 3, delayed, active: 0, dead, workers: 0 })
-  },
-
-  'figures are whole numbers, and each queue is listed once': async (stage) => {
-    await stage.queue()
-    const queues = await stage.settled('queues()', stage.broker.admin.queues())
-    assert.equal(new Set(queues.map(({ name }) => name)).size, queues.length)
-    for (const { name, ...figures } of queues) {
-      assert.equal(typeof name, 'string')
-      for (const figure of Object.values(figures))
-        assert.ok(Number.isInteger(figure) && figure >= 0, `${name}: ${figure}`)
-    }
-  },
-
+const whatIsToldOfWorkers = having(feature.workers, {
   'workers are listed while they are there, with who they are': async (stage) => {
     const { admin } = stage.broker
-    if (admin.workers === undefined) return
+    assert.ok(admin.workers)
     const queues = [await stage.queue(), await stage.queue()]
     const client = { name: `${newConsumerId()}.1`, host: 'kit.example', pid: 4711 }
     const consumer = await stage.consumer(queues, { client, broker: await stage.connectedBroker(), prefetch: 1 })
@@ -77,7 +47,7 @@ export const admin: Behaviours = {
 
   'a lost worker is listed no more': async (stage) => {
     const { admin } = stage.broker
-    if (admin.workers === undefined) return
+    assert.ok(admin.workers)
     const queue = await stage.queue()
     const client = { name: `${newConsumerId()}.1`, host: 'kit.example', pid: 4712 }
     const owner = await stage.mortalOwner(queue, { client })
@@ -86,6 +56,40 @@ export const admin: Behaviours = {
       (await admin.workers?.())?.every((worker) => worker.client.name !== client.name),
     )
   },
+})
+
+export const admin: Behaviours = {
+  'a declared queue is listed, with its figures': async (stage) => {
+    const queue = await stage.queue()
+    await expectStats(stage, queue.name, { ready: 0, delayed: 0, active: 0, dead: 0, workers: 0 })
+    await stage.storeBodies(queue, ...numbered(5))
+    await expectStats(stage, queue.name, { ready: 5, delayed: 0, active: 0, dead: 0, workers: 0 })
+    const delayed = stage.capabilities.delay === 'none' ? 0 : 2
+    for (let sent = 0; sent < delayed; sent++) await stage.store([messageTo(queue, { delayMs: 86_400_000 })])
+    const consumer = await stage.consumer([queue], { prefetch: 3 })
+    const [rejected, released, acked] = await stage.take(consumer, 3)
+    assert.ok(rejected && released && acked)
+    await expectStats(stage, queue.name, { ready: 2, delayed, active: 3, dead: 0, workers: 1 })
+    const dead = stage.capabilities.deadLetter === 'none' ? 0 : 1
+    await stage.reject(consumer, { delivery: rejected, reason: 'ZYQ_JOB_FAILED' })
+    await stage.release(consumer, { delivery: released, delayMs: 0 })
+    await stage.ackAll(consumer, [acked])
+    await stage.settled('consumer.close()', consumer.close())
+    await expectStats(stage, queue.name, { ready: 3, delayed, active: 0, dead, workers: 0 })
+  },
+
+  'figures are whole numbers, and each queue is listed once': async (stage) => {
+    await stage.queue()
+    const queues = await stage.settled('queues()', stage.broker.admin.queues())
+    assert.equal(new Set(queues.map(({ name }) => name)).size, queues.length)
+    for (const { name, ...figures } of queues) {
+      assert.equal(typeof name, 'string')
+      for (const figure of Object.values(figures))
+        assert.ok(Number.isInteger(figure) && figure >= 0, `${name}: ${figure}`)
+    }
+  },
+
+  ...whatIsToldOfWorkers,
 
   'to purge deletes what is ready or delayed, and nothing else': async (stage) => {
     const queue = await stage.queue()
@@ -124,11 +128,25 @@ export const admin: Behaviours = {
   },
 
   'check tells its findings, and version is for people': async (stage) => {
-    const findings = await stage.settled('check()', stage.broker.admin.check())
-    for (const finding of findings) {
-      assert.ok(['note', 'warning', 'problem'].includes(finding.level), finding.level)
-      assert.ok(finding.message.length > 0)
-    }
+    expectFindings(await stage.settled('check()', stage.broker.admin.check()))
     assert.ok((await stage.settled('version()', stage.broker.admin.version())).length > 0)
   },
+
+  ...having(feature.brokerWithFinding, {
+    'check tells of a setting that an operator should know': async (stage) => {
+      const broker = await stage.brokerWithFinding()
+      const findings = await stage.settled('check()', broker.admin.check())
+      assert.notEqual(findings.length, 0, 'check() finds nothing, and the harness says that there is something')
+      expectFindings(findings)
+    },
+  }),
+}
+
+function expectFindings(findings: readonly Finding[]): void {
+  assert.ok(Array.isArray(findings), 'check() resolves to an array')
+  for (const [index, { level, message, remedy }] of findings.entries()) {
+    assert.ok(['note', 'warning', 'problem'].includes(level), `finding ${index}: level ${level}`)
+    assert.ok(message.trim() !== '', `finding ${index}: it has a message`)
+    assert.ok(remedy === undefined || remedy.trim() !== '', `finding ${index}: an empty remedy`)
+  }
 }

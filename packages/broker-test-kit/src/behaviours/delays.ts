@@ -1,35 +1,18 @@
 import assert from 'node:assert/strict'
-import type { OutboundMessage } from '@zyqueue/core/broker'
-import type { Behaviours } from '../behaviour.ts'
+import { feature, having, lacking, type Behaviours } from '../behaviour.ts'
 import { outcomeOf } from '../calls.ts'
-import { bytesOf, entriesOf, messageTo, textOf, type Stage } from '../stage.ts'
+import { expectStatuses } from '../expect-statuses.ts'
+import { bytesOf, entriesOf, messageTo, textOf } from '../stage.ts'
 
 /** Clocks of two machines, and of two libraries, round differently. */
 const roundingMs = 20
 const dayMs = 86_400_000
 
-/** Stores delayed messages and tells so; where the broker has no delays, it must refuse each, and keep none. */
-async function canStoreDelayed(stage: Stage, messages: readonly OutboundMessage[]): Promise<boolean> {
-  if (stage.capabilities.delay !== 'none') {
-    await stage.store(messages)
-    return true
-  }
-  for (const message of messages) {
-    const outcome = await stage.settled(
-      'publish()',
-      outcomeOf(() => stage.broker.publish([message])),
-    )
-    if ('value' in outcome) assert.equal(outcome.value[0]?.status, 'refused', 'a delay that cannot be kept is refused')
-    await stage.expectNoneReady({ name: message.queue, options: {} })
-  }
-  return false
-}
-
-export const delays: Behaviours = {
+const whereDelaysAre = having(feature.delays, {
   'a delayed job is not early, and comes': async (stage) => {
     const queue = await stage.queue()
     const publishedAt = performance.now()
-    if (!(await canStoreDelayed(stage, [messageTo(queue, { delayMs: 500 })]))) return
+    await stage.store([messageTo(queue, { delayMs: 500 })])
     const { consumer, delivery } = await stage.takeOneOf(queue)
     assert.ok(performance.now() - publishedAt >= 500 - roundingMs, 'it is not early')
     assert.equal(delivery.deliveryCount, 0)
@@ -40,16 +23,15 @@ export const delays: Behaviours = {
   'a delayed job comes to a receive that waits already': async (stage) => {
     const queue = await stage.queue()
     const consumer = await stage.consumer([queue])
-    const taking = stage.capabilities.delay === 'none' ? undefined : stage.later(stage.takeOne(consumer))
-    if (!(await canStoreDelayed(stage, [messageTo(queue, { delayMs: 200, body: bytesOf('later') })]))) return
-    assert.ok(taking)
+    const taking = stage.later(stage.takeOne(consumer))
+    await stage.store([messageTo(queue, { delayMs: 200, body: bytesOf('later') })])
     assert.equal(textOf(await taking), 'later')
   },
 
   'a delayed job does not hold up the others': async (stage) => {
     const queue = await stage.queue()
     const delayed = messageTo(queue, { delayMs: dayMs, priority: 9 })
-    if (!(await canStoreDelayed(stage, [delayed]))) return
+    await stage.store([delayed])
     await stage.storeBodies(queue, 'a', 'b')
     assert.deepEqual((await stage.remaining(queue)).map(textOf), ['a', 'b'])
     assert.equal(await stage.settled('purge()', stage.broker.admin.purge(queue.name)), 1)
@@ -62,7 +44,7 @@ export const delays: Behaviours = {
       messageTo(queue, { delayMs: 200, body: bytesOf('soon') }),
       messageTo(queue, { delayMs: 30 * dayMs, body: bytesOf('in a month') }),
     ]
-    if (!(await canStoreDelayed(stage, messages))) return
+    await stage.store(messages)
     const { consumer, delivery } = await stage.takeOneOf(queue)
     assert.equal(textOf(delivery), 'soon')
     await stage.ackAll(consumer, [delivery])
@@ -77,7 +59,7 @@ export const delays: Behaviours = {
       messageTo(queue, { delayMs: 1500, body: bytesOf('1500') }),
       messageTo(queue, { delayMs: 200, body: bytesOf('200') }),
     ]
-    if (!(await canStoreDelayed(stage, messages))) return
+    await stage.store(messages)
     const consumer = await stage.consumer([queue])
     for (let left = 2; left > 0; left--) {
       const delivery = await stage.takeOne(consumer)
@@ -89,7 +71,7 @@ export const delays: Behaviours = {
 
   'a delay of thirty days is kept': async (stage) => {
     const queue = await stage.queue()
-    if (!(await canStoreDelayed(stage, [messageTo(queue, { delayMs: 30 * dayMs })]))) return
+    await stage.store([messageTo(queue, { delayMs: 30 * dayMs })])
     await stage.expectNoneReady(queue)
     await stage.pass(100)
     await stage.expectNoneReady(queue)
@@ -104,7 +86,7 @@ export const delays: Behaviours = {
       headers: { 'x-note': 'grün', ['__proto__']: 'a word' },
       body: Uint8Array.of(0, 0xff, 0),
     })
-    if (!(await canStoreDelayed(stage, [message]))) return
+    await stage.store([message])
     const { delivery } = await stage.takeOneOf(queue)
     assert.equal(delivery.id, message.id)
     assert.deepEqual([...delivery.body], [0, 0xff, 0])
@@ -114,7 +96,6 @@ export const delays: Behaviours = {
 
   'a delay outlives the broker object that published it': async (stage) => {
     const queue = await stage.queue()
-    if (stage.capabilities.delay === 'none') return
     const producer = await stage.connectedBroker()
     const publishing = stage.later(producer.publish([messageTo(queue, { delayMs: 300, body: bytesOf('later') })]))
     assert.deepEqual(await stage.settled('publish()', publishing), [{ status: 'stored' }])
@@ -122,4 +103,22 @@ export const delays: Behaviours = {
     const { delivery } = await stage.takeOneOf(queue)
     assert.equal(textOf(delivery), 'later')
   },
+})
+
+export const delays: Behaviours = {
+  ...whereDelaysAre,
+  ...lacking(feature.delays, {
+    'a delayed message is refused, and not stored': async (stage) => {
+      const queue = await stage.queue()
+      for (const delayMs of [200, 30 * dayMs]) {
+        const message = messageTo(queue, { delayMs })
+        const outcome = await stage.settled(
+          'publish()',
+          outcomeOf(() => stage.broker.publish([message])),
+        )
+        if ('value' in outcome) expectStatuses('publish()', [message], outcome.value, 'refused')
+        await stage.expectNoneReady(queue)
+      }
+    },
+  }),
 }

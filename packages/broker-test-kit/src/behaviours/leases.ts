@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Broker, Charge, Consumer, Delivery, QueueSpec } from '@zyqueue/core/broker'
-import type { Behaviours } from '../behaviour.ts'
+import { feature, having, type Behaviours } from '../behaviour.ts'
 import { codeOf, outcomeOf } from '../calls.ts'
 import {
   bytesOf,
@@ -39,6 +39,119 @@ async function jobTakenOver(stage: Stage) {
   const heir = await stage.consumer([queue])
   return { queue, owner, stale, heir, delivery: await stage.takeOne(heir) }
 }
+
+const renewing = having(feature.renewableLeases, {
+  'a lease that nobody renews runs out by itself': async (stage) => {
+    const queue = await stage.queue()
+    await stage.storeBodies(queue, 'job')
+    const owner = await stage.consumer([queue], { broker: await stage.connectedBroker(), leaseMs: stage.leaseMs })
+    // On a slow machine the lease may be over before: then the job is the heir's all the more.
+    await outcomeOf(() => stage.take(owner, 1))
+    const heir = await stage.consumer([queue])
+    assert.equal(textOf(await stage.takeOne(heir)), 'job')
+  },
+
+  'to renew extends the lease of all jobs to so many milliseconds from then': (stage) =>
+    keepingUp(stage, async ({ queue, owner, deliveries, leaseMs, renew }) => {
+      await renew(owner.broker, longLeaseMs)
+      await stage.pass(1.5 * leaseMs)
+      await stage.expectNoneReady(queue)
+      await stage.ackAll(owner.consumer, deliveries)
+    }),
+
+  'to renew tells which leases have ended, and revives none': async (stage) => {
+    const queue = await stage.queue()
+    await stage.storeBodies(queue, 'job')
+    const owner = await stage.mortalOwner(queue)
+    const stale = await stage.takeOne(owner.consumer)
+    await owner.die()
+    const livingId = newConsumerId()
+    const living = await stage.consumer([queue], { consumerId: livingId })
+    const delivery = await stage.takeOne(living)
+    const unknownId = newConsumerId()
+    const ended = await renewed(stage, stage.broker, [owner.consumerId, livingId, unknownId], 60_000)
+    assert.deepEqual(ended.toSorted(), [owner.consumerId, unknownId].toSorted())
+    assert.deepEqual(await renewed(stage, stage.broker, [], 60_000), [])
+    await expectFenced(stage, 'ack', owner.consumer, stale)
+    await stage.ackAll(living, [delivery])
+  },
+
+  'a consumer whose lease has ended receives no more: ZYQ_LEASE_LOST': async (stage) => {
+    const queue = await stage.queue()
+    const owner = await stage.mortalOwner(queue)
+    await stage.eventually('the lease has ended', async () =>
+      (await stage.broker.renew?.([owner.consumerId], stage.leaseMs))?.includes(owner.consumerId)
+        ? true
+        : (await stage.pass(1.5 * stage.leaseMs), false),
+    )
+    await stage.storeBodies(queue, 'job')
+    const outcome = await stage.settled(
+      'receive()',
+      outcomeOf(() => owner.consumer.receive(1, { signal: new AbortController().signal })),
+    )
+    assert.ok('error' in outcome, 'without a lease, receive must reject')
+    assert.equal(codeOf(owner.broker, outcome.error), 'ZYQ_LEASE_LOST')
+    await stage.settled('consumer.close()', owner.consumer.close())
+    assert.deepEqual((await stage.remaining(queue)).map(textOf), ['job'])
+  },
+})
+
+const reclaiming = having(feature.reclaim, {
+  'to reclaim gives all back at once, and charges only the charged': async (stage) => {
+    const scene = await reclaimed(stage, ([first]) => [{ id: first.id }])
+    const counts = scene.again.map((delivery) => [textOf(delivery), delivery.deliveryCount])
+    assert.deepEqual(counts, [
+      ['0', oneLoss(stage)],
+      ['1', 0],
+      ['2', 0],
+    ])
+    await stage.ackAll(scene.heir, scene.again)
+  },
+
+  'to reclaim puts the headers of a charge over those of the job': async (stage) => {
+    const scene = await reclaimed(stage, ([first, second]) => [
+      { id: second.id, headers: { 'x-died': 'ü', 'x-note': 'new' } },
+      { id: first.id, headers: {} },
+    ])
+    const headers = scene.again.map((delivery) => ({ ...delivery.headers }))
+    assert.deepEqual(headers, [
+      { 'x-note': '0', 'x-kept': 'yes' },
+      { 'x-note': 'new', 'x-kept': 'yes', 'x-died': 'ü' },
+      { 'x-note': '2', 'x-kept': 'yes' },
+    ])
+    assert.deepEqual(
+      scene.again.map((delivery) => delivery.deliveryCount),
+      [oneLoss(stage), oneLoss(stage), 0],
+    )
+  },
+
+  'whom a job was reclaimed from is fenced': async (stage) => {
+    const scene = await reclaimed(stage, () => [])
+    const [ack, release, reject] = scene.stale
+    assert.ok(ack && release && reject)
+    await expectFenced(stage, 'ack', scene.late, ack)
+    await expectFenced(stage, 'release', scene.late, release)
+    await expectFenced(stage, 'reject', scene.late, reject)
+    await stage.ackAll(scene.heir, scene.again)
+    await stage.expectNoneReady(scene.queue)
+  },
+
+  // If leases are connections, nothing ends, and a charge is one, whenever it comes.
+  ...having(feature.renewableLeases, {
+    'to reclaim again, or from nobody, changes nothing': async (stage) => {
+      const scene = await reclaimed(stage, () => [])
+      const charges = scene.again.map((delivery) => ({ id: delivery.id }))
+      await stage.settled('reclaim()', Promise.resolve(stage.broker.reclaim?.(scene.lateId, charges)))
+      await stage.settled('reclaim()', Promise.resolve(stage.broker.reclaim?.(newConsumerId(), charges)))
+      await stage.settled('release()', scene.heir.release(scene.again.map((delivery) => ({ delivery, delayMs: 0 }))))
+      const found = await stage.take(scene.heir, 3)
+      assert.deepEqual(
+        found.map((delivery) => delivery.deliveryCount),
+        [0, 0, 0],
+      )
+    },
+  }),
+})
 
 export const leases: Behaviours = {
   'the job of a lost owner goes to another, whole, and counts one delivery more': async (stage) => {
@@ -89,7 +202,7 @@ export const leases: Behaviours = {
   'a late ack is fenced: the new owner keeps the job': async (stage) => {
     const { queue, owner, stale, heir, delivery } = await jobTakenOver(stage)
     await expectFenced(stage, 'ack', owner.consumer, stale)
-    await stage.settled('release()', heir.release([{ delivery, delayMs: 0 }]))
+    await stage.release(heir, { delivery, delayMs: 0 })
     await stage.settled('consumer.close()', heir.close())
     assert.deepEqual((await stage.remaining(queue)).map(textOf), ['job'])
   },
@@ -128,19 +241,8 @@ export const leases: Behaviours = {
     await stage.expectNoneReady(queue)
   },
 
-  'a lease that nobody renews runs out by itself': async (stage) => {
-    if (stage.capabilities.lease !== 'renewable') return
-    const queue = await stage.queue()
-    await stage.storeBodies(queue, 'job')
-    const owner = await stage.consumer([queue], { broker: await stage.connectedBroker(), leaseMs: stage.leaseMs })
-    // On a slow machine the lease may be over before: then the job is the heir's all the more.
-    await outcomeOf(() => stage.take(owner, 1))
-    const heir = await stage.consumer([queue])
-    assert.equal(textOf(await stage.takeOne(heir)), 'job')
-  },
-
-  'an owner that is vouched for keeps its job, however long it runs': (stage) =>
-    keepingUp(stage, async ({ queue, owner, delivery, leaseMs, renew }) => {
+  'an owner keeps all of its jobs while its lease lasts': (stage) =>
+    keepingUp(stage, async ({ queue, owner, deliveries, leaseMs, renew }) => {
       const supervisor = await stage.connectedBroker()
       for (let quarter = 0; quarter < 8; quarter++) {
         await renew(supervisor, leaseMs)
@@ -148,113 +250,12 @@ export const leases: Behaviours = {
       }
       await renew(supervisor, longLeaseMs)
       await stage.expectNoneReady(queue)
-      await stage.ackAll(owner.consumer, [delivery])
+      await stage.ackAll(owner.consumer, deliveries)
       await stage.expectNoneReady(queue)
     }),
 
-  'to renew extends the lease to so many milliseconds from then': (stage) =>
-    keepingUp(stage, async ({ queue, owner, delivery, leaseMs, renew }) => {
-      await renew(owner.broker, longLeaseMs)
-      await stage.pass(1.5 * leaseMs)
-      await stage.expectNoneReady(queue)
-      await stage.ackAll(owner.consumer, [delivery])
-    }),
-
-  'to renew tells which leases have ended, and revives none': async (stage) => {
-    if (stage.capabilities.lease !== 'renewable') return expectNoRenewal(stage)
-    const queue = await stage.queue()
-    await stage.storeBodies(queue, 'job')
-    const owner = await stage.mortalOwner(queue)
-    const stale = await stage.takeOne(owner.consumer)
-    await owner.die()
-    const livingId = newConsumerId()
-    const living = await stage.consumer([queue], { consumerId: livingId })
-    const delivery = await stage.takeOne(living)
-    const unknownId = newConsumerId()
-    const ended = await renewed(stage, stage.broker, [owner.consumerId, livingId, unknownId], 60_000)
-    assert.deepEqual(ended.toSorted(), [owner.consumerId, unknownId].toSorted())
-    assert.deepEqual(await renewed(stage, stage.broker, [], 60_000), [])
-    await expectFenced(stage, 'ack', owner.consumer, stale)
-    await stage.ackAll(living, [delivery])
-  },
-
-  'a consumer whose lease has ended receives no more: ZYQ_LEASE_LOST': async (stage) => {
-    if (stage.capabilities.lease !== 'renewable') return expectNoRenewal(stage)
-    const queue = await stage.queue()
-    const owner = await stage.mortalOwner(queue)
-    await stage.eventually('the lease has ended', async () =>
-      (await stage.broker.renew?.([owner.consumerId], stage.leaseMs))?.includes(owner.consumerId)
-        ? true
-        : (await stage.pass(1.5 * stage.leaseMs), false),
-    )
-    await stage.storeBodies(queue, 'job')
-    const outcome = await stage.settled(
-      'receive()',
-      outcomeOf(() => owner.consumer.receive(1, { signal: new AbortController().signal })),
-    )
-    assert.ok('error' in outcome, 'without a lease, receive must reject')
-    assert.equal(codeOf(owner.broker, outcome.error), 'ZYQ_LEASE_LOST')
-    await stage.settled('consumer.close()', owner.consumer.close())
-    assert.deepEqual((await stage.remaining(queue)).map(textOf), ['job'])
-  },
-
-  'to reclaim gives all back at once, and charges only the charged': async (stage) => {
-    const scene = await reclaimed(stage, ([first]) => [{ id: first.id }])
-    if (scene === undefined) return
-    const counts = scene.again.map((delivery) => [textOf(delivery), delivery.deliveryCount])
-    assert.deepEqual(counts, [
-      ['0', oneLoss(stage)],
-      ['1', 0],
-      ['2', 0],
-    ])
-    await stage.ackAll(scene.heir, scene.again)
-  },
-
-  'to reclaim puts the headers of a charge over those of the job': async (stage) => {
-    const scene = await reclaimed(stage, ([first, second]) => [
-      { id: second.id, headers: { 'x-died': 'ü', 'x-note': 'new' } },
-      { id: first.id, headers: {} },
-    ])
-    if (scene === undefined) return
-    const headers = scene.again.map((delivery) => ({ ...delivery.headers }))
-    assert.deepEqual(headers, [
-      { 'x-note': '0', 'x-kept': 'yes' },
-      { 'x-note': 'new', 'x-kept': 'yes', 'x-died': 'ü' },
-      { 'x-note': '2', 'x-kept': 'yes' },
-    ])
-    assert.deepEqual(
-      scene.again.map((delivery) => delivery.deliveryCount),
-      [oneLoss(stage), oneLoss(stage), 0],
-    )
-  },
-
-  'whom a job was reclaimed from is fenced': async (stage) => {
-    const scene = await reclaimed(stage, () => [])
-    if (scene === undefined) return
-    const [ack, release, reject] = scene.stale
-    assert.ok(ack && release && reject)
-    await expectFenced(stage, 'ack', scene.late, ack)
-    await expectFenced(stage, 'release', scene.late, release)
-    await expectFenced(stage, 'reject', scene.late, reject)
-    await stage.ackAll(scene.heir, scene.again)
-    await stage.expectNoneReady(scene.queue)
-  },
-
-  'to reclaim again, or from nobody, changes nothing': async (stage) => {
-    // Where leases are connections there is nothing that ends, and a charge is one, whenever it comes.
-    if (stage.capabilities.lease === 'connection') return
-    const scene = await reclaimed(stage, () => [])
-    if (scene === undefined) return
-    const charges = scene.again.map((delivery) => ({ id: delivery.id }))
-    await stage.settled('reclaim()', Promise.resolve(stage.broker.reclaim?.(scene.lateId, charges)))
-    await stage.settled('reclaim()', Promise.resolve(stage.broker.reclaim?.(newConsumerId(), charges)))
-    await stage.settled('release()', scene.heir.release(scene.again.map((delivery) => ({ delivery, delayMs: 0 }))))
-    const found = await stage.take(scene.heir, 3)
-    assert.deepEqual(
-      found.map((delivery) => delivery.deliveryCount),
-      [0, 0, 0],
-    )
-  },
+  ...renewing,
+  ...reclaiming,
 }
 
 /** Renews as a supervisor does; a broker whose lease is its connection needs nobody to. */
@@ -272,11 +273,11 @@ async function renewed(
 /** How much longer than the short lease one may become. */
 const MOST_STRETCH = 10
 
-/** An owner with one job and a short lease. */
+/** An owner with several jobs and a short lease. */
 interface Kept {
   readonly queue: QueueSpec
   readonly owner: MortalOwner
-  readonly delivery: Delivery
+  readonly deliveries: readonly Delivery[]
   readonly leaseMs: number
   renew(broker: Broker, leaseMs: number): Promise<void>
 }
@@ -288,7 +289,7 @@ interface Kept {
 async function keepingUp(stage: Stage, body: (kept: Kept) => Promise<void>): Promise<void> {
   for (let leaseMs = stage.leaseMs; ; leaseMs *= 4) {
     const queue = await stage.queue()
-    await stage.storeBodies(queue, 'job')
+    await stage.storeBodies(queue, ...numbered(3))
     let late = false
     let [since, termMs] = [performance.now(), leaseMs]
     const look = (): void => {
@@ -296,22 +297,18 @@ async function keepingUp(stage: Stage, body: (kept: Kept) => Promise<void>): Pro
     }
     try {
       const owner = await stage.mortalOwner(queue, { leaseMs })
-      const delivery = await stage.takeOne(owner.consumer)
+      const deliveries = await stage.take(owner.consumer, 3)
       const renew = async (broker: Broker, nextMs: number): Promise<void> => {
         const sentAt = performance.now()
         assert.deepEqual(await renewed(stage, broker, [owner.consumerId], nextMs).finally(look), [])
         ;[since, termMs] = [sentAt, nextMs]
       }
-      return await body({ queue, owner, delivery, leaseMs, renew })
+      return await body({ queue, owner, deliveries, leaseMs, renew })
     } catch (error) {
       look()
       if (!late || leaseMs > MOST_STRETCH * stage.leaseMs) throw error
     }
   }
-}
-
-async function expectNoRenewal({ broker }: Stage): Promise<void> {
-  assert.equal(typeof broker.renew, 'undefined', 'a lease that is the connection cannot be renewed')
 }
 
 /** Until the broker itself says that the owner is gone, without taking the job. */
@@ -329,12 +326,9 @@ async function untilReady(stage: Stage, queue: string, ownerId: string): Promise
   })
 }
 
-/** Three jobs, reclaimed from their owner by another broker and taken by an heir. Nothing where leases are connections. */
+/** Three jobs, reclaimed from their owner by another broker and taken by an heir. */
 async function reclaimed(stage: Stage, charge: (stale: readonly [Delivery, Delivery, Delivery]) => readonly Charge[]) {
-  if (stage.broker.reclaim === undefined) {
-    await expectNoRenewal(stage)
-    return undefined
-  }
+  assert.ok(stage.broker.reclaim)
   const queue = await stage.queue()
   await stage.store(
     numbered(3).map((body) => messageTo(queue, { body: bytesOf(body), headers: { 'x-note': body, 'x-kept': 'yes' } })),

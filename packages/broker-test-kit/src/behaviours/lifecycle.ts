@@ -24,6 +24,8 @@ export const lifecycle: Behaviours = {
     else if (broker.reclaim !== undefined) {
       assert.equal(capabilities.deliveryCount, 'emulated', 'without renewable leases reclaim is for counting')
     }
+    const call = capabilities.call === 'native' ? 'function' : 'undefined'
+    assert.equal(typeof broker.call, call, 'call is there if the capability is')
   },
 
   'the capabilities are the same before connect and after close': async (stage) => {

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
 import type { Broker, OutboundMessage } from '@zyqueue/core/broker'
-import type { Behaviours } from '../behaviour.ts'
+import { feature, having, type Behaviours } from '../behaviour.ts'
 import { publishAsCore } from '../as-core.ts'
 import { outcomeOf } from '../calls.ts'
 import { bytesOf, messageTo, newConsumerId, numbered, textOf, type Stage } from '../stage.ts'
 
-/** If the harness has `loseAnswer`. */
-export const lostAnswers: Behaviours = {
+export const lostAnswers: Behaviours = having(feature.loseAnswer, {
   'a publish whose answer is lost is not sent again, and is told as it is': async (stage) => {
     const queue = await stage.queue()
     const broker = await stage.connectedBroker()
@@ -29,17 +28,22 @@ export const lostAnswers: Behaviours = {
     }
   },
 
-  'a publish whose answer is lost may be repeated, where publish is idempotent': async (stage) => {
-    const queue = await stage.queue()
-    const broker = await stage.connectedBroker()
-    await publishAsCore(stage, broker, queue, 'before')
-    const message = messageTo(queue, { body: bytesOf('once') })
-    await losingAnswer(stage, broker, () => broker.publish([message]))
-    if (!stage.capabilities.idempotentPublish) return
-    await stage.store([message])
-    const copies = (await stage.remaining(queue)).filter(({ id }) => id === message.id)
-    assert.equal(copies.length, 1, `the job ${message.id} of the queue ${queue.name} is stored ${copies.length} times`)
-  },
+  ...having(feature.idempotentPublish, {
+    'a publish whose answer is lost may be repeated': async (stage) => {
+      const queue = await stage.queue()
+      const broker = await stage.connectedBroker()
+      await publishAsCore(stage, broker, queue, 'before')
+      const message = messageTo(queue, { body: bytesOf('once') })
+      await losingAnswer(stage, broker, () => broker.publish([message]))
+      await stage.store([message])
+      const copies = (await stage.remaining(queue)).filter(({ id }) => id === message.id)
+      assert.equal(
+        copies.length,
+        1,
+        `the job ${message.id} of the queue ${queue.name} is stored ${copies.length} times`,
+      )
+    },
+  }),
 
   'a release whose answer is lost loses no job, and doubles none where release is native': async (stage) => {
     const bodies = numbered(10)
@@ -76,7 +80,7 @@ export const lostAnswers: Behaviours = {
       assert.equal(copies, 1, `job ${index} of the queue ${queue.name} is there ${copies} times after its release`)
     }
   },
-}
+})
 
 /** What becomes of a call whose request reaches the engine and whose connection ends before the answer. */
 async function losingAnswer<Value>(

@@ -2,14 +2,13 @@ import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Broker } from '@zyqueue/core/broker'
 import { asCore, publishAsCore } from '../as-core.ts'
-import type { Behaviours } from '../behaviour.ts'
+import { feature, having, type Behaviours } from '../behaviour.ts'
 import { callsOf, codeOf, outcomeOf } from '../calls.ts'
 import { bytesOf, messageTo, numbered, textOf, type Stage } from '../stage.ts'
 
 const never = new AbortController().signal
 
-/** Where the harness has `killConnection`. */
-export const cutConnections: Behaviours = {
+export const cutConnections: Behaviours = having(feature.killConnection, {
   'calls under way when the connection is cut settle, and what they told is so': async (stage) => {
     // While requests are on their way, and while answers are: which of them it is, is a matter of luck.
     for (const afterMs of [0, 1, 5]) await breakUnderway(stage, afterMs, (broker) => stage.cut(broker))
@@ -20,30 +19,35 @@ export const cutConnections: Behaviours = {
     await stage.cut(broker)
     await expectAllSettle(stage, broker)
   },
-}
+})
 
-/** Where the harness has both. One test: each part takes as long as an adapter's patience with its engine. */
-export const silentConnections: Behaviours = {
-  'whatever is called before and after the connection falls silent settles, and what it told is so': async (stage) => {
-    const silent = await stage.connectedBroker()
-    await stage.stall(silent)
-    const unreachable = await stage.newBroker()
-    await stage.stall(unreachable)
-    const connecting = outcomeOf(() => unreachable.connect())
-    await Promise.all([
-      breakUnderway(stage, 0, (broker) => stage.stall(broker)),
-      expectAllSettle(stage, silent),
-      stage.settledLate('connect() to a server that says nothing', connecting),
-    ])
-    if (!stage.heals) return
-    const queue = await stage.queue()
-    for (const broker of [silent, unreachable]) {
-      await stage.heal(broker)
-      await asCore(stage, broker, 'connect()', () => broker.connect())
-      await publishAsCore(stage, broker, queue, 'after the silence')
-    }
-  },
-}
+/** One test: each part takes as long as an adapter's patience with its engine. */
+export const silentConnections: Behaviours = having(
+  feature.killConnection,
+  having(feature.stallConnection, {
+    'whatever is called before and after the connection falls silent settles, and what it told is so': async (
+      stage,
+    ) => {
+      const silent = await stage.connectedBroker()
+      await stage.stall(silent)
+      const unreachable = await stage.newBroker()
+      await stage.stall(unreachable)
+      const connecting = outcomeOf(() => unreachable.connect())
+      await Promise.all([
+        breakUnderway(stage, 0, (broker) => stage.stall(broker)),
+        expectAllSettle(stage, silent),
+        stage.settledLate('connect() to a server that says nothing', connecting),
+      ])
+      if (!stage.heals) return
+      const queue = await stage.queue()
+      for (const broker of [silent, unreachable]) {
+        await stage.heal(broker)
+        await asCore(stage, broker, 'connect()', () => broker.connect())
+        await publishAsCore(stage, broker, queue, 'after the silence')
+      }
+    },
+  }),
+)
 
 async function expectAllSettle(stage: Stage, broker: Broker): Promise<void> {
   const queue = await stage.queue()

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Broker, QueueSpec } from '@zyqueue/core/broker'
-import type { Behaviours } from '../behaviour.ts'
+import { feature, having, type Behaviours } from '../behaviour.ts'
 import { callsOf } from '../calls.ts'
 import type { Stage } from '../stage.ts'
 
@@ -8,8 +8,7 @@ import type { Stage } from '../stage.ts'
 const ROUNDS = 6
 const SLACK = 3
 
-/** If the harness has `openConnections`. */
-export const openConnections: Behaviours = {
+export const openConnections: Behaviours = having(feature.openConnections, {
   'calls of admin leave no connections behind': async (stage) => {
     const queue = await stage.queue()
     const broker = await stage.connectedBroker()
@@ -32,7 +31,7 @@ export const openConnections: Behaviours = {
     await stage.settled('close()', broker.close())
     await stage.eventually('no connection is open after close()', () => stage.openConnections(broker) === 0)
   },
-}
+})
 
 async function callAdmin(stage: Stage, broker: Broker, queue: QueueSpec, rounds: number): Promise<void> {
   const calls = [...callsOf(broker, queue)].filter(([name]) => name.startsWith('admin.'))

@@ -1,32 +1,69 @@
 import assert from 'node:assert/strict'
-import type { Behaviours } from '../behaviour.ts'
+import { feature, having, lacking, type Behaviours } from '../behaviour.ts'
 import { bytesOf, messageTo, textOf } from '../stage.ts'
 
 const allPriorities = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 
-export const priorities: Behaviours = {
-  'the higher priority arrives first, within one level the earlier': async (stage) => {
-    const queue = await stage.queue()
-    const shuffled = [4, 9, 0, 7, 2, 5, 1, 8, 3, 6]
-    const sent = [...shuffled, ...shuffled.toReversed()].map((priority, index) => ({ priority, body: `${index}` }))
-    await stage.store(sent.map(({ priority, body }) => messageTo(queue, { priority, body: bytesOf(body) })))
-    const consumer = await stage.consumer([queue], { prefetch: sent.length })
-    const order = (await stage.take(consumer, sent.length)).map(textOf)
-    const levels = stage.capabilities.priorities
-    if (levels === 1 || stage.capabilities.ordered === false) {
-      assert.deepEqual(order.toSorted(), sent.map(({ body }) => body).toSorted())
-      return
-    }
-    const possible = partitionsOfPriorities(levels).map((levelOf) =>
-      sent.toSorted((a, b) => (levelOf[b.priority] ?? 0) - (levelOf[a.priority] ?? 0)).map(({ body }) => body),
-    )
-    const asSeen = order.map((body) => sent[Number(body)]?.priority).join(' ')
-    assert.ok(
-      possible.some((expected) => expected.join() === order.join()),
-      `no division of the priorities into ${levels} levels explains the order ${asSeen}`,
-    )
-  },
+const whereTheyAreKept = having(
+  feature.priorities,
+  having(feature.order, {
+    'the higher priority arrives first, within one level the earlier': async (stage) => {
+      const queue = await stage.queue()
+      const shuffled = [4, 9, 0, 7, 2, 5, 1, 8, 3, 6]
+      const sent = [...shuffled, ...shuffled.toReversed()].map((priority, index) => ({ priority, body: `${index}` }))
+      await stage.store(sent.map(({ priority, body }) => messageTo(queue, { priority, body: bytesOf(body) })))
+      const consumer = await stage.consumer([queue], { prefetch: sent.length })
+      const order = (await stage.take(consumer, sent.length)).map(textOf)
+      const levels = stage.capabilities.priorities
+      const possible = partitionsOfPriorities(levels).map((levelOf) =>
+        sent.toSorted((a, b) => (levelOf[b.priority] ?? 0) - (levelOf[a.priority] ?? 0)).map(({ body }) => body),
+      )
+      const asSeen = order.map((body) => sent[Number(body)]?.priority).join(' ')
+      assert.ok(
+        possible.some((expected) => expected.join() === order.join()),
+        `no division of the priorities into ${levels} levels explains the order ${asSeen}`,
+      )
+    },
 
+    'a job that comes later with a higher priority overtakes those that wait': async (stage) => {
+      const queue = await stage.queue()
+      for (const priority of allPriorities)
+        await stage.store([messageTo(queue, { priority, body: bytesOf(`${priority}`) })])
+      const consumer = await stage.consumer([queue])
+      const order = (await stage.take(consumer, 10)).map((delivery) => Number(textOf(delivery)))
+      assert.ok(order.indexOf(9) < order.indexOf(0), '9 before 0')
+      if (stage.capabilities.priorities === 10) assert.deepEqual(order, allPriorities.toReversed())
+    },
+
+    'a released or requeued job stands before those of a lower priority': async (stage) => {
+      const queue = await stage.queue()
+      // The normal priority, if it surely is a level of its own.
+      const lower = stage.capabilities.priorities === 10 ? 4 : 0
+      const [high, low] = [messageTo(queue, { priority: 9 }), messageTo(queue, { priority: lower })]
+      await stage.store([low, high])
+      const consumer = await stage.consumer([queue], { prefetch: 1 })
+      const first = await stage.takeOne(consumer)
+      await stage.release(consumer, { delivery: first, delayMs: 0, headers: { 'x-note': 'new' } })
+      const second = await stage.takeOne(consumer)
+      assert.deepEqual(
+        [first.id, second.id],
+        [high.id, high.id],
+        'the higher priority is first, also after its release',
+      )
+      const isKept = stage.capabilities.deadLetter !== 'none'
+      if (isKept) {
+        await stage.reject(consumer, { delivery: second, reason: 'ZYQ_JOB_FAILED' })
+        await stage.settled('requeue()', stage.broker.admin.deadLetters.requeue(queue.name))
+      } else await stage.ackAll(consumer, [second])
+      await stage.settled('consumer.close()', consumer.close())
+      const order = (await stage.remaining(queue)).map(({ id }) => id)
+      assert.deepEqual(order, isKept ? [high.id, low.id] : [low.id], 'also after it was requeued')
+    },
+  }),
+)
+
+export const priorities: Behaviours = {
+  ...whereTheyAreKept,
   'a delivery tells its priority where all ten are kept': async (stage) => {
     const queue = await stage.queue()
     await stage.store(allPriorities.map((priority) => messageTo(queue, { priority, body: bytesOf(`${priority}`) })))
@@ -37,16 +74,14 @@ export const priorities: Behaviours = {
     }
   },
 
-  'a job that comes later with a higher priority overtakes those that wait': async (stage) => {
-    const queue = await stage.queue()
-    for (const priority of allPriorities)
-      await stage.store([messageTo(queue, { priority, body: bytesOf(`${priority}`) })])
-    const consumer = await stage.consumer([queue])
-    const order = (await stage.take(consumer, 10)).map((delivery) => Number(textOf(delivery)))
-    if (stage.capabilities.ordered === false) return
-    if (stage.capabilities.priorities > 1) assert.ok(order.indexOf(9) < order.indexOf(0), '9 before 0')
-    if (stage.capabilities.priorities === 10) assert.deepEqual(order, allPriorities.toReversed())
-  },
+  ...lacking(feature.priorities, {
+    'jobs of every priority arrive': async (stage) => {
+      const queue = await stage.queue()
+      await stage.store(allPriorities.map((priority) => messageTo(queue, { priority, body: bytesOf(`${priority}`) })))
+      const consumer = await stage.consumer([queue])
+      assert.deepEqual((await stage.take(consumer, 10)).map(textOf).toSorted(), allPriorities.map(String))
+    },
+  }),
 }
 
 /** Each way to divide the ten priorities into `levels` runs of neighbours, as the level of each priority. */

@@ -1,18 +1,49 @@
 import assert from 'node:assert/strict'
 import type { Delivery } from '@zyqueue/core/broker'
-import type { Behaviours } from '../behaviour.ts'
+import { feature, having, type Behaviours } from '../behaviour.ts'
 import { codeOf, outcomeOf } from '../calls.ts'
-import { numbered, textOf } from '../stage.ts'
+import { nameOf } from '../expect-statuses.ts'
+import { bytesOf, messageTo, numbered, queueSpec, textOf } from '../stage.ts'
 
 const never = new AbortController().signal
+/** How much the clock of a server may differ. */
+const clocksDifferMs = 60_000
 
 export const receive: Behaviours = {
-  'what was published first arrives first': async (stage) => {
+  ...having(feature.order, {
+    'what was published first arrives first': async (stage) => {
+      const queue = await stage.queue()
+      for (const body of numbered(5)) await stage.storeBodies(queue, body)
+      await stage.storeBodies(queue, '5', '6', '7', '8', '9')
+      const consumer = await stage.consumer([queue])
+      assert.deepEqual((await stage.take(consumer, 10)).map(textOf), numbered(10))
+    },
+  }),
+
+  'a delivery tells when its job was stored, also after a release and a lost owner': async (stage) => {
     const queue = await stage.queue()
-    for (const body of numbered(5)) await stage.storeBodies(queue, body)
-    await stage.storeBodies(queue, '5', '6', '7', '8', '9')
-    const consumer = await stage.consumer([queue])
-    assert.deepEqual((await stage.take(consumer, 10)).map(textOf), numbered(10))
+    const startedAtMs = Date.now()
+    await stage.storeBodies(queue, 'job')
+    const owner = await stage.mortalOwner(queue)
+    const first = await stage.takeOne(owner.consumer)
+    const expectSane = ({ storedAtMs, ...job }: Delivery): void => {
+      if (storedAtMs === undefined) return
+      assert.ok(
+        storedAtMs > startedAtMs - clocksDifferMs && storedAtMs < Date.now() + clocksDifferMs,
+        `${storedAtMs} of ${nameOf(job)} is not when it was stored, in milliseconds since 1970: ${startedAtMs}`,
+      )
+    }
+    expectSane(first)
+    await owner.die()
+    const { consumer, delivery: second } = await stage.takeOneOf(queue)
+    assert.equal(second.storedAtMs, first.storedAtMs, `storedAtMs of ${nameOf(second)} after its owner was lost`)
+    await stage.release(consumer, { delivery: second, delayMs: 0, headers: { 'x-note': 'new' } })
+    const third = await stage.takeOne(consumer)
+    expectSane(third)
+    if (stage.capabilities.release === 'native') {
+      assert.equal(third.storedAtMs, first.storedAtMs, `storedAtMs of ${nameOf(third)} after its release`)
+    }
+    await stage.ackAll(consumer, [third])
   },
 
   'a call gives at most max deliveries': async (stage) => {
@@ -165,15 +196,33 @@ export const receive: Behaviours = {
   },
 
   'a consumer of one queue gets nothing of another': async (stage) => {
-    const [own, other] = [await stage.queue(), await stage.queue()]
-    await stage.storeBodies(other, 'other')
-    await stage.storeBodies(own, 'own')
-    const consumer = await stage.consumer([own])
-    const delivery = await stage.takeOne(consumer)
-    assert.equal(textOf(delivery), 'own')
-    await stage.ackAll(consumer, [delivery])
-    assert.deepEqual(await stage.settled('receive()', consumer.receive(5, { signal: never })), [])
-    assert.deepEqual((await stage.remaining(other)).map(textOf), ['other'])
+    const { name } = queueSpec()
+    // Names that a broker with patterns or prefixes may take for others.
+    const own = ['', '*', '.*', '.>', '.#'].map((pattern) => queueSpec(`${name}${pattern}`))
+    const [served, late, ...others] = ['-served', '-late', '.x', 'x', '.x.y'].map((end) => queueSpec(`${name}${end}`))
+    assert.ok(served && late)
+    await stage.settled('declare()', stage.broker.declare([...own, served, ...others]))
+    // Another consumer of the same broker, whose hand is full, has a queue of its own.
+    const neighbour = await stage.consumer([served], { prefetch: 1 })
+    const consumer = await stage.consumer(own, { prefetch: 100 })
+    await stage.settled('declare()', stage.broker.declare([late]))
+    await stage.storeBodies(served, 'held')
+    const held = await stage.takeOne(neighbour)
+    const foreign = [served, late, ...others]
+    await stage.store(foreign.map((queue) => messageTo(queue, { body: bytesOf(queue.name) })))
+    await stage.store(own.map((queue) => messageTo(queue, { body: bytesOf(queue.name) })))
+    const deliveries = await stage.take(consumer, own.length, 100)
+    const more = await stage.settled('receive()', consumer.receive(100, { signal: never }))
+    for (const delivery of [...deliveries, ...more]) {
+      assert.ok(
+        own.some((queue) => queue.name === textOf(delivery)),
+        `a consumer of ${own.map((queue) => queue.name).join(' ')} got ${nameOf(delivery)}`,
+      )
+    }
+    await stage.ackAll(consumer, deliveries)
+    await stage.ackAll(neighbour, [held])
+    await stage.settled('consumer.close()', neighbour.close())
+    for (const queue of foreign) assert.deepEqual((await stage.remaining(queue)).map(textOf), [queue.name])
   },
 
   'after consumer.close, a call rejects with ZYQ_CLOSED': async (stage) => {

@@ -1,55 +1,57 @@
 import assert from 'node:assert/strict'
 import type { Broker, Consumer, QueueSpec } from '@zyqueue/core/broker'
 import { asCore, expectLost, publishAsCore } from '../as-core.ts'
-import type { Behaviours } from '../behaviour.ts'
+import { feature, having, type Behaviours } from '../behaviour.ts'
 import { callsOf, outcomeOf } from '../calls.ts'
 import { messageTo, textOf, type Stage } from '../stage.ts'
 
 const never = new AbortController().signal
 
-/** If the harness has `killConnection` and `healConnection`. */
-export const reconnecting: Behaviours = {
-  'without its connection, what rejects has a code that has core connect again': async (stage) => {
-    const queue = await stage.queue()
-    const broker = await stage.connectedBroker()
-    await stage.cut(broker)
-    await callWithoutConnection(stage, broker, queue)
-    await expectRefused(stage, broker)
-  },
-
-  'a connect that was refused can be repeated when the engine is there': async (stage) => {
-    const queue = await stage.queue()
-    const broker = await stage.newBroker()
-    await stage.cut(broker)
-    await expectRefused(stage, broker)
-    await stage.heal(broker)
-    await asCore(stage, broker, 'connect()', () => broker.connect())
-    await publishAsCore(stage, broker, queue, 'at last')
-    assert.deepEqual((await stage.remaining(queue)).map(textOf), ['at last'])
-  },
-
-  'after each loss of the connection, connect, publish and consume work again': async (stage) => {
-    const [queue, spare] = [await stage.queue(), await stage.queue()]
-    const broker = await stage.connectedBroker()
-    let consumer = await stage.consumer([queue], { broker })
-    for (const body of ['after the first loss', 'after the second loss']) {
-      const receiving = outcomeOf(() => consumer.receive(1, { signal: never }))
+export const reconnecting: Behaviours = having(
+  feature.killConnection,
+  having(feature.healConnection, {
+    'without its connection, what rejects has a code that has core connect again': async (stage) => {
+      const queue = await stage.queue()
+      const broker = await stage.connectedBroker()
       await stage.cut(broker)
-      await callWithoutConnection(stage, broker, spare)
-      const received = await stage.settledLate('the receive() under way', receiving)
-      if ('error' in received) expectLost(broker, 'receive()', received.error)
+      await callWithoutConnection(stage, broker, queue)
+      await expectRefused(stage, broker)
+    },
+
+    'a connect that was refused can be repeated when the engine is there': async (stage) => {
+      const queue = await stage.queue()
+      const broker = await stage.newBroker()
+      await stage.cut(broker)
+      await expectRefused(stage, broker)
       await stage.heal(broker)
-      await asCore(stage, broker, 'declare()', () => broker.declare([queue]))
-      await publishAsCore(stage, broker, queue, body)
-      if (stage.capabilities.lease === 'connection') {
-        await stage.settledLate('consumer.close()', consumer.close())
-        consumer = await asCore(stage, broker, 'consume()', () => stage.consumer([queue], { broker }))
+      await asCore(stage, broker, 'connect()', () => broker.connect())
+      await publishAsCore(stage, broker, queue, 'at last')
+      assert.deepEqual((await stage.remaining(queue)).map(textOf), ['at last'])
+    },
+
+    'after each loss of the connection, connect, publish and consume work again': async (stage) => {
+      const [queue, spare] = [await stage.queue(), await stage.queue()]
+      const broker = await stage.connectedBroker()
+      let consumer = await stage.consumer([queue], { broker })
+      for (const body of ['after the first loss', 'after the second loss']) {
+        const receiving = outcomeOf(() => consumer.receive(1, { signal: never }))
+        await stage.cut(broker)
+        await callWithoutConnection(stage, broker, spare)
+        const received = await stage.settledLate('the receive() under way', receiving)
+        if ('error' in received) expectLost(broker, 'receive()', received.error)
+        await stage.heal(broker)
+        await asCore(stage, broker, 'declare()', () => broker.declare([queue]))
+        await publishAsCore(stage, broker, queue, body)
+        if (stage.capabilities.lease === 'connection') {
+          await stage.settledLate('consumer.close()', consumer.close())
+          consumer = await asCore(stage, broker, 'consume()', () => stage.consumer([queue], { broker }))
+        }
+        await takeAsCore(stage, broker, consumer, body)
+        for (const [name, call] of callsOf(broker, spare)) await asCore(stage, broker, `${name}()`, call)
       }
-      await takeAsCore(stage, broker, consumer, body)
-      for (const [name, call] of callsOf(broker, spare)) await asCore(stage, broker, `${name}()`, call)
-    }
-  },
-}
+    },
+  }),
+)
 
 /** Publishes until a publish finds the connection lost. */
 async function untilLost(stage: Stage, broker: Broker, queue: QueueSpec): Promise<void> {

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import type { Delivery } from '@zyqueue/core/broker'
-import type { Behaviours } from '../behaviour.ts'
+import { feature, having, type Behaviours } from '../behaviour.ts'
 import { bytesOf, messageTo, textOf } from '../stage.ts'
 
-/** If the harness has `storeUnreadable`. */
-export const unreadableJobs: Behaviours = {
+export const unreadableJobs: Behaviours = having(feature.storeUnreadable, {
   'a stored job that cannot be read ends alone in the dead letters, and the others are delivered': async (stage) => {
     const [queue, other] = [await stage.queue(), await stage.queue()]
     await stage.storeBodies(queue, 'before')
@@ -49,7 +48,7 @@ export const unreadableJobs: Behaviours = {
     await stage.expectNoneReady(other)
     assert.deepEqual(found.toSorted(), expected, `each readable job of the queues is delivered once`)
   },
-}
+})
 
 function rejection(delivery: Delivery): { readonly delivery: Delivery; readonly reason: string } {
   return { delivery, reason: `ZYQ_DECODE: ${delivery.undecodable ?? 'the body is not JSON'}` }

@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict'
 import type { StoredJob } from '@zyqueue/core/broker'
-import type { Behaviours } from '../behaviour.ts'
+import { feature, having, type Behaviours } from '../behaviour.ts'
 import { expectCode } from '../calls.ts'
 import { messageTo, numbered, queueSpec, textOf } from '../stage.ts'
 
 const seen = ({ id, state }: StoredJob): string => `${state} ${id}`
 
-/** What `admin.jobs` and `admin.cancel` do where a broker has them; whether it has them says all that there is to say. */
-export const waitingJobs: Behaviours = {
+const whatIsListed = having(feature.jobs, {
   'jobs are listed in the order in which they will run, whole, and no more than the limit': async (stage) => {
     const { admin } = stage.broker
-    if (admin.jobs === undefined) return
+    assert.ok(admin.jobs)
     const queue = await stage.queue()
     const held = messageTo(queue)
     await stage.store([held])
@@ -43,16 +42,18 @@ export const waitingJobs: Behaviours = {
 
   'to list jobs moves none': async (stage) => {
     const { admin } = stage.broker
-    if (admin.jobs === undefined) return
+    assert.ok(admin.jobs)
     const queue = await stage.queue()
     await stage.storeBodies(queue, ...numbered(5))
     await stage.settled('jobs()', admin.jobs(queue.name, { limit: 3 }))
     assert.deepEqual((await stage.remaining(queue)).map(textOf), numbered(5))
   },
+})
 
+const whatIsCancelled = having(feature.cancel, {
   'to cancel deletes those of the ids that wait, and nothing else': async (stage) => {
     const { admin } = stage.broker
-    if (admin.cancel === undefined) return
+    assert.ok(admin.cancel)
     const queue = await stage.queue()
     const other = await stage.queue()
     const foreign = messageTo(other)
@@ -74,6 +75,12 @@ export const waitingJobs: Behaviours = {
     )
     assert.equal((await stage.remaining(other)).length, 1)
   },
+})
+
+/** What `admin.jobs` and `admin.cancel` do if a broker has them. */
+export const waitingJobs: Behaviours = {
+  ...whatIsListed,
+  ...whatIsCancelled,
 
   'to list, cancel or compact in a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND': async (stage) => {
     const { broker } = stage

@@ -1,6 +1,40 @@
-import type { WorkerStats } from '@zyqueue/core/broker'
-import { altered, alteredAdmin, alteredConsumers, alteredDeadLetters, alteredDeliveries } from '../altered.ts'
-import type { Faults } from './fault.ts'
+import type { OutboundMessage, WorkerStats } from '@zyqueue/core/broker'
+import {
+  altered,
+  alteredAdmin,
+  alteredConsumers,
+  alteredDeadLetters,
+  alteredDeliveries,
+  alteredIds,
+} from '../altered.ts'
+import type { Breaks, Faults } from './fault.ts'
+
+/** Requeues by storing dead letters anew, changed. */
+function requeuing(change: (message: OutboundMessage) => OutboundMessage): Breaks {
+  return () => {
+    const priorities = new Map<string, number>()
+    return (memory) => {
+      const { broker, storeAnew } = alteredIds(memory)
+      const { deadLetters } = broker.admin
+      const noting = alteredConsumers(broker, (consumer) => ({
+        reject(all) {
+          for (const { delivery } of all) priorities.set(delivery.id, delivery.priority)
+          return consumer.reject(all)
+        },
+      }))
+      return alteredDeadLetters(noting, {
+        async requeue(queue, ids) {
+          const all = await deadLetters.list(queue, { limit: 1000 })
+          const letters = all.filter(({ id }) => ids?.includes(id) ?? true)
+          await storeAnew(
+            letters.map((letter) => change({ ...letter, delayMs: 0, priority: priorities.get(letter.id) ?? 4 })),
+          )
+          return deadLetters.purge(queue, ids)
+        },
+      })
+    }
+  }
+}
 
 /** Brokers that are wrong towards the people who look after them. */
 export const adminFaults: Faults = {
@@ -198,6 +232,28 @@ export const adminFaults: Faults = {
             : broker.publish(batch),
       })
     },
+  },
+
+  'finds nothing': {
+    caughtBy: ['admin: check tells of a setting that an operator should know'],
+    breaks: () => (broker) => alteredAdmin(broker, { check: async () => [] }),
+  },
+
+  'drops the headers of what it requeues': {
+    caughtBy: [
+      'dead letters: to requeue by id makes those ready, whole, and leaves the rest',
+      'dead letters: to requeue without ids makes all ready',
+    ],
+    breaks: requeuing((message) => ({ ...message, headers: {} })),
+  },
+
+  'drops the priority of what it requeues': {
+    caughtBy: [
+      'dead letters: to requeue by id makes those ready, whole, and leaves the rest',
+      'dead letters: to requeue without ids makes all ready',
+      'priorities: a released or requeued job stands before those of a lower priority',
+    ],
+    breaks: requeuing((message) => ({ ...message, priority: 4 })),
   },
 
   'has findings without words': {

@@ -92,10 +92,42 @@ export const leaseFaults: Faults = {
 
   'does not renew': {
     caughtBy: [
-      'leases: to renew extends the lease to so many milliseconds from then',
-      'leases: an owner that is vouched for keeps its job, however long it runs',
+      'leases: to renew extends the lease of all jobs to so many milliseconds from then',
+      'leases: an owner keeps all of its jobs while its lease lasts',
     ],
     breaks: () => (broker) => altered(broker, { renew: async () => [] }),
+  },
+
+  'extends only the first of the held jobs': {
+    caughtBy: [
+      'leases: to renew extends the lease of all jobs to so many milliseconds from then',
+      'leases: an owner keeps all of its jobs while its lease lasts',
+    ],
+    breaks: () => {
+      const ends = new Map<string, () => Promise<void>>()
+      return (broker) =>
+        altered(
+          alteredConsumers(broker, (consumer, { consumerId }) => {
+            const others: Delivery[] = []
+            ends.set(consumerId, async () => {
+              await consumer.release(others.splice(0).map((delivery) => ({ delivery, delayMs: 0 })))
+            })
+            return {
+              async receive(max, options) {
+                const deliveries = await consumer.receive(max, options)
+                others.push(...deliveries.slice(1))
+                return deliveries
+              },
+            }
+          }),
+          {
+            async renew(ids, leaseMs) {
+              for (const id of ids) await ends.get(id)?.()
+              return (await broker.renew?.(ids, leaseMs)) ?? []
+            },
+          },
+        )
+    },
   },
 
   'says that no lease has ended': {

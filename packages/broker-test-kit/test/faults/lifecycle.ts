@@ -1,9 +1,20 @@
+import type { Broker } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { altered, alteredConsumers } from '../altered.ts'
 import { hang, type Faults } from './fault.ts'
 
 /** Brokers that are wrong while they open, close, or stand idle. */
 export const lifecycleFaults: Faults = {
+  'can do less than its sample': {
+    caughtBy: ['summary: the tests were of what the broker has'],
+    breaks: () => {
+      let made = 0
+      const less = (broker: Broker): Broker =>
+        altered(broker, { capabilities: Object.freeze({ ...broker.capabilities, delay: 'none' }) })
+      return (broker) => (made++ === 0 ? broker : less(broker))
+    },
+  },
+
   'refuses a second connect': {
     caughtBy: ['lifecycle: connect again, or twice at once, changes nothing'],
     breaks: () => (broker) => {

@@ -3,7 +3,7 @@ import { altered, alteredConsumers } from '../altered.ts'
 import type { Faults } from './fault.ts'
 
 const PUBLISH = 'lost answers: a publish whose answer is lost is not sent again, and is told as it is'
-const REPEATED = 'lost answers: a publish whose answer is lost may be repeated, where publish is idempotent'
+const REPEATED = 'lost answers: a publish whose answer is lost may be repeated'
 const RELEASE = 'lost answers: a release whose answer is lost loses no job, and doubles none where release is native'
 
 let copies = 0

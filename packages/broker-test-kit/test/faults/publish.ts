@@ -1,10 +1,35 @@
 import type { PublishResult, QueueSpec } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { altered, alteredDeliveries } from '../altered.ts'
-import { changingDeliveries, changingMessages, type Faults } from './fault.ts'
+import { changingDeliveries, changingMessages, type Breaks, type Faults } from './fault.ts'
 
 function cut(queue: QueueSpec): QueueSpec {
   return { ...queue, name: queue.name.slice(0, 64) }
+}
+
+const STORED_AT = 'receive: a delivery tells when its job was stored, also after a release and a lost owner'
+const NAMES = 'publish: queue names that differ in case, in the last byte or in a mark are of different queues'
+
+/** Gives queues other names in the engine, and tells the right ones. */
+function renamingQueues(rename: (name: string) => string): Breaks {
+  return () => {
+    const nameOfJob = new Map<string, string>()
+    const renamed = (queue: QueueSpec): QueueSpec => ({ ...queue, name: rename(queue.name) })
+    return (broker) => {
+      const telling = alteredDeliveries(broker, (delivery) => ({
+        ...delivery,
+        queue: nameOfJob.get(delivery.id) ?? delivery.queue,
+      }))
+      return altered(telling, {
+        declare: (queues) => broker.declare(queues.map(renamed)),
+        publish(batch) {
+          for (const { id, queue } of batch) nameOfJob.set(id, queue)
+          return broker.publish(batch.map((message) => ({ ...message, queue: rename(message.queue) })))
+        },
+        consume: (options) => telling.consume({ ...options, queues: options.queues.map(renamed) }),
+      })
+    }
+  }
 }
 
 function plain(queue: QueueSpec): QueueSpec {
@@ -52,6 +77,11 @@ export const publishFaults: Faults = {
       altered(broker, {
         publish: async (batch) => (await broker.publish(batch)).toSorted((a, b) => a.status.localeCompare(b.status)),
       }),
+  },
+
+  'answers publishes in reverse': {
+    caughtBy: ['publish: results are in the order of the messages, a refused one among them'],
+    breaks: () => (broker) => altered(broker, { publish: async (batch) => (await broker.publish(batch)).toReversed() }),
   },
 
   'refuses the whole batch for one message': {
@@ -131,8 +161,25 @@ export const publishFaults: Faults = {
     },
   },
 
+  'folds the case of queue names': {
+    caughtBy: [NAMES],
+    breaks: renamingQueues((name) => name.toLowerCase()),
+  },
+
+  'cuts queue names by a byte': { caughtBy: [NAMES], breaks: renamingQueues((name) => name.slice(0, 199)) },
+
+  'replaces marks in queue names': {
+    caughtBy: [NAMES],
+    breaks: renamingQueues((name) => name.replace(/[^\p{L}\p{M}\d-]/gu, '_')),
+  },
+
+  'makes one of the forms of a letter in queue names': {
+    caughtBy: [NAMES],
+    breaks: renamingQueues((name) => name.normalize()),
+  },
+
   'stores a retried publish again': {
-    caughtBy: ['publish: an id that was stored already is stored once, where publish is idempotent'],
+    caughtBy: ['publish: an id that was stored already is stored once'],
     breaks: () => {
       let published = 0
       return (broker) =>
@@ -179,8 +226,21 @@ export const publishFaults: Faults = {
   },
 
   'tells times in seconds': {
-    caughtBy: ['publish: a message arrives as it was sent'],
+    caughtBy: [STORED_AT],
     breaks: changingDeliveries((delivery) => ({ ...delivery, storedAtMs: (delivery.storedAtMs ?? 0) / 1000 })),
+  },
+
+  'tells times of another time zone': {
+    caughtBy: [STORED_AT],
+    breaks: changingDeliveries((delivery) => ({ ...delivery, storedAtMs: (delivery.storedAtMs ?? 0) + 1_800_000 })),
+  },
+
+  'tells when it delivered, not when it stored': {
+    caughtBy: [STORED_AT],
+    breaks: () => {
+      let now = Date.now()
+      return (broker) => alteredDeliveries(broker, (delivery) => ({ ...delivery, storedAtMs: ++now }))
+    },
   },
 
   'ignores priorities': {

@@ -1,4 +1,4 @@
-import type { Consumer, Delivery } from '@zyqueue/core/broker'
+import type { Consumer, Delivery, QueueSpec } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { altered, alteredConsumers, alteredDeliveries } from '../altered.ts'
 import { hang, type Faults } from './fault.ts'
@@ -126,6 +126,43 @@ export const receiveFaults: Faults = {
           },
           consume: (options) =>
             broker.consume({ ...options, queues: [...everyName].map((name) => ({ name, options: {} })) }),
+        })
+    },
+  },
+
+  'serves the queues of its neighbours': {
+    caughtBy: ['receive: a consumer of one queue gets nothing of another'],
+    breaks: () => (broker) => {
+      const consumed: QueueSpec[] = []
+      return altered(broker, {
+        consume(options) {
+          consumed.push(...options.queues)
+          return broker.consume({ ...options, queues: [...consumed] })
+        },
+      })
+    },
+  },
+
+  'takes queue names for patterns': {
+    caughtBy: ['receive: a consumer of one queue gets nothing of another'],
+    breaks: () => {
+      const everyName = new Set<string>()
+      return (broker) =>
+        altered(broker, {
+          async declare(queues) {
+            await broker.declare(queues)
+            for (const { name } of queues) everyName.add(name)
+          },
+          consume(options) {
+            const patterns = options.queues
+              .filter(({ name }) => name.endsWith('.>'))
+              .map(({ name }) => name.slice(0, -1))
+            const names = [...everyName].filter((name) => patterns.some((start) => name.startsWith(start)))
+            return broker.consume({
+              ...options,
+              queues: [...options.queues, ...names.map((name) => ({ name, options: {} }))],
+            })
+          },
         })
     },
   },

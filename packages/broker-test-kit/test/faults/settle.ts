@@ -1,5 +1,5 @@
 import type { SettleResult } from '@zyqueue/core/broker'
-import { alteredConsumers } from '../altered.ts'
+import { alteredConsumers, alteredIds } from '../altered.ts'
 import { hang, type Faults } from './fault.ts'
 
 function allOk(results: readonly unknown[]): readonly SettleResult[] {
@@ -59,6 +59,30 @@ export const settleFaults: Faults = {
       })),
   },
 
+  'answers settlements in reverse': {
+    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        ack: async (all) => (await consumer.ack(all)).toReversed(),
+      })),
+  },
+
+  'answers releases in reverse': {
+    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        release: async (all) => (await consumer.release(all)).toReversed(),
+      })),
+  },
+
+  'answers rejections in reverse': {
+    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        reject: async (all) => (await consumer.reject(all)).toReversed(),
+      })),
+  },
+
   'refuses to settle an empty list': {
     caughtBy: ['settle: an empty list has no results'],
     breaks: () => (broker) =>
@@ -110,7 +134,7 @@ export const settleFaults: Faults = {
   },
 
   'merges the headers of a release': {
-    caughtBy: ['release: release with headers replaces all headers'],
+    caughtBy: ['release: release with headers replaces all headers, and keeps the priority'],
     breaks: () => (broker) =>
       alteredConsumers(broker, (consumer) => ({
         release: (all) =>
@@ -121,16 +145,44 @@ export const settleFaults: Faults = {
   },
 
   'ignores the headers of a release': {
-    caughtBy: ['release: release with headers replaces all headers', 'release: releases of one call may differ'],
+    caughtBy: [
+      'release: release with headers replaces all headers, and keeps the priority',
+      'release: releases of one call may differ',
+    ],
     breaks: () => (broker) =>
       alteredConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map(({ delivery, delayMs }) => ({ delivery, delayMs }))),
       })),
   },
 
+  'drops the priority when it releases with headers': {
+    caughtBy: [
+      'release: release with headers replaces all headers, and keeps the priority',
+      'release: a release with a delay is not early, and keeps the priority',
+      'priorities: a released or requeued job stands before those of a lower priority',
+    ],
+    breaks: () => (memory) => {
+      const { broker, storeAnew } = alteredIds(memory)
+      return alteredConsumers(broker, (consumer) => ({
+        async release(all) {
+          const results = await consumer.ack(all.map(({ delivery }) => delivery))
+          await storeAnew(
+            all.map(({ delivery, delayMs, headers = delivery.headers }) => ({
+              ...delivery,
+              delayMs,
+              headers,
+              priority: 4,
+            })),
+          )
+          return results
+        },
+      }))
+    },
+  },
+
   'forgets the delay of a release': {
     caughtBy: [
-      'release: a release with a delay is not early, or is refused where there are no delays',
+      'release: a release with a delay is not early, and keeps the priority',
       'release: releases of one call may differ',
     ],
     breaks: () => (broker) =>
@@ -140,7 +192,7 @@ export const settleFaults: Faults = {
   },
 
   'gives a released job back at the end': {
-    caughtBy: ['release: a released job goes back to where it stood, where release is native'],
+    caughtBy: ['release: a released job goes back to where it stood'],
     breaks: () => (broker) =>
       alteredConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: Math.max(1, one.delayMs) }))),

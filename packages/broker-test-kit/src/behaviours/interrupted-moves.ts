@@ -1,0 +1,115 @@
+import { setImmediate } from 'node:timers/promises'
+import type { Broker, Consumer, Delivery, QueueSpec } from '@zyqueue/core/broker'
+import { feature, having, type Behaviours } from '../behaviour.ts'
+import { codeOf, outcomeOf } from '../calls.ts'
+import { nameOf } from '../expect-statuses.ts'
+import { newConsumerId, numbered, type Stage } from '../stage.ts'
+
+const count = 60
+/** How many calls begin while one is under way, if it takes as long as the first. */
+const STEPS = 20
+const reason = 'ZYQ_JOB_FAILED: moved by the kit'
+
+const intoDeadLetters = having(feature.deadLetters, {
+  'jobs that are rejected when the connection is cut are in their queue or dead': (stage) =>
+    interruptSettling(stage, (consumer, delivery) => consumer.reject([{ delivery, reason }])),
+
+  'dead letters that are requeued when the connection is cut are in their queue or dead': async (stage) => {
+    const { queue, consumer, deliveries } = await manyInHand(stage)
+    await stage.reject(consumer, ...deliveries.map((delivery) => ({ delivery, reason })))
+    const broker = await stage.connectedBroker()
+    await cutInTheMiddle(
+      stage,
+      broker,
+      deliveries.map(
+        ({ id }) =>
+          () =>
+            broker.admin.deadLetters.requeue(queue.name, [id]),
+      ),
+    )
+    await expectAllThere(stage, queue, deliveries)
+  },
+})
+
+/** A job that moves may be doubled by a lost connection, and never be lost: what stores it anew does so before it deletes. */
+export const interruptedMoves: Behaviours = having(feature.killConnection, {
+  'jobs that are released when the connection is cut are in their queue': (stage) =>
+    interruptSettling(stage, (consumer, delivery) =>
+      consumer.release([{ delivery, delayMs: 0, headers: { 'x-note': 'released' } }]),
+    ),
+  ...intoDeadLetters,
+})
+
+async function interruptSettling(
+  stage: Stage,
+  settle: (consumer: Consumer, delivery: Delivery) => Promise<unknown>,
+): Promise<void> {
+  const { queue, broker, consumerId, consumer, deliveries } = await manyInHand(stage)
+  await cutInTheMiddle(
+    stage,
+    broker,
+    deliveries.map((delivery) => () => settle(consumer, delivery)),
+  )
+  // Those that it still holds come back.
+  if (stage.broker.reclaim) await stage.settled('reclaim()', stage.broker.reclaim(consumerId, []))
+  await expectAllThere(stage, queue, deliveries)
+}
+
+/** Jobs in the hands of a consumer with a broker of its own. */
+async function manyInHand(stage: Stage) {
+  const queue = await stage.queue()
+  await stage.storeBodies(queue, ...numbered(count))
+  const broker = await stage.connectedBroker()
+  const consumerId = newConsumerId()
+  const consumer = await stage.consumer([queue], { broker, consumerId, prefetch: count })
+  return { queue, broker, consumerId, consumer, deliveries: await stage.take(consumer, count) }
+}
+
+/**
+ * Cuts the connection while calls are under way that are each at another step: one call alone tells how long it takes, and the
+ * others begin at small parts of that time.
+ */
+async function cutInTheMiddle(
+  stage: Stage,
+  broker: Broker,
+  [first, ...calls]: readonly (() => Promise<unknown>)[],
+): Promise<void> {
+  const startedAt = performance.now()
+  await stage.settled(
+    'a call',
+    outcomeOf(async () => first?.()),
+  )
+  const stepMs = (performance.now() - startedAt) / STEPS
+  const outcomes: ReturnType<typeof outcomeOf>[] = []
+  let ended = 0
+  for (const [index, call] of calls.entries()) {
+    const dueAt = performance.now() + stepMs
+    while (performance.now() < dueAt) await setImmediate()
+    if (ended > 0 && index > STEPS) break
+    outcomes.push(outcomeOf(call).finally(() => ended++))
+  }
+  await stage.cut(broker)
+  for (const outcome of await stage.settledLate('what was under way', Promise.all(outcomes))) {
+    if ('error' in outcome) codeOf(broker, outcome.error)
+  }
+}
+
+/** Each job can be taken, or is a dead letter, at some time. */
+async function expectAllThere(stage: Stage, queue: QueueSpec, jobs: readonly Delivery[]): Promise<void> {
+  const heir = await stage.consumer([queue], { prefetch: 3 * count })
+  const found = new Set<string>()
+  const missing = (): readonly string[] =>
+    jobs.flatMap((job, index) => (found.has(job.id) ? [] : [`\n  ${index}: ${nameOf(job)}`]))
+  await stage.eventually(
+    () => `no job is missing, but these are:${missing().join('')}`,
+    async () => {
+      const deliveries = await stage.settled('receive()', heir.receive(count, { signal: new AbortController().signal }))
+      const letters = await stage.settled(
+        'list()',
+        stage.broker.admin.deadLetters.list(queue.name, { limit: 3 * count }),
+      )
+      for (const { id } of [...deliveries, ...letters]) found.add(id)
+      return missing().length === 0
+    },
+  )
+}

@@ -1,0 +1,86 @@
+import { ConfigError, type Broker, type BrokerPlugin, type ConnectOptions } from '@zyqueue/core/broker'
+import { createMemoryBroker, memoryBroker } from '@zyqueue/core/testing'
+import { describe, expect, test } from 'vitest'
+import { pluginTests } from '../src/index.ts'
+
+/** A plugin whose connection strings hold a password. */
+const honest: BrokerPlugin = {
+  ...memoryBroker(),
+  schemes: ['memory', 'memory+tls'],
+  create: (options) => brokerAt(options),
+}
+
+function brokerAt({ connection = 'memory://localhost' }: ConnectOptions, more: object = {}): Broker {
+  if (!URL.canParse(connection) || !connection.startsWith('memory')) {
+    throw new ConfigError('ZYQ_CONNECTION_STRING', 'The broker reads memory://[USER:PASSWORD@]HOST')
+  }
+  return Object.assign(createMemoryBroker(), { location: new URL(connection).host, ...more })
+}
+
+const shared = createMemoryBroker()
+
+/** Broken plugins, by what they do wrong, each with the test that must see it. */
+const faults: Readonly<Record<string, { readonly plugin: BrokerPlugin; readonly caughtBy: string }>> = {
+  'has a name with capitals': { plugin: { ...honest, name: 'Memory' }, caughtBy: 'plugin: it says what it is' },
+  'has a scheme with its colon': {
+    plugin: { ...honest, schemes: ['memory:'] },
+    caughtBy: 'plugin: its schemes are such, without the colon',
+  },
+  'gives one broker to all': {
+    plugin: { ...honest, create: () => shared },
+    caughtBy: 'plugin: create gives a new broker of that name each time',
+  },
+  'repeats a connection string in an error': {
+    plugin: {
+      ...honest,
+      create({ connection = 'memory:' }) {
+        throw new ConfigError('ZYQ_CONNECTION_STRING', `It cannot be read: ${connection}`)
+      },
+    },
+    caughtBy: 'plugin: a connection string that it cannot read is a ConfigError, which does not tell the password',
+  },
+  'has the password in its location': {
+    plugin: { ...honest, create: (options) => brokerAt(options, { location: options.connection }) },
+    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
+  },
+  'has the password in its location, with one scheme': {
+    plugin: {
+      ...honest,
+      create: (options) => {
+        const { connection = '' } = options
+        return brokerAt(options, connection.startsWith('memory+tls') ? { location: connection } : {})
+      },
+    },
+    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
+  },
+  'keeps the connection string where it can be printed': {
+    plugin: {
+      ...honest,
+      create: (options) => brokerAt(options, { client: { options: [{ url: options.connection }] } }),
+    },
+    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
+  },
+}
+
+function suiteOf(plugin: BrokerPlugin): ReadonlyMap<string, () => Promise<void>> {
+  const suite = new Map<string, () => Promise<void>>()
+  pluginTests({ test: (name, body) => suite.set(name, body), plugin })
+  return suite
+}
+
+describe('the suite of plugins', () => {
+  test('passes one that is right', async () => {
+    for (const body of suiteOf(honest).values()) await body()
+  })
+
+  for (const [fault, { plugin, caughtBy }] of Object.entries(faults)) {
+    test(`catches one that ${fault}`, async () => {
+      await expect(suiteOf(plugin).get(caughtBy)?.()).rejects.toThrow(/./)
+    })
+  }
+
+  test('has no test that catches nothing', () => {
+    const caught = new Set(Object.values(faults).map(({ caughtBy }) => caughtBy))
+    expect([...suiteOf(honest).keys()].filter((name) => !caught.has(name))).toEqual([])
+  })
+})

@@ -1,0 +1,122 @@
+import type { Broker, Delivery } from '@zyqueue/core/broker'
+import { createMemoryBroker, createMemoryStore } from '@zyqueue/core/testing'
+import { describe, expect, test } from 'vitest'
+import { brokerTests, type BrokerHarness } from '../src/index.ts'
+import { altered, alteredConsumers } from './altered.ts'
+
+const messageTimeoutMs = 400
+
+/** What an engine with a timer for each message is like: the adapter extends what is in hand, for as long as it is there. */
+class MessageTimeouts {
+  readonly #store = createMemoryStore()
+  readonly #timers = new Map<Broker, Set<NodeJS.Timeout>>()
+  readonly #alter: (broker: Broker) => Broker
+
+  constructor(alter: (broker: Broker) => Broker = (broker) => broker) {
+    this.#alter = alter
+  }
+
+  harness(run: BrokerHarness['test']): BrokerHarness {
+    return {
+      test: run,
+      createBroker: () => this.#create(),
+      sample: this.#create(),
+      killConnection: (broker) => this.#stop(broker),
+      report: () => undefined,
+      messageTimeoutMs,
+      patienceMs: 5000,
+    }
+  }
+
+  #create(): Broker {
+    const memory = this.#alter(createMemoryBroker(this.#store))
+    const timers = new Set<NodeJS.Timeout>()
+    const broker = altered(memory, {
+      capabilities: Object.freeze({ ...memory.capabilities, lease: 'connection' }),
+      async consume(options) {
+        const consumer = await memory.consume({ ...options, leaseMs: messageTimeoutMs })
+        const extend = (): void => void memory.renew?.([options.consumerId], messageTimeoutMs).catch(() => undefined)
+        timers.add(setInterval(extend, messageTimeoutMs / 4).unref())
+        return consumer
+      },
+      close: async () => {
+        this.#stop(broker)
+        await memory.close()
+      },
+    })
+    delete broker.renew
+    delete broker.reclaim
+    this.#timers.set(broker, timers)
+    return broker
+  }
+
+  #stop(broker: Broker): void {
+    for (const timer of this.#timers.get(broker) ?? []) clearInterval(timer)
+  }
+}
+
+function suiteOf(engine: MessageTimeouts): ReadonlyMap<string, () => Promise<void>> {
+  const suite = new Map<string, () => Promise<void>>()
+  brokerTests(engine.harness((name, body) => suite.set(name, body)))
+  return suite
+}
+
+/** A broker that holds up its process when it delivers, for longer than the engine waits: the messages are with others then. */
+function holdingUp(broker: Broker, isDue: () => boolean): Broker {
+  return alteredConsumers(broker, (consumer, { consumerId }) => ({
+    async receive(max, options) {
+      const deliveries = await consumer.receive(max, options)
+      if (deliveries.length === 0 || !isDue()) return deliveries
+      const until = performance.now() + messageTimeoutMs
+      while (performance.now() < until);
+      await broker.reclaim?.(consumerId, [])
+      return deliveries
+    },
+  }))
+}
+
+const kept = 'leases: an owner keeps all of its jobs while its lease lasts'
+
+describe('a broker that extends its messages in time passes', () => {
+  for (const [name, body] of suiteOf(new MessageTimeouts())) {
+    if (/^(leases|delivery counts|settle|concurrency|interrupted moves|summary): /.test(name)) test(name, body)
+  }
+})
+
+test('a test that fails because the process was held up runs again', async () => {
+  let times = 0
+  const engine = new MessageTimeouts((broker) => holdingUp(broker, () => ++times === 1))
+  await suiteOf(engine).get('settle: ack ends a job')?.()
+  expect(times).toBeGreaterThan(2)
+})
+
+test('a test that fails again and again does not pass', async () => {
+  const engine = new MessageTimeouts((broker) => holdingUp(broker, () => true))
+  await expect(suiteOf(engine).get('settle: ack ends a job')?.()).rejects.toThrow(
+    /ack\(\): result 0 of 1, of the job .* is lease-lost/,
+  )
+})
+
+test('a broker that extends only the first of its messages is caught', async () => {
+  const others: Delivery[] = []
+  const extendsTheFirst = new MessageTimeouts((broker) => {
+    const releasing: (() => Promise<unknown>)[] = []
+    const consuming = alteredConsumers(broker, (consumer) => {
+      releasing.push(() => consumer.release(others.splice(0).map((delivery) => ({ delivery, delayMs: 0 }))))
+      return {
+        async receive(max, options) {
+          const deliveries = await consumer.receive(max, options)
+          others.push(...deliveries.slice(1))
+          return deliveries
+        },
+      }
+    })
+    return altered(consuming, {
+      async renew(ids, leaseMs) {
+        for (const release of releasing) await release()
+        return (await broker.renew?.(ids, leaseMs)) ?? []
+      },
+    })
+  })
+  await expect(suiteOf(extendsTheFirst).get(kept)?.()).rejects.toThrow(/./)
+})
