@@ -1,9 +1,20 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { brokerTests, pluginTests } from '@zyqueue/broker-test-kit'
-import { startGearmand, type TestServer } from '@zyqueue/test-servers'
+import { ensureInstalled, startGearmand, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import plugin from '../src/index.ts'
 import { brokerAt, proxied } from './proxied.ts'
+
+const run = promisify(execFile)
+const tool = await ensureInstalled('gearman')
+
+/** A background job of a stock client. */
+async function submitUnreadable({ port }: TestServer, queue: string): Promise<Uint8Array> {
+  await run('gearman', ['-h', '127.0.0.1', '-p', String(port), '-b', '-f', queue, 'no JSON'])
+  return Buffer.from('no JSON')
+}
 
 describe('plugin', () => pluginTests({ test, plugin }))
 
@@ -18,6 +29,7 @@ await describeWithServer('gearmand', 'one server', () => {
     test,
     ...brokers,
     restart: () => server.restart(),
+    ...(tool.installed && { storeUnreadable: (queue: string) => submitUnreadable(server, queue) }),
     sample: brokerAt([4730]),
     brokerWithFinding: brokers.createBroker,
     patienceMs: 30_000,

@@ -2,6 +2,7 @@ import { behindProxies, brokerTests } from '@zyqueue/broker-test-kit'
 import type { Broker } from '@zyqueue/core/broker'
 import { startRabbitmq, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
+import { connect } from 'amqplib'
 import { afterAll, beforeAll, test } from 'vitest'
 import plugin from '../src/index.ts'
 import type { QueueType } from '../src/options.ts'
@@ -30,6 +31,15 @@ export function conforms(queueType: QueueType): Promise<void> {
       await server.kill('SIGKILL')
       await server.restart()
     }
-    brokerTests({ test, ...brokers, restart, sample: brokerAt(), patienceMs: 30_000 })
+    const storeUnreadable = async (queue: string): Promise<Uint8Array> => {
+      const body = Buffer.from('no JSON')
+      const connection = await connect(server.url)
+      const channel = await connection.createConfirmChannel()
+      channel.sendToQueue(queue, body)
+      await channel.waitForConfirms()
+      await connection.close()
+      return body
+    }
+    brokerTests({ test, ...brokers, restart, storeUnreadable, sample: brokerAt(), patienceMs: 30_000 })
   })
 }

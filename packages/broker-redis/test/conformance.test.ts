@@ -2,8 +2,10 @@ import { behindProxies, brokerTests, pluginTests } from '@zyqueue/broker-test-ki
 import type { Broker } from '@zyqueue/core/broker'
 import { startRedis, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
+import { Redis } from 'ioredis'
 import { afterAll, beforeAll, test } from 'vitest'
 import plugin from '../src/index.ts'
+import { Keys } from '../src/keys.ts'
 
 pluginTests({ test, plugin })
 
@@ -24,10 +26,19 @@ await describeWithServer('redis', 'a server', () => {
     await server.kill('SIGKILL')
     await server.restart()
   }
+  /** What a program of another kind left in the list of the queue. */
+  const storeUnreadable = async (queue: string): Promise<Uint8Array> => {
+    const value = Buffer.from('{"not":"ours"}')
+    const client = new Redis(server.url)
+    await client.lpush(new Keys('zyqueue').of(queue).ready, value)
+    client.disconnect()
+    return value
+  }
   brokerTests({
     test: test.concurrent,
     ...brokers,
     restart,
+    storeUnreadable,
     sample: brokerAt(),
     brokerWithFinding: () => brokerAt(evicting.port),
     patienceMs: 30_000,

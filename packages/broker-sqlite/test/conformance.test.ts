@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, test } from 'vitest'
+import { drivers } from '../src/driver.ts'
 import plugin from '../src/index.ts'
 
 const baseDir = mkdtempSync(join(tmpdir(), 'zyqueue-conformance-'))
@@ -17,12 +18,28 @@ function createBroker(): Broker {
   return broker
 }
 
+/** A row that was damaged, or that another program wrote. */
+const UNREADABLE = Buffer.from('job\n[]')
+
+async function storeUnreadable(queue: string): Promise<Uint8Array> {
+  const connection = drivers()[0].open(join(baseDir, 'queue.db'))
+  try {
+    const insert = `INSERT INTO job SELECT coalesce((SELECT max(seq) FROM job), 0) + 1, id, 5, 0, 0, ?2 FROM queue WHERE name = ?1`
+    connection.prepare(insert).run([queue, UNREADABLE])
+    connection.exec('INSERT INTO ready SELECT queue, rank, seq FROM job ORDER BY seq DESC LIMIT 1')
+  } finally {
+    connection.close()
+  }
+  return UNREADABLE
+}
+
 brokerTests({
   test,
   createBroker,
   sample: plugin.create({ connection: `sqlite:${join(baseDir, 'queue.db')}`, baseDir }),
   // There is no server: SQLite starts again when the last that had the file open has closed it.
   restart: async () => void (await Promise.all(brokers.map((broker) => broker.close()))),
+  storeUnreadable,
   brokerWithFinding: () => plugin.create({ connection: 'sqlite::memory:', baseDir }),
   patienceMs: 30_000,
 })
