@@ -7,6 +7,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { setResolution } from '../broker/resolution.ts'
 import { ConfigError, messageOf, ZyQueueError } from '../errors.ts'
+import { hostMonotonicMs } from '../host-clock.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { producers } from '../producer/producers.ts'
 import { registeredTasks } from '../tasks/registry.ts'
@@ -172,11 +173,11 @@ function describeConsumer({ session, connection, queues }: Lane, leaseMs: number
 function beat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS }: StartMessage): void {
   const beatMs = Math.min(BEAT_MS, stallMs / 3)
   const idleBeatMs = Math.min(IDLE_BEAT_MS, stallMs / 3)
-  let busyAt = Date.now()
+  let busyAt = hostMonotonicMs()
   let toldAt = 0
   let lastDone = 0
   const timer = setInterval(() => {
-    const now = Date.now()
+    const now = hostMonotonicMs()
     const { done, running: runningJobs, waiting } = running.status
     const inHand = runningJobs + waiting
     if (inHand > 0 || done > lastDone) busyAt = now

@@ -4,6 +4,7 @@ import { createConnection } from '../broker/connection.ts'
 import type { Delivery } from '../broker/contract.ts'
 import type { BrokerChoice } from '../broker/discovery.ts'
 import { BrokerError, ConfigError } from '../errors.ts'
+import { hostMonotonicMs } from '../host-clock.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { parseOptions } from '../tasks/options.ts'
@@ -48,7 +49,7 @@ export interface WorkerStatus {
 
 /** What a supervised worker tells those who vouch for it. */
 export interface Supervision {
-  readonly ledger: RunLedger<RunningJob> & { limit(job: RunningJob, deadlineMs: number): void }
+  readonly ledger: RunLedger<RunningJob> & { start(job: RunningJob, deadlineMs?: number): void }
   /** Whether the process in whose place it stands died. */
   readonly afterDeath: boolean
   /** Called whenever a consumer begins or ends. */
@@ -244,7 +245,7 @@ export class Worker implements AsyncDisposable {
   #run(job: RunningJob): void | Promise<void> {
     if (this.#scheduler.exhausted && !this.#hadItsShare) this.#takeNoMore()
     const { hardTimeoutMs } = job.work.task.options
-    if (hardTimeoutMs !== undefined) this.#supervision?.ledger.limit(job, Date.now() + hardTimeoutMs)
+    this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
     const since = performance.now()
     const outcome = this.#execution?.run(job.work)
     if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
