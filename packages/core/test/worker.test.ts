@@ -335,6 +335,46 @@ test('a lost lease: what runs goes on, what has not started is forgotten, a new 
   expect(logger.lines).toContainEqual(expect.objectContaining({ message: expect.stringMatching(/ack came too late/) }))
 })
 
+test.each([
+  ['stands', false, [0, 'asked', 1, 2, 3, 4]],
+  // The first is given back with the rest: its worker learns too late to settle it.
+  ['has ended', true, [0, 'asked', 0, 1, 2, 3, 4]],
+] as const)(
+  'after a freeze as long as its lease, a worker asks before it starts more jobs: the lease %s',
+  async (_, ended, expected) => {
+    const events: unknown[] = []
+    const consume = vi.fn()
+    let state: 'new' | 'frozen' | 'asked' = 'new'
+    // The lease of the broker lasts: only this worker knows that its own may have ended.
+    const { task, worker } = setUp(
+      {
+        consume: (real, options) => {
+          consume()
+          return real.consume({ ...options, leaseMs: 600_000 })
+        },
+        renew: async (real, ids) => {
+          if (state !== 'frozen') return (await real.renew?.(ids, 600_000)) ?? []
+          state = 'asked'
+          events.push('asked')
+          return ended ? ids : []
+        },
+      },
+      ({ data }) => {
+        events.push(data)
+        if (state !== 'new') return
+        state = 'frozen'
+        for (const since = performance.now(); performance.now() - since < 1_000;);
+      },
+      { concurrency: 1, prefetch: 5, leaseMs: 900 },
+    )
+    await task.submit([0, 1, 2, 3, 4])
+    await worker.start()
+    await until('all have run', () => worker.status.done === expected.length - 1)
+    expect(events).toEqual(expected)
+    expect(consume).toHaveBeenCalledTimes(ended ? 2 : 1)
+  },
+)
+
 test('waits at its start for a broker that is away', async () => {
   let tries = 0
   const ran = vi.fn()

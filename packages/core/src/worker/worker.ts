@@ -22,7 +22,7 @@ import {
 } from './options.ts'
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
-import { Scheduler, type Runnable, type RunLedger } from './scheduler.ts'
+import { HELD, Scheduler, type Run, type Runnable, type RunLedger } from './scheduler.ts'
 import type { Session } from './session.ts'
 
 /** How long a broker may take to answer when a worker has to end. */
@@ -242,14 +242,25 @@ export class Worker implements AsyncDisposable {
     this.#scheduler.add(jobs)
   }
 
-  #run(job: RunningJob): void | Promise<void> {
+  #run(job: RunningJob): Run {
+    const since = performance.now()
+    if (!job.session.stands(since)) return this.#askFirst(job.session)
     if (this.#scheduler.exhausted && !this.#hadItsShare) this.#takeNoMore()
     const { hardTimeoutMs } = job.work.task.options
     this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
-    const since = performance.now()
     const outcome = this.#execution?.run(job.work)
     if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
     this.#afterAttempt(job, since, outcome)
+  }
+
+  /** A job of a lease that may have ended belongs to another worker perhaps: it starts, or is forgotten, when that is known. */
+  #askFirst(session: Session): typeof HELD {
+    const isOfSession = (job: RunningJob): boolean => job.session === session
+    session.confirm(() => {
+      if (session.ended) this.#scheduler.remove(isOfSession)
+      else this.#scheduler.resume(isOfSession)
+    })
+    return HELD
   }
 
   #afterAttempt(job: RunningJob, since: number, outcome: Outcome | undefined): void {
