@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { BrokerError } from '../src/errors.ts'
 import { Retry } from '../src/middleware/signals.ts'
@@ -535,6 +537,33 @@ test('whatever a handler throws ends the job, and no more than the job', async (
   await task.submit(thrown.map((_, index) => index))
   await until('all are dead', () => stats().dead === thrown.length)
   expect(worker.status.running).toBe(0)
+})
+
+test.each([
+  ['at once', () => undefined],
+  ['later', () => nextTurn()],
+])('no job sees the async context of another, if they end %s', async (_, wait) => {
+  const storage = new AsyncLocalStorage<string>()
+  const jobs = Array.from({ length: 41 }, (__, index) => index)
+  const seen: unknown[] = []
+  const kept: unknown[] = []
+  const { task, worker, broker } = setUp(
+    {},
+    ({ data }) => {
+      seen.push(storage.getStore())
+      storage.enterWith(`job ${String(data)}`)
+      const waiting = wait()
+      if (waiting === undefined) return kept.push(storage.getStore())
+      return waiting.then(() => kept.push(storage.getStore()))
+    },
+    { concurrency: 3, prefetch: 10 },
+  )
+  await task.submit(jobs)
+  await worker.start()
+  await until('all have run', () => worker.status.done === jobs.length)
+  expect(seen).toEqual(jobs.map(() => undefined))
+  expect(new Set(kept)).toEqual(new Set(jobs.map((job) => `job ${job}`)))
+  expect(broker.made()).toBe(2)
 })
 
 test('a fresh broker sees what a worker says of itself', async () => {

@@ -1,3 +1,5 @@
+import { AsyncResource } from 'node:async_hooks'
+
 /** Something to run: one job of one session. */
 export interface Runnable {
   /** Whether nothing may run beside it. */
@@ -38,6 +40,8 @@ export class Scheduler<Item extends Runnable> {
   readonly #ledger: RunLedger<Item> | undefined
   readonly #runItem: (item: Item) => Run
   readonly #onEnd: () => void
+  /** The async context of whatever made this scheduler: what ends a job and starts the next does so in that job's. */
+  readonly #context = new AsyncResource('ZyQueueScheduler')
   #startsLeft: number
   readonly #running = new Set<Item>()
   #waiting: Item[] = []
@@ -115,7 +119,7 @@ export class Scheduler<Item extends Runnable> {
     this.#scheduled = true
     queueMicrotask(() => {
       this.#scheduled = false
-      this.#start()
+      this.#context.runInAsyncScope(this.#start, this)
     })
   }
 

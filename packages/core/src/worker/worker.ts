@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { createConnection } from '../broker/connection.ts'
@@ -248,7 +249,9 @@ export class Worker implements AsyncDisposable {
     if (this.#scheduler.exhausted && !this.#hadItsShare) this.#takeNoMore()
     const { hardTimeoutMs } = job.work.task.options
     this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
-    const outcome = this.#execution?.run(job.work)
+    // Whatever a job enters into an `AsyncLocalStorage` is its own.
+    const context = new AsyncResource('ZyQueueJob', { requireManualDestroy: true })
+    const outcome = context.runInAsyncScope(() => this.#execution?.run(job.work))
     if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
     this.#afterAttempt(job, since, outcome)
   }
