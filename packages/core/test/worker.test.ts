@@ -190,6 +190,30 @@ test('a consumer that takes none while work waits is replaced, and does not star
   )
 })
 
+test('a worker whose consumer fails again and again says so less and less often, and ends with the error', async () => {
+  const let1 = gate()
+  const { task, worker, broker, logger, stats } = setUp({}, () => let1.opened, { stallMs: 500 })
+  await task.submit(1)
+  await worker.start()
+  await until('it runs', () => worker.status.running === 1)
+  let fails = 0
+  broker.script.receive = () => Promise.reject(new BrokerError('ZYQ_BROKER', `no right to receive ${++fails}`))
+  await task.submit(2)
+  await until('it retires', () => worker.status.state === 'draining')
+  let1.open()
+  await expect(worker.ended).rejects.toMatchObject({ code: 'ZYQ_BROKER', message: `no right to receive ${fails}` })
+  expect(worker.status.state).toBe('closed')
+  expect(stats()).toMatchObject({ active: 0, workers: 0 })
+  const told = logger.lines.filter(({ message }) => message.startsWith('receiving fail'))
+  expect(fails).toBeGreaterThanOrEqual(5)
+  expect(told.slice(0, 2)).toMatchObject([
+    { level: 'warn', fields: { err: { message: 'no right to receive 1' } } },
+    { level: 'warn', fields: { failures: 4 } },
+  ])
+  expect(told.length).toBeLessThan(fails)
+  expect(told.at(-1)).toMatchObject({ level: 'error', fields: { failures: fails } })
+})
+
 test('a worker that has its hands full is not taken for a stalled one', async () => {
   const let1 = gate()
   const { task, worker, broker } = setUp({}, () => let1.opened, { stallMs: 20, concurrency: 10, prefetch: 1 })

@@ -154,7 +154,7 @@ function superviseWorker(message: StartMessage, logger: Logger): Worker {
       afterDeath: message.afterDeath,
       onSessions: (lanes) =>
         send({ type: 'consumers', consumers: lanes.flatMap((lane) => describeConsumer(lane, leaseMs)) }),
-      onRetire: () => void end((done) => done.retire(), 'it has done its share of jobs'),
+      onRetire: (reason) => void end((done) => done.retire(), reason),
     },
   )
 }

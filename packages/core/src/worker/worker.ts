@@ -4,7 +4,7 @@ import { hostname } from 'node:os'
 import { createConnection } from '../broker/connection.ts'
 import type { Delivery } from '../broker/contract.ts'
 import type { BrokerChoice } from '../broker/discovery.ts'
-import { BrokerError, ConfigError } from '../errors.ts'
+import { BrokerError, ConfigError, type ZyQueueError } from '../errors.ts'
 import { hostMonotonicMs } from '../host-clock.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createLogger, type Logger } from '../logger.ts'
@@ -55,8 +55,8 @@ export interface Supervision {
   readonly afterDeath: boolean
   /** Called whenever a consumer begins or ends. */
   readonly onSessions: (lanes: readonly Lane[]) => void
-  /** Called when it has done its share of jobs, and begins to retire. */
-  readonly onRetire: () => void
+  /** Called when it ends by itself, and why: it has done its share of jobs, or a consumer fails. It begins to retire then. */
+  readonly onRetire: (reason: string) => void
 }
 
 /**
@@ -74,6 +74,8 @@ export class Worker implements AsyncDisposable {
   readonly #scheduler: Scheduler<RunningJob>
   readonly #ended: Promise<void>
   #resolveEnded: () => void = () => {}
+  #rejectEnded: (error: ZyQueueError) => void = () => {}
+  #failure: ZyQueueError | undefined
   #execution: Execution | undefined
   #lanes: Lane[] = []
   #state: WorkerState = 'new'
@@ -103,12 +105,18 @@ export class Worker implements AsyncDisposable {
       run: (job) => this.#run(job),
       onEnd: () => this.#afterRun(),
     })
-    this.#ended = new Promise((resolve) => {
+    this.#ended = new Promise((resolve, reject) => {
       this.#resolveEnded = resolve
+      this.#rejectEnded = reject
     })
+    // A program may not care, and must not end for that.
+    this.#ended.catch(() => {})
   }
 
-  /** Resolves when it has closed, whoever asked for that. */
+  /**
+   * Resolves when it has closed, whoever asked for that. Rejects then with the last `ZyQueueError` if it has ended by itself:
+   * receiving failed for twice `stallMs`, and its broker was there.
+   */
   get ended(): Promise<void> {
     return this.#ended
   }
@@ -222,6 +230,7 @@ export class Worker implements AsyncDisposable {
         this.#scheduler.remove((job) => job.session === session)
         this.#supervision?.onSessions(this.#lanes)
       },
+      onFailed: (error) => this.#fail(error),
     })
   }
 
@@ -278,11 +287,18 @@ export class Worker implements AsyncDisposable {
     for (const lane of this.#lanes) lane.wake()
   }
 
+  /** Its consumer does not work, and no other of this process would. Jobs that run may end. */
+  #fail(error: ZyQueueError): void {
+    this.#failure ??= error
+    this.#supervision?.onRetire(`receiving fails again and again: ${error.code}: ${error.message}`)
+    void this.retire()
+  }
+
   /** Its share of jobs is started: those that run have all the time they need, and what it holds besides is for others. */
   #takeNoMore(): void {
     this.#hadItsShare = true
     this.#log.info({ jobs: this.#options.maxJobs }, 'worker has taken its share of jobs')
-    this.#supervision?.onRetire()
+    this.#supervision?.onRetire('it has done its share of jobs')
     for (const lane of this.#lanes) void lane.stopReceiving()
     this.#giveBackUnstarted()
   }
@@ -331,7 +347,8 @@ export class Worker implements AsyncDisposable {
     clearTimeout(this.#grace)
     this.#state = 'closed'
     this.#release?.()
-    this.#resolveEnded()
+    if (this.#failure === undefined) this.#resolveEnded()
+    else this.#rejectEnded(this.#failure)
   }
 
   /** How long the broker has to take what is to be settled: one that is away would hold up the end until its leases are over. */
