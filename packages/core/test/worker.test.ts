@@ -361,6 +361,36 @@ test('a lost lease: what runs goes on, what has not started is forgotten, a new 
   expect(logger.lines).toContainEqual(expect.objectContaining({ message: expect.stringMatching(/ack came too late/) }))
 })
 
+/** A worker whose first job freezes it for longer than its lease, and a broker that says then whether the lease has ended. */
+function setUpFreeze(ended: boolean, options: WorkerOptions) {
+  const events: unknown[] = []
+  const consume = vi.fn()
+  let state: 'new' | 'frozen' | 'asked' = 'new'
+  // The lease of the broker lasts: only this worker knows that its own may have ended.
+  const { task, worker } = setUp(
+    {
+      consume: (real, options) => {
+        consume()
+        return real.consume({ ...options, leaseMs: 600_000 })
+      },
+      renew: async (real, ids) => {
+        if (state !== 'frozen') return (await real.renew?.(ids, 600_000)) ?? []
+        state = 'asked'
+        events.push('asked')
+        return ended ? ids : []
+      },
+    },
+    ({ data }) => {
+      events.push(data)
+      if (state !== 'new') return
+      state = 'frozen'
+      for (const since = performance.now(); performance.now() - since < 1_000;);
+    },
+    { ...options, leaseMs: 900 },
+  )
+  return { task, worker, events, consume }
+}
+
 test.each([
   ['stands', false, [0, 'asked', 1, 2, 3, 4]],
   // The first is given back with the rest: its worker learns too late to settle it.
@@ -368,31 +398,7 @@ test.each([
 ] as const)(
   'after a freeze as long as its lease, a worker asks before it starts more jobs: the lease %s',
   async (_, ended, expected) => {
-    const events: unknown[] = []
-    const consume = vi.fn()
-    let state: 'new' | 'frozen' | 'asked' = 'new'
-    // The lease of the broker lasts: only this worker knows that its own may have ended.
-    const { task, worker } = setUp(
-      {
-        consume: (real, options) => {
-          consume()
-          return real.consume({ ...options, leaseMs: 600_000 })
-        },
-        renew: async (real, ids) => {
-          if (state !== 'frozen') return (await real.renew?.(ids, 600_000)) ?? []
-          state = 'asked'
-          events.push('asked')
-          return ended ? ids : []
-        },
-      },
-      ({ data }) => {
-        events.push(data)
-        if (state !== 'new') return
-        state = 'frozen'
-        for (const since = performance.now(); performance.now() - since < 1_000;);
-      },
-      { concurrency: 1, prefetch: 5, leaseMs: 900 },
-    )
+    const { task, worker, events, consume } = setUpFreeze(ended, { concurrency: 1, prefetch: 5 })
     await task.submit([0, 1, 2, 3, 4])
     await worker.start()
     await until('all have run', () => worker.status.done === expected.length - 1)
@@ -400,6 +406,14 @@ test.each([
     expect(consume).toHaveBeenCalledTimes(ended ? 2 : 1)
   },
 )
+
+test('a worker that has lost the last of its share ends all the same', async () => {
+  const { task, worker, events } = setUpFreeze(true, { concurrency: 2, prefetch: 5, maxJobs: 2 })
+  await task.submit([0, 1, 2])
+  await worker.start()
+  await worker.ended
+  expect(events).toEqual([0, 'asked'])
+})
 
 test('waits at its start for a broker that is away', async () => {
   let tries = 0

@@ -269,8 +269,9 @@ export class Worker implements AsyncDisposable {
   #askFirst(session: Session): typeof HELD {
     const isOfSession = (job: RunningJob): boolean => job.session === session
     session.confirm(() => {
-      if (session.ended) this.#scheduler.remove(isOfSession)
-      else this.#scheduler.resume(isOfSession)
+      if (!session.ended) return this.#scheduler.resume(isOfSession)
+      this.#scheduler.remove(isOfSession)
+      this.#retireIfDone()
     })
     return HELD
   }
@@ -283,8 +284,13 @@ export class Worker implements AsyncDisposable {
 
   #afterRun(): void {
     this.#idle?.()
-    if (this.#scheduler.exhausted && this.#scheduler.running.size === 0) void this.retire()
+    this.#retireIfDone()
     for (const lane of this.#lanes) lane.wake()
+  }
+
+  #retireIfDone(): void {
+    const { running, waiting } = this.#scheduler
+    if (this.#hadItsShare && running.size === 0 && waiting === 0) void this.retire()
   }
 
   /** Its consumer does not work, and no other of this process would. Jobs that run may end. */
