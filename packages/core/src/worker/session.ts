@@ -37,6 +37,7 @@ export class Session {
   readonly #settler: Settler
   readonly #connection: Connection
   readonly #leaseMs: number
+  readonly #isRenewable: boolean
   readonly #log: Logger
   readonly #onLeaseLost: (session: Session) => void
   #inHand = 0
@@ -85,6 +86,7 @@ export class Session {
         this.#spent = true
       },
     })
+    this.#isRenewable = connection.broker.capabilities.lease === 'renewable'
     if (this.#isRenewable) {
       this.#renewal = setInterval(() => void this.#renew(), leaseMs / 3)
       this.#renewal.unref()
@@ -106,8 +108,8 @@ export class Session {
    * away, for as long as the lease lasts: then `confirm` tells. A lease that is the connection's stands until the session ends.
    */
   stands(now: number): boolean {
-    if (this.ended || !this.#isRenewable) return !this.ended
-    return !this.#confirming && this.#isCurrent(now)
+    if (this.ended) return false
+    return !this.#isRenewable || (!this.#confirming && this.#isCurrent(now))
   }
 
   /** Renews the lease until it surely stands, or the session has ended, and calls `done` then. If it does so already, nothing happens. */
@@ -156,10 +158,6 @@ export class Session {
       // Its lease will end by itself.
       this.#log.debug({ err: this.#connection.wrap(error) }, 'consumer did not close')
     }
-  }
-
-  get #isRenewable(): boolean {
-    return this.#connection.broker.capabilities.lease === 'renewable'
   }
 
   #isCurrent(now: number): boolean {

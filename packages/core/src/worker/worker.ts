@@ -259,7 +259,7 @@ export class Worker implements AsyncDisposable {
     const { hardTimeoutMs } = job.work.task.options
     this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
     // Whatever a job enters into an `AsyncLocalStorage` is its own.
-    const context = new AsyncResource('ZyQueueJob', { requireManualDestroy: true })
+    const context = new AsyncResource('ZyQueueJob')
     const outcome = context.runInAsyncScope(() => this.#execution?.run(job.work))
     if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
     this.#afterAttempt(job, since, outcome)
