@@ -25,6 +25,8 @@ export function errorCode(error: unknown): CodeOf<'broker'> {
     }
     // The client wraps what a request has met.
     if (error instanceof errors.RequestError && error.cause !== error) return errorCode(error.cause)
+    // What the socket has met while it was connecting; the client passes most of it on as it is.
+    if (error instanceof Error && 'syscall' in error) return 'ZYQ_UNREACHABLE'
     return 'ZYQ_BROKER'
   } catch {
     return 'ZYQ_BROKER' // a proxy may throw at any touch

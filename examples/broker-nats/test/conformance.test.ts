@@ -14,5 +14,9 @@ await describeWithServer('nats', 'conformance', () => {
   )
   beforeAll(async () => void (server = await startNats()))
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test, ...brokers, patienceMs: 30_000 })
+  const restart = async (): Promise<void> => {
+    await server.kill('SIGKILL')
+    await server.restart()
+  }
+  brokerTests({ test, ...brokers, restart, patienceMs: 30_000 })
 })

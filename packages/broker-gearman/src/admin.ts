@@ -252,8 +252,8 @@ function add(tallies: Map<string, Tally>, { name, waiting, running, workers }: F
 }
 
 /** `39 127.0.0.1 client : function function`: a file descriptor of the server, where it comes from, its id, what it can do. */
-function workerOf(line: string, server: Server): WorkerStats | undefined {
-  const [, descriptor, address, id, functions] = /^(\d+) (\S+) (.*) :(.*)$/.exec(line) ?? []
+export function workerOf(line: string, server: Pick<Server, 'name'>): WorkerStats | undefined {
+  const [, descriptor, address, id, functions] = /^(\d+) (\S+) (.*) :(.*)$/s.exec(line) ?? []
   if (descriptor === undefined || address === undefined || id === undefined || functions === undefined) return undefined
   const queues = functions.split(' ').filter((name) => name !== '' && purposeOf(name).kind === 'ready')
   if (queues.length === 0) return undefined

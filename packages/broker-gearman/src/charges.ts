@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Charge } from '@zyqueue/core/broker'
 import { z } from 'zod'
+import { chargeKeyOf } from './foreign-id.ts'
 import { CHARGES_FUNCTION } from './functions.ts'
 import { harvest } from './harvest.ts'
 import { PACKET } from './protocol.ts'
@@ -25,7 +26,7 @@ const READ_PAUSE_MS = 40
 const MORE = 10_000
 
 const chargeSchema = z.object({
-  /** The job's id. */
+  /** The job's id, or of a foreign one what its ids have in common. */
   job: z.string(),
   /** Tells this loss from the others of the same job. */
   key: z.string(),
@@ -38,7 +39,7 @@ export type StoredCharge = z.infer<typeof chargeSchema>
 export function chargesOf(consumerId: string, charged: readonly Charge[]): readonly Submission[] {
   return charged.map(({ id, headers }) => {
     const charge: StoredCharge = {
-      job: id,
+      job: chargeKeyOf(id),
       key: hash(consumerId).slice(0, 12),
       at: Date.now(),
       ...(headers === undefined ? {} : { headers: { ...headers } }),
@@ -46,7 +47,7 @@ export function chargesOf(consumerId: string, charged: readonly Charge[]): reado
     return {
       functionName: CHARGES_FUNCTION,
       packet: PACKET.SUBMIT_JOB_BG,
-      unique: `zyq.charge.${hash(`${consumerId} ${id}`)}`,
+      unique: `zyq.charge.${hash(`${consumerId} ${chargeKeyOf(id)}`)}`,
       workload: Buffer.from(JSON.stringify(charge)),
     }
   })
@@ -68,7 +69,8 @@ export class Charges {
   /** Those of a job, in the order in which they were made; each once, although every server may have it. */
   of(jobId: string): readonly StoredCharge[] {
     if (this.#byServer.size === 0) return []
-    const found = [...this.#byServer.values()].flatMap(({ byJob }) => byJob.get(jobId) ?? [])
+    const job = chargeKeyOf(jobId)
+    const found = [...this.#byServer.values()].flatMap(({ byJob }) => byJob.get(job) ?? [])
     const byKey = new Map(found.map((charge) => [charge.key, charge]))
     return [...byKey.values()].toSorted((a, b) => a.at - b.at)
   }
@@ -99,7 +101,7 @@ export class Charges {
 
   /** Has the charges of these jobs deleted: they are settled, and what was known of them is in what was stored. */
   settle(jobIds: readonly string[]): void {
-    for (const id of jobIds) if (this.of(id).length > 0) this.#settled.add(id)
+    for (const id of jobIds) if (this.of(id).length > 0) this.#settled.add(chargeKeyOf(id))
     if (this.#settled.size > 0) this.#deleting ??= this.#delete()
   }
 
@@ -111,13 +113,13 @@ export class Charges {
   /** Never rejects: a charge that stays is known by its key where its job comes again, and forgotten in the end. */
   async #delete(): Promise<void> {
     while (this.#settled.size > 0) {
-      const ids = new Set(this.#settled)
+      const jobs = new Set(this.#settled)
       this.#settled.clear()
       for (const [server, { count, byJob }] of this.#byServer) {
-        if (![...ids].some((id) => byJob.has(id))) continue
+        if (![...jobs].some((job) => byJob.has(job))) continue
         const judge = (job: ReceivedJob) => {
           const charge = parse(job)
-          return charge === undefined || ids.has(charge.job) ? 'delete' : 'keep'
+          return charge === undefined || jobs.has(charge.job) ? 'delete' : 'keep'
         }
         await harvest(server, [CHARGES_FUNCTION], count + MORE, judge).catch(() => 0)
       }

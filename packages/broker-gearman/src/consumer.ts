@@ -13,6 +13,7 @@ import {
 import { Charges } from './charges.ts'
 import { newsPacket } from './calls.ts'
 import { closed } from './errors.ts'
+import { foreignId } from './foreign-id.ts'
 import { purposeOf, slotOf } from './functions.ts'
 import { HeldJob } from './held-job.ts'
 import type { Link } from './link.ts'
@@ -22,7 +23,7 @@ import { delayedAgain } from './routes.ts'
 import type { Server } from './server.ts'
 import { acknowledge, reject, release, type Entry, type Settled } from './settlement.ts'
 import { Station } from './station.ts'
-import { decodeJob } from './workload.ts'
+import { decodeJob, isAskable } from './workload.ts'
 
 /** How long `receive` waits for a first job, in ms. */
 const WAIT_MS = 1_000
@@ -41,6 +42,10 @@ export class GearmanConsumer implements Consumer {
   readonly #onClosed: (consumer: GearmanConsumer) => void
   /** Jobs that have come and nobody has received. */
   #arrived: HeldJob[] = []
+  /** Foreign jobs of this turn, of which the server must say whether a client waits for them. */
+  readonly #asked = new Map<Link, HeldJob[]>()
+  /** How many foreign jobs have come and have not arrived. */
+  #asking = 0
   /** Jobs that were received, or will be, and are not settled. */
   readonly #inHand = new Set<Delivery>()
   /** Jobs whose settlement is under way, which still fill the prefetch. */
@@ -158,7 +163,7 @@ export class GearmanConsumer implements Consumer {
   }
 
   get #inFlight(): number {
-    let inFlight = 0
+    let inFlight = this.#asking
     for (const { link } of this.#stations) inFlight += link?.inFlight ?? 0
     return inFlight
   }
@@ -186,10 +191,37 @@ export class GearmanConsumer implements Consumer {
     const purpose = purposeOf(assignment.functionName)
     const queue = 'queue' in purpose ? purpose.queue : assignment.functionName
     const received = decodeJob(assignment.unique, assignment.workload)
-    const job = new HeldJob(link, queue, assignment, received, this.#charges.of(received.id || assignment.handle))
+    const id = received.id || foreignId(link.where, assignment)
+    const job = new HeldJob(link, queue, assignment, { ...received, id }, this.#charges.of(id))
     this.#inHand.add(job)
     if (job.dueMs !== undefined && job.dueMs > Date.now()) void this.#delayOn(job, job.dueMs)
+    else if (job.isForeign && isAskable(job.unique)) this.#askWhetherAwaited(job)
     else this.#arrived.push(job)
+  }
+
+  /** A foreign job arrives when it is known whether a client waits for it. The server is asked for all of one turn together. */
+  #askWhetherAwaited(job: HeldJob): void {
+    const { link } = job
+    this.#asking++
+    const gathered = this.#asked.get(link)
+    if (gathered !== undefined) return void gathered.push(job)
+    const jobs = [job]
+    this.#asked.set(link, jobs)
+    queueMicrotask(() => {
+      this.#asked.delete(link)
+      void this.#arriveKnown(link, jobs)
+    })
+  }
+
+  async #arriveKnown(link: Link, jobs: readonly HeldJob[]): Promise<void> {
+    // If the connection is lost, its jobs are, too.
+    const awaited = await link.areAwaited(jobs.map(({ unique }) => unique)).catch(() => undefined)
+    this.#asking -= jobs.length
+    for (const [index, job] of jobs.entries()) {
+      job.foreground ||= awaited?.[index] === true
+      if (this.#inHand.has(job)) this.#arrived.push(job)
+    }
+    this.#bell.ring()
   }
 
   /** A job from a wide slot goes on to a narrower one. Where that fails it stays here, until the connection ends. */

@@ -2,7 +2,7 @@ import type { Delivery, Headers } from '@zyqueue/core/broker'
 import type { StoredCharge } from './charges.ts'
 import type { Link } from './link.ts'
 import type { Assignment } from './protocol.ts'
-import type { ReceivedJob, StoredJob } from './workload.ts'
+import { isOurs, type ReceivedJob, type StoredJob } from './workload.ts'
 
 /** A job that the server has assigned to one of this consumer's connections. */
 export class HeldJob implements Delivery {
@@ -12,8 +12,8 @@ export class HeldJob implements Delivery {
   readonly headers: Headers
   readonly priority: number
   readonly deliveryCount: number
-  /** Whether its submitter waits for its end. */
-  readonly foreground: boolean
+  /** Whether its submitter waits for its end. Of a foreign job this is asked when it has come. */
+  foreground: boolean
   readonly #link: Link
   readonly #assignment: Assignment
   readonly #dueMs: number | undefined
@@ -22,8 +22,7 @@ export class HeldJob implements Delivery {
   constructor(link: Link, queue: string, assignment: Assignment, job: ReceivedJob, charges: readonly StoredCharge[]) {
     const { charges: counted = [] } = job
     const fresh = charges.filter(({ key }) => !counted.includes(key))
-    // Many programs submit without a unique.
-    this.id = job.id === '' ? assignment.handle : job.id
+    this.id = job.id
     this.queue = queue
     this.body = job.body
     this.headers = fresh.length === 0 ? job.headers : headersOver(job.headers, fresh)
@@ -52,9 +51,9 @@ export class HeldJob implements Delivery {
     return this.#assignment.unique
   }
 
-  /** Whether a program that is not ours may have submitted it, and may wait for it. */
-  get isPlain(): boolean {
-    return this.body === this.#assignment.workload
+  /** Whether another program has submitted it, and perhaps waits for its end. */
+  get isForeign(): boolean {
+    return !isOurs(this.unique)
   }
 
   /** When it is due, where it was delayed. */

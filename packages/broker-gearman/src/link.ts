@@ -71,6 +71,11 @@ export class Link {
     return this.#connection.ended
   }
 
+  /** The server's host and port. */
+  get where(): string {
+    return this.#connection.where
+  }
+
   /** Jobs that were asked for and have not come yet. */
   get inFlight(): number {
     return this.#inFlight

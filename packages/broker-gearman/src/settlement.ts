@@ -40,7 +40,7 @@ export async function acknowledge(link: Link, entries: readonly Entry<Acknowledg
   )
 }
 
-/** What somebody waits for is not stored anew: whoever waits hears of the failure, and decides. */
+/** A job that a client waits for is not stored anew: the client is told of the failure, and decides. */
 export async function release(link: Link, entries: readonly Entry<Release>[]): Promise<readonly Settled[]> {
   const nowMs = Date.now()
   return restore(link, entries, {
@@ -50,11 +50,9 @@ export async function release(link: Link, entries: readonly Entry<Release>[]): P
       const dueMs = Math.ceil(nowMs + delayMs)
       return delayedAgain({ ...stored, dueMs }, job.queue, slotOf(dueMs, nowMs))
     },
-    tell: ({ item, job }) => {
-      // It was not started: it goes to another worker when this connection ends.
-      if (item.delayMs <= 0 && item.headers === undefined) return undefined
-      return new PacketWriter().packet(PACKET.WORK_FAIL, job.handle)
-    },
+    // One that was not started stays: it goes to another worker when this connection ends.
+    ends: ({ delayMs, headers }) => delayMs > 0 || headers !== undefined,
+    reasonOf: () => undefined,
   })
 }
 
@@ -66,11 +64,8 @@ export async function reject(link: Link, entries: readonly Entry<Rejection>[]): 
       const death = { reason, atMs: atMs + index / 1_000 }
       return deadLetter(job.stored({ death, ...(headers === undefined ? {} : { headers }) }), job.queue)
     },
-    // Some servers take the exception for the end, and some only the failure behind it.
-    tell: ({ item, job }) =>
-      new PacketWriter()
-        .packet(PACKET.WORK_EXCEPTION, `${job.handle}\0${item.reason}`)
-        .packet(PACKET.WORK_FAIL, job.handle),
+    ends: () => true,
+    reasonOf: ({ reason }) => reason,
   })
 }
 
@@ -82,72 +77,71 @@ interface Ending {
 
 interface Ways<Item> {
   readonly again: (entry: Entry<Item>, index: number) => Routed
-  /** What ends a job that somebody waits for; nothing where it stays. */
-  readonly tell: (entry: Entry<Item>) => PacketWriter | undefined
+  /** Whether this ends a job that a client waits for. */
+  readonly ends: (item: Item) => boolean
+  /** Why the job has failed, for a client that waits. */
+  readonly reasonOf: (item: Item) => string | undefined
 }
 
 async function restore<Item>(
   link: Link,
   entries: readonly Entry<Item>[],
-  { again, tell }: Ways<Item>,
+  { again, ends, reasonOf }: Ways<Item>,
 ): Promise<readonly Settled[]> {
   try {
-    const awaited = await whichAreAwaited(link, entries)
-    const told = new Map<Entry<Item>, Settled>()
+    const settled = new Map<Entry<Item>, Settled>()
+    const packets = new PacketWriter()
     for (const entry of entries) {
-      const isAwaited = awaited.get(entry)
-      if (isAwaited === 'no') continue
-      const packets = tell(entry)
-      if (packets === undefined) told.set(entry, { result: OK, isHeld: true })
-      else if (isAwaited === 'yes') {
-        await link.settle(packets)
-        told.set(entry, { result: OK, isHeld: false })
+      const { item, job } = entry
+      if (!job.foreground) continue
+      const isEnd = ends(item)
+      if (isEnd) {
+        writeReason(packets, job, reasonOf(item))
+        packets.packet(PACKET.WORK_FAIL, job.handle)
       }
+      settled.set(entry, { result: OK, isHeld: !isEnd })
     }
-    const rest = entries.filter((entry) => !told.has(entry))
+    if (settled.size > 0) await link.settle(packets)
+    const rest = entries.filter((entry) => !settled.has(entry))
     const routes = rest.map(again)
     const stored = await link.submit(routes)
     const gone: { readonly entry: Entry<Item>; readonly atMs: number | undefined }[] = []
+    // Of a foreign job without a unique the server does not say whether a client waits.
+    const reasons = new PacketWriter()
     for (const [index, entry] of rest.entries()) {
       const result = stored[index]
       if (result?.status === 'stored') {
         gone.push({ entry, atMs: routes[index]?.atMs })
+        writeReason(reasons, entry.job, reasonOf(entry.item))
       } else {
         const error = result?.error
-        told.set(entry, { result: { status: 'unknown', error }, isHeld: !link.ended })
+        settled.set(entry, { result: { status: 'unknown', error }, isHeld: !link.ended })
       }
     }
+    // Apart from the failures behind them: the server refuses both if it does not have the job any more.
+    if (gone.some(({ entry: { job } }) => job.isForeign)) await link.settle(reasons)
     const finished = await finish(
       link,
-      // A failure to whoever may wait for it unknown to us: it has not ended well.
       gone.map(({ entry }) => ({ handle: entry.job.handle, isDone: false })),
     )
     for (const [index, { entry, atMs }] of gone.entries()) {
-      told.set(entry, { ...(finished[index] ?? unknown(undefined)), atMs })
+      settled.set(entry, { ...(finished[index] ?? unknown(undefined)), atMs })
     }
-    return entries.map((entry) => told.get(entry) ?? unknown(undefined))
+    return entries.map((entry) => settled.get(entry) ?? unknown(undefined))
   } catch (error) {
     return entries.map(() => unknown(error))
   }
 }
 
-type Awaited = 'yes' | 'no' | 'perhaps'
-
-/** Our own calls say it. Of strangers' jobs the server knows; but it can be asked only for one with a unique. */
-async function whichAreAwaited<Item>(
-  link: Link,
-  entries: readonly Entry<Item>[],
-): Promise<ReadonlyMap<Entry<Item>, Awaited>> {
-  const strangers = entries.filter(({ job }) => job.isPlain && !job.foreground && job.unique !== '')
-  const answers = await link.areAwaited(strangers.map(({ job }) => job.unique))
-  const known = new Map(strangers.map((entry, index) => [entry, answers[index] === true]))
-  return new Map(
-    entries.map((entry) => {
-      const { job } = entry
-      if (job.foreground || known.get(entry) === true) return [entry, 'yes']
-      return [entry, job.isPlain && job.unique === '' ? 'perhaps' : 'no']
-    }),
-  )
+/**
+ * Tells a client that waits, or may wait unknown to us, why its job has failed. Our own calls ask for exceptions. Other clients
+ * do not: gearmand turns an exception into a WORK_FAIL that libgearman does not understand, and forgets the job. They get the
+ * reason as a warning. A WORK_FAIL must follow in both cases: some servers do not take an exception for the end.
+ */
+function writeReason(packets: PacketWriter, job: HeldJob, reason: string | undefined): void {
+  if (reason === undefined) return
+  if (job.isForeign) packets.packet(PACKET.WORK_WARNING, `${job.handle}\0${reason}`)
+  else if (job.foreground) packets.packet(PACKET.WORK_EXCEPTION, `${job.handle}\0${reason}`)
 }
 
 /**

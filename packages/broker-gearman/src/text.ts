@@ -53,7 +53,7 @@ export class TextConnection {
   async command(command: string): Promise<string> {
     const [line = ''] = await this.#send(command, false)
     if (!line.startsWith('ERR ')) return line.replace(/^OK ?/, '')
-    const [, code = '', text = ''] = /^ERR (\S+) ?(.*)$/.exec(line) ?? []
+    const [, code = '', text = ''] = /^ERR (\S+) ?(.*)$/s.exec(line) ?? []
     throw new GearmanError(code, decodeURIComponentSafely(text.replaceAll('+', ' ')))
   }
 

@@ -1,10 +1,13 @@
 /**
  * What a job is on the wire: a unique and a workload.
  *
- * Where its id and its body are all there is to a job, the workload is the body, as every Gearman program writes and reads
- * it, and the unique is the id, with a mark before it where somebody waits for the job or it has not the normal priority:
- * a worker is told neither. Otherwise the workload is an envelope: `#zyq1 `, the rest as one line of JSON (`Head`), and the
- * body behind it as it is. JSON never begins with `#`, so neither is taken for the other.
+ * If a job is only an id and a body, the workload is the body, as every Gearman program writes and reads it, and the unique is
+ * a mark and the id. The mark says that the job is ours, its priority, and whether its submitter waits: a worker is not told by
+ * gearmand. Otherwise the workload is an envelope: `#zyq1 `, the rest as one line of JSON (`Head`), and the body behind it as it
+ * is. JSON never begins with `#`, so neither is taken for the other.
+ *
+ * A job without a mark and without an envelope is foreign: another program has submitted it. Its unique is not its id, because
+ * other programs use a unique again.
  */
 import { Buffer } from 'node:buffer'
 import { randomBytes } from 'node:crypto'
@@ -31,8 +34,9 @@ export function levelOf(priority: number): Level {
 /** A priority of the middle of each level, for jobs that do not tell their own; they are those that core gives these names. */
 const PRIORITY: Readonly<Record<Level, number>> = { high: 7, normal: 4, low: 1 }
 
-const MARKS: Readonly<Record<string, Level | 'call'>> = { '+': 'high', '-': 'low', '=': 'call' }
-const MARKED = /^[-+=](?=.)/
+const MARK = { high: 'zyq+', normal: 'zyq:', low: 'zyq-', call: 'zyq=' } as const
+const MARKED = /^zyq(?<mark>[-+:=])(?<id>.+)$/s
+const LEVEL: Readonly<Record<string, Level>> = { '+': 'high', '-': 'low' }
 
 export interface StoredJob {
   readonly id: string
@@ -50,8 +54,9 @@ export interface StoredJob {
   readonly death?: { readonly reason: string; readonly atMs: number } | undefined
 }
 
-/** What a workload and a unique say. `isCall`: somebody waits for its end. */
+/** What a workload and a unique say. The id of a foreign job is empty: see `foreign-id.ts`. */
 export interface ReceivedJob extends StoredJob {
+  /** Whether it is a call of ours, whose submitter waits for its end. */
   readonly isCall: boolean
 }
 
@@ -77,16 +82,15 @@ export interface Wire {
 
 /** A job for a function where nobody has submitted it before: its id, marked, is its unique. */
 export function encodeFirst(job: StoredJob): Wire {
-  const level = levelOf(job.priority)
-  const unique = level === 'normal' ? job.id : `${level === 'high' ? '+' : '-'}${job.id}`
+  const unique = MARK[levelOf(job.priority)] + job.id
   if (!isPlain(job, unique)) return { unique: freshUnique(), workload: encodeEnvelope(job) }
   return { unique, workload: job.body }
 }
 
 /** A job that somebody waits for. Its unique is marked, so that no background job ever has the same. */
 export function encodeCall(job: StoredJob): Wire {
-  const unique = `=${job.id}`
-  if (!isPlain(job, unique)) return { unique: `=${freshUnique()}`, workload: encodeEnvelope(job) }
+  const unique = MARK.call + job.id
+  if (!isPlain(job, unique)) return { unique: MARK.call + freshUnique(), workload: encodeEnvelope(job) }
   return { unique, workload: job.body }
 }
 
@@ -100,15 +104,15 @@ export function encodeAgain(job: StoredJob): Wire {
 
 /** Never throws: what is no envelope of ours is a body. `body` is a view into the workload. */
 export function decodeJob(unique: string, workload: Buffer): ReceivedJob {
-  const mark = MARKED.test(unique) ? MARKS[unique.charAt(0)] : undefined
-  const isCall = mark === 'call'
+  const { mark = '', id: markedId = '' } = MARKED.exec(unique)?.groups ?? {}
+  const isCall = mark === '='
   const envelope = startsEnvelope(workload) ? decodeEnvelope(workload) : undefined
   if (envelope === undefined) {
     return {
-      id: mark === undefined ? unique : unique.slice(1),
+      id: markedId,
       headers: NO_HEADERS,
       body: workload,
-      priority: PRIORITY[mark === undefined || mark === 'call' ? 'normal' : mark],
+      priority: PRIORITY[LEVEL[mark] ?? 'normal'],
       deliveryCount: 0,
       isCall,
     }
@@ -140,6 +144,16 @@ export function foregroundPacket(priority: number): number {
   return packets[levelOf(priority)]
 }
 
+/** Whether one of our programs has submitted the job of this unique. */
+export function isOurs(unique: string): boolean {
+  return unique.startsWith('zyq')
+}
+
+/** Whether a server knows which job is meant by this unique. `-` stands for the payload. */
+export function isAskable(unique: string): boolean {
+  return unique !== '' && unique !== '-'
+}
+
 export function isMessageId(id: string): boolean {
   return id.length <= MAX_UNIQUE_BYTES && /^[\x20-\x7e]+$/.test(id)
 }
@@ -151,10 +165,6 @@ function isPlain(job: StoredJob, unique: string): boolean {
     job.deliveryCount === 0 &&
     job.body.length > 0 &&
     unique.length <= MAX_UNIQUE_BYTES &&
-    // One that begins like a mark, and has none before it.
-    (unique !== job.id || !MARKED.test(unique)) &&
-    // gearmand takes this for "the payload is the unique".
-    unique !== '-' &&
     !startsEnvelope(job.body) &&
     isEmpty(job.headers)
   )
@@ -216,6 +226,7 @@ function headersOf(pairs: Iterable<readonly [string, string]>): Headers {
 const RUN = `zyq.${Date.now().toString(36)}.${randomBytes(9).toString('base64url')}.`
 let uniques = 0
 
-function freshUnique(): string {
+/** A text that was never used before. */
+export function freshUnique(): string {
   return RUN + (uniques++).toString(36)
 }

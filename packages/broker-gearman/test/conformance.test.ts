@@ -14,7 +14,7 @@ await describeWithServer('gearmand', 'one server', () => {
   })
   const { close, ...brokers } = proxied(() => [server])
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test, ...brokers, patienceMs: 30_000 })
+  brokerTests({ test, ...brokers, restart: () => server.restart(), patienceMs: 30_000 })
 })
 
 await describeWithServer('gearmand', 'two servers', () => {
@@ -24,5 +24,8 @@ await describeWithServer('gearmand', 'two servers', () => {
   })
   const { close, ...brokers } = proxied(() => servers)
   afterAll(() => Promise.all([close(), ...servers.map((server) => server.stop())]))
-  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
+  const restart = async (): Promise<void> => {
+    await Promise.all(servers.map((server) => server.restart()))
+  }
+  brokerTests({ test: test.concurrent, ...brokers, restart, patienceMs: 30_000 })
 })

@@ -159,14 +159,21 @@ describe('jobs on the wire', () => {
     )
   })
 
-  test('plain JSON without metadata travels as it is, under its id', () => {
+  test('plain JSON without metadata travels as it is, under its id with a mark', () => {
     const body = Buffer.from('{"file":"a.png"}')
     const plain = { id: 'job-1', headers: {}, body, priority: 4, deliveryCount: 0 }
-    expect(encodeFirst(plain)).toEqual({ unique: 'job-1', workload: body })
-    expect(encodeFirst({ ...plain, priority: 9 })).toEqual({ unique: '+job-1', workload: body })
-    expect(encodeFirst({ ...plain, priority: 0 })).toEqual({ unique: '-job-1', workload: body })
-    expect(encodeCall(plain)).toEqual({ unique: '=job-1', workload: body })
+    expect(encodeFirst(plain)).toEqual({ unique: 'zyq:job-1', workload: body })
+    expect(encodeFirst({ ...plain, priority: 9 })).toEqual({ unique: 'zyq+job-1', workload: body })
+    expect(encodeFirst({ ...plain, priority: 0 })).toEqual({ unique: 'zyq-job-1', workload: body })
+    expect(encodeCall(plain)).toEqual({ unique: 'zyq=job-1', workload: body })
   })
+
+  test.each(['', '-', 'order-42', '=order', 'zyq', 'zyq:'])(
+    'a job of another program has no id by its unique %j',
+    (unique) => {
+      expect(decodeJob(unique, Buffer.from('1'))).toMatchObject({ id: '', isCall: false })
+    },
+  )
 
   test('whatever strangers send is a job', () => {
     fc.assert(

@@ -4,12 +4,14 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { producers, remoteTask } from '@zyqueue/core'
 import { createSupervisor, type SupervisorOptions } from '@zyqueue/core/supervisor'
-import { startGearmand, type TestServer } from '@zyqueue/test-servers'
+import { ensureInstalled, startGearmand, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { parseAddresses } from '../src/options.ts'
 import { TextConnection } from '../src/text.ts'
-import { eventually, openBroker, queueName } from './support.ts'
+import { eventually, gearman, openBroker, queueName } from './support.ts'
+
+const tool = await ensureInstalled('gearman')
 
 /** As worker processes load it. */
 const server = fileURLToPath(new URL('../dist/index.js', import.meta.url))
@@ -84,6 +86,44 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
       { reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT: .*hard timeout/), headers: { 'zyq-attempts-made': '2' } },
     ])
     expect(lines()).toEqual(['slow 1 0', 'slow 2 1'])
+  })
+
+  describe.skipIf(!tool.installed)('jobs of the gearman tool', () => {
+    test.each([['-'], ['order'], [undefined]])(
+      'with the unique %s: one that kills its workers is dead-lettered, and its neighbours run',
+      async (unique) => {
+        const queue = queueName()
+        const function_ = `${queue}-poison`
+        const broker = await openBroker(gearmand.url)
+        const submit = (body: string) =>
+          gearman(gearmand.url, '-b', '-f', function_, ...(unique === undefined ? [] : ['-u', unique]), body)
+        await submit('"poison"')
+        // Of a unique that waits already, gearmand takes no second job.
+        if (unique !== 'order') for (const body of ['1', '2', '3']) await submit(body)
+        const { lines } = supervise(queue, { maxWorkers: 1, concurrency: 1 })
+        const dead = () => broker.admin.deadLetters.list(function_, { limit: 10 })
+        await eventually(async () => (await dead()).length > 0)
+        expect(await dead()).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died holding the job' }])
+        const neighbours = unique === 'order' ? [] : ['poison 1 0', 'poison 2 0', 'poison 3 0']
+        const killed = [0, 1, 2].map((count) => `poison poison ${count}`)
+        await eventually(() => lines().length >= killed.length + neighbours.length)
+        expect(lines().toSorted()).toEqual([...neighbours, ...killed])
+      },
+    )
+
+    test('one that a client waits for and that kills its workers is answered with the reason', async () => {
+      const queue = queueName()
+      supervise(queue, { maxWorkers: 1, concurrency: 1 })
+      const run = await gearman(gearmand.url, '-f', `${queue}-poison`, '-u', queueName(), '"poison"')
+      expect(run).toMatchObject({ hangs: false, code: 1, output: expect.stringContaining('ZYQ_JOB_POISON') })
+    })
+
+    test('one that a client waits for and that is killed over its hard timeout is answered with the reason', async () => {
+      const queue = queueName()
+      supervise(queue, { maxWorkers: 1, concurrency: 1 })
+      const run = await gearman(gearmand.url, '-f', `${queue}-slow`, '-u', queueName(), '"x"')
+      expect(run).toMatchObject({ hangs: false, code: 1, output: expect.stringContaining('ZYQ_JOB_TIMEOUT') })
+    })
   })
 
   test('a burst of jobs, some of which fail once, is run to its end, each to its own', async () => {

@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import type { Broker, Consumer, ConsumeOptions, Delivery, OutboundMessage } from '@zyqueue/core/broker'
 import { createWorker, type AnyTask, type WorkerOptions } from '@zyqueue/core'
@@ -43,6 +44,26 @@ export function consume(
     consumerId: randomUUID(),
     client: { name: 'test.1', host: 'here', pid: process.pid },
     ...more,
+  })
+}
+
+/** Far more than a job takes: a client that is not answered waits for ever. */
+const HANGS_MS = 90_000
+
+export interface ToolRun {
+  readonly code: unknown
+  /** What it wrote to its standard output, and then what to its standard error. */
+  readonly output: string
+  readonly hangs: boolean
+}
+
+/** Runs the tool of libgearman to its end. It stands for all programs that are not ours. */
+export function gearman(url: string, ...args: readonly string[]): Promise<ToolRun> {
+  const { port } = new URL(url)
+  return new Promise((resolve) => {
+    execFile('gearman', ['-h', '127.0.0.1', '-p', port, ...args], { timeout: HANGS_MS }, (error, stdout, stderr) =>
+      resolve({ code: error?.code ?? 0, output: stdout + stderr, hangs: error?.killed === true }),
+    )
   })
 }
 

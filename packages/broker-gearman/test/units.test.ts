@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { workerOf } from '../src/admin.ts'
 import { clientIdOf, clientInfoOf } from '../src/client-id.ts'
 import { delayedFunction, purposeOf, slotOf } from '../src/functions.ts'
 import { parseAddresses } from '../src/options.ts'
@@ -35,6 +36,17 @@ test('a function of delayed jobs tells its queue and its time, whatever the queu
   expect(purposeOf('resize')).toEqual({ kind: 'ready', queue: 'resize' })
   expect(purposeOf('zyq:dead:5:a')).toEqual({ kind: 'dead', queue: '5:a' })
   expect(purposeOf('zyq:something new')).toEqual({ kind: 'other' })
+})
+
+test('a line of a server tells its worker and the queues, whatever characters they have', () => {
+  expect(workerOf('39 127.0.0.1 tasks.1@host:4711 : a\u2028b zyq:dead:a', { name: 's:4730' })).toEqual({
+    id: 's:4730/39',
+    client: { name: 'tasks.1', host: 'host', pid: 4711 },
+    queues: ['a\u2028b'],
+    address: '127.0.0.1',
+    fileDescriptor: 39,
+  })
+  expect(workerOf('no line of a worker', { name: 's:4730' })).toBe(undefined)
 })
 
 const tenYearsMs = 10 * 365 * 86_400_000

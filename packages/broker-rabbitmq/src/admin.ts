@@ -3,6 +3,7 @@ import type { Address } from './address.ts'
 import { createDeadLetters } from './dead-letters.ts'
 import { ORPHANS } from './delays.ts'
 import { createManagement, type Management } from './management.ts'
+import { dueNameOf } from './options.ts'
 import { purgeDelayed } from './purge.ts'
 import type { Session } from './session.ts'
 import { countsOf, deadQueueOf, queueNotFound } from './topology.ts'
@@ -41,6 +42,8 @@ async function queueStats(
       const workbench = new Workbench(link)
       for (let name = asked.pop(); name !== undefined; name = asked.pop()) {
         const own = await countsOf(workbench, name)
+        const dueName = dueNameOf(name)
+        const due = (await countsOf(workbench, dueName))?.messageCount ?? 0
         if (own === undefined) {
           gone.add(name)
           continue
@@ -52,10 +55,10 @@ async function queueStats(
         const workers = noted?.workers.filter(({ queues }) => queues.includes(name)).length ?? 0
         found.push({
           name,
-          ready: own.messageCount,
+          ready: own.messageCount + due,
           workers: workers > 0 ? workers : own.consumerCount,
           ...(dead !== undefined && { dead }),
-          ...(inHand !== undefined && { active: inHand }),
+          ...(inHand !== undefined && { active: inHand + (active?.get(dueName) ?? 0) }),
         })
       }
       await workbench.close()
@@ -72,8 +75,13 @@ async function workerStats({ registry }: Session): Promise<readonly WorkerStats[
 
 async function purge(session: Session, queue: string): Promise<number> {
   if ((await countsOf(session.workbench, queue)) === undefined) throw queueNotFound(queue)
-  const { messageCount } = await session.workbench.run((channel) => channel.purgeQueue(queue))
-  return messageCount + (await purgeDelayed(session, queue))
+  let deleted = 0
+  for (const name of [queue, dueNameOf(queue)]) {
+    if ((await countsOf(session.workbench, name)) === undefined) continue
+    const { messageCount } = await session.workbench.run((channel) => channel.purgeQueue(name))
+    deleted += messageCount
+  }
+  return deleted + (await purgeDelayed(session, queue))
 }
 
 async function check({ link, workbench, publisher }: Session, management: Management): Promise<readonly Finding[]> {

@@ -17,10 +17,13 @@ import type { Ladder } from './delays.ts'
 import { closed, connectionLost, errorCode } from './errors.ts'
 import { Link } from './link.ts'
 import { propertiesOf } from './message.ts'
-import { conditionsOf, planOf, prioritiesOf, routeOfSubmission, type Plan, type Route } from './options.ts'
-import { Publisher, STORED, type Outgoing } from './publisher.ts'
+import { conditionsOf, dueQueueOf, planOf, prioritiesOf, routeOfSubmission, type Plan, type Route } from './options.ts'
+import { STORED, type Outgoing } from './lane.ts'
+import { pause } from './patience.ts'
+import { Publisher } from './publisher.ts'
+import { restore } from './restore.ts'
 import { createSession, type Session } from './session.ts'
-import { declare } from './topology.ts'
+import { countsOf, declare } from './topology.ts'
 
 /** Several are under way at once: the server writes one while the client makes the next. */
 const MAX_BATCH = 250
@@ -37,8 +40,9 @@ export class RabbitBroker implements Broker {
   readonly #end = new AbortController()
   readonly #publisher: Publisher
   readonly #consumers = new Set<RabbitConsumer>()
-  /** How jobs of each queue go in, as it was declared. */
-  readonly #routes = new Map<string, Route>()
+  /** What was declared, by its queue. */
+  readonly #plans = new Map<string, Plan>()
+  readonly #restoring = new Map<string, Promise<boolean>>()
   #session: Session | undefined
   #connecting: Promise<void> | undefined
   #closing: Promise<void> | undefined
@@ -89,20 +93,20 @@ export class RabbitBroker implements Broker {
     const { workbench, registry } = this.#open()
     for (const plan of plans) {
       await declare(workbench, plan)
-      this.#routes.set(plan.name, plan.route)
+      this.#plans.set(plan.name, plan)
       if (!plan.temporary) await registry.addQueue(plan.name)
     }
   }
 
   async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
     const session = this.#open()
-    const sent: Outgoing[] = []
+    const sent: Copy[] = []
     /** For each message: how many copies of it are sent, or why none is. */
     const counts: (number | PublishResult)[] = []
     for (const message of batch) {
       try {
         const copies = this.#copies(message)
-        const delayed = message.delayMs > 0 ? await delay(session.ladder, message, copies) : copies
+        const delayed = message.delayMs > 0 ? await this.#delay(session.ladder, message, copies) : copies
         sent.push(...delayed)
         counts.push(copies.length)
       } catch (error) {
@@ -110,10 +114,48 @@ export class RabbitBroker implements Broker {
         counts.push({ status: 'refused', error })
       }
     }
-    const results = await this.#publisher.publish(sent)
+    const results = await this.#send(session, sent)
     if (sent.length === batch.length) return results
     let next = 0
     return counts.map((count) => (typeof count === 'number' ? combined(results.slice(next, (next += count))) : count))
+  }
+
+  /** If a queue, its exchange or a binding was deleted, it is declared again, and what was refused for that is sent once more. */
+  async #send(session: Session, copies: readonly Copy[]): Promise<readonly PublishResult[]> {
+    const results = [...(await this.#publisher.publish(copies))]
+    const restored = new Map<string, boolean>()
+    for (const [index, { queue }] of copies.entries()) {
+      if (isUnroutable(results[index]) && !restored.has(queue)) restored.set(queue, await this.#restore(session, queue))
+    }
+    const again = [...copies.entries()].filter(
+      ([index, { queue }]) => isUnroutable(results[index]) && restored.get(queue) === true,
+    )
+    const repeated = await this.#publisher.publish(again.map(([, copy]) => copy))
+    for (const [position, [index]] of again.entries()) results[index] = repeated[position] ?? UNSENT
+    return results
+  }
+
+  /** Whether the queue's topology is there again. Never rejects. Calls of one time share one restoration. */
+  #restore(session: Session, queue: string): Promise<boolean> {
+    const plan = this.#plans.get(queue)
+    if (plan === undefined || plan.passive) return Promise.resolve(false)
+    let restoring = this.#restoring.get(queue)
+    if (restoring === undefined) {
+      restoring = this.#restorePlan(session, plan).finally(() => this.#restoring.delete(queue))
+      this.#restoring.set(queue, restoring)
+    }
+    return restoring
+  }
+
+  async #restorePlan(session: Session, plan: Plan): Promise<boolean> {
+    try {
+      const isDeleted = !plan.temporary && (await countsOf(session.workbench, plan.name)) === undefined
+      if (isDeleted) await pause(CANCEL_MS)
+      await restore(session, plan)
+      return true
+    } catch {
+      return false
+    }
   }
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
@@ -155,23 +197,41 @@ export class RabbitBroker implements Broker {
   }
 
   /** One for each routing key. Throws `ConfigError` or `BrokerError` where it cannot be sent. */
-  #copies(message: OutboundMessage): readonly Outgoing[] {
+  #copies(message: OutboundMessage): readonly Copy[] {
     const { queue, options, body: bytes } = message
     checkMessage(message)
     const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     const properties = propertiesOf(message)
-    const declared = this.#routes.get(queue)
+    const declared = this.#plans.get(queue)?.route
     if (options === undefined && (declared === undefined || declared.exchange === '')) {
-      return [{ exchange: '', routingKey: queue, body, properties }]
+      return [{ queue, exchange: '', routingKey: queue, body, properties }]
     }
     const route = routeOfSubmission(queue, declared ?? DEFAULT_ROUTE, options ?? {})
     const { exchange, routingKeys } = route
     if (route.exchangeType === 'headers') {
       const headers = { ...properties.headers, ...conditionsOf(route) }
-      return [{ exchange, routingKey: '', body, properties: { ...properties, headers } }]
+      return [{ queue, exchange, routingKey: '', body, properties: { ...properties, headers } }]
     }
     const keys = exchange === '' ? [queue] : [...new Set(routingKeys)]
-    return keys.map((routingKey) => ({ exchange, routingKey, body, properties }))
+    return keys.map((routingKey) => ({ queue, exchange, routingKey, body, properties }))
+  }
+
+  /** Sends copies up the ladder of delays, at whose end they go where they would have gone now. */
+  async #delay(
+    ladder: Ladder,
+    { queue, delayMs, priority }: OutboundMessage,
+    copies: readonly Copy[],
+  ): Promise<readonly Copy[]> {
+    const plan = this.#plans.get(queue)
+    const due = plan === undefined ? queue : dueQueueOf(plan)
+    return Promise.all(
+      copies.map(async ({ exchange, properties, ...copy }) => {
+        const departure = await ladder.prepare(delayMs, priority, { exchange, queue: due })
+        const headers = { ...properties.headers, ...departure.headers }
+        const routingKey = exchange === '' ? due : copy.routingKey
+        return { ...copy, routingKey, exchange: departure.exchange, properties: { ...properties, headers } }
+      }),
+    )
   }
 
   #plan(queue: QueueSpec): Plan {
@@ -196,19 +256,24 @@ export class RabbitBroker implements Broker {
 
 const DEFAULT_ROUTE: Route = { exchange: '', exchangeType: 'direct', routingKeys: [] }
 
-/** Sends copies up the ladder of delays, at whose end they go where they would have gone now. */
-async function delay(
-  ladder: Ladder,
-  { queue, delayMs, priority }: OutboundMessage,
-  copies: readonly Outgoing[],
-): Promise<readonly Outgoing[]> {
-  return Promise.all(
-    copies.map(async ({ exchange, properties, ...copy }) => {
-      const departure = await ladder.prepare(delayMs, priority, { exchange, queue })
-      const headers = { ...properties.headers, ...departure.headers }
-      return { ...copy, exchange: departure.exchange, properties: { ...properties, headers } }
-    }),
-  )
+/**
+ * How long a producer waits before it declares a deleted queue, in ms. If the queue is there again when the server ends the
+ * consumers, 3.10 moves them to the new queue without a word, and drops what they get there.
+ */
+const CANCEL_MS = 500
+
+const UNSENT: PublishResult = {
+  status: 'unknown',
+  error: new BrokerError('ZYQ_BROKER', 'A message that was sent again has no result'),
+}
+
+/** A message of a queue that core knows by this name. */
+interface Copy extends Outgoing {
+  readonly queue: string
+}
+
+function isUnroutable(result: PublishResult | undefined): boolean {
+  return result?.status === 'refused' && errorCode(result.error) === 'ZYQ_UNROUTABLE'
 }
 
 function checkMessage({ id, body }: OutboundMessage): void {

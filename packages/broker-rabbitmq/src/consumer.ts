@@ -16,12 +16,13 @@ import { closed, connectionLost, messageOf } from './errors.ts'
 import { Hand } from './hand.ts'
 import { Intake, type Lane } from './intake.ts'
 import type { Link } from './link.ts'
-import type { Plan } from './options.ts'
+import { dueQueueOf, type Plan } from './options.ts'
 import { pause } from './patience.ts'
-import type { Outgoing } from './publisher.ts'
+import type { Outgoing } from './lane.ts'
 import type { Session } from './session.ts'
 import { copyOf, deadLetterOf } from './successor.ts'
-import { countsOf, declare, declareTemporary, mayHaveReady } from './topology.ts'
+import { keepBound, restore } from './restore.ts'
+import { countsOf, declareTemporary, mayHaveReady } from './topology.ts'
 
 const OK: SettleResult = Object.freeze({ status: 'ok' })
 const LEASE_LOST: SettleResult = Object.freeze({ status: 'lease-lost' })
@@ -66,6 +67,7 @@ export class RabbitConsumer implements Consumer {
   #ackedAt = -Infinity
   #uncounted: RabbitDelivery[] = []
   #closing: Promise<void> | undefined
+  readonly #stopBinding: () => void
 
   /** Rejects with `BrokerError`, or what the server says. */
   static async open(
@@ -78,8 +80,9 @@ export class RabbitConsumer implements Consumer {
     const channel = await link.channel()
     const lanes: Lane[] = []
     for (const plan of plans) {
-      const source = plan.temporary ? await link.ask(() => declareTemporary(channel, plan)) : plan.name
-      lanes.push({ plan, source, gone: false, consumers: [] })
+      const own = plan.temporary ? await link.ask(() => declareTemporary(channel, plan)) : plan.name
+      const sources = new Set([own, ...(plan.temporary ? [] : [dueQueueOf(plan)])])
+      for (const source of sources) lanes.push({ plan, source, gone: false, consumers: [] })
     }
     const presence = `zyqueue.worker.${randomUUID()}`
     const options = { exclusive: true, durable: false, arguments: { 'x-max-length': 1 } }
@@ -109,6 +112,7 @@ export class RabbitConsumer implements Consumer {
     channel.on('error', (error) => (this.#failure ??= error))
     channel.on('close', () => this.#lose(undefined))
     this.#forgetLink = link.onLost((error) => this.#lose(error))
+    this.#stopBinding = keepBound(parts.session, lanes)
   }
 
   async receive(max: number, { signal }: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
@@ -160,6 +164,7 @@ export class RabbitConsumer implements Consumer {
     const { link, channel, onClose } = this.#parts
     const wasOpen = this.#mode === 'open'
     this.#mode = 'closed'
+    this.#stopBinding()
     this.#forgetLink()
     if (wasOpen) await this.#intake.stop()
     await Promise.allSettled(this.#underWay)
@@ -183,6 +188,7 @@ export class RabbitConsumer implements Consumer {
     this.#failure ??= error
     if (this.#mode !== 'open') return
     this.#mode = 'lost'
+    this.#stopBinding()
     this.#hand.clear()
     this.#intake.abandon()
   }
@@ -197,9 +203,9 @@ export class RabbitConsumer implements Consumer {
     const { workbench } = session()
     do {
       await pause(RESTORE_PAUSE_MS)
-      await declare(workbench, lane.plan)
+      await restore(session(), lane.plan)
       await pause(RESTORE_PAUSE_MS)
-    } while ((await countsOf(workbench, lane.plan.name)) === undefined)
+    } while ((await countsOf(workbench, lane.source)) === undefined)
   }
 
   async #mayHaveMore({ source, plan }: Lane): Promise<boolean> {

@@ -103,6 +103,14 @@ export class Ladder {
     return { exchange: entryOf(priority, highest), headers }
   }
 
+  /** Makes sure that delayed jobs of this queue arrive in it. Rejects as `prepare` does. */
+  async prepareQueue(queue: string): Promise<void> {
+    const until = performance.now() + PATIENCE_MS
+    const once = (what: string, make: () => Promise<void>): Promise<void> => this.#once(what, make, until)
+    await once('due', () => this.#workbench.make(makeDue))
+    await this.#prepareDestination({ exchange: '', queue }, once)
+  }
+
   /** To be called when something may have been deleted. */
   forget(): void {
     this.#steps = new Map()

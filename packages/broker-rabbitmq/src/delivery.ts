@@ -15,12 +15,14 @@ export class RabbitDelivery implements Delivery {
   readonly message: ConsumeMessage
   /** The queue's own name, where `queue` is what core knows it by. */
   readonly source: string
+  /** The queue in which its delayed copies arrive. */
+  readonly due: string
   /** Grows with each delivery of a channel. */
   readonly tag: number
   /** `buffered` until core asks for it; `settling` from the first attempt to settle it on. */
   mode: 'buffered' | 'in hand' | 'settling' = 'buffered'
 
-  constructor(queue: string, source: string, message: ConsumeMessage) {
+  constructor(queue: string, source: string, due: string, message: ConsumeMessage) {
     const { id, headers, priority, deliveryCount, storedAtMs, undecodable } = received(queue, message)
     this.id = id
     this.queue = queue
@@ -32,6 +34,7 @@ export class RabbitDelivery implements Delivery {
     if (undecodable !== undefined) this.undecodable = undecodable
     this.message = message
     this.source = source
+    this.due = due
     this.tag = message.fields.deliveryTag
   }
 }

@@ -54,6 +54,39 @@ export function replyCode(error: unknown): number | undefined {
   return typeof code === 'number' ? code : undefined
 }
 
+/**
+ * Why the server refuses this message, by what it closed the channel with. Undefined if it may have been another message of
+ * that channel, and if the server does not say.
+ */
+export function refusalOf(
+  failure: unknown,
+  { exchange, routingKey, body }: { readonly exchange: string; readonly routingKey: string; readonly body: Uint8Array },
+  isAlone: boolean,
+): unknown {
+  const text = messageOf(failure)
+  switch (replyCode(failure)) {
+    case REPLY.NOT_FOUND:
+      return new BrokerError('ZYQ_UNROUTABLE', `RabbitMQ has no exchange "${exchange}"`, { cause: failure })
+    case REPLY.ACCESS_REFUSED: {
+      // A topic is refused by its routing key, and an exchange to all messages of its channel.
+      const topic = /access to topic '(?<topic>.*)' in exchange/s.exec(text)?.groups?.['topic']
+      return isAlone || topic === undefined || topic === routingKey ? failure : undefined
+    }
+    case REPLY.PRECONDITION_FAILED: {
+      const most = /larger than configured max size (?<most>\d+)/.exec(text)?.groups?.['most']
+      if (most !== undefined && body.length > Number(most)) return tooLarge(body.length, failure)
+      return isAlone ? failure : undefined
+    }
+    default:
+      return undefined
+  }
+}
+
+export function tooLarge(bytes: number, cause?: unknown): BrokerError {
+  const text = `The job has ${bytes} bytes, more than RabbitMQ takes. Send less, or raise max_message_size in rabbitmq.conf`
+  return new BrokerError('ZYQ_BODY_TOO_LARGE', text, { cause })
+}
+
 /** Why a connection could not be opened, with the code that fits. amqplib has no code for what ends a handshake. */
 export function openingError(error: unknown, where: string): BrokerError {
   const message = messageOf(error)

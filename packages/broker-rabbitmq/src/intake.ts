@@ -4,7 +4,7 @@ import { RabbitDelivery } from './delivery.ts'
 import { Flow } from './flow.ts'
 import type { Link } from './link.ts'
 import { isUncounted } from './message.ts'
-import { NO_CONSUMER_TIMEOUT_MS, type Plan } from './options.ts'
+import { dueQueueOf, NO_CONSUMER_TIMEOUT_MS, type Plan } from './options.ts'
 import { afterSteps, pause } from './patience.ts'
 
 /** How long `receive` waits for a first job. */
@@ -49,6 +49,10 @@ interface IntakeOptions {
   /** These had an owner before, which nothing on them counts. */
   readonly count: (delivery: RabbitDelivery) => void
   readonly onFailure: (error: unknown) => void
+}
+
+function dueOf({ plan, source }: Lane): string {
+  return plan.temporary ? source : dueQueueOf(plan)
 }
 
 /** The way in of a consumer: what the server pushes, how much it may, and what of it core has not asked for yet. */
@@ -133,7 +137,7 @@ export class Intake {
     const lane = this.#byTag.get(message.fields.consumerTag)
     if (lane === undefined) return
     this.#arrivals++
-    const delivery = new RabbitDelivery(lane.plan.name, lane.source, message)
+    const delivery = new RabbitDelivery(lane.plan.name, lane.source, dueOf(lane), message)
     this.#options.onArrival(delivery)
     if (isUncounted(message)) return this.#options.count(delivery)
     this.#buffer.push(delivery)

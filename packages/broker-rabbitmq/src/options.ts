@@ -133,6 +133,27 @@ export function conditionsOf({ routingKeys: keys }: Route): Readonly<Record<stri
   return Object.fromEntries(pairs)
 }
 
+/**
+ * Where a queue's delayed jobs arrive. A queue that refuses jobs when it is full would refuse them, too, and the server offers such
+ * a job again after three minutes only. So it has another queue for them, without a limit: they were taken in before.
+ */
+export function dueQueueOf({ name, arguments: given, temporary, passive }: Plan): string {
+  const isLimited = 'x-max-length' in given || 'x-max-length-bytes' in given
+  const refuses = String(given['x-overflow']).startsWith('reject-publish')
+  return isLimited && refuses && !temporary && !passive ? dueNameOf(name) : name
+}
+
+/** The name of that other queue. */
+export function dueNameOf(queue: string): string {
+  return `${queue}.due`
+}
+
+/** Its arguments. */
+export function withoutLimit({ arguments: given }: Plan): Plan['arguments'] {
+  const limits = ['x-max-length', 'x-max-length-bytes', 'x-overflow']
+  return Object.fromEntries(Object.entries(given).filter(([key]) => !limits.includes(key)))
+}
+
 /** How many of core's ten priorities a queue of these arguments tells apart. */
 export function prioritiesOf({ queueType, arguments: given }: Plan): number {
   const most = given['x-max-priority']

@@ -1,32 +1,25 @@
-import type { ConfirmChannel, Message, Options } from 'amqplib'
 import { BrokerError, type PublishResult } from '@zyqueue/core/broker'
-import { REPLY, replyCode } from './errors.ts'
+import { errorCode, tooLarge } from './errors.ts'
+import { Batch, Lane, type Outcome, type Outgoing } from './lane.ts'
 import type { Link } from './link.ts'
 import { afterSteps, PATIENCE_MS } from './patience.ts'
 
 /** How long a publish waits for a server that takes nothing at the moment, before it is refused. */
 const BLOCKED_PATIENCE_MS = 4_000
-/** A channel that is refused something is replaced no more often than this. */
-const FRESH_MS = 500
 /** How long `close` waits for confirms that are on their way. */
 const LAST_CONFIRMS_MS = 2_000
-
-/** One message on its way. */
-export interface Outgoing {
-  readonly exchange: string
-  readonly routingKey: string
-  readonly body: Buffer
-  readonly properties: Options.Publish
-}
-
-export const STORED: PublishResult = Object.freeze({ status: 'stored' })
+/** No server is set to refuse a body of so few bytes. */
+const SMALL_BYTES = 4_096
+/** How often a message is sent anew because its channel was closed over others. */
+const MOST_ATTEMPTS = 20
 
 /**
  * The way out: publishes with confirms, and every message `mandatory`, so that a stored one is in a queue. Its connection is
  * its own, opened when it is needed: in an alarm the server reads nothing of those that publish.
  *
  * The server closes a channel over an exchange that is missing, so each exchange has a channel of its own: nobody else's
- * messages go with it.
+ * messages go with it. It closes one over a body that is too large, too, and does not say before how large that is: so a
+ * message that is larger than all before it has a channel of its own.
  */
 export class Publisher {
   readonly #open: () => Promise<Link>
@@ -43,6 +36,7 @@ export class Publisher {
   #underWay = 0
   #idle: (() => void)[] = []
   #link: Link | undefined
+  #large = 0
 
   constructor(open: () => Promise<Link>, onFailure: () => void) {
     this.#open = open
@@ -92,7 +86,14 @@ export class Publisher {
     try {
       const link = await this.#open()
       this.#link = link
-      const exit: Exit = { link, lanes: new Map(), underWay: 0, isRetired: false }
+      const exit: Exit = {
+        link,
+        lanes: new Map(),
+        underWay: 0,
+        isRetired: false,
+        taken: SMALL_BYTES,
+        tooMany: Infinity,
+      }
       link.onLost(() => this.#retire(exit))
       return exit
     } catch (error) {
@@ -128,11 +129,51 @@ export class Publisher {
     void exit.link.close()
   }
 
+  /** One result for each, in their order. One that is larger than all before it is sent when those before it are confirmed. */
   async #send(exit: Exit, messages: readonly Outgoing[]): Promise<readonly PublishResult[]> {
+    const results: PublishResult[] = []
+    for (let rest = messages; rest.length > 0; rest = messages.slice(results.length)) {
+      const isLarge = ({ body }: Outgoing): boolean => body.length > exit.taken
+      const before = rest.findIndex(isLarge)
+      if (before === 0) results.push(...(await this.#sendLarge(exit, rest.slice(0, 1))))
+      else results.push(...(await this.#sendPart(exit, before === -1 ? rest : rest.slice(0, before))))
+    }
+    return results
+  }
+
+  async #sendLarge(exit: Exit, messages: readonly Outgoing[]): Promise<readonly PublishResult[]> {
+    const [{ body } = { body: Buffer.alloc(0) }] = messages
+    if (body.length >= exit.tooMany) return [{ status: 'refused', error: tooLarge(body.length) }]
+    const way = `\0large ${this.#large++}`
+    const results = await this.#sendPart(exit, messages, way)
+    retireLane(exit, way)
+    for (const result of results) {
+      if (result.status === 'stored') exit.taken = Math.max(exit.taken, body.length)
+      else if (errorCode(result.error) === 'ZYQ_BODY_TOO_LARGE') exit.tooMany = Math.min(exit.tooMany, body.length)
+    }
+    return results
+  }
+
+  /** Sends anew what the server has not read because it closed the channel over another message. */
+  async #sendPart(exit: Exit, messages: readonly Outgoing[], way?: string): Promise<readonly PublishResult[]> {
+    const outcomes = [...(await this.#attempt(exit, messages, way))]
+    for (let attempts = 1; attempts < MOST_ATTEMPTS && outcomes.includes('unread'); attempts++) {
+      const unread = [...outcomes.keys()].filter((index) => outcomes[index] === 'unread')
+      const again = await this.#attempt(
+        exit,
+        messages.filter((_, index) => outcomes[index] === 'unread'),
+        way,
+      )
+      for (const [position, index] of unread.entries()) outcomes[index] = again[position] ?? 'unread'
+    }
+    return outcomes.map((outcome) => (outcome === 'unread' ? { status: 'refused', error: unread() } : outcome))
+  }
+
+  async #attempt(exit: Exit, messages: readonly Outgoing[], way?: string): Promise<readonly Outcome[]> {
     const { link } = exit
-    const ways = messages.map((message) => this.#wayOf(message))
+    const ways = messages.map((message) => way ?? this.#wayOf(message))
     const lanes = new Map<string, Lane>()
-    for (const way of ways) if (!lanes.has(way)) lanes.set(way, await this.#lane(exit, way))
+    for (const name of ways) if (!lanes.has(name)) lanes.set(name, await this.#lane(exit, name))
     return new Promise((resolve) => {
       const batch = new Batch(messages, (results) => {
         stop()
@@ -147,7 +188,7 @@ export class Publisher {
         batch.settleAll({ status: 'unknown', error: unconfirmed(open.map(([, message]) => message)) })
       })
       link.cork()
-      for (const [index, way] of ways.entries()) lanes.get(way)?.send(batch, index)
+      for (const [index, name] of ways.entries()) lanes.get(name)?.send(batch, index)
     })
   }
 
@@ -156,9 +197,9 @@ export class Publisher {
   }
 
   /** Nothing more is to wait behind what was not confirmed. */
-  #giveUp(exit: Exit, { exchange, routingKey }: Outgoing, way: string | undefined): void {
+  #giveUp(exit: Exit, { exchange, routingKey }: Outgoing, way = exchange): void {
     if (way === exchange) this.#retire(exit)
-    else retireLane(exit, ownWay(routingKey))
+    else retireLane(exit, way)
     if (exchange === '') this.#silent.add(routingKey)
   }
 
@@ -193,6 +234,9 @@ interface Exit {
   /** Calls that it has not answered. */
   underWay: number
   isRetired: boolean
+  /** A body of so many bytes is taken, and one of so many is not. */
+  taken: number
+  tooMany: number
 }
 
 /** Of a queue that is silent. No exchange has such a name. */
@@ -217,152 +261,6 @@ async function whileBlocked(link: Link): Promise<PublishResult | undefined> {
   return late ? { status: 'refused', error: full(link) } : undefined
 }
 
-/** Messages that are published together, and what has become of each. */
-class Batch {
-  readonly messages: readonly Outgoing[]
-  readonly #results: (PublishResult | undefined)[]
-  readonly #done: (results: readonly PublishResult[]) => void
-  #open: number
-  /** What the server said of those that it gave back: that comes before the confirm. */
-  #returned: Map<number, string> | undefined
-
-  constructor(messages: readonly Outgoing[], done: (results: readonly PublishResult[]) => void) {
-    this.messages = messages
-    this.#results = Array.from({ length: messages.length })
-    this.#open = messages.length
-    this.#done = done
-  }
-
-  /** Those that nothing is known of. */
-  *open(): Iterable<readonly [number, Outgoing]> {
-    for (const entry of this.messages.entries()) if (this.#results[entry[0]] === undefined) yield entry
-  }
-
-  returned(index: number): string | undefined {
-    return this.#returned?.get(index)
-  }
-
-  /** By what it says: a return has no delivery tag. Of several that say the same, each is returned. */
-  noteReturn({ fields, properties }: Message): boolean {
-    const index = this.messages.findIndex(
-      ({ exchange, routingKey, properties: { messageId } }, at) =>
-        messageId === properties.messageId &&
-        routingKey === fields.routingKey &&
-        exchange === fields.exchange &&
-        this.#results[at] === undefined &&
-        this.#returned?.has(at) !== true,
-    )
-    if (index === -1) return false
-    const text: unknown = Reflect.get(fields, 'replyText')
-    this.#returned ??= new Map()
-    this.#returned.set(index, typeof text === 'string' ? text : 'NO_ROUTE')
-    return true
-  }
-
-  settle(index: number, result: PublishResult): void {
-    if (this.#results[index] !== undefined) return
-    this.#results[index] = result
-    if (--this.#open === 0) this.#done(this.#results.map((each) => each ?? result))
-  }
-
-  settleAll(result: PublishResult): void {
-    for (const index of this.messages.keys()) this.settle(index, result)
-  }
-}
-
-/** One confirm channel, and what is on its way there. */
-class Lane {
-  readonly #channel: ConfirmChannel
-  readonly #batches = new Set<Batch>()
-  readonly #since = performance.now()
-  readonly #forget: () => void
-  readonly #onStored: (routingKey: string) => void
-  #failure: unknown
-  #isRetired = false
-
-  /** `forget` is called when nothing more is to be sent with it. */
-  constructor(channel: ConfirmChannel, forget: () => void, onStored: (routingKey: string) => void) {
-    this.#channel = channel
-    this.#forget = forget
-    this.#onStored = onStored
-    channel.on('return', (message) => {
-      for (const batch of this.#batches) if (batch.noteReturn(message)) return
-    })
-    channel.on('error', (error) => (this.#failure ??= error))
-  }
-
-  /** Whether it has closed its channel itself: nothing more was to be sent. */
-  get isDone(): boolean {
-    return this.#isRetired && this.#batches.size === 0
-  }
-
-  send(batch: Batch, index: number): void {
-    const message = batch.messages[index]
-    if (message === undefined) return
-    const { exchange, routingKey, body, properties } = message
-    this.#batches.add(batch)
-    try {
-      this.#channel.publish(exchange, routingKey, body, properties, (error: unknown) =>
-        batch.settle(index, error === null ? this.#confirmed(batch, index) : this.#failed(message, error)),
-      )
-    } catch (error) {
-      // Nothing was sent: amqplib could not encode it, or the channel is closed.
-      batch.settle(index, { status: 'refused', error: this.#failure ?? error })
-    }
-  }
-
-  leave(batch: Batch): void {
-    this.#batches.delete(batch)
-    this.#closeIfDone()
-  }
-
-  /** Takes nothing more; what is on its way may still be answered. */
-  retire(): void {
-    if (this.#isRetired) return
-    this.#isRetired = true
-    this.#forget()
-    this.#closeIfDone()
-  }
-
-  #closeIfDone(): void {
-    if (this.isDone) this.#channel.close().catch(() => undefined)
-  }
-
-  #confirmed(batch: Batch, index: number): PublishResult {
-    const returned = batch.returned(index)
-    const message = batch.messages[index]
-    if (message !== undefined) this.#onStored(message.routingKey)
-    if (returned === undefined || message === undefined) return STORED
-    return { status: 'refused', error: unroutable(message, returned) }
-  }
-
-  #failed(message: Outgoing, error: unknown): PublishResult {
-    if (error instanceof Error && error.message === 'message nacked') {
-      // A channel that has seen a quorum queue without a leader may go on to refuse when it has one.
-      if (performance.now() - this.#since > FRESH_MS) this.retire()
-      return { status: 'refused', error: nacked(message) }
-    }
-    const failure = this.#failure ?? error
-    if (replyCode(failure) !== REPLY.NOT_FOUND) return { status: 'unknown', error: failure }
-    // Its exchange is not there: no queue can have it.
-    const text = `RabbitMQ has no exchange "${message.exchange}"`
-    return { status: 'refused', error: new BrokerError('ZYQ_UNROUTABLE', text, { cause: failure }) }
-  }
-}
-
-function unroutable({ exchange, routingKey }: Outgoing, reason: string): BrokerError {
-  const what =
-    exchange === '' ? `no queue "${routingKey}"` : `no queue at the exchange "${exchange}" for "${routingKey}"`
-  return new BrokerError('ZYQ_UNROUTABLE', `RabbitMQ has ${what} (${reason})`)
-}
-
-function nacked({ routingKey }: Outgoing): BrokerError {
-  return new BrokerError(
-    'ZYQ_BROKER_FULL',
-    `RabbitMQ refused a job for "${routingKey}": its queue is full or not available`,
-  )
-}
-
 function full(link: Link): BrokerError {
   const because = link.blockedBecause ?? 'resource alarm'
   return new BrokerError('ZYQ_BROKER_FULL', `RabbitMQ takes no jobs at the moment (${because})`)
@@ -378,4 +276,8 @@ function unconfirmed(messages: readonly Outgoing[]): BrokerError {
     'ZYQ_BROKER_BUSY',
     `RabbitMQ did not confirm what was sent to ${where}: a queue there may have no leader (rabbitmqctl list_unresponsive_queues names it)`,
   )
+}
+
+function unread(): BrokerError {
+  return new BrokerError('ZYQ_BROKER_BUSY', 'RabbitMQ closed the channel of a job again and again, over others')
 }

@@ -1,4 +1,5 @@
 import { OWN_HEADER, ownHeader } from './message.ts'
+import { dueNameOf } from './options.ts'
 import { exclusively, scan, type Verdict } from './scan.ts'
 import type { Session } from './session.ts'
 
@@ -9,11 +10,13 @@ import type { Session } from './session.ts'
 export async function purgeDelayed(session: Session, queue: string): Promise<number> {
   return exclusively(session.workbench, 'zyqueue.delay', async () => {
     const { levels } = await session.registry.read()
+    const keys = [queue, dueNameOf(queue)]
     let deleted = 0
     for (const level of levels) {
       await scan(session, level, Infinity, async (messages) =>
         messages.map((message): Verdict => {
-          const isMeant = message.fields.routingKey === queue && ownHeader(message, OWN_HEADER.exchange) === undefined
+          const isMeant =
+            keys.includes(message.fields.routingKey) && ownHeader(message, OWN_HEADER.exchange) === undefined
           if (isMeant) deleted++
           return isMeant ? 'delete' : 'keep'
         }),

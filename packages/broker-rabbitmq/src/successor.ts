@@ -3,7 +3,7 @@ import type { Headers } from '@zyqueue/core/broker'
 import type { RabbitDelivery } from './delivery.ts'
 import { OWN_HEADER, propertiesAgain } from './message.ts'
 import type { QueueType } from './options.ts'
-import type { Outgoing } from './publisher.ts'
+import type { Outgoing } from './lane.ts'
 import type { Session } from './session.ts'
 import { deadQueueOf, declareDead } from './topology.ts'
 
@@ -14,12 +14,13 @@ export async function copyOf(
   delayMs: number,
   headers: Headers | undefined,
 ): Promise<Outgoing> {
-  const { queue, source, message, priority } = delivery
-  const destination = { exchange: '', queue: source }
+  const { queue, message, priority } = delivery
+  const routingKey = delayMs > 0 ? delivery.due : delivery.source
+  const destination = { exchange: '', queue: routingKey }
   const departure =
     delayMs > 0 ? await session().ladder.prepare(delayMs, priority, destination) : { exchange: '', headers: {} }
   const properties = propertiesAgain(queue, delivery, message, { headers, own: departure.headers })
-  return { exchange: departure.exchange, routingKey: source, body: message.content, properties }
+  return { exchange: departure.exchange, routingKey, body: message.content, properties }
 }
 
 /** The job as a dead letter; makes the queue for those where there is none yet, of the type of the job's own. */

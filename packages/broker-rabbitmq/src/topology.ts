@@ -1,7 +1,7 @@
 import type { Channel } from 'amqplib'
 import { BrokerError } from '@zyqueue/core/broker'
 import { messageOf, REPLY, replyCode } from './errors.ts'
-import { conditionsOf, NO_DELIVERY_LIMIT, type Plan, type QueueType } from './options.ts'
+import { conditionsOf, dueQueueOf, NO_DELIVERY_LIMIT, withoutLimit, type Plan, type QueueType } from './options.ts'
 import type { Workbench } from './workbench.ts'
 
 export function deadQueueOf(queue: string): string {
@@ -33,6 +33,15 @@ export async function declareTemporary(channel: Channel, plan: Plan): Promise<st
   const { queue } = await channel.assertQueue('', { exclusive: true, durable: false })
   await bind(channel, queue, plan)
   return queue
+}
+
+/** Makes sure that a queue that is there is bound to its exchange. Of its own name, or of the one that the server gave it. */
+export async function bindAgain(workbench: Workbench, plan: Plan, queue: string): Promise<void> {
+  if (plan.route.exchange === '' || plan.passive) return
+  await workbench.run(async (channel) => {
+    await declareExchange(channel, plan)
+    await bind(channel, queue, plan)
+  })
 }
 
 /** Makes sure that there is a queue for the dead letters of a queue. */
@@ -88,6 +97,8 @@ async function declareQueue(channel: Channel, plan: Plan): Promise<void> {
   try {
     if (plan.passive) await channel.checkQueue(plan.name)
     else await channel.assertQueue(plan.name, { durable: true, arguments: plan.arguments })
+    const due = dueQueueOf(plan)
+    if (due !== plan.name) await channel.assertQueue(due, { durable: true, arguments: withoutLimit(plan) })
   } catch (error) {
     throw replyCode(error) === REPLY.NOT_FOUND ? queueNotFound(plan.name) : mismatch(error)
   }

@@ -24,6 +24,10 @@ export function conforms(queueType: QueueType): Promise<void> {
       await server?.stop()
     })
 
-    brokerTests({ test, ...brokers, patienceMs: 30_000 })
+    const restart = async (): Promise<void> => {
+      await server.kill('SIGKILL')
+      await server.restart()
+    }
+    brokerTests({ test, ...brokers, restart, patienceMs: 30_000 })
   })
 }

@@ -6,14 +6,15 @@ import {
   type StoredJob,
   type WorkerStats,
 } from '@zyqueue/core/broker'
-import { findingsOf } from './check.ts'
+import { rightsFindings, settingsFindings } from './check.ts'
 import type { Client } from './client.ts'
 import { RedisDeadLetters } from './dead-letters.ts'
-import { notConnected } from './errors.ts'
+import { errorCode, notConnected } from './errors.ts'
 import type { Keys, QueueKeys } from './keys.ts'
 import { Leases, readNote, type WorkerNote } from './leases.ts'
-import { decodeMessage } from './message.ts'
+import { readMessage, UNREADABLE } from './message.ts'
 import { bytes, integer, list, text, type Reply } from './replies.ts'
+import { grant, type Rights } from './rights.ts'
 import { cancel, countHeld, figures, peek, purge } from './scripts/admin.ts'
 import type { Servers } from './servers.ts'
 
@@ -37,9 +38,11 @@ export class RedisAdmin implements BrokerAdmin {
   readonly #servers: Servers
   readonly #names: Keys
   readonly #leases: Leases
+  readonly #rights: Rights
 
-  constructor(servers: Servers, names: Keys) {
+  constructor(servers: Servers, names: Keys, rights: Rights) {
     this.#servers = servers
+    this.#rights = rights
     this.#names = names
     this.#leases = new Leases(servers, names)
     this.deadLetters = new RedisDeadLetters(servers, names, (queue) => this.#find(queue))
@@ -126,9 +129,10 @@ export class RedisAdmin implements BrokerAdmin {
   }
 
   async check(): Promise<readonly Finding[]> {
-    const findings = await Promise.all(this.#servers.masters().map(async (client) => findingsOf(await infoOf(client))))
+    const rights = await rightsFindings(this.#servers, this.#names, this.#rights)
+    const findings = await Promise.all(this.#servers.masters().map((client) => this.#settingsOf(client)))
     // The nodes of a cluster are mostly set up alike.
-    return [...new Map(findings.flat().map((finding) => [finding.message, finding])).values()]
+    return [...new Map([...rights, ...findings.flat()].map((finding) => [finding.message, finding])).values()]
   }
 
   async version(): Promise<string> {
@@ -137,6 +141,18 @@ export class RedisAdmin implements BrokerAdmin {
     const info = await infoOf(client)
     const valkey = info.get('valkey_version')
     return valkey === undefined ? `Redis ${info.get('redis_version') ?? 'of an unknown version'}` : `Valkey ${valkey}`
+  }
+
+  /** The user may have no right to `INFO`. */
+  async #settingsOf(client: Client): Promise<readonly Finding[]> {
+    try {
+      return settingsFindings(await infoOf(client))
+    } catch (error) {
+      if (errorCode(error) !== 'ZYQ_AUTH') throw error
+      const { user } = this.#servers
+      const message = `The settings of the server are not known: the user ${user} may not run INFO`
+      return [{ level: 'note', message, remedy: grant(user, ['+info']) }]
+    }
   }
 
   /** Rejects with `ZYQ_QUEUE_NOT_FOUND`. */
@@ -225,6 +241,8 @@ function delayedJobs(queue: string, entries: readonly Reply[]): readonly StoredJ
 }
 
 function stored(queue: string, state: StoredJob['state'], encoded: Buffer): StoredJob {
-  const { id, headers, body, priority, storedAtMs } = decodeMessage(encoded)
+  const message = readMessage(encoded)
+  if (message === undefined) return { id: UNREADABLE, queue, state, headers: {}, body: encoded, priority: 4 }
+  const { id, headers, body, priority, storedAtMs } = message
   return { id, queue, state, headers, body, priority, storedAtMs }
 }

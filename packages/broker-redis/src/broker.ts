@@ -17,6 +17,7 @@ import { Keys, type QueueKeys } from './keys.ts'
 import { Leases } from './leases.ts'
 import { locationOf, parsePlace, refuseOptions } from './options.ts'
 import { MAX_BATCH, MAX_BODY_BYTES, publishBatch } from './publish.ts'
+import { Rights } from './rights.ts'
 import { declareQueues } from './scripts/lease.ts'
 import { Servers } from './servers.ts'
 
@@ -41,6 +42,7 @@ export class RedisBroker implements Broker {
   readonly #keys: Keys
   readonly #servers: Servers
   readonly #leases: Leases
+  readonly #rights: Rights
   /** By their ids. */
   readonly #consumers = new Map<string, RedisConsumer>()
   /** The queues of the consumers whose leases were renewed last. */
@@ -57,12 +59,14 @@ export class RedisBroker implements Broker {
       this.#consumers.get(channel.slice(this.#keys.wake.length))?.wake(waiters)
     })
     this.#leases = new Leases(this.#servers, this.#keys)
-    this.admin = new RedisAdmin(this.#servers, this.#keys)
+    this.#rights = new Rights(this.#servers, this.#keys)
+    this.admin = new RedisAdmin(this.#servers, this.#keys, this.#rights)
   }
 
   async connect({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
     signal?.throwIfAborted()
     if (this.#closing !== undefined) throw closed()
+    this.#rights.forget()
     this.#connecting ??= this.#servers.connect(signal ?? NEVER).finally(() => {
       this.#connecting = undefined
     })
@@ -78,11 +82,13 @@ export class RedisBroker implements Broker {
 
   async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
     this.#servers.masters()
+    await this.#rights.need('producer', () => batch.slice(0, 1).map(({ queue }) => this.#keys.of(queue)))
     return publishBatch(this.#servers, this.#keys, batch)
   }
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
     for (const queue of options.queues) refuseOptions(queue.options)
+    await this.#rights.need('worker', () => options.queues.map(({ name }) => this.#keys.of(name)))
     const { consumerId } = options
     const consumer = await RedisConsumer.open(this.#servers, this.#keys, options, () => {
       if (this.#consumers.get(consumerId) === consumer) this.#consumers.delete(consumerId)

@@ -1,10 +1,36 @@
-/** What an operator should know of a server, from its `INFO`: managed servers refuse `CONFIG`. */
+/** What an operator should know of a server and of the user that connects to it. */
 import type { Finding } from '@zyqueue/core/broker'
+import type { Keys } from './keys.ts'
+import { grant, NEEDS, ROLES, type Rights } from './rights.ts'
+import type { Servers } from './servers.ts'
 
 /** The oldest version that this broker is made for. */
 const OLDEST = [6, 2] as const
 
-export function findingsOf(info: ReadonlyMap<string, string>): readonly Finding[] {
+/** What the user may not do. That may be intended, so these are notes; what makes workers late is a warning. */
+export async function rightsFindings({ user }: Servers, names: Keys, rights: Rights): Promise<readonly Finding[]> {
+  const findings: Finding[] = []
+  const late = new Set<string>()
+  for (const role of ROLES) {
+    const missing = await rights.missing(role, [names.of('zyqueue')])
+    if (missing === undefined) return [unknownRights(user)]
+    if (missing.rules.length > 0) {
+      const message = `The user ${user} may not ${NEEDS[role].does}`
+      findings.push({ level: 'note', message, remedy: grant(user, [...missing.rules, ...missing.hints]) })
+    } else for (const rule of missing.hints) late.add(rule)
+  }
+  if (late.size === 0) return findings
+  const message = `The user ${user} may not wake workers, or be woken: a worker that waits sees a job up to a second late`
+  return [...findings, { level: 'warning', message, remedy: grant(user, [...late]) }]
+}
+
+function unknownRights(user: string): Finding {
+  const message = `The rights of the user ${user} are not known: the server is older than Redis 7.0, or refuses ACL DRYRUN`
+  return { level: 'note', message, remedy: grant(user, ['+acl|dryrun']) }
+}
+
+/** From its `INFO`: managed servers refuse `CONFIG`. */
+export function settingsFindings(info: ReadonlyMap<string, string>): readonly Finding[] {
   return [version(info), eviction(info), persistence(info)].filter((finding) => finding !== undefined)
 }
 

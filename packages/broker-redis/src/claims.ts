@@ -1,4 +1,4 @@
-import { CutError, leaseLost } from './errors.ts'
+import { CutError, leaseLost, ServerError } from './errors.ts'
 import type { Keys, QueueKeys } from './keys.ts'
 import type { Leases } from './leases.ts'
 import { bytes, integer, isList, list, text, type Reply } from './replies.ts'
@@ -81,7 +81,7 @@ export class Claims {
     const errors: unknown[] = []
     for (const [index, group] of groups.entries()) {
       const answer = answers[index]
-      if (answer?.status === 'fulfilled') claimed.push(...this.#read(group.queues, answer.value))
+      if (answer?.status === 'fulfilled') claimed.push(...this.#read(group.queues, answer.value, errors))
       else {
         errors.push(answer?.reason)
         if (answer?.reason instanceof CutError) unanswered.push(group)
@@ -125,12 +125,18 @@ export class Claims {
     return [...hot, ...this.#queues.filter((keys) => !hot.includes(keys))]
   }
 
-  #read(queues: readonly QueueKeys[], reply: Reply): readonly Claimed[] {
+  /** A queue that failed leaves its error, and the others are served: it is asked again with the next look. */
+  #read(queues: readonly QueueKeys[], reply: Reply, errors: unknown[]): readonly Claimed[] {
     if (!isList(reply)) throw leaseLost(this.#consumerId)
     const claimed: Claimed[] = []
     const served: QueueKeys[] = []
     for (const [index, keys] of queues.entries()) {
-      const [first, dueInMs, expired, jobs] = list(reply[index])
+      const answer = reply[index]
+      if (Buffer.isBuffer(answer)) {
+        errors.push(new ServerError(`${answer.toString()} (queue ${keys.queue})`))
+        continue
+      }
+      const [first, dueInMs, expired, jobs] = list(answer)
       for (const [position, job] of list(jobs).entries()) {
         if (job !== null) claimed.push({ keys, tag: integer(first) + position, encoded: bytes(job) })
       }

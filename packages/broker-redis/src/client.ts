@@ -1,7 +1,7 @@
 /** One connection to one server, by ioredis with everything switched off that would send a command twice or keep it for later. */
 import { createConnection, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { BrokerError } from '@zyqueue/core/broker'
+import { BrokerError, ConfigError, ZyQueueError } from '@zyqueue/core/broker'
 import { AbstractConnector, Redis } from 'ioredis'
 import { CutError, notConnected, ServerError } from './errors.ts'
 import type { Address } from './options.ts'
@@ -44,7 +44,7 @@ export class Client {
       signal.throwIfAborted()
       await client.#redis.connect()
       client.#watch()
-      await client.#introduce()
+      await client.#introduce(access.database)
       return client
     } catch (error) {
       client.destroy()
@@ -55,7 +55,7 @@ export class Client {
     }
   }
 
-  private constructor(address: Address, { username, password, database, tls }: Access) {
+  private constructor(address: Address, { username, password, tls }: Access) {
     this.address = address
     this.#redis = new Redis({
       Connector: connectorTo(address, tls, (socket) => (this.#socket = socket)),
@@ -63,7 +63,6 @@ export class Client {
       ...(tls && { tls: {} }),
       ...(username !== undefined && { username }),
       ...(password !== undefined && { password }),
-      db: database,
       // Pushes share the connection with replies: waiting to be woken takes no second one.
       protocol: 3,
       lazyConnect: true,
@@ -73,7 +72,9 @@ export class Client {
       enableOfflineQueue: false,
       autoResubscribe: false,
       connectTimeout: CONNECT_MS,
-      maxLoadingRetryTime: 200,
+      // What ioredis sends unasked while connecting, it does not insist on: a refusal leaves it in database 0, or prints.
+      // So it sends `HELLO` with the password only; `#introduce` does the rest.
+      enableReadyCheck: false,
       disableClientInfo: true,
     })
     this.#redis.on('error', (error: unknown) => {
@@ -107,13 +108,18 @@ export class Client {
     }
   }
 
-  /** Runs a script, by its hash where the server knows it. */
+  /** Runs a script, by its hash if the server knows it. */
   async run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<Reply> {
     try {
       return await this.command('EVALSHA', script.sha, keys.length, ...keys, ...args)
     } catch (error) {
-      if (!(error instanceof ServerError && error.message.startsWith('NOSCRIPT'))) throw error
-      return this.command('EVAL', script.lua, keys.length, ...keys, ...args)
+      if (!(error instanceof ServerError)) throw error
+      if (!error.message.startsWith('NOSCRIPT')) throw namingCommand(error, script)
+    }
+    try {
+      return await this.command('EVAL', script.lua, keys.length, ...keys, ...args)
+    } catch (error) {
+      throw error instanceof ServerError ? namingCommand(error, script) : error
     }
   }
 
@@ -141,8 +147,11 @@ export class Client {
     return error instanceof CutError && this.#failure instanceof CutError ? this.#failure : error
   }
 
-  /** ioredis goes on without RESP3 where a server does not speak it; then waiting to be woken would block all else. */
-  async #introduce(): Promise<void> {
+  /**
+   * Sees to it that the connection is what was asked for. ioredis goes on without RESP3 if a server does not speak it; then
+   * waiting to be woken would block all else.
+   */
+  async #introduce(database: number): Promise<void> {
     const hello = list(await this.command('HELLO'))
     const about = (name: string): Reply | undefined =>
       hello[hello.findIndex((entry) => Buffer.isBuffer(entry) && entry.toString() === name) + 1]
@@ -152,8 +161,20 @@ export class Client {
         'The server does not speak RESP3: Redis 6.2 or later is needed, and no proxy before it',
       )
     }
+    if (database !== 0) await this.#select(database)
     const role = about('role')
     this.#isReplica = Buffer.isBuffer(role) && role.toString() !== 'master'
+  }
+
+  async #select(database: number): Promise<void> {
+    try {
+      await this.command('SELECT', database)
+    } catch (error) {
+      if (!(error instanceof ServerError)) throw error
+      const message = `Redis refuses the database ${database}: ${error.message}`
+      if (error.code === 'ZYQ_BROKER') throw new ConfigError('ZYQ_CONNECTION_STRING', message, { cause: error })
+      throw new BrokerError(error.code, message, { cause: error })
+    }
   }
 
   /** Ends the connection at once; what is under way rejects. Idempotent. */
@@ -191,10 +212,17 @@ function connectorTo({ host, port }: Address, tls: Access['tls'], onSocket: (soc
   }
 }
 
+/** Redis 7 says in which line of a script the user lacks a right, and not which command is there. */
+function namingCommand(error: ServerError, { lua }: Script): ServerError {
+  const line = /^ERR The user executing the script .* on @user_script:(\d+)/.exec(error.message)?.[1]
+  const command = /redis\.p?call\('(\w+)'/.exec(lua.split('\n')[Number(line) - 1] ?? '')?.[1]
+  return command === undefined ? error : new ServerError(`NOPERM ${command} is refused: ${error.message.slice(4)}`)
+}
+
 /** ioredis puts the command with its arguments on errors: a password, or jobs. Only the message is kept. */
 function native(error: unknown): Error {
   if (!(error instanceof Error)) return new CutError(String(error))
-  if (error instanceof ServerError || error instanceof CutError || error instanceof BrokerError) return error
+  if (error instanceof ServerError || error instanceof CutError || error instanceof ZyQueueError) return error
   // How ioredis says that the socket has ended, and it has not heard of it yet.
   if (error.message.startsWith("Stream isn't writeable")) return notConnected()
   if (error.name === 'ReplyError' || error.constructor.name === 'ErrorReply') return new ServerError(error.message)

@@ -12,7 +12,7 @@ import { Claims, LOOK_MS, type Claimed } from './claims.ts'
 import { closed, isPutOff, notConnected } from './errors.ts'
 import type { Keys, QueueKeys } from './keys.ts'
 import { Leases } from './leases.ts'
-import { decodeMessage, encodeMessage } from './message.ts'
+import { encodeMessage, readMessage, UNREADABLE } from './message.ts'
 import { integer, type Reply } from './replies.ts'
 import { passOn } from './scripts/lease.ts'
 import { ack, reject, release } from './scripts/settle.ts'
@@ -125,10 +125,10 @@ export class RedisConsumer implements Consumer {
   }
 
   async release(releases: readonly Release[]): Promise<readonly SettleResult[]> {
-    return this.#settle(releases, deliveryOf, ({ leases, sorted, delayed, waiters }, held, items) => {
+    return this.#settle(releases, deliveryOf, ({ leases, ready, sorted, delayed, waiters }, held, items) => {
       const args: Argument[] = [this.#options.consumerId, this.#names.wake]
       for (const { item, hand } of items) args.push(hand.tag, Math.ceil(item.delayMs), changed(item, hand))
-      return this.#servers.run(release, [leases, held, sorted, delayed, waiters], args)
+      return this.#servers.run(release, [leases, held, ready, sorted, delayed, waiters], args)
     })
   }
 
@@ -195,9 +195,20 @@ export class RedisConsumer implements Consumer {
   }
 
   #deliver({ keys, tag, encoded }: Claimed): Delivery {
-    const { id, body, headers, priority, deliveries, storedAtMs, order } = decodeMessage(encoded)
+    const message = readMessage(encoded)
+    if (message === undefined) return this.#deliverUnreadable(keys, tag, encoded)
+    const { id, body, headers, priority, deliveries, storedAtMs, order } = message
     const delivery: Delivery = { id, queue: keys.queue, body, headers, priority, deliveryCount: deliveries, storedAtMs }
     this.#inHand.set(delivery, { keys, tag, order: order === 0 ? tag : order, deliveries, storedAtMs })
+    return delivery
+  }
+
+  /** Core rejects it. Its bytes stay as they are: headers that core adds are dropped. */
+  #deliverUnreadable(keys: QueueKeys, tag: number, body: Buffer): Delivery {
+    const undecodable = 'the stored job cannot be read: another program has written to its key'
+    const id = `${UNREADABLE}-${tag}`
+    const delivery = { id, queue: keys.queue, body, headers: {}, priority: 4, deliveryCount: 0, undecodable }
+    this.#inHand.set(delivery, { keys, tag, order: tag, deliveries: 0, storedAtMs: 0 })
     return delivery
   }
 
@@ -266,7 +277,8 @@ function deliveryOf({ delivery }: { readonly delivery: Delivery }): Delivery {
 
 /** The whole message with other headers; an empty string leaves the one that is stored. */
 function changed({ delivery, headers }: Pick<Release, 'delivery' | 'headers'>, hand: InHand): Buffer | '' {
-  return headers === undefined ? '' : encodeMessage({ ...delivery, headers, ...hand })
+  const isKept = headers === undefined || delivery.undecodable !== undefined
+  return isKept ? '' : encodeMessage({ ...delivery, headers, ...hand })
 }
 
 function portions<T>(items: readonly T[], most: number): readonly (readonly T[])[] {

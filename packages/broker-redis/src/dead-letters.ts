@@ -1,7 +1,7 @@
 import type { DeadLetter, DeadLetters } from '@zyqueue/core/broker'
 import type { Argument } from './client.ts'
 import type { Keys, QueueKeys } from './keys.ts'
-import { decodeMessage } from './message.ts'
+import { readMessage } from './message.ts'
 import { bytes, integer, list, text, type Reply } from './replies.ts'
 import { listDead, purgeDead, requeueDead } from './scripts/admin.ts'
 import type { Servers } from './servers.ts'
@@ -26,9 +26,10 @@ export class RedisDeadLetters implements DeadLetters {
     if (limit <= 0) return []
     const reply = list(await this.#servers.run(listDead, [dead, died], [limit]))
     const letters: DeadLetter[] = []
-    for (let at = 0; at < reply.length; at += 2) {
-      const letter = bytes(reply[at + 1])
-      if (letter.length > 0) letters.push(readLetter(queue, letter, Number(text(reply[at]))))
+    for (let at = 0; at < reply.length; at += 3) {
+      const letter = bytes(reply[at + 2])
+      const diedAtMs = Math.floor(Number(text(reply[at + 1])) / 1000)
+      if (letter.length > 0) letters.push({ ...readLetter(text(reply[at]), letter), queue, diedAtMs })
     }
     return letters
   }
@@ -51,8 +52,9 @@ export class RedisDeadLetters implements DeadLetters {
   ): Promise<number> {
     let total = 0
     if (ids !== undefined) {
-      for (let start = 0; start < ids.length; start += AT_ONCE) {
-        total += integer(await take(['these', ...ids.slice(start, start + AT_ONCE)]))
+      const these = [...new Set(ids)]
+      for (let start = 0; start < these.length; start += AT_ONCE) {
+        total += integer(await take(['these', ...these.slice(start, start + AT_ONCE)]))
       }
       return total
     }
@@ -68,9 +70,14 @@ export class RedisDeadLetters implements DeadLetters {
   }
 }
 
-function readLetter(queue: string, letter: Buffer, diedAtUs: number): DeadLetter {
-  const reasonEnd = 4 + letter.readUInt32BE(0)
-  const { id, headers, body } = decodeMessage(letter.subarray(reasonEnd))
+/** A letter, or a job in it, that another program has written is what its bytes are, under the name of its field. */
+function readLetter(field: string, letter: Buffer): Pick<DeadLetter, 'id' | 'reason' | 'headers' | 'body'> {
+  const reasonEnd = letter.length < 4 ? Infinity : 4 + letter.readUInt32BE(0)
+  if (reasonEnd > letter.length) {
+    return { id: field, reason: 'ZYQ_DECODE: the dead letter cannot be read', headers: {}, body: letter }
+  }
   const reason = letter.toString('utf8', 4, reasonEnd)
-  return { id, queue, reason, headers, body, diedAtMs: Math.floor(diedAtUs / 1000) }
+  const message = readMessage(letter.subarray(reasonEnd))
+  if (message === undefined) return { id: field, reason, headers: {}, body: letter.subarray(reasonEnd) }
+  return { id: message.id, reason, headers: message.headers, body: message.body }
 }

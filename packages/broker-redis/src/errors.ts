@@ -26,6 +26,9 @@ const REPLIES: Readonly<Record<string, Code>> = {
 /** Redis 6.2 puts the error of a script's command behind one of its own, so the word need not be the first. */
 const REPLY_WORD = new RegExp(`\\b(${Object.keys(REPLIES).join('|')})\\b`)
 
+/** Refusals without a word of their own; the last is how Redis 7 puts a missing right of a command in a script. */
+const NOT_ALLOWED = /invalid username-password|invalid password|without any password|The user executing the script/
+
 /** Of the system, while connecting. */
 const SYSTEM: Readonly<Record<string, Code>> = {
   ECONNREFUSED: 'ZYQ_UNREACHABLE',
@@ -52,9 +55,7 @@ export class ServerError extends Error {
   constructor(message: string) {
     super(message)
     const word = REPLY_WORD.exec(message)?.[1] ?? ''
-    this.code = /invalid username-password|invalid password|without any password/.test(message)
-      ? 'ZYQ_AUTH'
-      : (REPLIES[word] ?? 'ZYQ_BROKER')
+    this.code = NOT_ALLOWED.test(message) ? 'ZYQ_AUTH' : (REPLIES[word] ?? 'ZYQ_BROKER')
   }
 }
 

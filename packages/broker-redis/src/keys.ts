@@ -33,11 +33,12 @@ export class Keys {
   readonly workers: string
   /** Beginning of the channels on which consumers are woken; their ids follow. */
   readonly wake: string
-  readonly #prefix: string
+  /** The beginning of all keys and channels, without the colon behind it. */
+  readonly prefix: string
   readonly #known = new Map<string, QueueKeys>()
 
   constructor(prefix: string) {
-    this.#prefix = prefix
+    this.prefix = prefix
     this.queues = `${prefix}:queues`
     this.workers = `${prefix}:workers`
     this.wake = `${prefix}:wake:`
@@ -46,7 +47,7 @@ export class Keys {
   of(queue: string): QueueKeys {
     const known = this.#known.get(queue)
     if (known !== undefined) return known
-    const base = `${this.#prefix}:{${tagOf(queue)}}`
+    const base = `${this.prefix}:{${tagOf(queue)}}`
     const keys: QueueKeys = {
       queue,
       ready: `${base}:ready`,

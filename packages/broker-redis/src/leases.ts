@@ -3,7 +3,7 @@ import type { ClientInfo, ConsumeOptions, Headers } from '@zyqueue/core/broker'
 import { z } from 'zod'
 import type { Argument } from './client.ts'
 import type { Keys, QueueKeys } from './keys.ts'
-import { decodeMessage, encodeMessage } from './message.ts'
+import { encodeMessage, readMessage } from './message.ts'
 import { bytes, integer, list, text } from './replies.ts'
 import { endLease, noteWorker, openLease, renewLease } from './scripts/lease.ts'
 import type { Servers } from './servers.ts'
@@ -44,7 +44,13 @@ export class Leases {
       this.#servers.together(queues).map((group) =>
         this.#servers.run(
           openLease,
-          group.flatMap(({ leases, held, sorted, waiters }) => [leases, held(consumerId), sorted, waiters]),
+          group.flatMap(({ leases, held, ready, sorted, waiters }) => [
+            leases,
+            held(consumerId),
+            ready,
+            sorted,
+            waiters,
+          ]),
           [consumerId, leaseMs],
         ),
       ),
@@ -83,7 +89,7 @@ export class Leases {
   ): Promise<number> {
     const counts = await Promise.all(
       queues.map((keys) => {
-        const scriptKeys = [keys.leases, keys.held(consumerId), keys.sorted, keys.waiters]
+        const scriptKeys = [keys.leases, keys.held(consumerId), keys.ready, keys.sorted, keys.waiters]
         const replaced = replacements.get(keys) ?? []
         return this.#servers.run(endLease, scriptKeys, [consumerId, this.#names.wake, why, ...replaced])
       }),
@@ -105,9 +111,9 @@ export class Leases {
           for (let at = 0; at < entries.length; at += 2) {
             const tag = bytes(entries[at])
             if (tag.length === 0) continue
-            const message = decodeMessage(bytes(entries[at + 1]))
-            const headers = charged.get(message.id)
-            if (headers === undefined) continue
+            const message = readMessage(bytes(entries[at + 1]))
+            const headers = message === undefined ? undefined : charged.get(message.id)
+            if (message === undefined || headers === undefined) continue
             const charge = { deliveries: message.deliveries + 1, headers: merged(message.headers, headers) }
             changed.push(tag, encodeMessage({ ...message, ...charge }))
           }

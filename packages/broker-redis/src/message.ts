@@ -11,7 +11,7 @@
  *
  * All integers are unsigned and big-endian.
  */
-import { BrokerError, type Headers } from '@zyqueue/core/broker'
+import type { Headers } from '@zyqueue/core/broker'
 
 /** What a message says, wherever it stands. */
 interface Content {
@@ -33,6 +33,9 @@ export interface Message extends Content, Standing {
 }
 
 const HEAD_BYTES = 18
+const MAX_PRIORITY = 9
+/** Stands for the id of a stored value that is no job. */
+export const UNREADABLE = 'unreadable'
 /** The longest id that the contract allows. */
 const ID_BYTES = 63
 /** What three bytes can count. */
@@ -90,16 +93,20 @@ function writeUint48(target: Buffer, at: number, value: number): void {
   target[at + 5] = value
 }
 
-/** `body` is a view into `encoded`. Throws `ZYQ_STORAGE_DAMAGED` where that is not what `encodeMessage` wrote. */
-export function decodeMessage(encoded: Buffer): Message {
-  if (encoded.length < HEAD_BYTES) throw damaged()
+/** `body` is a view into `encoded`. Undefined if that is not what `encodeMessage` wrote: another program has. */
+export function readMessage(encoded: Buffer): Message | undefined {
+  if (encoded.length < HEAD_BYTES) return undefined
   const headersAt = HEAD_BYTES + encoded.readUInt8(14)
   const bodyAt = headersAt + encoded.readUIntBE(15, 3)
-  if (bodyAt > encoded.length) throw damaged()
+  if (bodyAt > encoded.length) return undefined
+  const id = encoded.toString('latin1', HEAD_BYTES, headersAt)
+  const priority = encoded.readUInt8(0)
+  const headers = bodyAt === headersAt ? NO_HEADERS : parseHeaders(encoded.toString('utf8', headersAt, bodyAt))
+  if (headers === undefined || priority > MAX_PRIORITY || !isMessageId(id)) return undefined
   return {
-    id: encoded.toString('latin1', HEAD_BYTES, headersAt),
-    priority: encoded.readUInt8(0),
-    headers: bodyAt === headersAt ? NO_HEADERS : parseHeaders(encoded.toString('utf8', headersAt, bodyAt)),
+    id,
+    priority,
+    headers,
     body: encoded.subarray(bodyAt),
     storedAtMs: encoded.readUIntBE(8, 6),
     deliveries: encoded.readUInt8(1),
@@ -124,24 +131,18 @@ function emptyHeaders(): Record<string, string> {
   return Object.create(null)
 }
 
-function parseHeaders(json: string): Headers {
+function parseHeaders(json: string): Headers | undefined {
   let parsed: unknown
   try {
     parsed = JSON.parse(json)
-  } catch (cause) {
-    throw damaged(cause)
+  } catch {
+    return undefined
   }
-  if (typeof parsed !== 'object' || parsed === null) throw damaged()
+  if (typeof parsed !== 'object' || parsed === null) return undefined
   const headers = emptyHeaders()
   for (const [name, value] of Object.entries(parsed)) {
-    if (typeof value !== 'string') throw damaged()
+    if (typeof value !== 'string') return undefined
     headers[name] = value
   }
   return headers
-}
-
-function damaged(cause?: unknown): BrokerError {
-  return new BrokerError('ZYQ_STORAGE_DAMAGED', 'A stored job cannot be read: another program has written to its key', {
-    cause,
-  })
 }

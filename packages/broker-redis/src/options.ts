@@ -38,8 +38,10 @@ const PARAMETERS = ['prefix', 'tls', 'ca', 'sentinelUsername', 'sentinelPassword
 
 /** Reads a connection string; does no I/O. Throws `ZYQ_CONNECTION_STRING`, in words that hold nothing of the string but names. */
 export function parsePlace({ connection = 'redis://localhost', baseDir }: ConnectOptions): Place {
-  const parts = /^([a-z+]+):\/\/(?:(.*)@)?([^/?#@]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/is.exec(connection)
-  const [, scheme = '', login, hosts = '', path = '', query = ''] = parts ?? []
+  // Split at the last @ first, so that the time stays in proportion to the length.
+  const [, scheme = '', login, place = ''] = /^([a-z+]+):\/\/(?:(.*)@)?([^@]*)$/is.exec(connection) ?? []
+  const parts = /^([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/.exec(place)
+  const [, hosts = '', path = '', query = ''] = parts ?? []
   const known = Object.hasOwn(SCHEMES, scheme.toLowerCase()) ? SCHEMES[scheme.toLowerCase()] : undefined
   if (parts === null || known === undefined)
     throw refused(`The Redis broker reads connection strings of the form ${FORMS}`)

@@ -94,6 +94,11 @@ export class Servers {
     return clients
   }
 
+  /** The ACL user of this connection. */
+  get user(): string {
+    return this.#place.username ?? 'default'
+  }
+
   /** Whether what is published is heard. Rather than to wait in vain, a consumer has the connection opened again. */
   get hears(): boolean {
     return this.#ear?.usable === true
@@ -102,13 +107,13 @@ export class Servers {
   async subscribe(channel: string): Promise<void> {
     if (this.#closing.signal.aborted) throw closed()
     if (this.#ear === undefined) throw notConnected()
-    await this.#ear.command('SUBSCRIBE', channel)
+    await subscribe(this.#ear, [channel])
     this.#channels.add(channel)
   }
 
   async unsubscribe(channel: string): Promise<void> {
     this.#channels.delete(channel)
-    if (this.hears) await this.#ear?.command('UNSUBSCRIBE', channel)
+    if (this.hears) await this.#ear?.command('UNSUBSCRIBE', channel).catch(unlessNotAllowed)
   }
 
   /** Lets what is under way end, for a while, and ends all connections. */
@@ -167,7 +172,7 @@ export class Servers {
     const known = this.#clients.get(node)
     if (known?.usable === true) return known
     known?.destroy()
-    const client = await Client.open(address, { ...this.#access, tls: this.#tls }, signal)
+    const client = await this.#openStore(address, signal)
     if (client.isReplica && this.#place.kind !== 'cluster') {
       client.destroy()
       throw new BrokerError(
@@ -187,10 +192,22 @@ export class Servers {
     return client
   }
 
+  /** A server that still loads its data accepts connections, and no script. */
+  async #openStore(address: Address, signal: AbortSignal): Promise<Client> {
+    const client = await Client.open(address, { ...this.#access, tls: this.#tls }, signal)
+    try {
+      await client.command('EVAL', 'return 1', 0)
+      return client
+    } catch (error) {
+      client.destroy()
+      throw error
+    }
+  }
+
   async #listen(): Promise<void> {
     if (this.hears) return
     const [ear] = this.masters()
-    if (this.#channels.size > 0) await ear?.command('SUBSCRIBE', ...this.#channels)
+    if (ear !== undefined && this.#channels.size > 0) await subscribe(ear, [...this.#channels])
     this.#ear = ear
   }
 
@@ -270,6 +287,15 @@ async function firstOf<T>(addresses: readonly Address[], ask: (address: Address)
   const [first] = errors
   const refusal = errors.find((error) => errorCode(error) === 'ZYQ_AUTH')
   throw refusal === undefined ? first : refusal
+}
+
+/** A user without a right to the channels is not woken, and looks by itself. */
+async function subscribe(client: Client, channels: readonly string[]): Promise<void> {
+  await client.command('SUBSCRIBE', ...channels).catch(unlessNotAllowed)
+}
+
+function unlessNotAllowed(error: unknown): void {
+  if (errorCode(error) !== 'ZYQ_AUTH') throw error
 }
 
 function nodeOf({ host, port }: Address): string {

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { startRedis, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { consume, openBroker, openClient, receive } from './support.ts'
+import { consume, message, openBroker, openClient, receive } from './support.ts'
 
 const packages = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -18,6 +18,10 @@ import { queueJob } from '@zyqueue/core'
 export const resize = queueJob({ server: 'redis', connection: process.env.WHERE, retries: 0 }, async function resize(worker, job) {
   if (job.data.file === 'broken.png') throw new Error('cannot be read')
   appendFileSync('done.txt', job.data.file + '\\n')
+})
+
+export const mail = queueJob({ server: 'redis', connection: process.env.WHERE }, async function mail(worker, job) {
+  appendFileSync('sent.txt', job.data.to + '\\n')
 })
 `
 
@@ -81,8 +85,32 @@ await describeWithServer('redis', 'zyqueue', () => {
     await broker.close()
     expect(await zyqueue(...before, '--empty_queue', 'resize')).toMatchObject({ code: 0 })
     expect(JSON.parse((await zyqueue('status', '-C', url, '--json')).stdout)).toMatchObject({
-      queues: [{ ready: 0, dead: 0 }],
+      queues: [{ name: 'mail' }, { name: 'resize', ready: 0, dead: 0 }],
     })
+  })
+
+  test('what another program pushes into a queue goes to the dead letters alone, and all else runs', async () => {
+    const client = openClient(url)
+    const broker = await openBroker(url)
+    await broker.publish([
+      message('resize', 'job-1', { body: Buffer.from('{"file":"c.png"}') }),
+      message('mail', 'job-2', { body: Buffer.from('{"to":"a@example.org"}') }),
+    ])
+    for (const value of ['{"file":"d.png","written":"by another program"}', 'abc']) {
+      await client.lpush('zyqueue:{resize}:ready', value)
+    }
+    expect(await zyqueue('work', '--task-file', 'tasks.js', '--burst')).toMatchObject({ code: 0 })
+    expect(readFileSync(join(folder, 'done.txt'), 'utf8')).toContain('c.png')
+    expect(readFileSync(join(folder, 'sent.txt'), 'utf8')).toContain('a@example.org')
+    const { stdout } = await zyqueue('dead', 'list', 'resize', '-C', url)
+    expect(stdout.match(/ZYQ_DECODE/g)).toHaveLength(2)
+    expect(await client.llen('zyqueue:{resize}:ready')).toBe(0)
+  })
+
+  test('doctor warns of a user without channels, whose jobs are run all the same', async () => {
+    await openClient(url).call('ACL', 'SETUSER', 'app', 'on', '>s3cret-pw', '~*', '+@all')
+    const doctor = await zyqueue('doctor', '-C', `redis://app:s3cret-pw@127.0.0.1:${server.port}`)
+    expect(doctor).toMatchObject({ code: 0, stdout: expect.stringContaining('ACL SETUSER app &zyqueue:wake:*') })
   })
 
   test('a policy that evicts is told by doctor, and when workers start', async () => {

@@ -16,5 +16,9 @@ await describeWithServer('redis', 'a server', () => {
     ([port]) => plugin.create({ connection: `redis://127.0.0.1:${port}`, baseDir: process.cwd() }),
   )
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
+  const restart = async (): Promise<void> => {
+    await server.kill('SIGKILL')
+    await server.restart()
+  }
+  brokerTests({ test: test.concurrent, ...brokers, restart, patienceMs: 30_000 })
 })

@@ -116,7 +116,7 @@ export interface Proxy {
   readonly port: number
   /** From now on nothing passes, and nobody is told: the connections of now are black holes. New ones work. */
   blackHole(): void
-  /** From now on it takes no more than so many bytes a second from each client. */
+  /** From now on it takes no more than so many bytes a second from its clients. */
   slow(bytesPerSecond: number): void
   /** Cuts all connections instead of passing on what the server sends next. */
   cutReply(): void
@@ -127,6 +127,8 @@ export async function startProxy(target: number): Promise<Proxy> {
   const pairs = new Set<{ near: Socket; far: Socket; dead: boolean }>()
   let cutting = false
   let bytesPerSecond = Infinity
+  let slowSince = 0
+  let passedBytes = 0
   const server = createServer((near) => {
     const far = createConnection({ host: '127.0.0.1', port: target })
     const pair = { near, far, dead: false }
@@ -135,8 +137,10 @@ export async function startProxy(target: number): Promise<Proxy> {
       if (pair.dead) return
       far.write(data)
       if (bytesPerSecond === Infinity) return
+      // By what has passed since it is slow: timers that come late on a loaded machine make it no slower.
+      passedBytes += data.length
       near.pause()
-      setTimeout(() => near.resume(), (1_000 * data.length) / bytesPerSecond)
+      setTimeout(() => near.resume(), slowSince + (1_000 * passedBytes) / bytesPerSecond - performance.now())
     })
     far.on('data', (data) => {
       if (cutting) {
@@ -175,6 +179,8 @@ export async function startProxy(target: number): Promise<Proxy> {
     },
     slow: (most) => {
       bytesPerSecond = most
+      slowSince = performance.now()
+      passedBytes = 0
     },
     cutReply: () => {
       cutting = true

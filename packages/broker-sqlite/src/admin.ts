@@ -10,9 +10,10 @@ import {
   type StoredJob,
   type WorkerStats,
 } from '@zyqueue/core/broker'
+import { SCHEMA } from './attach.ts'
 import { integer, text } from './columns.ts'
 import type { Database } from './database.ts'
-import { listDead, purgeDead, requeueDead, type Choice } from './dead.ts'
+import { lastDeath, listDead, purgeDead, requeueDead, type Choice } from './dead.ts'
 import type { Driver } from './driver.ts'
 import { purgeWaiting } from './jobs.ts'
 import { cancelJobs, listJobs } from './listing.ts'
@@ -80,7 +81,7 @@ export class SqliteAdmin implements BrokerAdmin {
       ]
     }
     const findings: Finding[] = []
-    const mode = await database.read((sql) => text(sql.first('PRAGMA journal_mode')?.[0]))
+    const mode = await database.read((sql) => text(sql.first(`PRAGMA ${SCHEMA}.journal_mode`)?.[0]))
     if (mode !== 'wal') {
       findings.push({
         level: 'warning',
@@ -111,7 +112,7 @@ export class SqliteAdmin implements BrokerAdmin {
 
   async #requeueDead(queue: string, ids: readonly string[] | undefined): Promise<number> {
     const database = this.#open()
-    const choice: Choice = { queue: await findQueue(database, queue), ids, until: Date.now() }
+    const choice = await choose(database, queue, ids)
     const requeued = await inPortions(database, (sql) => requeueDead(sql, choice, AT_ONCE))
     if (requeued > 0) database.wakeSignal.wake()
     return requeued
@@ -119,7 +120,7 @@ export class SqliteAdmin implements BrokerAdmin {
 
   async #purgeDead(queue: string, ids: readonly string[] | undefined): Promise<number> {
     const database = this.#open()
-    const choice: Choice = { queue: await findQueue(database, queue), ids, until: Date.now() }
+    const choice = await choose(database, queue, ids)
     return inPortions(database, (sql) => purgeDead(sql, choice, AT_ONCE))
   }
 }
@@ -128,6 +129,11 @@ async function findQueue(database: Database, name: string): Promise<number> {
   const id = await database.read((sql) => database.findQueue(sql, name))
   if (id === undefined) throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `There is no queue "${name}"`)
   return id
+}
+
+async function choose(database: Database, name: string, ids: readonly string[] | undefined): Promise<Choice> {
+  const queue = await findQueue(database, name)
+  return { queue, ids, until: await database.read((sql) => lastDeath(sql, queue)) }
 }
 
 /** Calls `change` in a transaction each until it finds fewer than `AT_ONCE`; resolves to how many there were. */

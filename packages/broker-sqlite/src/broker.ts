@@ -97,6 +97,7 @@ export class SqliteBroker implements Broker {
   }
 
   async #store(database: Database, messages: readonly Checked[]): Promise<PublishResult> {
+    const jobBytes = messages.reduce((sum, { encoded }) => sum + encoded.length, 0)
     try {
       await database.write((sql) => {
         const jobs = messages.map(({ message, encoded }): NewJob => {
@@ -104,7 +105,7 @@ export class SqliteBroker implements Broker {
           return { queue: database.queueId(sql, queue), rank: 9 - priority, delayMs, message: encoded }
         })
         store(sql, jobs, Date.now())
-      })
+      }, jobBytes)
       return STORED
     } catch (error) {
       const code = errorCode(error)

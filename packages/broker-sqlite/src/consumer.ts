@@ -7,7 +7,7 @@ import {
   type Release,
   type SettleResult,
 } from '@zyqueue/core/broker'
-import { bytes, integer } from './columns.ts'
+import { integer } from './columns.ts'
 import type { Database } from './database.ts'
 import { closed, errorCode, leaseLost } from './errors.ts'
 import {
@@ -22,17 +22,19 @@ import {
   ripen,
   withWork,
   type ClaimedRow,
+  type ClaimedRows,
   type Outlook,
 } from './jobs.ts'
 import { leaseNow } from './lease-clock.ts'
 import { endExpired, endLease, openLease, stands } from './leases.ts'
-import { decodeMessage, encodeMessage } from './message.ts'
+import { readMessage } from './message.ts'
 import type { Sql } from './sql.ts'
 import { LOOK_MS } from './wake.ts'
 
 const LEASE_LOST: SettleResult = { status: 'lease-lost' }
 /** While jobs flow, the next claim need not look before it takes the lock. */
 const FLOWING: Outlook = { work: true, nextMs: Infinity }
+const NOTHING: ClaimedRows = { found: 0, rows: [] }
 const OK: SettleResult = { status: 'ok' }
 
 interface Claimed {
@@ -129,7 +131,7 @@ export class SqliteConsumer implements Consumer {
         makeReady(sql, seqsOf(inHand.filter(({ item }) => item.delayMs <= 0)))
         for (const { item, seq } of inHand) {
           if (item.delayMs > 0) delay(sql, seq, now + Math.ceil(item.delayMs))
-          if (item.headers) rewrite(sql, seq, encodeMessage({ ...item.delivery, headers: item.headers }))
+          if (item.headers) rewrite(sql, seq, { ...item.delivery, headers: item.headers })
         }
       },
     )
@@ -145,7 +147,7 @@ export class SqliteConsumer implements Consumer {
         const now = Date.now()
         for (const { item, seq } of inHand) {
           bury(sql, seq, item.delivery.id, item.reason, now)
-          if (item.headers) rewrite(sql, seq, encodeMessage({ ...item.delivery, headers: item.headers }))
+          if (item.headers) rewrite(sql, seq, { ...item.delivery, headers: item.headers })
         }
       },
     )
@@ -234,10 +236,10 @@ export class SqliteConsumer implements Consumer {
       const full: number[] = []
       for (const [index, queue] of open.entries()) {
         const share = Math.ceil((room - rows.length) / (open.length - index))
-        const claimed = share > 0 ? claim(sql, this.#lease, queue, share) : []
-        rows.push(...claimed)
-        if (claimed.length > 0) lastQueue = queue
-        if (claimed.length === share) full.push(queue)
+        const claimed = share > 0 ? claim(sql, this.#lease, queue, share) : NOTHING
+        rows.push(...claimed.rows)
+        if (claimed.rows.length > 0) lastQueue = queue
+        if (claimed.found === share) full.push(queue)
       }
       open = full
     }
@@ -255,18 +257,16 @@ export class SqliteConsumer implements Consumer {
     this.#database.wakeSignal.wake()
   }
 
-  #deliver([seq, queue, rank, storedAt, deliveries, message]: ClaimedRow): Delivery {
-    const { id, headers, body } = decodeMessage(bytes(message))
+  #deliver([seqColumn, queue, rank, storedAt, deliveries, message]: ClaimedRow): Delivery {
+    const seq = integer(seqColumn)
     const delivery: Delivery = {
-      id,
+      ...readMessage(seq, message),
       queue: this.#database.queueName(integer(queue)),
-      body,
-      headers,
       priority: 9 - integer(rank),
       deliveryCount: integer(deliveries),
       storedAtMs: integer(storedAt),
     }
-    this.#inHand.set(delivery, integer(seq))
+    this.#inHand.set(delivery, seq)
     return delivery
   }
 

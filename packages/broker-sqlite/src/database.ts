@@ -5,6 +5,7 @@ import type { Driver } from './driver.ts'
 import { closed } from './errors.ts'
 import type { Location } from './options.ts'
 import { patiently } from './patience.ts'
+import { Room } from './room.ts'
 import { Sql } from './sql.ts'
 import { openStorage, type Storage } from './storage.ts'
 import { Transactions } from './transactions.ts'
@@ -32,8 +33,13 @@ export class Database {
     this.wakeSignal = new WakeSignal(storage.path ?? ':memory:', storage.path && `${storage.path}-wake`)
     this.#sql = new Sql(storage.connection)
     this.#identity = this.#fileIdentity()
+    const room = storage.path === undefined ? undefined : new Room(storage.path, this.#sql)
     this.#transactions = new Transactions(storage.connection, this.#sql, {
-      before: () => this.#assertUsable(),
+      before: (jobBytes) => {
+        this.#assertUsable()
+        room?.ensure(jobBytes)
+      },
+      makeRoom: () => room?.checkpoint() ?? false,
       // A queue that was made in the transaction is not there.
       rolledBack: () => this.#queueIds.clear(),
     })
@@ -61,10 +67,11 @@ export class Database {
   /**
    * Runs `work` in a transaction, together with all other work of the same moment, and resolves to its result once that is on
    * the disk. `work` may be run again where the transaction it was in was rolled back, so it touches nothing but the database.
+   * `jobBytes` is the size of the jobs that it stores: they are refused while a full disk has room for nothing but their removal.
    */
-  async write<T>(work: (sql: Sql) => T): Promise<T> {
+  async write<T>(work: (sql: Sql) => T, jobBytes = 0): Promise<T> {
     this.#assertUsable()
-    return this.#transactions.run(work)
+    return this.#transactions.run(work, jobBytes)
   }
 
   /** The id of a queue, or undefined where there is none of that name. Part of a read or a write. */

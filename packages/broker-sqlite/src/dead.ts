@@ -1,9 +1,11 @@
 /** Dead letters. Each function is part of a transaction that its caller holds; the changing ones take at most `max` at once. */
 import type { DeadLetter } from '@zyqueue/core/broker'
-import { bytes, integer, text } from './columns.ts'
+import { clampedTime, foreignText, integer } from './columns.ts'
 import { makeReady, remove } from './jobs.ts'
-import { decodeMessage } from './message.ts'
+import { readMessage } from './message.ts'
 import type { Sql } from './sql.ts'
+
+const DIED_AT = clampedTime('died_at')
 
 export interface Choice {
   readonly queue: number
@@ -15,17 +17,22 @@ export interface Choice {
 
 export function listDead(sql: Sql, queue: number, name: string, limit: number): readonly DeadLetter[] {
   const rows = sql.all(
-    `SELECT d.died_at, d.reason, j.message FROM dead d JOIN job j ON j.seq = d.seq
+    `SELECT ${DIED_AT}, CAST(d.reason AS BLOB), j.seq, j.message FROM dead d JOIN job j ON j.seq = d.seq
       WHERE d.queue = ?1 ORDER BY d.died_at DESC, d.seq DESC LIMIT ?2`,
     queue,
     limit,
   )
-  return rows.map(([diedAt, reason, message]) => ({
-    ...decodeMessage(bytes(message)),
-    queue: name,
-    reason: text(reason),
-    diedAtMs: integer(diedAt),
-  }))
+  return rows.map(([diedAt, reason, seq, message]) => {
+    const { id, headers, body } = readMessage(integer(seq), message)
+    return { id, queue: name, reason: foreignText(reason), headers, body, diedAtMs: integer(diedAt) }
+  })
+}
+
+/** When the last one died, in milliseconds since 1970. Later than now if the clock was set back since. */
+export function lastDeath(sql: Sql, queue: number): number {
+  return integer(
+    sql.first(`SELECT ${DIED_AT} FROM dead WHERE queue = ?1 ORDER BY died_at DESC LIMIT 1`, queue)?.[0] ?? 0,
+  )
 }
 
 /** Returns how many; fewer than `max` means that none is left. */
@@ -47,19 +54,16 @@ export function purgeDead(sql: Sql, choice: Choice, max: number): number {
 }
 
 function takeDead(sql: Sql, { queue, ids, until }: Choice, max: number): readonly number[] {
+  const those = 'DELETE FROM dead WHERE queue = ?1 AND (died_at, seq) IN (SELECT died_at, seq FROM dead'
   const rows =
     ids === undefined
-      ? sql.all('SELECT died_at, seq FROM dead WHERE queue = ?1 AND died_at <= ?2 LIMIT ?3', queue, until, max)
+      ? sql.all(`${those} WHERE queue = ?1 AND ${DIED_AT} <= ?2 LIMIT ?3) RETURNING seq`, queue, until, max)
       : sql.all(
-          `SELECT died_at, seq FROM dead
-            WHERE queue = ?1 AND died_at <= ?2 AND id IN (SELECT value FROM json_each(?4)) LIMIT ?3`,
+          `${those} WHERE queue = ?1 AND ${DIED_AT} <= ?2 AND id IN (SELECT value FROM json_each(?4)) LIMIT ?3) RETURNING seq`,
           queue,
           until,
           max,
           JSON.stringify(ids),
         )
-  for (const [diedAt, seq] of rows) {
-    sql.run('DELETE FROM dead WHERE queue = ?1 AND died_at = ?2 AND seq = ?3', queue, integer(diedAt), integer(seq))
-  }
-  return rows.map((row) => integer(row[1]))
+  return rows.map((row) => integer(row[0]))
 }

@@ -1,3 +1,4 @@
+import { ATTACH } from './attach.ts'
 import type { Connection, SqlValue, Statement } from './driver.ts'
 
 /** What is used of `node:sqlite`; the types of Node 20 do not know it. */
@@ -40,7 +41,13 @@ function isNodeSqlite(module: object | undefined): module is NodeSqlite {
 }
 
 export function openWithNode(sqlite: NodeSqlite, location: string): Connection {
-  const database = new sqlite.DatabaseSync(location)
+  const database = new sqlite.DatabaseSync(':memory:')
+  try {
+    database.prepare(ATTACH).run(location)
+  } catch (error) {
+    database.close()
+    throw error
+  }
   let open = true
   return {
     exec: (sql) => database.exec(sql),

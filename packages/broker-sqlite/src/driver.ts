@@ -18,11 +18,11 @@ export interface Statement {
   all(parameters?: readonly SqlValue[]): readonly (readonly SqlValue[])[]
 }
 
-/** One connection. Synchronous: SQLite is a library, and a call is a few microseconds or one flush of the disk. */
+/** One connection, with the file as its schema `SCHEMA`. Synchronous: SQLite is a library, and a call is a few microseconds or one flush of the disk. */
 export interface Connection {
   exec(sql: string): void
   prepare(sql: string): Statement
-  /** Idempotent. With libsql the file handle goes with the last statement, at the next garbage collection. */
+  /** Rolls back what is open, and lets go of the file. Idempotent. */
   close(): void
 }
 

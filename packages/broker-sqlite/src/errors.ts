@@ -2,6 +2,7 @@ import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
 
 /** Primary result codes of SQLite (https://sqlite.org/rescode.html); the extended ones hold them in their low byte. */
 export const SQLITE = {
+  ERROR: 1,
   PERM: 3,
   BUSY: 5,
   LOCKED: 6,
@@ -62,6 +63,9 @@ export function errorCode(error: unknown): CodeOf<'broker'> {
 function codeOf(error: unknown): CodeOf<'broker'> {
   if (error instanceof BrokerError) return error.code
   const native = sqliteCode(error)
+  // Ours are in UTF-8. SQLite has no code of its own for a file that is not.
+  if (native === SQLITE.ERROR && /same text encoding/.test(String(property(error, 'message'))))
+    return 'ZYQ_STORAGE_FOREIGN'
   if (native !== undefined) return CODES[native] ?? 'ZYQ_BROKER'
   const code = property(error, 'code')
   return (typeof code === 'string' ? FILE_SYSTEM_CODES[code] : undefined) ?? 'ZYQ_BROKER'
@@ -69,14 +73,12 @@ function codeOf(error: unknown): CodeOf<'broker'> {
 
 /** The primary result code, where the error is one of SQLite's. */
 export function sqliteCode(error: unknown): number | undefined {
-  // node:sqlite has `errcode`, libsql `rawCode`; where libsql cannot open a file, only its message holds the number.
+  // node:sqlite has `errcode`, libsql `rawCode`.
   for (const name of ['errcode', 'rawCode']) {
     const code = property(error, name)
     if (typeof code === 'number') return code & 0xff
   }
-  const message = property(error, 'message')
-  const unopened = typeof message === 'string' ? /^ConnectionFailed\(.*: (\d+)"?\)$/s.exec(message) : null
-  return unopened?.[1] === undefined ? undefined : Number(unopened[1]) & 0xff
+  return undefined
 }
 
 /** Whether another process was in the way, so that the same call may succeed in a moment. */

@@ -1,7 +1,8 @@
 /** The ways of a job between `ready`, `delayed`, `held` and `dead`. Each function is part of a transaction that its caller holds. */
-import { integer } from './columns.ts'
+import { clamped, clampedTime, integer } from './columns.ts'
 import type { SqlValue } from './driver.ts'
 import { leaseNow, standsNow } from './lease-clock.ts'
+import { encodeMessage, type StoredMessage } from './message.ts'
 import type { Sql } from './sql.ts'
 
 export interface NewJob {
@@ -13,6 +14,15 @@ export interface NewJob {
 
 /** A row as a claim reads it: seq, queue, rank, stored_at, deliveries, message. */
 export type ClaimedRow = readonly SqlValue[]
+
+export interface ClaimedRows {
+  /** How many places of the queue were looked at, those without a job included. */
+  readonly found: number
+  readonly rows: readonly ClaimedRow[]
+}
+
+/** More than any limit of deliveries. One more than the largest integer would be no integer, and refused by the table. */
+export const MAX_DELIVERIES = 1_000_000
 
 /** Rows that one INSERT takes: enough to forget what a call costs, few enough to prepare in no time. */
 const INSERTS = [100, 10, 1].map((rows) => ({ rows, sql: insertOf(rows) }))
@@ -73,9 +83,9 @@ export function outlook(sql: Sql, queues: string): Outlook {
   const row = sql.first(
     `SELECT
       EXISTS (SELECT 1 FROM json_each(?1) q WHERE EXISTS (SELECT 1 FROM ready WHERE queue = q.value)),
-      coalesce((SELECT min((SELECT min(due) FROM delayed WHERE queue = q.value)) FROM json_each(?1) q), 9e15),
-      coalesce((SELECT max(renewed) FROM lease), 0),
-      coalesce((SELECT min(expires) FROM lease), 9e15)`,
+      coalesce((SELECT ${clampedTime('min((SELECT min(due) FROM delayed WHERE queue = q.value))')} FROM json_each(?1) q), 9e15),
+      coalesce((SELECT ${clampedTime('max(renewed)')} FROM lease), 0),
+      coalesce((SELECT ${clampedTime('min(expires)')} FROM lease), 9e15)`,
     queues,
   )
   const [due, renewed, expires] = [integer(row?.[1]), integer(row?.[2]), integer(row?.[3])]
@@ -105,7 +115,7 @@ export function ripen(sql: Sql, queues: string, now: number): void {
     )
     const [due, seq] = last === undefined ? [now + 1, 0] : [integer(last[0]), integer(last[1])]
     sql.run(
-      `INSERT INTO ready SELECT d.queue, j.rank, d.seq FROM delayed d JOIN job j ON j.seq = d.seq
+      `INSERT OR IGNORE INTO ready SELECT d.queue, j.rank, d.seq FROM delayed d JOIN job j ON j.seq = d.seq
         WHERE d.queue = ?1 AND (d.due, d.seq) <= (?2, ?3)`,
       queue,
       due,
@@ -122,26 +132,29 @@ export function withWork(sql: Sql, queues: string): readonly number[] {
     .map((row) => integer(row[0]))
 }
 
-/** Moves the first `max` ready jobs of a queue into the hands of a lease. */
-export function claim(sql: Sql, lease: number, queue: number, max: number): readonly ClaimedRow[] {
+/**
+ * Moves the first `max` ready jobs of a queue into the hands of a lease. A row of `ready` whose job is not there any more goes.
+ * The place of the last one stays in SQL: it may be a number that JavaScript cannot hold.
+ */
+export function claim(sql: Sql, lease: number, queue: number, max: number): ClaimedRows {
   const rows = sql.all(
-    `SELECT r.seq, r.queue, r.rank, j.stored_at, j.deliveries, j.message FROM ready r JOIN job j ON j.seq = r.seq
-      WHERE r.queue = ?1 ORDER BY r.rank, r.seq LIMIT ?2`,
+    `SELECT r.seq, r.queue, ${clamped('r.rank', 0, 9)}, ${clampedTime('j.stored_at')}, ${clamped('j.deliveries', 0, MAX_DELIVERIES)}, j.message
+      FROM ready r LEFT JOIN job j ON j.seq = r.seq WHERE r.queue = ?1 ORDER BY r.rank, r.seq LIMIT ?2`,
     queue,
     max,
   )
-  const last = rows.at(-1)
-  if (last === undefined) return rows
-  const [seq, rank] = [integer(last[0]), integer(last[2])]
+  if (rows.length === 0) return { found: 0, rows }
+  const last = rows.length - 1
+  const upToLast = `queue = ?1 AND (rank, seq) <= (
+    SELECT rank, seq FROM ready WHERE queue = ?1 ORDER BY rank, seq LIMIT 1 OFFSET ?2)`
   sql.run(
-    'INSERT INTO held SELECT ?1, seq FROM ready WHERE queue = ?2 AND (rank, seq) <= (?3, ?4)',
-    lease,
+    `INSERT OR IGNORE INTO held SELECT ?3, seq FROM ready WHERE ${upToLast} AND seq IN (SELECT seq FROM job)`,
     queue,
-    rank,
-    seq,
+    last,
+    lease,
   )
-  sql.run('DELETE FROM ready WHERE queue = ?1 AND (rank, seq) <= (?2, ?3)', queue, rank, seq)
-  return rows
+  sql.run(`DELETE FROM ready WHERE ${upToLast}`, queue, last)
+  return { found: rows.length, rows: rows.filter((row) => row[5] !== null) }
 }
 
 /** Takes jobs out of the hands of a lease. What becomes of them is the caller's next statement. */
@@ -156,22 +169,24 @@ export function remove(sql: Sql, seqs: readonly number[]): void {
 /** Back to where they stood. */
 export function makeReady(sql: Sql, seqs: readonly number[]): void {
   sql.run(
-    'INSERT INTO ready SELECT queue, rank, seq FROM job WHERE seq IN (SELECT value FROM json_each(?1))',
+    'INSERT OR IGNORE INTO ready SELECT queue, rank, seq FROM job WHERE seq IN (SELECT value FROM json_each(?1))',
     JSON.stringify(seqs),
   )
 }
 
 /** Not ready before `due`, in milliseconds since 1970. */
 export function delay(sql: Sql, seq: number, due: number): void {
-  sql.run('INSERT INTO delayed SELECT queue, ?1, seq FROM job WHERE seq = ?2', due, seq)
+  sql.run('INSERT OR IGNORE INTO delayed SELECT queue, ?1, seq FROM job WHERE seq = ?2', due, seq)
 }
 
-export function rewrite(sql: Sql, seq: number, message: Uint8Array): void {
-  sql.run('UPDATE job SET message = ?2 WHERE seq = ?1', seq, message)
+/** Gives a job these headers. What cannot be read stays as it is: another program may know what it means. */
+export function rewrite(sql: Sql, seq: number, message: StoredMessage): void {
+  if (message.undecodable !== undefined) return
+  sql.run('UPDATE job SET message = ?2 WHERE seq = ?1', seq, encodeMessage(message))
 }
 
 export function bury(sql: Sql, seq: number, id: string, reason: string, now: number): void {
-  sql.run('INSERT INTO dead SELECT queue, ?2, seq, ?3, ?4 FROM job WHERE seq = ?1', seq, now, id, reason)
+  sql.run('INSERT OR REPLACE INTO dead SELECT queue, ?2, seq, ?3, ?4 FROM job WHERE seq = ?1', seq, now, id, reason)
 }
 
 /**

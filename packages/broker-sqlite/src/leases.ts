@@ -4,10 +4,10 @@
  * Each function but `stands` is part of a write that its caller holds; `now` is of the leases' own clock (`leaseNow`), read in it.
  */
 import type { Charge, ClientInfo } from '@zyqueue/core/broker'
-import { bytes, integer, text } from './columns.ts'
-import { rewrite } from './jobs.ts'
+import { integer, text } from './columns.ts'
+import { MAX_DELIVERIES, rewrite } from './jobs.ts'
 import { STANDS, standsNow } from './lease-clock.ts'
-import { decodeMessage, encodeMessage, ID_BYTES, idOf } from './message.ts'
+import { ID_BYTES, readId, readMessage } from './message.ts'
 import type { Sql } from './sql.ts'
 
 export interface LeaseOwner {
@@ -50,10 +50,14 @@ export function stands(sql: Sql, lease: number): boolean {
 /** All that the lease held is ready again, where it stood. Returns how many jobs those were. */
 export function endLease(sql: Sql, lease: number, deliveries: 'charged' | 'uncharged'): number {
   if (deliveries === 'charged') {
-    sql.run('UPDATE job SET deliveries = deliveries + 1 WHERE seq IN (SELECT seq FROM held WHERE lease = ?1)', lease)
+    sql.run(
+      'UPDATE job SET deliveries = min(deliveries + 1, ?2) WHERE seq IN (SELECT seq FROM held WHERE lease = ?1)',
+      lease,
+      MAX_DELIVERIES,
+    )
   }
   const returned = sql.run(
-    'INSERT INTO ready SELECT j.queue, j.rank, j.seq FROM held h JOIN job j ON j.seq = h.seq WHERE h.lease = ?1',
+    'INSERT OR IGNORE INTO ready SELECT j.queue, j.rank, j.seq FROM held h JOIN job j ON j.seq = h.seq WHERE h.lease = ?1',
     lease,
   )
   sql.run('DELETE FROM held WHERE lease = ?1', lease)
@@ -95,15 +99,16 @@ export function reclaimLease(sql: Sql, consumerId: string, charged: readonly Cha
     ID_BYTES + 1,
   )
   for (const [seqColumn, start] of held) {
-    const charge = charges.get(idOf(bytes(start)))
-    if (charge !== undefined) chargeJob(sql, integer(seqColumn), charge)
+    const seq = integer(seqColumn)
+    const charge = charges.get(readId(seq, start))
+    if (charge !== undefined) chargeJob(sql, seq, charge)
   }
   return endLease(sql, lease, 'uncharged')
 }
 
 function chargeJob(sql: Sql, seq: number, { headers }: Charge): void {
-  sql.run('UPDATE job SET deliveries = deliveries + 1 WHERE seq = ?1', seq)
+  sql.run('UPDATE job SET deliveries = min(deliveries + 1, ?2) WHERE seq = ?1', seq, MAX_DELIVERIES)
   if (headers === undefined) return
-  const stored = decodeMessage(bytes(sql.first('SELECT message FROM job WHERE seq = ?1', seq)?.[0]))
-  rewrite(sql, seq, encodeMessage({ ...stored, headers: { ...stored.headers, ...headers } }))
+  const stored = readMessage(seq, sql.first('SELECT message FROM job WHERE seq = ?1', seq)?.[0])
+  rewrite(sql, seq, { ...stored, headers: { ...stored.headers, ...headers } })
 }

@@ -1,8 +1,8 @@
 /** Single jobs, as an administrator sees them. Each function is part of a transaction that its caller holds. */
 import type { StoredJob } from '@zyqueue/core/broker'
-import { bytes, integer } from './columns.ts'
+import { clamped, clampedTime, integer } from './columns.ts'
 import { remove } from './jobs.ts'
-import { decodeMessage } from './message.ts'
+import { ID_BYTES, readId, readMessage, seqOfUndecodable } from './message.ts'
 import type { Sql } from './sql.ts'
 
 /** Where jobs stand, each place in its order. A delayed job whose time has come is ready, though nobody has moved it yet. */
@@ -27,14 +27,17 @@ export function listJobs(sql: Sql, queue: number, name: string, limit: number): 
   const jobs: StoredJob[] = []
   for (const [state, places] of PLACES) {
     const rows = sql.all(
-      `SELECT j.rank, j.stored_at, j.message, p.due FROM (${places}) p JOIN job j ON j.seq = p.seq ORDER BY p.place, p.seq`,
+      `SELECT j.seq, ${clamped('j.rank', 0, 9)}, ${clampedTime('j.stored_at')}, j.message, ${clampedTime('p.due')} FROM (${places}) p JOIN job j ON j.seq = p.seq ORDER BY p.place, p.seq`,
       queue,
       limit - jobs.length,
       now,
     )
-    for (const [rank, storedAt, message, due] of rows) {
+    for (const [seq, rank, storedAt, message, due] of rows) {
+      const { id, headers, body } = readMessage(integer(seq), message)
       const job = {
-        ...decodeMessage(bytes(message)),
+        id,
+        headers,
+        body,
         queue: name,
         state,
         priority: 9 - integer(rank),
@@ -48,17 +51,28 @@ export function listJobs(sql: Sql, queue: number, name: string, limit: number): 
 
 /** Deletes those of these jobs that are ready or delayed; returns how many. Reads the whole queue: nothing else wants jobs by their id. */
 export function cancelJobs(sql: Sql, queue: number, ids: readonly string[]): number {
-  const rows = sql.all(
-    `SELECT j.seq, j.rank FROM job j JOIN json_each(?2) w ON substr(j.message, 1, length(w.value) + 1) = CAST(w.value || char(10) AS BLOB)
-      WHERE j.queue = ?1`,
+  const candidates = sql.all(
+    `SELECT j.seq, substr(j.message, 1, ?4) FROM job j
+        JOIN json_each(?2) w ON substr(j.message, 1, length(w.value) + 1) = CAST(w.value || char(10) AS BLOB)
+        WHERE j.queue = ?1
+      UNION SELECT seq, substr(message, 1, ?4) FROM job WHERE queue = ?1 AND seq IN (SELECT value FROM json_each(?3))`,
     queue,
     JSON.stringify(ids),
+    JSON.stringify(ids.flatMap(seqOfUndecodable)),
+    ID_BYTES + 1,
   )
-  const waiting = rows.filter(([seq, rank]) => {
-    const parameters = [queue, integer(seq)]
-    const ready = sql.run('DELETE FROM ready WHERE queue = ?1 AND rank = ?3 AND seq = ?2', ...parameters, integer(rank))
-    return ready > 0 || sql.run('DELETE FROM delayed WHERE queue = ?1 AND seq = ?2', ...parameters) > 0
+  const wanted = new Set(ids)
+  const found = candidates.flatMap(([column, start]) => {
+    const seq = integer(column)
+    return wanted.has(readId(seq, start)) ? [seq] : []
   })
+  const waiting = ['ready', 'delayed'].flatMap((place) =>
+    sql.all(
+      `DELETE FROM ${place} WHERE queue = ?1 AND seq IN (SELECT value FROM json_each(?2)) RETURNING seq`,
+      queue,
+      JSON.stringify(found),
+    ),
+  )
   const seqs = waiting.map((row) => integer(row[0]))
   remove(sql, seqs)
   return seqs.length

@@ -4,6 +4,7 @@
  * each of the four is clustered in the order in which it is read: no claim grows slower as the backlog grows.
  */
 import { BrokerError } from '@zyqueue/core/broker'
+import { SCHEMA } from './attach.ts'
 import { integer, text } from './columns.ts'
 import type { Connection } from './driver.ts'
 
@@ -13,38 +14,38 @@ const APPLICATION_ID = 0x5a79_5175
 /** Migration n leads from version n to n + 1. Never edit one that was released: add the next. */
 export const MIGRATIONS: readonly string[] = [
   `
-  CREATE TABLE queue (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+  CREATE TABLE ${SCHEMA}.queue (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 
   -- seq: the order of arrival. rank: 9 - priority, so that ascending is the order of service. message: see message.ts.
-  CREATE TABLE job (
+  CREATE TABLE ${SCHEMA}.job (
     seq INTEGER PRIMARY KEY, queue INTEGER NOT NULL, rank INTEGER NOT NULL, stored_at INTEGER NOT NULL,
     deliveries INTEGER NOT NULL, message BLOB NOT NULL
   ) STRICT;
 
-  CREATE TABLE ready (
+  CREATE TABLE ${SCHEMA}.ready (
     queue INTEGER NOT NULL, rank INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (queue, rank, seq)
   ) STRICT, WITHOUT ROWID;
 
-  CREATE TABLE delayed (
+  CREATE TABLE ${SCHEMA}.delayed (
     queue INTEGER NOT NULL, due INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (queue, due, seq)
   ) STRICT, WITHOUT ROWID;
 
   -- One row a consumer, however many jobs it holds. AUTOINCREMENT: an id is the fence, and must never come again.
   -- renewed, expires: see lease-clock.ts.
-  CREATE TABLE lease (
+  CREATE TABLE ${SCHEMA}.lease (
     id INTEGER PRIMARY KEY AUTOINCREMENT, consumer TEXT NOT NULL UNIQUE, renewed INTEGER NOT NULL,
     expires INTEGER NOT NULL, since INTEGER NOT NULL, queues TEXT NOT NULL, client TEXT NOT NULL
   ) STRICT;
 
-  CREATE TABLE held (
+  CREATE TABLE ${SCHEMA}.held (
     lease INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (lease, seq)
   ) STRICT, WITHOUT ROWID;
 
-  CREATE TABLE dead (
+  CREATE TABLE ${SCHEMA}.dead (
     queue INTEGER NOT NULL, died_at INTEGER NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (queue, died_at, seq)
   ) STRICT, WITHOUT ROWID;
-  CREATE INDEX dead_by_id ON dead (queue, id);
+  CREATE INDEX ${SCHEMA}.dead_by_id ON dead (queue, id);
   `,
 ]
 
@@ -60,7 +61,7 @@ export const CHECKED_BYTES = 16 * 1024 * 1024
 export function recognise(connection: Connection): 'ours' | 'empty' {
   const applicationId = pragma(connection, 'application_id')
   const version = pragma(connection, 'user_version')
-  const objects = integer(connection.prepare('SELECT count(*) FROM sqlite_schema').all()[0]?.[0])
+  const objects = integer(connection.prepare(`SELECT count(*) FROM ${SCHEMA}.sqlite_schema`).all()[0]?.[0])
   if (applicationId === 0 && version === 0 && objects === 0) return 'empty'
   if (applicationId !== APPLICATION_ID) {
     throw new BrokerError(
@@ -79,7 +80,7 @@ export function recognise(connection: Connection): 'ours' | 'empty' {
 
 /** Reads the whole file through. Throws `ZYQ_STORAGE_DAMAGED`. */
 export function checkPages(connection: Connection): void {
-  const finding = text(connection.prepare('PRAGMA quick_check(1)').all()[0]?.[0])
+  const finding = text(connection.prepare(`PRAGMA ${SCHEMA}.quick_check(1)`).all()[0]?.[0])
   if (finding === 'ok') return
   throw new BrokerError('ZYQ_STORAGE_DAMAGED', 'The queue file is damaged; it was left as it was', {
     cause: new Error(finding),
@@ -93,7 +94,9 @@ export function migrate(connection: Connection, migrations: readonly string[] = 
   try {
     recognise(connection)
     for (const migration of migrations.slice(pragma(connection, 'user_version'))) connection.exec(migration)
-    connection.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${migrations.length}; COMMIT`)
+    connection.exec(
+      `PRAGMA ${SCHEMA}.application_id = ${APPLICATION_ID}; PRAGMA ${SCHEMA}.user_version = ${migrations.length}; COMMIT`,
+    )
   } catch (error) {
     rollback(connection)
     throw error
@@ -110,5 +113,5 @@ export function rollback(connection: Connection): void {
 }
 
 function pragma(connection: Connection, name: 'application_id' | 'user_version'): number {
-  return integer(connection.prepare(`PRAGMA ${name}`).all()[0]?.[0])
+  return integer(connection.prepare(`PRAGMA ${SCHEMA}.${name}`).all()[0]?.[0])
 }

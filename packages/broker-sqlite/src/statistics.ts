@@ -1,25 +1,31 @@
 /** What `admin` shows: each function is one read of one moment. */
 import type { QueueStats, WorkerStats } from '@zyqueue/core/broker'
 import { z } from 'zod'
-import { integer, text } from './columns.ts'
+import { clampedTime, foreignText, integer, text } from './columns.ts'
+import type { SqlValue } from './driver.ts'
 import { standsNow } from './lease-clock.ts'
 import type { Sql } from './sql.ts'
 
-const QueueIds = z.array(z.number())
+/** What another program wrote into the row of a lease must not hide the others: it is shown as unknown. */
+const QueueIds = z.array(z.number()).catch([])
 /** When each was renewed, and when it expires. */
 const Leases = z.array(z.tuple([z.number(), z.number()]))
-const Client = z.object({ name: z.string(), host: z.string(), pid: z.number() })
+const Client = z
+  .object({ name: z.string(), host: z.string(), pid: z.number() })
+  .catch({ name: 'unknown', host: 'unknown', pid: 0 })
+/** The queues of a lease, for `json_each`, which would end the whole query at what is not JSON. */
+const JSON_OR_NOTHING = "CASE WHEN json_valid(l.queues) THEN l.queues ELSE '[]' END"
 
 export function queueStatistics(sql: Sql): readonly QueueStats[] {
   const rows = sql.all(
-    `SELECT q.name,
+    `SELECT CAST(q.name AS BLOB),
       (SELECT count(*) FROM ready WHERE queue = q.id),
       (SELECT count(*) FROM delayed WHERE queue = q.id AND due <= ?1),
       (SELECT count(*) FROM delayed WHERE queue = q.id AND due > ?1),
       coalesce(h.active, 0),
       (SELECT count(*) FROM dead WHERE queue = q.id),
-      (SELECT json_group_array(json_array(renewed, expires)) FROM lease l
-        WHERE EXISTS (SELECT 1 FROM json_each(l.queues) c WHERE c.value = q.id))
+      (SELECT json_group_array(json_array(${clampedTime('renewed')}, ${clampedTime('expires')})) FROM lease l
+        WHERE EXISTS (SELECT 1 FROM json_each(${JSON_OR_NOTHING}) c WHERE c.value = q.id))
     FROM queue q
     LEFT JOIN (SELECT j.queue, count(*) AS active FROM held h JOIN job j ON j.seq = h.seq GROUP BY j.queue) h
       ON h.queue = q.id
@@ -27,7 +33,7 @@ export function queueStatistics(sql: Sql): readonly QueueStats[] {
     Date.now(),
   )
   return rows.map(([name, ready, ripe, delayed, active, dead, leases]) => ({
-    name: text(name),
+    name: foreignText(name),
     ready: integer(ready) + integer(ripe),
     delayed: integer(delayed),
     active: integer(active),
@@ -37,18 +43,30 @@ export function queueStatistics(sql: Sql): readonly QueueStats[] {
 }
 
 export function workerStatistics(sql: Sql): readonly WorkerStats[] {
-  const names = new Map(sql.all('SELECT id, name FROM queue').map(([id, name]) => [integer(id), text(name)]))
+  const names = new Map(
+    sql.all('SELECT id, CAST(name AS BLOB) FROM queue').map(([id, name]) => [integer(id), foreignText(name)]),
+  )
   const rows = sql.all(
-    `SELECT renewed, expires, consumer, client, queues, since, (SELECT count(*) FROM held WHERE lease = l.id)
+    `SELECT ${clampedTime('renewed')}, ${clampedTime('expires')}, CAST(consumer AS BLOB), CAST(client AS BLOB),
+      CAST(queues AS BLOB), ${clampedTime('since')}, (SELECT count(*) FROM held WHERE lease = l.id)
       FROM lease l ORDER BY since, id`,
   )
   return rows
     .filter(([renewed, expires]) => standsNow(integer(renewed), integer(expires)))
     .map(([, , consumer, client, queues, since, active]) => ({
-      id: text(consumer),
-      client: Client.parse(JSON.parse(text(client))),
-      queues: QueueIds.parse(JSON.parse(text(queues))).flatMap((id) => names.get(id) ?? []),
+      id: foreignText(consumer),
+      client: Client.parse(parseForeign(client)),
+      queues: QueueIds.parse(parseForeign(queues)).flatMap((id) => names.get(id) ?? []),
       active: integer(active),
       connectedAtMs: integer(since),
     }))
+}
+
+/** Undefined if it is not JSON. */
+function parseForeign(column: SqlValue | undefined): unknown {
+  try {
+    return JSON.parse(foreignText(column))
+  } catch {
+    return undefined
+  }
 }

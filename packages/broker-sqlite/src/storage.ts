@@ -12,12 +12,14 @@ import {
 import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
+import { SCHEMA } from './attach.ts'
 import { text } from './columns.ts'
 import type { Connection, Driver } from './driver.ts'
 import { errorCode, SQLITE, sqliteCode } from './errors.ts'
 import { pathOf, type Location } from './options.ts'
 import { patiently } from './patience.ts'
 import { processState } from './process-state.ts'
+import { WAL_BYTES } from './room.ts'
 import { CHECKED_BYTES, checkPages, migrate, recognise } from './schema.ts'
 
 export interface Storage {
@@ -65,16 +67,18 @@ function makeFolder(folder: string, kind: Location['kind']): void {
 async function openFile(path: string, driver: Driver): Promise<Connection> {
   const { isChecked } = await patiently(() => examine(path, driver))
   if (!isChecked) await examineInUse(path, driver)
-  const connection = driver.open(path)
+  const connection = await patiently(() => driver.open(path))
   try {
     await patiently(() => {
-      connection.exec('PRAGMA busy_timeout = 0; PRAGMA synchronous = FULL')
+      connection.exec(
+        `PRAGMA busy_timeout = 0; PRAGMA ${SCHEMA}.synchronous = FULL; PRAGMA ${SCHEMA}.journal_size_limit = ${WAL_BYTES}`,
+      )
       migrate(connection)
     })
     await patiently(() => {
-      const [[mode] = []] = connection.prepare('PRAGMA journal_mode').all()
+      const [[mode] = []] = connection.prepare(`PRAGMA ${SCHEMA}.journal_mode`).all()
       // Where the file system has no shared memory, SQLite stays with its rollback journal: slower, and as safe.
-      if (text(mode) !== 'wal') connection.prepare('PRAGMA journal_mode = WAL').all()
+      if (text(mode) !== 'wal') connection.prepare(`PRAGMA ${SCHEMA}.journal_mode = WAL`).all()
     })
     return connection
   } catch (error) {
@@ -94,9 +98,10 @@ function examine(path: string, driver: Driver): { readonly isChecked: boolean } 
   if (!file.isFile()) throw new BrokerError('ZYQ_UNREACHABLE', 'This is not a file')
   accessSync(path, constants.R_OK | constants.W_OK)
   const inUse = isInUse(path)
-  const connection = driver.open(`${pathToFileURL(path).href}?mode=ro&immutable=1`)
+  let connection: Connection | undefined
   let isChecked = !inUse || file.size > CHECKED_BYTES
   try {
+    connection = driver.open(`${pathToFileURL(path).href}?mode=ro&immutable=1`)
     recognise(connection)
     if (!inUse && file.size <= CHECKED_BYTES) checkPages(connection)
   } catch (error) {
@@ -104,7 +109,7 @@ function examine(path: string, driver: Driver): { readonly isChecked: boolean } 
     if (!isDamage(error) || !(inUse || isInUse(path) || hasChanged(path, file))) throw error
     isChecked = file.size > CHECKED_BYTES
   } finally {
-    connection.close()
+    connection?.close()
   }
   return { isChecked }
 }
@@ -127,7 +132,7 @@ function isDamage(error: unknown): boolean {
  * connection that only reads checks them in place; one that writes would, when it closes, move them into a damaged file.
  */
 async function examineInUse(path: string, driver: Driver): Promise<void> {
-  const connection = driver.open(`${pathToFileURL(path).href}?mode=ro`)
+  const connection = await patiently(() => driver.open(`${pathToFileURL(path).href}?mode=ro`))
   try {
     await patiently(() => {
       connection.exec('PRAGMA busy_timeout = 0')

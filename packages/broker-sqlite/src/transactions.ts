@@ -14,6 +14,8 @@ interface Entry {
   readonly run: () => () => void
   readonly reject: (error: unknown) => void
   readonly until: number
+  /** Of the jobs that it stores. */
+  readonly jobBytes: number
 }
 
 type Outcome =
@@ -26,8 +28,10 @@ type Outcome =
   | { readonly status: 'unknown'; readonly error: unknown }
 
 export interface TransactionHooks {
-  /** Called before each transaction. What it throws, all that wait for the transaction reject with. */
-  readonly before: () => void
+  /** Called before each transaction, with the bytes of the jobs that it stores. What it throws is why the transaction failed. */
+  readonly before: (jobBytes: number) => void
+  /** Called when the disk was full. Returns whether there may be room now. */
+  readonly makeRoom: () => boolean
   readonly rolledBack: () => void
 }
 
@@ -47,13 +51,13 @@ export class Transactions {
     this.#hooks = hooks
   }
 
-  run<T>(work: (sql: Sql) => T): Promise<T> {
+  run<T>(work: (sql: Sql) => T, jobBytes = 0): Promise<T> {
     return new Promise((resolve, reject) => {
       const run = (): (() => void) => {
         const result = work(this.#sql)
         return () => resolve(result)
       }
-      this.#together.push({ run, reject, until: performance.now() + PATIENCE_MS })
+      this.#together.push({ run, reject, until: performance.now() + PATIENCE_MS, jobBytes })
       this.#writing ??= this.#write()
     })
   }
@@ -87,10 +91,16 @@ export class Transactions {
     return this.#alone.length > 0 ? this.#alone.slice(0, 1) : this.#together
   }
 
-  /** Synchronous from BEGIN to COMMIT: nothing else of this process comes between. */
   #attempt(entries: readonly Entry[]): Outcome {
+    const outcome = this.#attemptOnce(entries)
+    const isFull = outcome.status === 'failed' && sqliteCode(outcome.error) === SQLITE.FULL
+    return isFull && this.#hooks.makeRoom() ? this.#attemptOnce(entries) : outcome
+  }
+
+  /** Synchronous from BEGIN to COMMIT: nothing else of this process comes between. */
+  #attemptOnce(entries: readonly Entry[]): Outcome {
     try {
-      this.#hooks.before()
+      this.#hooks.before(entries.reduce((sum, { jobBytes }) => sum + jobBytes, 0))
       this.#sql.run('BEGIN IMMEDIATE')
     } catch (error) {
       return { status: isBusy(error) ? 'busy' : 'failed', error }

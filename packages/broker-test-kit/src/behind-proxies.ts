@@ -2,9 +2,12 @@ import type { Broker } from '@zyqueue/core/broker'
 import { FaultProxy } from './chaos/fault-proxy.ts'
 import type { BrokerHarness } from './harness.ts'
 
-/** What of a harness breaks connections, and the end of it. */
+/** The hooks of a harness that break, heal and count connections, and the end of them. */
 export interface ProxiedBrokers extends Required<
-  Pick<BrokerHarness, 'createBroker' | 'killConnection' | 'stallConnection'>
+  Pick<
+    BrokerHarness,
+    'createBroker' | 'killConnection' | 'stallConnection' | 'healConnection' | 'loseAnswer' | 'openConnections'
+  >
 > {
   /** Closes the proxies. To be called when the suite has run. */
   close(): Promise<void>
@@ -21,10 +24,11 @@ export function behindProxies(
   create: (ports: readonly number[]) => Broker,
 ): ProxiedBrokers {
   const proxies = new Map<Broker, readonly FaultProxy[]>()
-  const breakWith =
-    (fault: 'reset' | 'stall') =>
+  const proxiesOf = (broker: Broker): readonly FaultProxy[] => proxies.get(broker) ?? []
+  const setFault =
+    (fault: 'reset' | 'stall' | 'pass') =>
     (broker: Broker): void => {
-      for (const proxy of proxies.get(broker) ?? []) proxy.fault = fault
+      for (const proxy of proxiesOf(broker)) proxy.fault = fault
     }
   return {
     async createBroker() {
@@ -38,8 +42,14 @@ export function behindProxies(
         throw error
       }
     },
-    killConnection: breakWith('reset'),
-    stallConnection: breakWith('stall'),
+    killConnection: setFault('reset'),
+    stallConnection: setFault('stall'),
+    healConnection: setFault('pass'),
+    async loseAnswer(broker) {
+      await Promise.race(proxiesOf(broker).map((proxy) => proxy.cutOnce()))
+      setFault('pass')(broker)
+    },
+    openConnections: (broker) => proxiesOf(broker).reduce((sum, { connections }) => sum + connections, 0),
     async close() {
       await Promise.all([...proxies.values()].flat().map((proxy) => proxy.close()))
     },

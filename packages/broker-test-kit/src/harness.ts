@@ -18,6 +18,33 @@ export interface BrokerHarness {
   /** Has the connections of this broker fall silent: they stay, new ones are accepted, and nothing passes any more. Needs `killConnection` beside it. */
   readonly stallConnection?: (broker: Broker) => void | Promise<void>
 
+  /**
+   * Undoes `killConnection` and `stallConnection`: what the broker connects from now on reaches the engine. Needs
+   * `killConnection` beside it. `behindProxies` makes this and the next two.
+   */
+  readonly healConnection?: (broker: Broker) => void | Promise<void>
+
+  /**
+   * When called, it has the next bytes that this broker sends reach the engine, and ends their connection before an answer comes
+   * back. Resolves when that has happened; from then on connections pass.
+   */
+  readonly loseAnswer?: (broker: Broker) => Promise<void>
+
+  /** How many connections of this broker to the engine are open. */
+  readonly openConnections?: (broker: Broker) => number
+
+  /**
+   * Ends the engine, best as a crash would, and starts it with what it has stored; resolves when it answers. All brokers made
+   * before lose their connections, or are closed if the engine is in their process. The suite runs nothing else meanwhile.
+   */
+  readonly restart?: () => Promise<void>
+
+  /**
+   * Puts a value that no version of the adapter wrote to where the jobs of this queue wait, behind those that are there.
+   * Resolves to its bytes, which must become the body of its dead letter.
+   */
+  readonly storeUnreadable?: (queue: string) => Promise<Uint8Array>
+
   /** A short lease, in milliseconds, that the engine still keeps. Default: 1000. */
   readonly leaseMs?: number
 

@@ -38,6 +38,8 @@ export class Stage {
   readonly patienceMs: number
   readonly #harness: BrokerHarness
   readonly #brokers: Broker[]
+  /** The stage after a restart of the engine. */
+  #next: Stage | undefined
   /** The place of each stored message, by its id. */
   readonly #places = new Map<string, number>()
 
@@ -59,6 +61,7 @@ export class Stage {
   /** Closes every broker that this test has made. */
   async close(): Promise<void> {
     await Promise.all(this.#brokers.map((broker) => this.settled('close()', broker.close())))
+    await this.#next?.close()
   }
 
   /** The promise, bounded by the patience of the harness. */
@@ -165,6 +168,43 @@ export class Stage {
   /** Has the connections of a broker fall silent. */
   async stall(broker: Broker): Promise<void> {
     await this.#harness.stallConnection?.(broker)
+  }
+
+  /** Whether `heal` does something. */
+  get heals(): boolean {
+    return this.#harness.healConnection !== undefined
+  }
+
+  /** Has what the broker connects from now on reach the engine again. */
+  async heal(broker: Broker): Promise<void> {
+    await this.#harness.healConnection?.(broker)
+  }
+
+  /** Has the next bytes of the broker reach the engine and stay without an answer; resolves when that has happened. */
+  async loseAnswer(broker: Broker): Promise<void> {
+    await this.settled(
+      'the cut of the connection before the answer',
+      Promise.resolve(this.#harness.loseAnswer?.(broker)),
+    )
+  }
+
+  /** How many connections of the broker are open. */
+  openConnections(broker: Broker): number {
+    return this.#harness.openConnections?.(broker) ?? 0
+  }
+
+  /** Starts the engine anew, and gives a stage whose broker was made after it. */
+  async restart(): Promise<Stage> {
+    // An engine takes longer to start than to do anything else: its harness knows how long.
+    await this.#harness.restart?.()
+    this.#next = await Stage.open(this.#harness)
+    return this.#next
+  }
+
+  /** Puts a value that cannot be read behind the jobs of the queue, and gives its bytes. */
+  async storeUnreadable(queue: QueueSpec): Promise<Uint8Array> {
+    assert.ok(this.#harness.storeUnreadable)
+    return this.#harness.storeUnreadable(queue.name)
   }
 
   /**

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createConnection } from 'node:net'
+import { createConnection, createServer, type Socket } from 'node:net'
 import { createMemoryBroker } from '@zyqueue/core/testing'
 import { expect, test } from 'vitest'
 import { behindProxies } from '../src/index.ts'
@@ -45,4 +45,42 @@ test('a broker that cannot be made leaves no proxy behind', async () => {
   )
   await expect(createBroker()).rejects.toThrow('as it was told to')
   expect(await Promise.all(ports.map(isOpen))).toEqual([false, false])
+})
+
+test('connections of a broker are counted, cut, lost with an answer, and healed', async () => {
+  const server = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  let port = 0
+  const hooks = behindProxies(
+    () => [address.port, address.port],
+    ([own = 0]) => {
+      port = own
+      return createMemoryBroker()
+    },
+  )
+  const broker = await hooks.createBroker()
+  const echoes = (socket: Socket): Promise<boolean> => {
+    socket.write('hello')
+    return new Promise((resolve) => socket.once('data', () => resolve(true)).once('close', () => resolve(false)))
+  }
+  const connect = (): Socket => createConnection({ port, host: '127.0.0.1' }).on('error', () => {})
+
+  const [one, other] = [connect(), connect()]
+  expect([await echoes(one), await echoes(other)]).toEqual([true, true])
+  expect(hooks.openConnections(broker)).toBe(2)
+  const lost = hooks.loseAnswer(broker)
+  expect(await echoes(one)).toBe(false)
+  await lost
+  expect(await echoes(other)).toBe(true)
+  expect(hooks.openConnections(broker)).toBe(1)
+  await hooks.killConnection(broker)
+  expect(await echoes(connect())).toBe(false)
+  await hooks.healConnection(broker)
+  const again = connect()
+  expect(await echoes(again)).toBe(true)
+  again.destroy()
+  await hooks.close()
+  server.close()
 })

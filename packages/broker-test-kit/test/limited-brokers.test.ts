@@ -1,8 +1,8 @@
 import type { Broker, BrokerCapabilities, Delivery } from '@zyqueue/core/broker'
-import { createMemoryBroker, createMemoryStore } from '@zyqueue/core/testing'
 import { describe, expect, test } from 'vitest'
 import { brokerTests, type BrokerHarness } from '../src/index.ts'
 import { altered, alteredConsumers, alteredDeliveries } from './altered.ts'
+import { MemoryEngine } from './memory-engine.ts'
 
 /** All that a broker may honestly be unable to do. */
 const limits = {
@@ -58,22 +58,13 @@ function limited(broker: Broker): Broker {
   return inAll
 }
 
-/** Binds the suite to limited brokers of one store, which claim what is given. */
+/** Binds the suite to limited brokers of one engine, which claim what is given. */
 function harness(run: BrokerHarness['test'], claim: Partial<BrokerCapabilities> = {}): BrokerHarness {
-  const store = createMemoryStore()
-  const connections = new Map<Broker, Broker>()
-  return {
-    test: run,
-    createBroker: () => {
-      const memory = createMemoryBroker(store)
-      const honest = limited(memory)
-      const broker = { ...honest, capabilities: Object.freeze({ ...honest.capabilities, ...claim }) }
-      connections.set(broker, memory)
-      return broker
-    },
-    killConnection: (broker) => connections.get(broker)?.close(),
-    patienceMs: 5000,
-  }
+  const engine = new MemoryEngine((memory) => {
+    const honest = limited(memory)
+    return { ...honest, capabilities: Object.freeze({ ...honest.capabilities, ...claim }) }
+  }, 'connection')
+  return { test: run, ...engine.hooks, patienceMs: 5000 }
 }
 
 describe('a broker that can do little, and says so, passes', () => {

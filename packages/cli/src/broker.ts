@@ -2,6 +2,7 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openBroker, type OpenBroker } from '@zyqueue/core'
 import { given, type GlobalArgs } from './options.ts'
+import { redactConnection } from './redact.ts'
 
 /** This package's own place, from which the embedded broker is found. */
 export const HERE: string = dirname(fileURLToPath(import.meta.url))
@@ -11,21 +12,19 @@ export function resolveFrom(taskFile?: string): readonly string[] {
   return [...(taskFile === undefined ? [] : [dirname(taskFile)]), process.cwd(), HERE]
 }
 
-export interface BrokerChoice {
-  readonly server?: string
-  readonly connection?: string
-}
-
-/** What was asked for on the command line, else in the environment. The two are never mixed: they might disagree. */
-export function brokerChoice({ server, connection }: Pick<GlobalArgs, 'server' | 'connection'>): BrokerChoice {
-  if (server !== undefined || connection !== undefined) return given({ server, connection })
+/** The broker that a command line and the environment name, for people and without secrets. */
+export function nameOfChoice({ server, connection }: Pick<GlobalArgs, 'server' | 'connection'>): string {
   const { ZYQUEUE_SERVER, ZYQUEUE_CONNECTION } = process.env
-  return given({ server: ZYQUEUE_SERVER || undefined, connection: ZYQUEUE_CONNECTION || undefined })
+  const where = connection ?? (ZYQUEUE_CONNECTION || undefined)
+  return where === undefined ? (server ?? (ZYQUEUE_SERVER || 'the embedded broker')) : redactConnection(where)
 }
 
 /** Runs a piece of work on the connected broker, which has to be there, and closes it whatever comes. */
-export async function withBroker<T>(args: GlobalArgs, work: (broker: OpenBroker) => Promise<T>): Promise<T> {
-  const broker = await openBroker(brokerChoice(args), { create: false })
+export async function withBroker<T>(
+  { server, connection }: GlobalArgs,
+  work: (broker: OpenBroker) => Promise<T>,
+): Promise<T> {
+  const broker = await openBroker(given({ server, connection }), { create: false })
   try {
     return await work(broker)
   } finally {

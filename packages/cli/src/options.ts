@@ -15,7 +15,7 @@ export const GLOBAL_OPTIONS = named({
   connection: {
     alias: 'C',
     ...TEXT,
-    describe: 'Connection string such as redis://localhost:6379 [env ZYQUEUE_CONNECTION]',
+    describe: 'Connection string such as redis://localhost:6379 [env ZYQUEUE_CONNECTION, also with -S]',
   },
   json: { type: 'boolean', default: false, describe: 'Print JSON: data on standard output, errors on standard error' },
 } as const)

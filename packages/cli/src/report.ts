@@ -44,7 +44,7 @@ function describe(error: unknown): Told {
     return { code: error.code, message: redactText(error.message), remedy: ERROR_CODES[error.code].remedy }
   }
   // Not one of ours: a fault of this program, or of the task file that it runs. The stack is what helps.
-  return { code: 'ZYQ_INTERNAL', message: redactText(inspect(error)) }
+  return { code: 'ZYQ_INTERNAL', message: readable(() => redactText(inspect(error))) }
 }
 
 /** Where the user's own code threw, its stack is what helps. Other causes are told by the message already. */
@@ -52,5 +52,15 @@ function stackOfCause(error: unknown): string | undefined {
   if (!(error instanceof ZyQueueError) || !(error.cause instanceof Error) || 'errors' in error.cause) return undefined
   const foreign =
     error.code === 'ZYQ_TASK_FILE' || error.code === 'ZYQ_BROKER_LOAD' || error.code === 'ZYQ_WORKER_START'
-  return foreign ? redactText(error.cause.stack ?? error.cause.message) : undefined
+  const { cause } = error
+  return foreign ? readable(() => redactText(cause.stack ?? cause.message)) : undefined
+}
+
+/** What the code of users throws need not be readable. */
+function readable(read: () => string): string {
+  try {
+    return read()
+  } catch {
+    return 'an error that cannot be shown'
+  }
 }

@@ -1,3 +1,5 @@
+import { clip } from './output.ts'
+
 /** An ASCII table, as the original printed them. Absent cells are figures that the broker does not know: `-`. */
 export function table<Row>(
   rows: readonly Row[],
@@ -12,9 +14,12 @@ export function table<Row>(
   return [rule, draw(titles), rule, ...lines.map(draw), ...(lines.length > 0 ? [rule] : [])].join('\n')
 }
 
+/** Longer cells cannot be read, and the time that graphemes take grows with the square of the length. */
+const MAX_CELL = 1_000
+
 /** Names come from brokers and strangers: a control character must neither break the table nor steer the terminal. */
 function oneLine(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '·')
+  return clip(text, MAX_CELL).replaceAll(/[\p{Cc}\p{Cf}]/gu, '·')
 }
 
 const GRAPHEMES = new Intl.Segmenter('en')

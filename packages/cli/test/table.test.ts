@@ -19,3 +19,9 @@ test('columns are as wide as what is in them, unknown figures are -, and nothing
   `)
   expect(table([], { task: () => '' })).toBe('+------+\n| task |\n+------+')
 })
+
+test('a cell of any length is cut', () => {
+  const [, , , row = ''] = table(['x'.repeat(100_000)], { name: (name) => name }).split('\n')
+  expect(row.length).toBeLessThan(2_000)
+  expect(row).toContain('…')
+})

@@ -24,6 +24,40 @@ export const slow = queueJob({}, async function slow() {
 export const other = queueJob({}, function other() {})
 `
 
+const ODD = `import { queueJob, Retry } from '@zyqueue/core'
+const unreadable = Object.defineProperty(new Error('no stack'), 'stack', { get() { throw new Error('do not touch') } })
+const late = Object.defineProperty(new Retry(), 'delayMs', { value: 5n })
+export const odd = queueJob({ name: 'odd', retries: { limit: 1, minDelayMs: 1, maxDelayMs: 1 } }, (_worker, { data }) => {
+  if (data === 'stack') throw unreadable
+  if (data === 'made') throw new Retry({ delayMs: 5n })
+  if (data === 'changed') throw late
+  if (data === 'blanks') throw new Error('a' + ' '.repeat(80_000) + 'b')
+  throw new Error('plain')
+})
+`
+
+test.each(['pretty', 'json'])(
+  'odd failures are dead letters like any other, and the worker lives on (%s)',
+  async (format) => {
+    const project = await makeProject({ files: { 'tasks.mjs': ODD } })
+    const data = ['stack', 'made', 'changed', 'blanks', 'plain', 'plain']
+    await zyqueue(['submit', 'odd', JSON.stringify(data)], { cwd: project.dir })
+    const args = ['work', '-f', 'tasks.mjs', '-w', '1', '--burst', '--log-format', format]
+    const { code, stderr } = await zyqueue(args, { cwd: project.dir })
+    expect({ code, died: stderr.includes('worker ended') }).toEqual({ code: 0, died: false })
+    const dead = await zyqueue(['dead', 'list', 'odd', '--json'], { cwd: project.dir })
+    const letters: readonly { readonly reason: string }[] = JSON.parse(dead.stdout).queues.odd
+    expect(letters.map(({ reason }) => reason.slice(0, 40)).toSorted()).toEqual([
+      'ZYQ_CONFIG: ConfigError: Retry: delayMs ',
+      'ZYQ_CONFIG: ConfigError: Retry: delayMs ',
+      `ZYQ_JOB_FAILED: Error: a${' '.repeat(16)}`,
+      'ZYQ_JOB_FAILED: Error: no stack',
+      'ZYQ_JOB_FAILED: Error: plain',
+      'ZYQ_JOB_FAILED: Error: plain',
+    ])
+  },
+)
+
 test('the log begins with which tasks run, in how many processes, on which broker and file', async () => {
   const project = await makeProject({ files: { 'tasks.ts': SLOW, 'note.ts': NOTING } })
   const args = ['work', '-f', 'tasks.ts', '-w', '2', '--queues', 'slow', '--burst']

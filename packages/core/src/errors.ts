@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { ERROR_CODES, type CodeOf, type ErrorKind } from './error-codes.ts'
 
 const brand: unique symbol = Symbol.for('@zyqueue/core/error@1')
@@ -71,13 +72,45 @@ function kindOf(value: unknown): unknown {
   }
 }
 
-/** The message of anything that was thrown, on one line and without a stack. Never throws. */
+/** The longest text that is read out of a foreign error, in UTF-16 code units. */
+const MAX_TEXT = 16_384
+
+/**
+ * The message of anything that was thrown, on one line and without a stack; of a long one the beginning. Never throws.
+ */
 export function messageOf(error: unknown): string {
   try {
-    const message: unknown = error instanceof Error ? error.message || error.name : error
-    return String(message).replaceAll(/\s*\n\s*/g, ' ')
+    const lines = clipText(ownMessage(error)).split(/[\n\r\u2028\u2029]+/)
+    if (lines.length === 1) return lines.join()
+    return lines
+      .map((line) => line.trim())
+      .filter((line) => line !== '')
+      .join(' ')
   } catch {
     // Anything can be thrown: an object without a prototype, a revoked proxy.
     return 'something that has no message'
   }
+}
+
+/** The beginning of a text that may be of any length. */
+export function clipText(text: string): string {
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text
+}
+
+/** Whether it is an error, also one of another realm, as code in a `vm` context throws. Never throws. */
+export function isError(value: unknown): value is Error {
+  try {
+    return value instanceof Error || types.isNativeError(value)
+  } catch {
+    // A proxy may throw at any touch.
+    return false
+  }
+}
+
+function ownMessage(error: unknown): string {
+  // Whatever their types say, these two may hold anything.
+  const message: unknown = isError(error) ? error.message || error.name : error
+  // Some libraries throw plain objects that look like errors.
+  const isLikeError = typeof message === 'object' && message !== null && 'message' in message
+  return String(isLikeError && typeof message.message === 'string' ? message.message : message)
 }

@@ -1,4 +1,5 @@
-import { messageOf } from './errors.ts'
+import { isError, messageOf } from './errors.ts'
+import { plain, property } from './plain.ts'
 
 /** Levels in their order; `silent` logs nothing. */
 export const LOG_LEVELS: readonly ['debug', 'info', 'warn', 'error', 'silent'] = [
@@ -31,7 +32,7 @@ export interface LoggerOptions {
   readonly destination?: { write(text: string): unknown; readonly isTTY?: boolean }
 }
 
-/** A small logger; give ZyQueue your own pino logger instead where you have one. */
+/** A small logger. Give ZyQueue your own pino logger instead if you have one. */
 export function createLogger(options: LoggerOptions = {}): Logger {
   const { level = 'info', destination = process.stderr } = options
   const format = options.format ?? (destination.isTTY === true ? 'pretty' : 'json')
@@ -51,7 +52,37 @@ export function createLogger(options: LoggerOptions = {}): Logger {
       child: (fields) => loggerWith({ ...bound, ...fields }),
     }
   }
-  return loggerWith({})
+  return safeLogger(loggerWith({}))
+}
+
+/**
+ * The same logger, except that no method of it throws or leaves a promise that rejects: a log line that cannot be written
+ * must not change how a job ends.
+ */
+export function safeLogger(logger: Logger): Logger {
+  const logAt = (level: Exclude<LogLevel, 'silent'>): Log => {
+    return (fields, message) => {
+      try {
+        const written: unknown = logger[level](fields, message)
+        if (written instanceof Promise) written.catch(() => {})
+      } catch {
+        // There is nowhere to report it.
+      }
+    }
+  }
+  return {
+    debug: logAt('debug'),
+    info: logAt('info'),
+    warn: logAt('warn'),
+    error: logAt('error'),
+    child(fields) {
+      try {
+        return safeLogger(logger.child(fields))
+      } catch {
+        return this
+      }
+    },
+  }
 }
 
 /** Logs nothing. */
@@ -60,37 +91,8 @@ export const silentLogger: Logger = createLogger({ level: 'silent' })
 function jsonLine(level: LogLevel, fields: object, msg: string): string {
   const own = { level, time: Date.now() }
   // Its own fields come first, and once more: a task's `level` must not pass for the line's.
-  return `${toJson(Object.assign({ ...own }, fields, own, { msg }))}\n`
-}
-
-/** JSON of anything: what has no JSON is left out of it or described. Never throws, so that a log line stops no job. */
-function toJson(value: unknown): string {
-  try {
-    return JSON.stringify(value, replacer())
-  } catch (error) {
-    return JSON.stringify({ unloggable: messageOf(error) })
-  }
-}
-
-/** Writes errors out, and puts a word where an object would hold itself. */
-function replacer(): (this: unknown, key: string, value: unknown) => unknown {
-  const path: unknown[] = []
-  return function replace(_key, value) {
-    if (typeof value === 'bigint') return String(value)
-    if (typeof value !== 'object' || value === null) return value
-    while (path.length > 0 && path.at(-1) !== this) path.pop()
-    if (path.includes(value)) return '[circular]'
-    const plain = value instanceof Error ? plainError(value) : value
-    // The holder of what comes next is the plain one; the error itself is what its causes may lead back to.
-    path.push(value)
-    if (plain !== value) path.push(plain)
-    return plain
-  }
-}
-
-function plainError(error: Error): object {
-  const code = 'code' in error ? { code: error.code } : {}
-  return { type: error.name, ...code, message: error.message, stack: error.stack, cause: error.cause }
+  const line = Object.assign({ ...own }, fields, own, { msg })
+  return `${JSON.stringify(plain(line))}\n`
 }
 
 const COLOURS: Record<LogLevel, string> = { debug: '2', info: '36', warn: '33', error: '31', silent: '0' }
@@ -101,12 +103,17 @@ function prettyLine(level: LogLevel, fields: object, message: string): string {
   let line = `${time} ${label} ${message}`
   let stack = ''
   for (const [key, value] of Object.entries(fields)) {
-    if (value instanceof Error) {
+    if (isError(value)) {
       line += ` ${messageOf(value)}`
-      if (level === 'error' && value.stack !== undefined) stack += `${value.stack}\n`
+      if (level === 'error') stack += stackOf(value)
     } else if (value !== undefined) {
-      line += ` \u001b[2m${key}=\u001b[0m${typeof value === 'string' ? value : toJson(value)}`
+      line += ` \u001b[2m${key}=\u001b[0m${typeof value === 'string' ? value : JSON.stringify(plain(value))}`
     }
   }
   return `${line}\n${stack}`
+}
+
+function stackOf(error: Error): string {
+  const stack = property(error, 'stack')
+  return typeof stack === 'string' ? `${stack}\n` : ''
 }

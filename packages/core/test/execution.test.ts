@@ -57,6 +57,20 @@ test('the header names the task, else the queue does, where it has one or one of
   })
 })
 
+test('headers that a handler filled with what is no text are left out of what is stored', async () => {
+  const spoil = (job: Job): never => {
+    Object.assign(job.headers, { count: 5n, when: new Date(), note: 'kept' })
+    throw new Error('no')
+  }
+  for (const retries of [0, 1]) {
+    const outcome = await outcomeOf(spoil, { own: 'stays' }, { retries })
+    expect(outcome).toMatchObject({ headers: { own: 'stays', note: 'kept' } })
+    expect('headers' in outcome && Object.values(outcome.headers ?? {}).every((text) => typeof text === 'string')).toBe(
+      true,
+    )
+  }
+})
+
 test('what does not decode is refused with its reason', () => {
   const execution = executionOf(task('t'))
   for (const opened of [

@@ -18,6 +18,10 @@ function context(fields: { attempt?: number; data?: unknown; retries?: string } 
   return { job, worker: { id: 'w', name: 'w', log: silentLogger } }
 }
 
+function fail(): never {
+  throw new Error('do not touch')
+}
+
 const thrower = (thrown: unknown) => async (): Promise<never> => {
   throw thrown
 }
@@ -91,9 +95,55 @@ test('a handler’s own Retry says when; used up, its cause is the failure', asy
   expect(await thrownBy(policy, context(), new Retry({ delayMs: 7 }))).toMatchObject({ delayMs: 7 })
   expect(await thrownBy(policy, context({ attempt: 2 }), new Retry({ cause: 'why' }))).toBe('why')
   expect(await thrownBy(policy, context({ attempt: 2 }), new Retry())).toMatchObject({ code: 'ZYQ_JOB_FAILED' })
-  for (const delayMs of [-1, Number.NaN, Number.POSITIVE_INFINITY]) {
-    expect(() => new Retry({ delayMs })).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
+})
+
+/** What JavaScript compares like a number, or not at all. */
+const unfit: readonly unknown[] = [
+  -1,
+  Number.NaN,
+  Number.POSITIVE_INFINITY,
+  1e15,
+  5n,
+  '5',
+  new Date(5),
+  null,
+  Symbol('5'),
+  [5],
+  { valueOf: () => 5 },
+  { valueOf: fail },
+]
+
+test('a delay, a policy and a timeout that do not fit are refused when they are made', () => {
+  for (const value of unfit) {
+    for (const make of [
+      () => Reflect.construct(Retry, [{ delayMs: value }]),
+      () => Reflect.apply(retry, undefined, [{ limit: value }]),
+      () => Reflect.apply(retry, undefined, [{ limit: 1, minDelayMs: value }]),
+      () => Reflect.apply(retry, undefined, [{ limit: 1, maxDelayMs: value }]),
+      () => Reflect.apply(timeout, undefined, [value]),
+    ]) {
+      expect(make).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
+    }
   }
+  expect(() => retry({ limit: 1e9 })).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
+})
+
+test('a Retry that was changed after it was made is a failure like any other', async () => {
+  const policy = retry({ limit: 1, minDelayMs: 1, maxDelayMs: 1 })
+  const fault = expect.objectContaining({ code: 'ZYQ_CONFIG', message: expect.stringContaining('delayMs') })
+  for (const value of unfit) {
+    const changed = Object.defineProperty(new Retry(), 'delayMs', { value })
+    expect(await thrownBy(policy, context(), changed)).toMatchObject({ name: 'Retry', delayMs: 1, cause: fault })
+    expect(await thrownBy(policy, context({ attempt: 2 }), changed)).toEqual(fault)
+  }
+  const broken = Object.defineProperty(new Retry(), 'delayMs', { get: fail })
+  expect(await thrownBy(policy, context(), broken)).toMatchObject({ delayMs: 1, cause: expect.any(Error) })
+})
+
+test('retries that a submission asks for and that are no count do not hide the failure', async () => {
+  const error = new Error('the handler’s own')
+  expect(await thrownBy(retry({ limit: 0 }), context({ retries: '1000000000' }), error)).toBe(error)
+  expect(await thrownBy(retry({ limit: 1 }), context({ retries: 'many' }), error)).toMatchObject({ cause: error })
 })
 
 test('what cannot be mended by trying again is not retried', async () => {

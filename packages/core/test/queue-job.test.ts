@@ -2,7 +2,6 @@ import { expect, expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
 import { producers } from '../src/producer/producers.ts'
 import type { JobHandle } from '../src/producer/job-handles.ts'
-import type { TaskOptions } from '../src/tasks/options.ts'
 import { queueJob, remoteTask, taskOf } from '../src/tasks/queue-job.ts'
 import { findTask, registeredTasks } from '../src/tasks/registry.ts'
 import { validate } from '../src/tasks/schema.ts'
@@ -38,6 +37,12 @@ test('two tasks of one name, and one without, are refused', () => {
 
 test.each([
   ['retries', -1],
+  ['retries', 1e9],
+  ['retries', { limit: 1e6 }],
+  ['retries', 5n],
+  ['timeoutMs', 5n],
+  ['priority', 5n],
+  ['maxDeliveries', new Date(5)],
   ['retries', { limit: 1, minDelay: 5 }],
   ['timeoutMs', 0],
   ['timeoutMs', 2 ** 31],
@@ -51,8 +56,8 @@ test.each([
   ['server', ''],
   ['connection', ''],
 ])('a wrong %s is named', (option, value) => {
-  const options: TaskOptions = JSON.parse(JSON.stringify({ name: uniqueName(), [option]: value }))
-  expect(() => queueJob(options, () => {})).toThrow(configError(new RegExp(`queueJob: ${option}`)))
+  const define = (): unknown => Reflect.apply(queueJob, undefined, [{ name: uniqueName(), [option]: value }, () => {}])
+  expect(define).toThrow(configError(new RegExp(`queueJob: ${option}`)))
 })
 
 test('the schema types the data, the handler’s own type does without one', () => {

@@ -59,6 +59,28 @@ test('gathers the outcomes of one moment, and has one call of a kind under way',
   await settler.flush()
 })
 
+test('an item that the adapter cannot write is left alone: the others are settled', async () => {
+  const released: string[] = []
+  const { settler, logger, left } = setUp(
+    {
+      release: async (items) => {
+        if (items.some(({ headers }) => headers?.['bad'] !== undefined)) throw new TypeError('cannot be written')
+        released.push(...items.map((item) => item.delivery.id))
+        return ok(items)
+      },
+    },
+    { lease: 'connection' },
+  )
+  for (let index = 0; index < 9; index++) {
+    const headers = index === 4 ? { bad: 'yes' } : {}
+    settler.settle(delivery(String(index)), { kind: 'release', delayMs: 1, headers })
+  }
+  await settler.flush()
+  expect(released.toSorted()).toEqual(['0', '1', '2', '3', '5', '6', '7', '8'])
+  expect(logger.lines).toMatchObject([{ fields: { jobs: 1, err: { code: 'ZYQ_BROKER' } } }])
+  expect(left()).toBe(9)
+})
+
 test('each outcome has its call', async () => {
   const calls: unknown[] = []
   const { settler } = setUp({

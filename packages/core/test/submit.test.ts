@@ -45,6 +45,50 @@ test('what a submit sets over its task, travels', async () => {
   expect(broker.store.queue(name).stats()).toMatchObject({ delayed: 1 })
 })
 
+const unfit: readonly (readonly [string, readonly unknown[]])[] = [
+  ['delayMs', [5n, '5', new Date(5), Number.NaN, -1, Number.POSITIVE_INFINITY, null, Symbol('5'), { valueOf: fail }]],
+  ['retries', [5n, '5', new Date(5), Number.NaN, -1, 1.5, 1e6, 1e9, { limit: 1 }, { valueOf: fail }]],
+  ['priority', [5n, '5', new Date(5), Number.NaN, -1, 1.5, 10, 'highest', { valueOf: fail }]],
+  ['headers', [null, 'text', { a: 5n }, { a: new Date(5) }, { A: 'upper case' }, { get a() { return fail() } }]], // prettier-ignore
+  ['queue', [5n, '', 'white space', Symbol('5'), new Date(5)]],
+  ['connection', [5n, new Date(5), '']],
+]
+
+function fail(): never {
+  throw new Error('do not touch')
+}
+
+test('an option that does not fit refuses its own submit, and no other of the same moment', async () => {
+  const { task } = taskOn({})
+  for (const [option, values] of unfit) {
+    for (const value of values) {
+      const options = { [option]: value }
+      const bad = [task.submit(1, options), task.submit([1], options), task.submitMany([1], options)]
+      const good = task.submit(2)
+      for (const result of await Promise.allSettled(bad)) {
+        const reason: unknown = result.status === 'rejected' ? result.reason : result.value
+        const code = option === 'queue' ? expect.stringMatching(/^ZYQ_(?:CONFIG|QUEUE_NAME)$/) : 'ZYQ_CONFIG'
+        expect([option, reason]).toEqual([
+          option,
+          expect.objectContaining({ code, message: expect.stringMatching(/\w/) }),
+        ])
+      }
+      expect(await good).toMatchObject({ task: task.name })
+    }
+  }
+  const hostile = new Proxy({}, { ownKeys: fail })
+  await expect(task.submit(1, hostile)).rejects.toMatchObject({ code: 'ZYQ_CONFIG', message: /do not touch/ })
+})
+
+test('a delay of a part of a millisecond is a whole one', async () => {
+  const delays: unknown[] = []
+  const { task } = taskOn({
+    publish: (real, batch) => (delays.push(...batch.map(({ delayMs }) => delayMs)), real.publish(batch)),
+  })
+  await task.submit(1, { delayMs: 0.25 })
+  expect(delays).toEqual([1])
+})
+
 test('a list is validated whole before any of it is sent', async () => {
   const publish = vi.fn((real, batch) => real.publish(batch))
   const { task } = taskOn({ publish }, { data: z.number().max(5) })

@@ -40,6 +40,8 @@ export class JobFunction {
   }
 }
 
+const NOTHING = Buffer.alloc(0)
+
 export class Jobs {
   readonly functions = new Map<string, JobFunction>()
   readonly byHandle = new Map<string, Job>()
@@ -55,21 +57,23 @@ export class Jobs {
   /** Takes a job in, or finds the one of the same function and unique. Undefined where the function is full. */
   submit(name: string, fields: Pick<Job, 'unique' | 'workload' | 'level' | 'background'>): Job | undefined {
     const of = this.functionNamed(name)
-    const key = keyOf(of, fields.unique)
-    const known = fields.unique === '' ? undefined : this.#byUnique.get(key)
+    const known = fields.unique === '' ? undefined : this.#byUnique.get(keyOf(of, fields))
     if (known !== undefined) return known
     if (of.limit > 0 && of.waitingCount >= of.limit) return undefined
     const handle = `H:zyqueue:${++this.#handles}`
     const job: Job = { ...fields, of, handle, awaitedBy: new Set(), worker: undefined, progress: ['0', '0'] }
     this.byHandle.set(handle, job)
-    if (job.unique !== '') this.#byUnique.set(key, job)
+    if (job.unique !== '') this.#byUnique.set(keyOf(of, job), job)
     this.#enqueue(job)
     return job
   }
 
   /** The job of this unique, in whatever function. */
   ofUnique(unique: string): Job | undefined {
-    for (const job of this.byHandle.values()) if (job.unique === unique) return job
+    for (const of of this.functions.values()) {
+      const job = this.#byUnique.get(keyOf(of, { unique, workload: NOTHING }))
+      if (job !== undefined) return job
+    }
     return undefined
   }
 
@@ -107,12 +111,13 @@ export class Jobs {
 
   #forget(job: Job): void {
     this.byHandle.delete(job.handle)
-    const key = keyOf(job.of, job.unique)
+    const key = keyOf(job.of, job)
     if (this.#byUnique.get(key) === job) this.#byUnique.delete(key)
     for (const client of job.awaitedBy) client.awaits.delete(job)
   }
 }
 
-function keyOf(of: JobFunction, unique: string): string {
-  return `${of.name}\0${unique}`
+/** As with gearmand, the unique `-` means that the payload is the unique. */
+function keyOf(of: JobFunction, { unique, workload }: Pick<Job, 'unique' | 'workload'>): string {
+  return unique === '-' ? `${of.name}\0\0${workload.toString('latin1')}` : `${of.name}\0${unique}`
 }

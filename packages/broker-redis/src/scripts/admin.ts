@@ -1,5 +1,5 @@
 import { defineScript, type Script } from '../script.ts'
-import { CLOCK, GO_ON_WITHOUT_MEMORY, STANDS, WAKE } from './fragments.ts'
+import { CLOCK, IS_JOB, PROBE, WAKE } from './fragments.ts'
 
 /**
  * A queue's figures: how many are ready, delayed and dead, and the consumers whose leases stand, and have run out.
@@ -69,14 +69,15 @@ return count
  *     ARGV  how many from the end were looked at before; how many to look at; the ids
  */
 export const cancel: Script = defineScript(`
+${IS_JOB}
 local ids = {}
 for i = 3, #ARGV do ids[ARGV[i]] = true end
 local isList = redis.call('TYPE', KEYS[1]).ok == 'list'
-local before, most = tonumber(ARGV[1]), tonumber(ARGV[2])
-local found = redis.call(isList and 'LRANGE' or 'ZRANGE', KEYS[1], -before - most, -before - 1)
+local first, last = -ARGV[1] - ARGV[2], -ARGV[1] - 1
+local found = isList and redis.call('LRANGE', KEYS[1], first, last) or redis.call('ZRANGE', KEYS[1], first, last)
 local deleted = 0
 for i = 1, #found do
-  if ids[string.sub(found[i], 19, 18 + string.byte(found[i], 15))] then
+  if isJob(found[i]) and ids[string.sub(found[i], 19, 18 + string.byte(found[i], 15))] then
     if isList then
       redis.call('LREM', KEYS[1], -1, found[i])
     else
@@ -89,7 +90,7 @@ return { #found, deleted }
 `)
 
 /**
- * The newest dead letters: the job's field, when it died in µs, and the letter, of each.
+ * The newest dead letters: the field, when it died in µs, and the letter, of each.
  *
  *     KEYS  dead, died
  *     ARGV  how many at most
@@ -98,14 +99,16 @@ export const listDead: Script = defineScript(`
 local reply = {}
 local found = redis.call('ZREVRANGE', KEYS[2], 0, ARGV[1] - 1, 'WITHSCORES')
 for i = 1, #found, 2 do
+  reply[#reply + 1] = found[i]
   reply[#reply + 1] = found[i + 1]
   reply[#reply + 1] = redis.call('HGET', KEYS[1], found[i]) or ''
 end
 return reply
 `)
 
-const TAKE_DEAD = `
-local function takeDead(dead, died, from)
+/** The fields of the dead letters that the arguments name, and of those that there are, the letters; and how to remove them. */
+const CHOOSE_DEAD = `
+local function chooseDead(dead, died, from)
   local fields = {}
   if ARGV[from] == 'oldest' then
     fields = redis.call('ZRANGE', died, 0, ARGV[from + 1] - 1)
@@ -115,13 +118,15 @@ local function takeDead(dead, died, from)
   local letters = {}
   for _, field in ipairs(fields) do
     local letter = redis.call('HGET', dead, field)
-    if letter then
-      redis.call('HDEL', dead, field)
-      letters[#letters + 1] = letter
-    end
-    redis.call('ZREM', died, field)
+    if letter then letters[#letters + 1] = letter end
   end
-  return letters
+  return fields, letters
+end
+
+local function removeDead(dead, died, fields)
+  if #fields == 0 then return end
+  redis.call('HDEL', dead, unpack(fields))
+  redis.call('ZREM', died, unpack(fields))
 end
 `
 
@@ -132,34 +137,48 @@ end
  *     ARGV  either oldest, and how many; or these, and the ids
  */
 export const purgeDead: Script = defineScript(`
-${TAKE_DEAD}
-return #takeDead(KEYS[1], KEYS[2], 1)
+${CHOOSE_DEAD}
+local dead, died = unpack(KEYS)
+local fields, letters = chooseDead(dead, died, 1)
+${PROBE.sorted('died')}
+removeDead(dead, died, fields)
+return #letters
 `)
 
 /**
  * Puts dead letters back among the ready jobs, behind all of their priority, as if never delivered; answers with how many.
+ * What is no job goes to the list as it is: its next consumer rejects it again.
  *
  *     KEYS  dead, died, ready, sorted, order, waiters, leases
  *     ARGV  wake channel; then as above
  */
 export const requeueDead: Script = defineScript(`
 ${CLOCK}
-${STANDS}
 ${WAKE}
-${TAKE_DEAD}
+${IS_JOB}
+${CHOOSE_DEAD}
 local dead, died, ready, sorted, order, waiters, leases = unpack(KEYS)
-${GO_ON_WITHOUT_MEMORY('died')}
-local letters = takeDead(dead, died, 2)
+local fields, letters = chooseDead(dead, died, 2)
+${PROBE.sorted('died')}
+${PROBE.hash('dead')}
+${PROBE.sorted('sorted')}
+local plain, placed = {}, {}
 for _, letter in ipairs(letters) do
-  local message = string.sub(letter, 5 + struct.unpack('>I4', letter))
-  local priority = string.byte(message)
-  if priority == 4 then
-    redis.call('RPUSH', ready, struct.pack('>BBI6', priority, 0, 0) .. string.sub(message, 9))
+  local message = letter
+  if #letter >= 4 then message = string.sub(letter, 5 + struct.unpack('>I4', letter)) end
+  if not isJob(message) then
+    plain[#plain + 1] = message
+  elseif string.byte(message) == 4 then
+    plain[#plain + 1] = struct.pack('>BBI6', 4, 0, 0) .. string.sub(message, 9)
   else
-    local number = redis.call('INCR', order)
-    redis.call('ZADD', sorted, (9 - priority) * 2 ^ 48 + number, struct.pack('>BBI6', priority, 0, number) .. string.sub(message, 9))
+    local priority, number = string.byte(message), redis.call('INCR', order)
+    placed[#placed + 1] = (9 - priority) * 2 ^ 48 + number
+    placed[#placed + 1] = struct.pack('>BBI6', priority, 0, number) .. string.sub(message, 9)
   end
 end
+if #plain > 0 then redis.call('RPUSH', ready, unpack(plain)) end
+if #placed > 0 then redis.call('ZADD', sorted, unpack(placed)) end
+removeDead(dead, died, fields)
 if #letters > 0 then wake(waiters, leases, ARGV[1], '') end
 return #letters
 `)

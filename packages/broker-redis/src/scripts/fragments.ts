@@ -1,8 +1,13 @@
 /**
  * What several scripts begin with. Each script is whole in itself, and touches none but its KEYS. The clock is the server's.
  *
- * None has a `#!lua` line, which Redis 6.2 does not know. Without one a script is refused for want of memory only where
- * its first write is one that may need some; those that must go on then (`GO_ON_WITHOUT_MEMORY`) begin with one that does not.
+ * Redis does not roll back a script that fails halfway: a missing right, a key of the wrong type. So each script reads first,
+ * then stores, and removes last. Before it stores, it removes nothing (`PROBE`) by each command that it will remove with: if
+ * the user lacks the right or the key has the wrong type, the script fails there. What is only a hint uses `redis.pcall`.
+ * `rights.ts` and the tests read the commands of a script from its text: each is a literal, `redis.call('NAME'`.
+ *
+ * None has a `#!lua` line, which Redis 6.2 does not know. Without one a script is refused for want of memory only if
+ * its first write is one that may need some; a script that must go on then begins with a `PROBE`, which does not.
  */
 
 /** `now`, in ms since 1970; `nowUs` likewise in µs. */
@@ -12,9 +17,14 @@ local nowUs = clock[1] * 1000000 + clock[2]
 local now = math.floor(nowUs / 1000)
 `
 
-/** Removes nothing from a key, and lets the script write whatever it has to, also where `maxmemory` is reached. */
-export const GO_ON_WITHOUT_MEMORY = (key: string, remove: 'ZREM' | 'HDEL' | 'SREM' = 'ZREM'): string =>
-  `redis.call('${remove}', ${key}, '')\n`
+/** Writes that change nothing, and fail if the removal from this key would fail. No field, id or member has these names. */
+export const PROBE = {
+  hash: (key: string): string => `redis.call('HDEL', ${key}, '-')`,
+  set: (key: string): string => `redis.call('SREM', ${key}, '')`,
+  sorted: (key: string): string => `redis.call('ZREM', ${key}, '')`,
+  ranks: (key: string): string => `redis.call('ZREMRANGEBYRANK', ${key}, 1, 0)`,
+  list: (key: string): string => `redis.call('LTRIM', ${key}, 0, -1)`,
+}
 
 /** Whether a consumer's lease has neither been ended nor run out. */
 export const STANDS = `
@@ -25,58 +35,72 @@ end
 `
 
 /**
- * Wakes one of those that wait for a queue, if there is one; not the caller, who is awake. What is published is the name of
- * the set, which tells the queue.
+ * Wakes one of the consumers that wait for a queue, if there is one; not the caller, who is awake. What is published is the
+ * name of the set, which tells the queue. A hint: consumers look by themselves once a second.
  */
 export const WAKE = `
 local function wake(waiters, leases, channel, caller)
-  local consumer = redis.call('SPOP', waiters)
-  while consumer do
-    if consumer ~= caller and stands(leases, consumer) then
-      redis.call('PUBLISH', channel .. consumer, waiters)
+  local consumer = redis.pcall('SPOP', waiters)
+  while type(consumer) == 'string' do
+    local expires = tonumber(redis.pcall('ZSCORE', leases, consumer))
+    if consumer ~= caller and expires and expires > now then
+      redis.pcall('PUBLISH', channel .. consumer, waiters)
       return
     end
-    consumer = redis.call('SPOP', waiters)
+    consumer = redis.pcall('SPOP', waiters)
   end
+end
+`
+
+/** Whether a value has the form of a job (`message.ts`). Another program may have stored anything. */
+export const IS_JOB = `
+local function isJob(message)
+  if #message < 18 then return false end
+  local priority, _, _, _, id, headers = struct.unpack('>BBI6I6BI3', message)
+  return priority <= 9 and #message >= 18 + id + headers
 end
 `
 
 /**
  * Puts a job among the ready ones, where it stood: before all in the list of its priority, for those have never been out of
- * it. `tag` is the number of its delivery; the first that it ever had is its order.
+ * it. `tag` is the number of its delivery; the first that it ever had is its order. What is no job goes to the head of the
+ * list as it is, whatever the delay: its next consumer rejects it.
  */
 export const GIVE_BACK = `
-local function place(message, tag)
+${IS_JOB}
+local function giveBack(ready, sorted, delayed, message, tag, charge, delay)
+  if not isJob(message) then
+    redis.call('LPUSH', ready, message)
+    return
+  end
   local priority, deliveries, order = struct.unpack('>BBI6', message)
-  if order == 0 then order = tonumber(tag) end
-  return priority, deliveries, order
-end
-
-local function placed(message, priority, deliveries, order)
-  return struct.pack('>BBI6', priority, math.min(deliveries, 255), order) .. string.sub(message, 9)
-end
-
-local function giveBack(sorted, message, tag, charge)
-  local priority, deliveries, order = place(message, tag)
-  redis.call('ZADD', sorted, (9 - priority) * 2 ^ 48 + order, placed(message, priority, deliveries + charge, order))
+  if order == 0 then order = tonumber(tag) or 0 end
+  local placed = struct.pack('>BBI6', priority, math.min(deliveries + charge, 255), order) .. string.sub(message, 9)
+  if delay > 0 then
+    redis.call('ZADD', delayed, now + math.ceil(delay), placed)
+  else
+    redis.call('ZADD', sorted, (9 - priority) * 2 ^ 48 + order, placed)
+  end
 end
 `
 
 /** Ends a lease. All that it held is ready again; `replaced` may hold other messages for some of it. */
 export const END_LEASE = `
-local function endLease(leases, held, sorted, waiters, consumer, charge, replaced)
+local function endLease(leases, held, ready, sorted, waiters, consumer, charge, replaced)
   local entries = redis.call('HGETALL', held)
-  redis.call('DEL', held)
-  redis.call('ZREM', leases, consumer)
-  redis.call('SREM', waiters, consumer)
+  ${PROBE.sorted('leases')}
+  ${PROBE.hash('held')}
+  redis.pcall('SREM', waiters, consumer)
   local returned = 0
   for i = 1, #entries, 2 do
     local tag = entries[i]
     if tag ~= '' then
-      giveBack(sorted, replaced[tag] or entries[i + 1], tag, charge)
+      giveBack(ready, sorted, nil, replaced[tag] or entries[i + 1], tag, charge, 0)
       returned = returned + 1
     end
   end
+  for i = 1, #entries, 2 do redis.call('HDEL', held, entries[i]) end
+  redis.call('ZREM', leases, consumer)
   return returned
 end
 `

@@ -1,20 +1,19 @@
 import { defineScript, type Script } from '../script.ts'
-import { CLOCK, END_LEASE, GIVE_BACK, GO_ON_WITHOUT_MEMORY, STANDS, WAKE } from './fragments.ts'
+import { CLOCK, END_LEASE, GIVE_BACK, PROBE, STANDS, WAKE } from './fragments.ts'
 
 /**
  * Opens a consumer's lease in one or several queues. One that it had and never closed is ended as if it had run out.
  *
- *     KEYS  for each queue: leases, held, sorted, waiters
+ *     KEYS  for each queue: leases, held, ready, sorted, waiters
  *     ARGV  consumer; how long, in ms
  */
 export const openLease: Script = defineScript(`
 ${CLOCK}
 ${GIVE_BACK}
 ${END_LEASE}
-${GO_ON_WITHOUT_MEMORY('KEYS[1]')}
-for at = 1, #KEYS, 4 do
-  local leases, held, sorted, waiters = unpack(KEYS, at, at + 3)
-  endLease(leases, held, sorted, waiters, ARGV[1], 1, {})
+for at = 1, #KEYS, 5 do
+  local leases, held, ready, sorted, waiters = unpack(KEYS, at, at + 4)
+  endLease(leases, held, ready, sorted, waiters, ARGV[1], 1, {})
   redis.call('ZADD', leases, now + ARGV[2], ARGV[1])
 end
 return 1
@@ -27,7 +26,7 @@ return 1
  *     ARGV  consumer; the note
  */
 export const noteWorker: Script = defineScript(`
-${GO_ON_WITHOUT_MEMORY('KEYS[1]', 'HDEL')}
+${PROBE.hash('KEYS[1]')}
 return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 `)
 
@@ -38,7 +37,7 @@ return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
  *     ARGV  their names
  */
 export const declareQueues: Script = defineScript(`
-${GO_ON_WITHOUT_MEMORY('KEYS[1]', 'SREM')}
+${PROBE.set('KEYS[1]')}
 return redis.call('SADD', KEYS[1], unpack(ARGV))
 `)
 
@@ -54,7 +53,7 @@ ${STANDS}
 for _, leases in ipairs(KEYS) do
   if not stands(leases, ARGV[1]) then return 0 end
 end
-${GO_ON_WITHOUT_MEMORY('KEYS[1]')}
+${PROBE.sorted('KEYS[1]')}
 for _, leases in ipairs(KEYS) do
   redis.call('ZADD', leases, now + ARGV[2], ARGV[1])
 end
@@ -64,7 +63,7 @@ return 1
 /**
  * Ends a consumer's lease in one queue; answers with how many jobs are ready again by it.
  *
- *     KEYS  leases, held, sorted, waiters
+ *     KEYS  leases, held, ready, sorted, waiters
  *     ARGV  consumer; wake channel; why: expired (only where it has run out; all jobs are charged), closed (charged only
  *           where it has run out), reclaimed, or orphaned (also where there is no lease; charged); then for each job that is to
  *           change the number of its delivery and its new message
@@ -75,7 +74,7 @@ ${STANDS}
 ${WAKE}
 ${GIVE_BACK}
 ${END_LEASE}
-local leases, held, sorted, waiters = unpack(KEYS)
+local leases, held, ready, sorted, waiters = unpack(KEYS)
 local consumer, channel, why = ARGV[1], ARGV[2], ARGV[3]
 local inTime = stands(leases, consumer)
 if why == 'expired' and (inTime or not redis.call('ZSCORE', leases, consumer)) then return 0 end
@@ -83,8 +82,8 @@ if why == 'orphaned' and inTime then return 0 end
 local charge = (why == 'reclaimed' or why == 'closed' and inTime) and 0 or 1
 local replaced = {}
 for at = 4, #ARGV, 2 do replaced[ARGV[at]] = ARGV[at + 1] end
-local returned = endLease(leases, held, sorted, waiters, consumer, charge, replaced)
-if redis.call('EXISTS', sorted) == 1 or returned > 0 then wake(waiters, leases, channel, consumer) end
+local returned = endLease(leases, held, ready, sorted, waiters, consumer, charge, replaced)
+if returned > 0 or redis.pcall('EXISTS', sorted) == 1 then wake(waiters, leases, channel, consumer) end
 return returned
 `)
 
@@ -96,7 +95,6 @@ return returned
  */
 export const passOn: Script = defineScript(`
 ${CLOCK}
-${STANDS}
 ${WAKE}
 wake(KEYS[1], KEYS[2], ARGV[2], ARGV[1])
 return 1

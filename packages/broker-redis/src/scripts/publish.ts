@@ -1,5 +1,5 @@
 import { defineScript, type Script } from '../script.ts'
-import { CLOCK, STANDS, WAKE } from './fragments.ts'
+import { CLOCK, WAKE } from './fragments.ts'
 
 /**
  * Stores jobs of one queue, each unless its id was stored before.
@@ -9,36 +9,42 @@ import { CLOCK, STANDS, WAKE } from './fragments.ts'
  *           their delays in ms (u48 each), or nothing where there are none; then for each run the first bit, how many, and
  *           these bits as they are stored
  *
- * The jobs stand in the order of the runs. Its first write may need memory: where there is none, nothing is stored.
+ * The jobs stand in the order of the runs. It stores all of them or fails before it has stored one: a publish that fails is
+ * called refused. The ids are remembered last, so that a repeated publish of what was not stored stores it. The first write
+ * may need memory: if there is none, nothing is stored.
  */
 export const publish: Script = defineScript(`
 ${CLOCK}
-${STANDS}
 ${WAKE}
 local ready, sorted, delayed, order, waiters, leases = unpack(KEYS, 1, 6)
 local channel, ttl, count, jobs, delays = unpack(ARGV, 1, 5)
 
-local known = {}
+local known, remembered = {}, {}
+-- The bytes of bitmaps that this batch will have set, by bitmap and position: an id may stand in it twice.
+local set = {}
 local job = 0
 for run = 1, #KEYS - 6 do
   local seen = KEYS[6 + run]
   local first, length, bits = tonumber(ARGV[3 + run * 3]), tonumber(ARGV[4 + run * 3]), ARGV[5 + run * 3]
   local from = math.floor(first / 8)
-  local before = redis.call('GETRANGE', seen, from, from + #bits - 1)
-  if before ~= '' then
-    local merged = {}
-    for i = 1, #before do
-      merged[i] = string.char(bit.bor(string.byte(before, i), string.byte(bits, i)))
+  local stored = redis.call('GETRANGE', seen, from, from + #bits - 1)
+  if stored ~= '' or set[seen] then
+    local before, merged = {}, {}
+    for i = 1, #bits do
+      before[i] = bit.bor(string.byte(stored, i) or 0, set[seen] and set[seen][from + i] or 0)
+      merged[i] = string.char(bit.bor(before[i], string.byte(bits, i)))
     end
     for index = 0, length - 1 do
-      local byte = string.byte(before, math.floor((first + index) / 8) - from + 1)
-      if not byte then break end
+      local byte = before[math.floor((first + index) / 8) - from + 1]
       if bit.band(byte, bit.rshift(128, (first + index) % 8)) ~= 0 then known[job + index] = true end
     end
-    bits = table.concat(merged) .. string.sub(bits, #before + 1)
+    bits = table.concat(merged)
   end
-  redis.call('SETRANGE', seen, from, bits)
-  redis.call('PEXPIRE', seen, ttl)
+  if #KEYS > 7 then
+    set[seen] = set[seen] or {}
+    for i = 1, #bits do set[seen][from + i] = string.byte(bits, i) end
+  end
+  remembered[run] = { seen, from, bits }
   job = job + length
 end
 
@@ -66,9 +72,19 @@ for index = 0, count - 1 do
     end
   end
 end
+-- Writes that change nothing, and fail if one of those behind them would.
+redis.call('SETRANGE', KEYS[7], 0, '')
+redis.call('PEXPIRE', KEYS[7], ttl)
+if #placed > 0 then redis.call('ZADD', sorted, 'XX', 0, '') end
+if #later > 0 then redis.call('ZADD', delayed, 'XX', 0, '') end
+
 if #plain > 0 then redis.call('RPUSH', ready, unpack(plain)) end
 if #placed > 0 then redis.call('ZADD', sorted, unpack(placed)) end
 if #later > 0 then redis.call('ZADD', delayed, unpack(later)) end
+for _, run in ipairs(remembered) do
+  redis.call('SETRANGE', unpack(run))
+  redis.call('PEXPIRE', run[1], ttl)
+end
 if #plain + #placed > 0 or soon then wake(waiters, leases, channel, '') end
 return count
 `)

@@ -1,5 +1,5 @@
 import { defineScript, type Script } from '../script.ts'
-import { CLOCK, GIVE_BACK, GO_ON_WITHOUT_MEMORY, STANDS, WAKE } from './fragments.ts'
+import { CLOCK, GIVE_BACK, PROBE, STANDS, WAKE } from './fragments.ts'
 
 /*
  * Each answers with 1, or with 0 where the lease has ended and nothing was changed. While it stands, nobody else takes a
@@ -19,7 +19,7 @@ return 1
 `)
 
 /**
- *     KEYS  leases, held, sorted, delayed, waiters
+ *     KEYS  leases, held, ready, sorted, delayed, waiters
  *     ARGV  consumer; wake channel; for each delivery its number, the delay in ms, and the message that takes the place of
  *           the one that is held, or an empty string
  */
@@ -28,25 +28,21 @@ ${CLOCK}
 ${STANDS}
 ${WAKE}
 ${GIVE_BACK}
-local leases, held, sorted, delayed, waiters = unpack(KEYS)
+local leases, held, ready, sorted, delayed, waiters = unpack(KEYS)
 if not stands(leases, ARGV[1]) then return 0 end
-${GO_ON_WITHOUT_MEMORY('leases')}
-local soon = false
+${PROBE.hash('held')}
+local moved, soon = {}, false
 for at = 3, #ARGV, 3 do
   local tag, delay, changed = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   local message = redis.call('HGET', held, tag)
   if message then
-    redis.call('HDEL', held, tag)
     if changed ~= '' then message = changed end
-    if delay <= 0 then
-      giveBack(sorted, message, tag, 0)
-    else
-      local priority, deliveries, order = place(message, tag)
-      redis.call('ZADD', delayed, now + math.ceil(delay), placed(message, priority, deliveries, order))
-    end
+    giveBack(ready, sorted, delayed, message, tag, 0, delay)
+    moved[#moved + 1] = tag
     soon = soon or delay <= 1000
   end
 end
+if #moved > 0 then redis.call('HDEL', held, unpack(moved)) end
 if soon then wake(waiters, leases, ARGV[2], '') end
 return 1
 `)
@@ -62,17 +58,20 @@ ${CLOCK}
 ${STANDS}
 local leases, held, dead, died = unpack(KEYS)
 if not stands(leases, ARGV[1]) then return 0 end
-${GO_ON_WITHOUT_MEMORY('leases')}
+${PROBE.hash('held')}
+${PROBE.sorted('died')}
+local moved = {}
 for at = 2, #ARGV, 4 do
   local tag, id, reason, changed = unpack(ARGV, at, at + 3)
   local message = redis.call('HGET', held, tag)
   if message then
-    redis.call('HDEL', held, tag)
     if changed ~= '' then message = changed end
     if redis.call('HEXISTS', dead, id) == 1 then id = id .. '\\n' .. tag end
     redis.call('HSET', dead, id, struct.pack('>I4', #reason) .. reason .. message)
     redis.call('ZADD', died, nowUs + at, id)
+    moved[#moved + 1] = tag
   end
 end
+if #moved > 0 then redis.call('HDEL', held, unpack(moved)) end
 return 1
 `)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Broker } from '@zyqueue/core/broker'
+import { asCore, publishAsCore } from '../as-core.ts'
 import type { Behaviours } from '../behaviour.ts'
 import { callsOf, codeOf, outcomeOf } from '../calls.ts'
 import { bytesOf, messageTo, numbered, textOf, type Stage } from '../stage.ts'
@@ -34,6 +35,13 @@ export const silentConnections: Behaviours = {
       expectAllSettle(stage, silent),
       stage.settledLate('connect() to a server that says nothing', connecting),
     ])
+    if (!stage.heals) return
+    const queue = await stage.queue()
+    for (const broker of [silent, unreachable]) {
+      await stage.heal(broker)
+      await asCore(stage, broker, 'connect()', () => broker.connect())
+      await publishAsCore(stage, broker, queue, 'after the silence')
+    }
   },
 }
 

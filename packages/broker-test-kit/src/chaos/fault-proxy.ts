@@ -26,6 +26,7 @@ export class FaultProxy implements AsyncDisposable {
   readonly #target: number
   readonly #links = new Set<Link>()
   #fault: ProxyFault = 'pass'
+  #cutOnce: (() => void) | undefined
 
   /** Listens on a free loopback port, before the server on the loopback port `target`. */
   static async start(target: number): Promise<FaultProxy> {
@@ -61,12 +62,25 @@ export class FaultProxy implements AsyncDisposable {
   /** From now on. What was stalled goes through when it is over; what was cut stays so. */
   set fault(fault: ProxyFault) {
     this.#fault = fault
+    this.#cutOnce?.()
+    this.#cutOnce = undefined
     for (const link of this.#links) {
       if (fault === 'reset') reset(link)
       else if (fault === 'halfClose') link.client.end()
       else if (fault === 'stall') pause(link)
       else resume(link)
     }
+  }
+
+  /**
+   * As `cut`, for the first connection by which a client sends something. Resolves when that has ended, or another fault
+   * was set; everything passes from then on.
+   */
+  cutOnce(): Promise<void> {
+    this.fault = 'pass'
+    return new Promise((resolve) => {
+      this.#cutOnce = resolve
+    })
   }
 
   /** Ends it, and every connection. */
@@ -110,7 +124,17 @@ export class FaultProxy implements AsyncDisposable {
 
   async #forward(link: Link, from: Socket, to: Socket, chunk: Buffer): Promise<void> {
     const isRequest = from === link.client
-    if (isRequest && this.#fault === 'cut') to.write(chunk, () => destroy(link))
+    // What a connection that is being cut sends or gets after that.
+    if (!this.#links.has(link)) return
+    if (isRequest && this.#cutOnce !== undefined) {
+      const ended = this.#cutOnce
+      this.#cutOnce = undefined
+      this.#links.delete(link)
+      to.write(chunk, () => {
+        destroy(link)
+        ended()
+      })
+    } else if (isRequest && this.#fault === 'cut') to.write(chunk, () => destroy(link))
     else if (isRequest && this.#fault === 'truncate') {
       to.write(chunk.subarray(0, Math.ceil(chunk.length / 2)), () => destroy(link))
     } else if (this.#fault === 'trickle') {

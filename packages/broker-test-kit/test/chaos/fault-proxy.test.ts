@@ -64,6 +64,30 @@ test('cut: the server hears, the client gets no answer and the end', async () =>
   expect(said()).toBe('')
 })
 
+test('cutOnce: the first that sends is heard and gets the end, the others pass', async () => {
+  const { proxy, heard } = await setUp()
+  const [first, other] = [await connect(proxy), await connect(proxy)]
+  const cut = proxy.cutOnce()
+  first.socket.write('first')
+  await within('the cut', cut)
+  await within('the end', first.ended)
+  other.socket.write('other')
+  await waitFor('the answer', () => other.said() === 'OTHER')
+  await waitFor('the server hears', () => heard().includes('first'))
+  expect(first.said()).toBe('')
+  await waitFor('one connection', () => proxy.connections === 1)
+})
+
+test('cutOnce: another fault takes its place', async () => {
+  const { proxy } = await setUp()
+  const { socket, said } = await connect(proxy)
+  const cut = proxy.cutOnce()
+  proxy.fault = 'pass'
+  await within('the cut that does not come', cut)
+  socket.write('hello')
+  await waitFor('the answer', () => said() === 'HELLO')
+})
+
 test('truncate: the server hears half', async () => {
   const { proxy, heard } = await setUp()
   const { socket, ended } = await connect(proxy)

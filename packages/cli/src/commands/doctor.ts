@@ -2,11 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Argv } from 'yargs'
 import { ConfigError, ERROR_CODES, ZyQueueError } from '@zyqueue/core'
 import type { Broker, Finding, QueueStats } from '@zyqueue/core/broker'
-import { brokerChoice, placeOf, withBroker } from '../broker.ts'
+import { nameOfChoice, placeOf, withBroker } from '../broker.ts'
 import { EXIT, exitCodeOf, type ExitCode } from '../exit-codes.ts'
 import type { GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'
-import { redactConnection, redactText } from '../redact.ts'
+import { redactText } from '../redact.ts'
 
 /** How long queues are watched whose jobs no worker seems to take. */
 const WATCH_MS = 2_000
@@ -42,8 +42,7 @@ interface Diagnosis {
 
 async function examine(args: GlobalArgs): Promise<Diagnosis> {
   const steps: Step[] = [nodeStep()]
-  const { server, connection } = brokerChoice(args)
-  const where = connection === undefined ? (server ?? 'the embedded broker') : redactConnection(connection)
+  const where = nameOfChoice(args)
   // What is under way: where something fails, it is this.
   let step: Step['step'] = 'discovery'
   const passed = (detail: string, next: Step['step']): void => {

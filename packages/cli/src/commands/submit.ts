@@ -50,7 +50,7 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       }
       const { server, connection, queue } = args
       // The task file's own connections are relative to it; what was typed, to where it was typed.
-      const baseDir = server === undefined && connection === undefined ? undefined : process.cwd()
+      const baseDir = connection === undefined ? undefined : process.cwd()
       const task =
         args.taskFile === undefined
           ? remoteTask(args.task, given({ server, connection, queue }))

@@ -2,7 +2,7 @@ import { BrokerError, ConfigError, messageOf, ZyQueueError } from '../errors.ts'
 import { keepAlive } from '../keep-alive.ts'
 import type { Broker, BrokerPlugin, ConnectOptions, QueueSpec } from './contract.ts'
 import { findBroker, type BrokerChoice } from './discovery.ts'
-import { defaultBrokerChoice, resolution } from './resolution.ts'
+import { resolution, withEnvironment } from './resolution.ts'
 
 /** Whether an error says that the connection is gone, and `connect` is what mends it. */
 export function isConnectionLoss(error: ZyQueueError): boolean {
@@ -123,12 +123,11 @@ export class Connection {
 /** A connection of its own to the broker that is meant; not yet open. Rejects with `ConfigError`. */
 export async function createConnection(choice: BrokerChoice, options?: ConnectionOptions): Promise<Connection> {
   const { resolveFrom, baseDir } = resolution()
-  const isDefault = choice.server === undefined && choice.connection === undefined
-  const meant = isDefault ? defaultBrokerChoice() : choice
+  const meant = withEnvironment(choice)
   const { plugin, url } = await findBroker(meant, resolveFrom)
   const { connection } = meant
-  // A relative path in code starts where the code is; one in the environment, where whoever wrote it stands.
-  const base = isDefault && connection !== undefined ? process.cwd() : baseDir
+  // A relative path in code starts where the code is; one in the environment, in the folder where the program was started.
+  const base = choice.connection === undefined && connection !== undefined ? process.cwd() : baseDir
   return new Connection(plugin, { url, connection, baseDir: base }, options)
 }
 

@@ -6,6 +6,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { ConfigError, messageOf } from '../errors.ts'
 import type { BrokerPlugin } from './contract.ts'
+import { checkInherited } from './inherit.ts'
+import { schemeOf } from './scheme.ts'
 
 /** The broker that is meant where neither `server` nor `connection` was given. */
 const EMBEDDED = 'sqlite'
@@ -48,6 +50,8 @@ export interface BrokerChoice {
   /** A short name (`redis`), a package name, a path, or a plugin in code. */
   readonly server?: string | BrokerPlugin | undefined
   readonly connection?: string | undefined
+  /** Where the connection comes from, if it was not given together with the server: the two may contradict each other. */
+  readonly connectionFrom?: string | undefined
 }
 
 export interface FoundBroker {
@@ -61,9 +65,15 @@ export interface FoundBroker {
  * `from`, in their order. Never falls back to another broker.
  *
  * Rejects with `ConfigError`: `ZYQ_BROKER_NOT_FOUND`, `ZYQ_BROKER_EXPORTS`, `ZYQ_BROKER_LOAD`, `ZYQ_BROKER_API_VERSION`,
- * or `ZYQ_CONNECTION_STRING` where nothing reads the connection's scheme.
+ * `ZYQ_CONNECTION_STRING` where nothing reads the connection's scheme, or `ZYQ_CONFIG` if the choice contradicts itself.
  */
 export async function findBroker(choice: BrokerChoice, from: readonly string[]): Promise<FoundBroker> {
+  const found = await lookFor(choice, from)
+  checkInherited(choice, found.plugin)
+  return found
+}
+
+async function lookFor(choice: BrokerChoice, from: readonly string[]): Promise<FoundBroker> {
   const { server, connection } = choice
   if (typeof server === 'object') return { plugin: checkPlugin(server, 'The broker given in code') }
   if (server === '' || (server === undefined && connection === '')) {
@@ -117,11 +127,6 @@ async function candidatesFor(
 
 function isPath(server: string): boolean {
   return server.startsWith('./') || server.startsWith('../') || server.startsWith('file:') || isAbsolute(server)
-}
-
-/** The scheme of a connection string. A single letter is a Windows drive, and `host:4730` has none, nor a list of such. */
-function schemeOf(connection: string | undefined): string | undefined {
-  return connection?.match(/^([a-z][a-z0-9+.-]+):(?!\d+(?:$|[,/]))/i)?.[1]?.toLowerCase()
 }
 
 function resolveFrom(candidate: string, from: readonly string[]): string | undefined {

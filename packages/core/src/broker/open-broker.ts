@@ -8,7 +8,8 @@ export type OpenBroker = Pick<Broker, 'name' | 'location' | 'capabilities' | 'ad
 
 /**
  * A connected broker of one's own, for administration: the caller closes it. Neither server nor connection means what
- * `ZYQUEUE_SERVER` and `ZYQUEUE_CONNECTION` say, else the embedded one. One attempt. With `create: false` no queue file is
+ * `ZYQUEUE_SERVER` and `ZYQUEUE_CONNECTION` say, else the embedded one; a server alone means that server at
+ * `ZYQUEUE_CONNECTION`, if that is set. One attempt. With `create: false` no queue file is
  * made where there is none.
  *
  * Rejects with `ConfigError` where the broker is not found, and with `BrokerError` where it does not answer, or its file is

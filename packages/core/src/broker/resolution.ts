@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { dirname, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { BrokerChoice } from './discovery.ts'
+import { inherit } from './inherit.ts'
 
 /** Where this process looks for brokers, and what relative paths in connections are relative to. */
 export interface Resolution {
@@ -38,10 +39,11 @@ function scriptDir(): string | undefined {
   return dirname(script)
 }
 
-/** What is meant where a task names neither server nor connection. */
-export function defaultBrokerChoice(): BrokerChoice {
-  return {
+/** What is meant by a choice in this environment. Throws `ConfigError` (`ZYQ_CONFIG`) if they contradict each other. */
+export function withEnvironment(choice: BrokerChoice): BrokerChoice {
+  const environment = {
     server: process.env['ZYQUEUE_SERVER'] || undefined,
     connection: process.env['ZYQUEUE_CONNECTION'] || undefined,
   }
+  return inherit(choice, environment, 'ZYQUEUE_CONNECTION')
 }

@@ -1,6 +1,6 @@
 import { Buffer, isUtf8 } from 'node:buffer'
 import type { Headers } from '../broker/contract.ts'
-import { CodecError, messageOf } from '../errors.ts'
+import { CodecError, isError, messageOf } from '../errors.ts'
 
 /** Headers that core puts beside a job's body. All are absent on a plain first submission to a queue of one task. */
 export const HEADER = {
@@ -31,9 +31,10 @@ export function emptyHeaders(): Record<string, string> {
   return Object.create(null)
 }
 
-/** A copy with changes; `undefined` takes a header away. */
+/** A copy with changes; `undefined` takes a header away. What a handler put in that is no text is left out: no broker can carry it. */
 export function withHeaders(headers: Headers, changes: Readonly<Record<string, string | undefined>>): Headers {
-  const result = Object.assign(emptyHeaders(), headers)
+  const result = emptyHeaders()
+  for (const [key, value] of Object.entries(headers)) if (typeof value === 'string') result[key] = value
   for (const [key, value] of Object.entries(changes)) {
     if (value === undefined) delete result[key]
     else result[key] = value
@@ -77,7 +78,7 @@ export function errorHeader(error: unknown): string {
 
 function nameOf(error: unknown): string {
   try {
-    return error instanceof Error ? `${messageOf(error.name)}: ` : ''
+    return isError(error) ? `${messageOf(error.name)}: ` : ''
   } catch {
     return ''
   }

@@ -1,10 +1,10 @@
 import { backoffMs } from '../broker/backoff.ts'
 import { CodecError, JobError } from '../errors.ts'
 import { countHeader, HEADER } from '../messages/envelope.ts'
-import type { RetryPolicy } from '../tasks/options.ts'
+import { parseOptions, retryPolicySchema, type RetryPolicy } from '../tasks/options.ts'
 import type { Job } from '../worker/job.ts'
 import type { Middleware } from './middleware.ts'
-import { Discard, Reject, Retry } from './signals.ts'
+import { checkDelay, Discard, Reject, Retry } from './signals.ts'
 
 export const DEFAULT_RETRIES = 3
 const MIN_DELAY_MS = 1_000
@@ -13,8 +13,11 @@ const MAX_DELAY_MS = 600_000
 /**
  * Turns a failed attempt into a `Retry` with exponential backoff and full jitter, until `limit` retries are used up.
  * Not retried: a `Reject`, a `Discard`, and data that does not decode or fit its schema, which would not fit the next time either.
+ *
+ * Throws `ConfigError` (`ZYQ_CONFIG`) if the policy is not one that a task may have.
  */
 export function retry(policy: RetryPolicy): Middleware {
+  parseOptions(retryPolicySchema, policy, 'retry')
   return async ({ job }, next) => {
     try {
       return await next()
@@ -24,16 +27,40 @@ export function retry(policy: RetryPolicy): Middleware {
   }
 }
 
-/** What a failed attempt is to throw in the place of what it threw: a `Retry`, or its failure for good. */
-export function retried(policy: RetryPolicy, job: Job, error: unknown): unknown {
-  if (error instanceof Discard || error instanceof Reject || error instanceof CodecError) return error
-  const limit = countHeader(job.headers, HEADER.retries, policy.limit)
-  const cause = error instanceof Retry ? error.cause : error
+/** What a failed attempt is to throw in the place of what it threw: a `Retry`, or its failure for good. Never throws. */
+export function retried(policy: RetryPolicy, job: Job, thrown: unknown): unknown {
+  if (thrown instanceof Discard || thrown instanceof Reject || thrown instanceof CodecError) return thrown
+  const { cause, delayMs } = failureOf(thrown)
+  const limit = limitOf(policy, job)
   if (job.attempt > limit) {
-    if (!(error instanceof Retry) || cause !== undefined) return cause
+    if (!(thrown instanceof Retry) || cause !== undefined) return cause
     return new JobError('ZYQ_JOB_FAILED', `The handler asked for a retry, but all ${limit} are used up.`)
   }
-  const asked = error instanceof Retry ? error.delayMs : undefined
   const backoff = { minMs: policy.minDelayMs ?? MIN_DELAY_MS, maxMs: policy.maxDelayMs ?? MAX_DELAY_MS }
-  return new Retry({ delayMs: asked ?? Math.ceil(backoffMs(backoff, job.attempt - 1)), cause })
+  return new Retry({ delayMs: Math.ceil(delayMs ?? backoffMs(backoff, job.attempt - 1)), cause })
+}
+
+interface Failure {
+  readonly cause: unknown
+  readonly delayMs?: number | undefined
+}
+
+/** A `Retry` may come from another copy of this package or have been changed: if its delay does not fit, that is the failure. */
+function failureOf(thrown: unknown): Failure {
+  if (!(thrown instanceof Retry)) return { cause: thrown }
+  try {
+    checkDelay(thrown.delayMs)
+    return { cause: thrown.cause, delayMs: thrown.delayMs }
+  } catch (error) {
+    return { cause: error }
+  }
+}
+
+/** The submission's own limit, else the task's. A header that is no count must not hide what the handler threw. */
+function limitOf({ limit }: RetryPolicy, { headers }: Job): number {
+  try {
+    return countHeader(headers, HEADER.retries, limit)
+  } catch {
+    return limit
+  }
 }

@@ -1,4 +1,4 @@
-import { ConfigError } from '../errors.ts'
+import { ConfigError, messageOf } from '../errors.ts'
 import { MAX_DELAY_MS } from '../limits.ts'
 
 const brand: unique symbol = Symbol.for('@zyqueue/core/signal@1')
@@ -12,7 +12,7 @@ export interface RetryOptions {
 
 /**
  * Thrown by a handler: the attempt has failed and is to be retried, unless no retries are left. Not logged as an error.
- * The constructor throws `ConfigError` where `delayMs` is no number of ms.
+ * The constructor throws `ConfigError` (`ZYQ_CONFIG`) if `delayMs` is not a number of ms from 0 to ten years.
  */
 export class Retry extends Error {
   override readonly name = 'Retry'
@@ -21,11 +21,8 @@ export class Retry extends Error {
 
   constructor(options: RetryOptions = {}) {
     super('The handler asked for a retry', 'cause' in options ? { cause: options.cause } : {})
-    const { delayMs } = options
-    if (delayMs !== undefined && !(delayMs >= 0 && delayMs <= MAX_DELAY_MS)) {
-      throw new ConfigError('ZYQ_CONFIG', `Retry: delayMs is to be from 0 to ${MAX_DELAY_MS} ms.`)
-    }
-    this.delayMs = delayMs
+    checkDelay(options.delayMs)
+    this.delayMs = options.delayMs
   }
 
   static override [Symbol.hasInstance](value: unknown): boolean {
@@ -39,7 +36,7 @@ export class Discard extends Error {
   readonly [brand] = 'discard'
 
   constructor(reason = 'The handler discarded the job') {
-    super(reason)
+    super(textOf(reason))
   }
 
   static override [Symbol.hasInstance](value: unknown): boolean {
@@ -57,12 +54,25 @@ export class Reject extends Error {
 
   /** `reason` is kept with the dead letter. */
   constructor(reason = 'The handler rejected the job', options?: { readonly cause?: unknown }) {
-    super(reason, options)
+    super(textOf(reason), options)
   }
 
   static override [Symbol.hasInstance](value: unknown): boolean {
     return signalOf(value) === 'reject'
   }
+}
+
+/** Throws `ConfigError` (`ZYQ_CONFIG`). Looks at the type first: a BigInt, a `Date` and a text compare like numbers. */
+export function checkDelay(delayMs: unknown): void {
+  if (delayMs === undefined) return
+  if (typeof delayMs === 'number' && delayMs >= 0 && delayMs <= MAX_DELAY_MS) return
+  const got = typeof delayMs === 'number' ? String(delayMs) : `a value of type ${typeof delayMs}`
+  throw new ConfigError('ZYQ_CONFIG', `Retry: delayMs must be a number of ms from 0 to ${MAX_DELAY_MS}, not ${got}.`)
+}
+
+/** Callers without types give errors and other values as a reason: the job must end as they asked all the same. */
+function textOf(reason: unknown): string {
+  return typeof reason === 'string' ? reason : messageOf(reason)
 }
 
 function signalOf(value: unknown): unknown {

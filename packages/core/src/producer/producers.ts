@@ -64,12 +64,13 @@ export const producers: AsyncDisposable & { close(): Promise<void> } = {
   },
 }
 
-function sharedFor({ server, connection }: BrokerChoice): Shared {
+function sharedFor(choice: BrokerChoice): Shared {
+  const { server, connection } = choice
   let byConnection = open.get(server)
   if (byConnection === undefined) open.set(server, (byConnection = new Map()))
   const known = byConnection.get(connection)
   if (known !== undefined) return known
-  const producer = createConnection({ server, connection }).then((made) => new Producer(made))
+  const producer = createConnection(choice).then((made) => new Producer(made))
   const shared: Shared = { producer, users: 0, unused: undefined }
   byConnection.set(connection, shared)
   producer.catch(() => {

@@ -1,18 +1,19 @@
 /** Why a worker process cannot run, on its way to the supervisor, which says it once for all of them. */
 import { ERROR_CODES, type CodeOf, type ErrorCode, type ErrorKind } from '../error-codes.ts'
-import { BrokerError, CodecError, ConfigError, JobError, messageOf, ZyQueueError } from '../errors.ts'
+import { BrokerError, CodecError, ConfigError, isError, JobError, messageOf, ZyQueueError } from '../errors.ts'
+import { property } from '../plain.ts'
 import type { ToSupervisor } from './ipc.ts'
 
 export type FatalMessage = Extract<ToSupervisor, { type: 'fatal' }>
 
 export function fatalMessage(error: unknown): FatalMessage {
   const cause = error instanceof ZyQueueError ? error.cause : error
-  const detail = cause instanceof Error ? cause.stack : undefined
+  const detail = isError(cause) ? property(cause, 'stack') : undefined
   return {
     type: 'fatal',
     code: error instanceof ZyQueueError ? error.code : 'ZYQ_WORKER_START',
     message: messageOf(error),
-    ...(detail === undefined ? {} : { detail }),
+    ...(typeof detail === 'string' ? { detail } : {}),
   }
 }
 

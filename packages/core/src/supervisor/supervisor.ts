@@ -3,7 +3,7 @@ import { backoffMs, type Backoff } from '../broker/backoff.ts'
 import type { Charge } from '../broker/contract.ts'
 import { JobError, messageOf, type ZyQueueError } from '../errors.ts'
 import { keepAlive } from '../keep-alive.ts'
-import { createLogger, type Logger } from '../logger.ts'
+import { createLogger, safeLogger, type Logger } from '../logger.ts'
 import { HEADER } from '../messages/envelope.ts'
 import { parseOptions } from '../tasks/options.ts'
 import { DEFAULT_GRACE_MS, DEFAULT_LEASE_MS, DEFAULT_STALL_MS } from '../worker/options.ts'
@@ -70,7 +70,8 @@ export class Supervisor {
 
   /** Use `createSupervisor`. Throws `ConfigError`. */
   constructor(options: SupervisorOptions) {
-    const { loader, logger = createLogger(), ...plain } = options
+    const { loader, logger: given = createLogger(), ...plain } = options
+    const logger = safeLogger(given)
     this.#options = parseOptions(supervisorSchema, plain, 'createSupervisor')
     this.#loader = loader
     this.#log = logger

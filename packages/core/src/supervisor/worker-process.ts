@@ -5,7 +5,8 @@
 import { dirname } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { z } from 'zod'
-import { setResolution } from '../broker/resolution.ts'
+import { findBroker } from '../broker/discovery.ts'
+import { resolution, setResolution, withEnvironment } from '../broker/resolution.ts'
 import { ConfigError, messageOf, ZyQueueError } from '../errors.ts'
 import { hostMonotonicMs } from '../host-clock.ts'
 import { createLogger, type Logger } from '../logger.ts'
@@ -86,10 +87,7 @@ async function loadTasks(message: StartMessage): Promise<void> {
     resolveFrom: [dirname(message.taskFile), process.cwd(), ...message.resolveFrom, here],
     baseDir: message.baseDir,
   })
-  if (message.server !== undefined || message.connection !== undefined) {
-    setEnvironment('ZYQUEUE_SERVER', message.server)
-    setEnvironment('ZYQUEUE_CONNECTION', message.connection)
-  }
+  await setDefaultBroker(message)
   process.setSourceMapsEnabled(true)
   try {
     if (message.loader !== undefined) {
@@ -111,6 +109,16 @@ async function loadTasks(message: StartMessage): Promise<void> {
 const loaderSchema = z.object({
   register: z.custom<(data: unknown) => unknown>((value) => typeof value === 'function', 'the loader has no register'),
 })
+
+/** What the supervisor was given stands for tasks that name no broker. Rejects with `ConfigError`. */
+async function setDefaultBroker({ server, connection }: StartMessage): Promise<void> {
+  const meant = withEnvironment({ server, connection })
+  if (typeof meant.server === 'object') return
+  // Checked here: what is set as one pair is not looked at again.
+  if (meant.connectionFrom !== undefined) await findBroker(meant, resolution().resolveFrom)
+  setEnvironment('ZYQUEUE_SERVER', meant.server)
+  setEnvironment('ZYQUEUE_CONNECTION', meant.connection)
+}
 
 function setEnvironment(name: string, value: string | undefined): void {
   if (value === undefined) delete process.env[name]

@@ -1,8 +1,8 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { z } from 'zod'
 import type { BrokerPlugin } from '../broker/contract.ts'
-import { ConfigError } from '../errors.ts'
-import { MAX_DELAY_MS, MAX_TIMER_MS } from '../limits.ts'
+import { ConfigError, messageOf } from '../errors.ts'
+import { MAX_DELAY_MS, MAX_RETRIES, MAX_TIMER_MS } from '../limits.ts'
 import type { Middleware } from '../middleware/middleware.ts'
 
 /**
@@ -16,7 +16,7 @@ export interface BrokerTaskOptions {}
 export type Priority = 'low' | 'normal' | 'high' | number
 
 export interface RetryPolicy {
-  /** Retries after the first attempt. */
+  /** Retries after the first attempt, at most 999,999. */
   readonly limit: number
   /** Bound of the wait before the first retry, in ms; each later one doubles it. Default: 1,000. */
   readonly minDelayMs?: number | undefined
@@ -29,11 +29,14 @@ export interface TaskOptions extends BrokerTaskOptions {
   readonly name?: string
   /** The broker: a short name (`redis`), a package, a path or a plugin. Default: what `connection` names, else `ZYQUEUE_SERVER`, else the embedded one. */
   readonly server?: string | BrokerPlugin
-  /** Where the broker is. Default: `ZYQUEUE_CONNECTION` where no server is given either, else the broker's own default. */
+  /**
+   * Where the broker is. Default: `ZYQUEUE_CONNECTION`, else the broker's own default. If `server` is given and does not read
+   * what the variable says, that is a `ConfigError` (`ZYQ_CONFIG`).
+   */
   readonly connection?: string
   /** Default: the task's name. */
   readonly queue?: string
-  /** Retries after a failed attempt, with exponential backoff and full jitter. Default: 3. */
+  /** Retries after a failed attempt, at most 999,999, with exponential backoff and full jitter. Default: 3. */
   readonly retries?: number | RetryPolicy
   /** After so many ms `job.signal` is aborted; an attempt that then throws has failed with `ZYQ_JOB_TIMEOUT`. Default: none. */
   readonly timeoutMs?: number
@@ -58,7 +61,7 @@ export interface SubmitOptions extends BrokerTaskOptions {
   /** Not before so many ms from now. Default: 0. */
   readonly delayMs?: number
   readonly priority?: Priority
-  /** Retries after a failed attempt. */
+  /** Retries after a failed attempt, at most 999,999. */
   readonly retries?: number
   /** Carried beside the data, for `job.headers`. Keys in lower case; those that begin with `zyq-` are ours. */
   readonly headers?: Readonly<Record<string, string>>
@@ -71,8 +74,14 @@ const prioritySchema = z.union([z.literal(['low', 'normal', 'high']), z.int().mi
   error: 'expected a whole number from 0 to 9, or low, normal, high',
 })
 const delayMs = z.int().positive().max(MAX_DELAY_MS)
-const timerMs = z.int().positive().max(MAX_TIMER_MS)
-const countSchema = z.int().nonnegative()
+export const timerMs: z.ZodType<number> = z.int().positive().max(MAX_TIMER_MS)
+const retriesSchema = z.int().nonnegative().max(MAX_RETRIES)
+
+export const retryPolicySchema = z.strictObject({
+  limit: retriesSchema,
+  minDelayMs: delayMs.optional(),
+  maxDelayMs: delayMs.optional(),
+})
 
 const sharedShape = {
   server: z.union([z.string().min(1), z.custom<BrokerPlugin>((value) => typeof value === 'object' && value !== null)], {
@@ -87,14 +96,9 @@ const taskSchema = z
   .object({
     ...sharedShape,
     name: z.string(),
-    retries: z.union([
-      countSchema,
-      z.strictObject({
-        limit: countSchema,
-        minDelayMs: delayMs.optional(),
-        maxDelayMs: delayMs.optional(),
-      }),
-    ]),
+    retries: z.union([retriesSchema, retryPolicySchema], {
+      error: `expected a whole number from 0 to ${MAX_RETRIES}, or { limit, minDelayMs, maxDelayMs }`,
+    }),
     timeoutMs: timerMs,
     hardTimeoutMs: timerMs,
     maxDeliveries: z.int().positive(),
@@ -107,7 +111,7 @@ const submitSchema = z
   .object({
     ...sharedShape,
     delayMs: z.number().nonnegative().max(MAX_DELAY_MS),
-    retries: countSchema,
+    retries: retriesSchema,
     headers: z.record(
       z.string().regex(/^(?!zyq-)[!-@[-~]+$/, 'header names are lower case ASCII and do not begin with zyq-'),
       z.string(),
@@ -149,7 +153,7 @@ export function checkCallTimeout(timeout: number | undefined): void {
 export const NO_OPTIONS: SplitOptions<CheckedSubmitOptions> = { core: {}, broker: {} }
 
 function split<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>, options: object, call: string) {
-  const given = Object.entries(options).filter(([, value]) => value !== undefined)
+  const given = reading(call, () => Object.entries(options).filter(([, value]) => value !== undefined))
   const core = parseOptions(schema, Object.fromEntries(given.filter(([key]) => key in schema.shape)), call)
   return { core, broker: Object.fromEntries(given.filter(([key]) => !(key in schema.shape))) }
 }
@@ -160,10 +164,19 @@ export function parseOptions<Schema extends z.ZodType>(
   options: unknown,
   call: string,
 ): z.infer<Schema> {
-  const result = schema.safeParse(options)
+  const result = reading(call, () => schema.safeParse(options))
   if (result.success) return result.data
   const faults = result.error.issues.map(({ path, message }) => `${path.join('.') || 'options'}: ${message}`)
   throw new ConfigError('ZYQ_CONFIG', `${call}: ${faults.join('; ')}`)
+}
+
+/** Options may be any objects, and their getters may throw. */
+function reading<Result>(call: string, read: () => Result): Result {
+  try {
+    return read()
+  } catch (error) {
+    throw new ConfigError('ZYQ_CONFIG', `${call}: the options cannot be read: ${messageOf(error)}`, { cause: error })
+  }
 }
 
 export function priorityLevel(priority: CheckedTaskOptions['priority']): number {

@@ -1,6 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { OutboundMessage, QueueSpec } from '../broker/contract.ts'
 import type { BrokerChoice } from '../broker/discovery.ts'
+import { inherit } from '../broker/inherit.ts'
 import { ConfigError } from '../errors.ts'
 import { encodeData, HEADER, NO_HEADERS, withHeaders } from '../messages/envelope.ts'
 import { createJobIds } from '../messages/job-id.ts'
@@ -189,8 +190,9 @@ export class Task<Data = unknown, Result = unknown> {
   }
 
   #choiceOf({ core }: SplitOptions<CheckedSubmitOptions>): BrokerChoice {
-    if (core.server === undefined && core.connection === undefined) return this.choice
-    return this.#diverted ?? { server: core.server, connection: core.connection }
+    const { server, connection } = core
+    if (this.#diverted !== undefined || (server === undefined && connection === undefined)) return this.choice
+    return inherit({ server, connection }, this.choice, `the task ${this.name}`)
   }
 
   #route(producer: Producer, options: SplitOptions<CheckedSubmitOptions>): Route {
@@ -216,7 +218,7 @@ export class Task<Data = unknown, Result = unknown> {
   ): Route['message'] {
     const { name } = queue
     const headers = this.#headers(queue, options)
-    const delayMs = options.delayMs ?? 0
+    const delayMs = Math.ceil(options.delayMs ?? 0)
     const priority = priorityLevel(options.priority ?? this.options.priority)
     // Written out: to spread what they have in common costs more than the rest of a submit.
     if (Object.keys(broker).length === 0) {

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Broker, BrokerPlugin, Consumer, Delivery, OutboundMessage, QueueSpec } from '../broker/contract.ts'
 import { ConfigError } from '../errors.ts'
 import { MAX_TIMER_MS } from '../limits.ts'
-import { silentLogger, type Logger } from '../logger.ts'
+import { safeLogger, silentLogger, type Logger } from '../logger.ts'
 import { decodeData, HEADER } from '../messages/envelope.ts'
 import type { Middleware } from '../middleware/middleware.ts'
 import { closeProducer, producerFor } from '../producer/producers.ts'
@@ -108,7 +108,7 @@ class MemoryTestQueue implements TestQueue {
       create: () => this.#noting(createMemoryBroker(store)),
     }
     this.#broker = createMemoryBroker(store)
-    const worker = { id: 'test', name: 'test', log: logger }
+    const worker = { id: 'test', name: 'test', log: safeLogger(logger) }
     this.#execution = new Execution(tasks, worker, [this.#note, ...middleware])
     this.#tasks = divert(tasks, this.#plugin)
   }

@@ -1,4 +1,5 @@
 import type { Delivery, Headers } from '../broker/contract.ts'
+import { ERROR_CODES } from '../error-codes.ts'
 import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { countHeader, decodeData, errorHeader, HEADER, withHeaders } from '../messages/envelope.ts'
@@ -7,6 +8,7 @@ import { DEFAULT_RETRIES, retried } from '../middleware/retry.ts'
 import { Discard, Retry } from '../middleware/signals.ts'
 import { timeout } from '../middleware/timeout.ts'
 import { validate } from '../middleware/validate.ts'
+import { property } from '../plain.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Job, type Teller, type WorkerContext } from './job.ts'
 import { ACK, type Outcome } from './outcome.ts'
@@ -52,14 +54,15 @@ export class Execution {
   open(delivery: Delivery, teller?: Teller, chargesAll = false): Work | Outcome {
     const { headers, queue, deliveryCount } = delivery
     try {
+      // First: what cannot be read does not name its task either.
+      if (delivery.undecodable !== undefined) {
+        return this.#refuse(delivery, `ZYQ_DECODE: ${delivery.undecodable}`)
+      }
       const task = this.#taskFor(delivery)
       if (task === undefined) {
         const name = headers[HEADER.task]
         const what = name === undefined ? `the queue ${queue}` : `the task ${JSON.stringify(name)}`
         return this.#refuse(delivery, `ZYQ_TASK_UNKNOWN: no task of this worker runs jobs of ${what}`)
-      }
-      if (delivery.undecodable !== undefined) {
-        return this.#refuse(delivery, `ZYQ_DECODE: ${delivery.undecodable}`)
       }
       const maxDeliveries = task.options.maxDeliveries ?? DEFAULT_MAX_DELIVERIES
       // Where the supervisor killed the worker over this very job, that was an attempt, not an accident.
@@ -122,7 +125,7 @@ export class Execution {
     const error = job.foreground && judged instanceof Retry ? failureOf(judged) : judged
     const log = { task: task.name, job: job.id, attempt: job.attempt }
     if (error instanceof Discard) {
-      this.#log.info(log, `job discarded: ${error.message}`)
+      this.#log.info(log, `job discarded: ${messageOf(error)}`)
       return ACK
     }
     if (error instanceof Retry) {
@@ -131,14 +134,10 @@ export class Execution {
       this.#log.info({ ...log, delayMs }, `attempt failed, to be retried${why}`)
       return { kind: 'release', delayMs, headers: this.#headersAfterFailure(job, error.cause) }
     }
-    const code = error instanceof ZyQueueError ? error.code : 'ZYQ_JOB_FAILED'
-    this.#log.error(
-      { ...log, err: error },
-      job.foreground ? 'job failed, its caller is told' : 'job failed, to the dead letters',
-    )
+    this.#log.error({ ...log, err: error }, `job failed, ${whereTo(job)}`)
     return {
       kind: 'reject',
-      reason: `${code}: ${errorHeader(error)}`,
+      reason: `${codeOf(error)}: ${errorHeader(error)}`,
       headers: withHeaders(job.headers, {
         // Put back into its queue by hand, it starts afresh.
         [HEADER.attempts]: undefined,
@@ -163,7 +162,7 @@ export class Execution {
   }
 
   #refuse(delivery: Delivery, reason: string): Outcome {
-    this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, to the dead letters: ${reason}`)
+    this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, ${whereTo(delivery)}: ${reason}`)
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
       [HEADER.killed]: undefined,
@@ -172,6 +171,11 @@ export class Execution {
     })
     return { kind: 'reject', reason, headers }
   }
+}
+
+/** What becomes of a job that is rejected: one that a caller waits for leaves no dead letter. */
+function whereTo({ foreground }: Pick<Delivery, 'foreground'>): string {
+  return foreground === true ? 'its caller is told' : 'to the dead letters'
 }
 
 function failureOf({ cause }: Retry): unknown {
@@ -190,11 +194,13 @@ function killsOf(headers: Headers): number {
 /** Retries are outermost, and cost nothing where there is nothing to retry. */
 function judge({ options }: AnyTask, job: Job, thrown: unknown): unknown {
   const { retries = DEFAULT_RETRIES } = options
-  try {
-    return retried(typeof retries === 'number' ? { limit: retries } : retries, job, thrown)
-  } catch (error) {
-    return error
-  }
+  return retried(typeof retries === 'number' ? { limit: retries } : retries, job, thrown)
+}
+
+/** The code that a dead letter's reason begins with: an error of ours may have been changed, or come from a newer version. */
+function codeOf(error: unknown): string {
+  const code = error instanceof ZyQueueError ? property(error, 'code') : undefined
+  return typeof code === 'string' && Object.hasOwn(ERROR_CODES, code) ? code : 'ZYQ_JOB_FAILED'
 }
 
 /** The soft timeout, then what users wrap around, then the schema, at last the handler. */

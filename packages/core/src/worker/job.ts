@@ -1,5 +1,5 @@
 import type { Delivery, Headers, News } from '../broker/contract.ts'
-import { ConfigError } from '../errors.ts'
+import { ConfigError, messageOf } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { encodeData } from '../messages/envelope.ts'
 
@@ -96,7 +96,7 @@ export class Job<Data = unknown> {
 
   /** Warns whoever waits for the job; it goes on. */
   warn(text: string): void {
-    this.#tell({ kind: 'warning', text })
+    this.#tell({ kind: 'warning', text: typeof text === 'string' ? text : messageOf(text) })
   }
 
   /** Aborts the signal; for workers and middleware. */

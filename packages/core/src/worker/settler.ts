@@ -11,6 +11,12 @@ interface Verdict {
   readonly outcome: Outcome
 }
 
+/** What one call came to; `error` is set if the outcome of an item is unknown. */
+interface Attempt {
+  readonly results: readonly SettleResult[]
+  readonly error?: ZyQueueError
+}
+
 /**
  * Tells the broker what became of deliveries: gathers the outcomes of one moment into one call of each kind, one at a
  * time, and insists, for as long as the lease can last, where the answer was lost on the way.
@@ -151,7 +157,7 @@ export class Settler {
   async #attempt<Item>(
     items: readonly Item[],
     call: (items: readonly Item[]) => Promise<readonly SettleResult[]>,
-  ): Promise<{ results: readonly SettleResult[]; error?: ZyQueueError }> {
+  ): Promise<Attempt> {
     try {
       await this.#connection.open()
       const results = await call(items)
@@ -159,7 +165,20 @@ export class Settler {
       return unknown === undefined ? { results } : { results, error: this.#connection.wrap(unknown.error) }
     } catch (thrown) {
       const error = this.#connection.wrap(thrown)
+      if (error.code === 'ZYQ_BROKER' && items.length > 1) return this.#halves(items, call)
       return { results: items.map(() => ({ status: 'unknown', error })), error }
     }
+  }
+
+  /** A call that fails as a whole may fail for one item that the adapter cannot write: the others are settled without it. */
+  async #halves<Item>(
+    items: readonly Item[],
+    call: (items: readonly Item[]) => Promise<readonly SettleResult[]>,
+  ): Promise<Attempt> {
+    const middle = items.length >> 1
+    const first = await this.#attempt(items.slice(0, middle), call)
+    const second = await this.#attempt(items.slice(middle), call)
+    const error = first.error ?? second.error
+    return { results: [...first.results, ...second.results], ...(error && { error }) }
   }
 }

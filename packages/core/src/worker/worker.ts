@@ -7,7 +7,7 @@ import type { BrokerChoice } from '../broker/discovery.ts'
 import { BrokerError, ConfigError, type ZyQueueError } from '../errors.ts'
 import { hostMonotonicMs } from '../host-clock.ts'
 import { keepAlive } from '../keep-alive.ts'
-import { createLogger, type Logger } from '../logger.ts'
+import { createLogger, safeLogger, type Logger } from '../logger.ts'
 import { parseOptions } from '../tasks/options.ts'
 import { registeredTasks } from '../tasks/registry.ts'
 import type { AnyTask } from '../tasks/task.ts'
@@ -94,7 +94,7 @@ export class Worker implements AsyncDisposable {
     parseOptions(workerOptionsSchema, options, 'createWorker')
     this.id = `${hostname()}:${process.pid}:${randomBytes(4).toString('hex')}`
     this.#options = options
-    this.#log = options.logger ?? createLogger({ level: 'warn' })
+    this.#log = safeLogger(options.logger ?? createLogger({ level: 'warn' }))
     this.#supervision = supervision
     const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY
     this.#prefetch = new Prefetch(concurrency, options.prefetch)

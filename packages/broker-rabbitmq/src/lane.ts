@@ -1,0 +1,172 @@
+import type { ConfirmChannel, Message, Options } from 'amqplib'
+import { BrokerError, type PublishResult } from '@zyqueue/core/broker'
+import { refusalOf } from './errors.ts'
+
+/** A channel that is refused something is replaced no more often than this. */
+const FRESH_MS = 500
+
+/** One message on its way. */
+export interface Outgoing {
+  readonly exchange: string
+  readonly routingKey: string
+  readonly body: Buffer
+  readonly properties: Options.Publish
+}
+
+/** `unread`: the server has closed the channel over another message and has read nothing behind that, so this one may be sent again. */
+export type Outcome = PublishResult | 'unread'
+
+export const STORED: PublishResult = Object.freeze({ status: 'stored' })
+
+/** Messages that are published together, and what has become of each. */
+export class Batch {
+  readonly messages: readonly Outgoing[]
+  readonly #results: (Outcome | undefined)[]
+  readonly #done: (results: readonly Outcome[]) => void
+  #open: number
+  /** What the server said of those that it gave back: that comes before the confirm. */
+  #returned: Map<number, string> | undefined
+
+  constructor(messages: readonly Outgoing[], done: (results: readonly Outcome[]) => void) {
+    this.messages = messages
+    this.#results = Array.from({ length: messages.length })
+    this.#open = messages.length
+    this.#done = done
+  }
+
+  /** Those that nothing is known of. */
+  *open(): Iterable<readonly [number, Outgoing]> {
+    for (const entry of this.messages.entries()) if (this.#results[entry[0]] === undefined) yield entry
+  }
+
+  returned(index: number): string | undefined {
+    return this.#returned?.get(index)
+  }
+
+  /** By what it says: a return has no delivery tag. Of several that say the same, each is returned. */
+  noteReturn({ fields, properties }: Message): boolean {
+    const index = this.messages.findIndex(
+      ({ exchange, routingKey, properties: { messageId } }, at) =>
+        messageId === properties.messageId &&
+        routingKey === fields.routingKey &&
+        exchange === fields.exchange &&
+        this.#results[at] === undefined &&
+        this.#returned?.has(at) !== true,
+    )
+    if (index === -1) return false
+    const text: unknown = Reflect.get(fields, 'replyText')
+    this.#returned ??= new Map()
+    this.#returned.set(index, typeof text === 'string' ? text : 'NO_ROUTE')
+    return true
+  }
+
+  settle(index: number, result: Outcome): void {
+    if (this.#results[index] !== undefined) return
+    this.#results[index] = result
+    if (--this.#open === 0) this.#done(this.#results.map((each) => each ?? result))
+  }
+
+  settleAll(result: PublishResult): void {
+    for (const index of this.messages.keys()) this.settle(index, result)
+  }
+}
+
+/** One confirm channel, and what is on its way there. */
+export class Lane {
+  readonly #channel: ConfirmChannel
+  readonly #batches = new Set<Batch>()
+  readonly #since = performance.now()
+  readonly #forget: () => void
+  readonly #onStored: (routingKey: string) => void
+  #failure: unknown
+  #sent = 0
+  #hasRefused = false
+  #isRetired = false
+
+  /** `forget` is called when nothing more is to be sent with it. */
+  constructor(channel: ConfirmChannel, forget: () => void, onStored: (routingKey: string) => void) {
+    this.#channel = channel
+    this.#forget = forget
+    this.#onStored = onStored
+    channel.on('return', (message) => {
+      for (const batch of this.#batches) if (batch.noteReturn(message)) return
+    })
+    channel.on('error', (error) => (this.#failure ??= error))
+  }
+
+  /** Whether it has closed its channel itself: nothing more was to be sent. */
+  get isDone(): boolean {
+    return this.#isRetired && this.#batches.size === 0
+  }
+
+  send(batch: Batch, index: number): void {
+    const message = batch.messages[index]
+    if (message === undefined) return
+    const { exchange, routingKey, body, properties } = message
+    this.#batches.add(batch)
+    try {
+      this.#channel.publish(exchange, routingKey, body, properties, (error: unknown) =>
+        batch.settle(index, error === null ? this.#confirmed(batch, index) : this.#failed(message, error)),
+      )
+      this.#sent++
+    } catch (error) {
+      // Nothing was sent: the channel is closed, or amqplib could not encode the message.
+      batch.settle(index, this.#failure === undefined ? { status: 'refused', error } : 'unread')
+    }
+  }
+
+  leave(batch: Batch): void {
+    this.#batches.delete(batch)
+    this.#closeIfDone()
+  }
+
+  /** Takes nothing more; what is on its way may still be answered. */
+  retire(): void {
+    if (this.#isRetired) return
+    this.#isRetired = true
+    this.#forget()
+    this.#closeIfDone()
+  }
+
+  #closeIfDone(): void {
+    if (this.isDone) this.#channel.close().catch(() => undefined)
+  }
+
+  #confirmed(batch: Batch, index: number): PublishResult {
+    const returned = batch.returned(index)
+    const message = batch.messages[index]
+    if (message !== undefined) this.#onStored(message.routingKey)
+    if (returned === undefined || message === undefined) return STORED
+    return { status: 'refused', error: unroutable(message, returned) }
+  }
+
+  /** Called in the order in which the messages were sent. */
+  #failed(message: Outgoing, error: unknown): Outcome {
+    if (error instanceof Error && error.message === 'message nacked') {
+      // A channel that has seen a quorum queue without a leader may go on to refuse when it has one.
+      if (performance.now() - this.#since > FRESH_MS) this.retire()
+      return { status: 'refused', error: nacked(message) }
+    }
+    const failure = this.#failure ?? error
+    const refusal = refusalOf(failure, message, this.#sent === 1)
+    if (refusal !== undefined) {
+      this.#hasRefused = true
+      return { status: 'refused', error: refusal }
+    }
+    // The server has read what was sent before the message that it refuses, and nothing behind it.
+    return this.#hasRefused ? 'unread' : { status: 'unknown', error: failure }
+  }
+}
+
+function unroutable({ exchange, routingKey }: Outgoing, reason: string): BrokerError {
+  const what =
+    exchange === '' ? `no queue "${routingKey}"` : `no queue at the exchange "${exchange}" for "${routingKey}"`
+  return new BrokerError('ZYQ_UNROUTABLE', `RabbitMQ has ${what} (${reason})`)
+}
+
+function nacked({ routingKey }: Outgoing): BrokerError {
+  return new BrokerError(
+    'ZYQ_BROKER_FULL',
+    `RabbitMQ refused a job for "${routingKey}": its queue is full or not available`,
+  )
+}

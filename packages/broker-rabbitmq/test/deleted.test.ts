@@ -1,0 +1,136 @@
+/** What producers and workers do when an operator deletes what they have declared. */
+import type { Broker, QueueSpec } from '@zyqueue/core/broker'
+import { startRabbitmq, type RabbitmqServer } from '@zyqueue/test-servers'
+import { describeWithServer } from '@zyqueue/test-servers/vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import {
+  bodyOf,
+  consume,
+  declared,
+  eventually,
+  message,
+  never,
+  openBroker,
+  openStranger,
+  receive,
+  receiveOne,
+  store,
+  unique,
+} from './support.ts'
+
+await describeWithServer('rabbitmq', 'what was deleted is declared again', () => {
+  let server: RabbitmqServer
+  beforeAll(async () => {
+    server = await startRabbitmq()
+  })
+  afterAll(() => server?.stop())
+
+  const deletions = {
+    'its queue': async (queue: QueueSpec) => {
+      await (await openStranger(server.url)).deleteQueue(queue.name)
+    },
+    'its exchange': async (_queue: QueueSpec, exchange: string) => {
+      await (await openStranger(server.url)).deleteExchange(exchange)
+    },
+    'the binding between both': async (queue: QueueSpec, exchange: string) => {
+      await (await openStranger(server.url)).unbindQueue(queue.name, exchange, 'key')
+    },
+    all: async (queue: QueueSpec, exchange: string) => {
+      const stranger = await openStranger(server.url)
+      await stranger.deleteQueue(queue.name)
+      await stranger.deleteExchange(exchange)
+    },
+  }
+
+  async function bound(broker: Broker): Promise<{ readonly queue: QueueSpec; readonly exchange: string }> {
+    const exchange = unique('x')
+    return { queue: await declared(broker, { exchange, exchangeType: 'direct', routingKeys: 'key' }), exchange }
+  }
+
+  describe.each(Object.entries(deletions))('%s', (what, remove) => {
+    test('a producer stores its jobs again at once, each once', async () => {
+      const broker = await openBroker(server.url)
+      const { queue, exchange } = await bound(broker)
+      await store(broker, [message(queue, 'before')])
+      await remove(queue, exchange)
+      const numbers = Array.from({ length: 40 }, (_, index) => index)
+      await Promise.all(numbers.map((number) => store(broker, [message(queue, number)])))
+      const consumer = await consume(broker, [queue], { prefetch: 200 })
+      const kept = what === 'its queue' || what === 'all' ? [] : ['before']
+      const bodies = (await receive(consumer, 40 + kept.length)).map(bodyOf)
+      expect(new Set(bodies)).toEqual(new Set([...kept, ...numbers]))
+      expect(await consumer.receive(100, { signal: never })).toEqual([])
+    })
+
+    test('a worker gets the jobs of other programs again', async () => {
+      const broker = await openBroker(server.url)
+      const { queue, exchange } = await bound(broker)
+      const consumer = await consume(broker, [queue])
+      expect(await consumer.receive(1, { signal: never })).toEqual([])
+      await remove(queue, exchange)
+      await eventually('a job of the exchange comes', async () => {
+        const stranger = await openStranger(server.url)
+        stranger.publish(exchange, 'key', Buffer.from('1'))
+        return (await consumer.receive(1, { signal: never })).length > 0
+      })
+    })
+  })
+
+  test('a worker whose temporary queue lost its exchange gets the jobs of other programs again', async () => {
+    const broker = await openBroker(server.url)
+    const exchange = unique('x')
+    const queue = { name: unique(), unnamed: true, options: { exchange, exchangeType: 'fanout' } }
+    await broker.declare([queue])
+    const consumer = await consume(broker, [queue])
+    await (await openStranger(server.url)).deleteExchange(exchange)
+    await eventually('a job of the exchange comes', async () => {
+      const stranger = await openStranger(server.url)
+      stranger.publish(exchange, '', Buffer.from('1'))
+      return (await consumer.receive(1, { signal: never })).length > 0
+    })
+  })
+
+  test('a producer of a queue without an exchange stores its jobs again, delayed ones too', async () => {
+    const broker = await openBroker(server.url)
+    const queue = await declared(broker)
+    await store(broker, [message(queue, 'before'), message(queue, 'before', { delayMs: 1 })])
+    await (await openStranger(server.url)).deleteQueue(queue.name)
+    await store(broker, [message(queue, 'now')])
+    await store(broker, [message(queue, 'later', { delayMs: 20 })])
+    const deliveries = await receive(await consume(broker, [queue]), 2)
+    expect(new Set(deliveries.map(bodyOf))).toEqual(new Set(['later', 'now']))
+  })
+
+  test('the retries of a worker come back to its queue after that was deleted', async () => {
+    const broker = await openBroker(server.url)
+    const queue = await declared(broker)
+    const consumer = await consume(broker, [queue])
+    await store(broker, [message(queue, 'first')])
+    const first = await receiveOne(consumer)
+    expect(await consumer.release([{ delivery: first, delayMs: 20 }])).toEqual([{ status: 'ok' }])
+    expect(await consumer.ack([await receiveOne(consumer)])).toEqual([{ status: 'ok' }])
+    expect(await consumer.receive(1, { signal: never })).toEqual([])
+    await (await openStranger(server.url)).deleteQueue(queue.name)
+    await eventually(
+      'the queue is there again',
+      async () => (await broker.publish([message(queue, 'second')]))[0]?.status === 'stored',
+    )
+    const second = await receiveOne(consumer)
+    expect(await consumer.release([{ delivery: second, delayMs: 20 }])).toEqual([{ status: 'ok' }])
+    expect((await receive(consumer, 1)).map(bodyOf)).toEqual(['second'])
+  })
+
+  test('what its owner does not want to be declared is not', async () => {
+    const broker = await openBroker(server.url)
+    const stranger = await openStranger(server.url)
+    const name = unique()
+    await stranger.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'quorum' } })
+    const queue = { name, options: { passive: true } }
+    await broker.declare([queue])
+    await store(broker, [message(queue, 1)])
+    await stranger.deleteQueue(name)
+    expect(await broker.publish([message(queue, 2)])).toMatchObject([
+      { status: 'refused', error: { code: 'ZYQ_UNROUTABLE' } },
+    ])
+  })
+})

@@ -1,0 +1,85 @@
+/** What becomes due while its queue is full: the server offers it again after three minutes, and after six at worst. */
+import { startRabbitmq, type RabbitmqServer } from '@zyqueue/test-servers'
+import { describeWithServer } from '@zyqueue/test-servers/vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Broker, Consumer, QueueSpec } from '@zyqueue/core/broker'
+import { bodyOf, consume, declared, eventually, message, openBroker, receive, receiveOne, store } from './support.ts'
+
+await describeWithServer('rabbitmq', 'a queue that is full', () => {
+  let server: RabbitmqServer
+  beforeAll(async () => {
+    server = await startRabbitmq()
+  })
+  afterAll(() => server?.stop())
+
+  /** Resolves to how many jobs have found room. */
+  async function fill(broker: Broker, queue: QueueSpec): Promise<number> {
+    let stored = 0
+    await eventually('the queue is full', async () => {
+      const [result] = await broker.publish([message(queue, 'filler')])
+      if (result?.status === 'stored') stored++
+      return result?.status === 'refused'
+    })
+    return stored
+  }
+
+  /** Resolves when what was delayed before by less than a second is due. */
+  async function due(broker: Broker): Promise<void> {
+    const other = await declared(broker)
+    await store(broker, [message(other, 'marker', { delayMs: 1_500 })])
+    await receiveOne(await consume(broker, [other]))
+  }
+
+  async function ackAll(consumer: Consumer, count: number): Promise<readonly unknown[]> {
+    const deliveries = await receive(consumer, count)
+    await consumer.ack(deliveries)
+    return deliveries.map(bodyOf)
+  }
+
+  describe.each(['quorum', 'classic'])('%s', (queueType) => {
+    const bounded = (broker: Broker) =>
+      declared(broker, { queueType, arguments: { 'x-max-length': 3, 'x-overflow': 'reject-publish' } })
+
+    test('a retry that becomes due meanwhile runs when there is room', async () => {
+      const broker = await openBroker(server.url)
+      const queue = await bounded(broker)
+      await store(broker, [message(queue, 'retried')])
+      const first = await consume(broker, [queue])
+      const delivery = await receiveOne(first)
+      expect(await first.release([{ delivery, delayMs: 500, headers: { tried: '1' } }])).toEqual([{ status: 'ok' }])
+      await first.close()
+      const fillers = await fill(broker, queue)
+      await due(broker)
+      const second = await consume(broker, [queue])
+      expect(new Set(await ackAll(second, fillers + 1))).toEqual(new Set(['filler', 'retried']))
+    })
+
+    test('what has become due meanwhile is counted, and purged with the queue', async () => {
+      const broker = await openBroker(server.url)
+      const queue = await bounded(broker)
+      await store(broker, [message(queue, 'due', { delayMs: 500 })])
+      const fillers = await fill(broker, queue)
+      await due(broker)
+      const ready = async () => (await broker.admin.queues()).find(({ name }) => name === queue.name)?.ready
+      await eventually('all are counted', async () => (await ready()) === fillers + 1)
+      expect(await broker.admin.purge(queue.name)).toBe(fillers + 1)
+      await eventually('none is left', async () => (await ready()) === 0)
+    })
+
+    test('a delayed job that becomes due meanwhile runs when there is room, and holds up no other queue', async () => {
+      const broker = await openBroker(server.url)
+      const queue = await bounded(broker)
+      const sound = await declared(broker)
+      await store(
+        broker,
+        Array.from({ length: 40 }, (_, index) => message(queue, index, { delayMs: 500 })),
+      )
+      const fillers = await fill(broker, queue)
+      await due(broker)
+      await store(broker, [message(sound, 'sound', { delayMs: 500 })])
+      expect(bodyOf(await receiveOne(await consume(broker, [sound])))).toBe('sound')
+      const bodies = await ackAll(await consume(broker, [queue]), fillers + 40)
+      expect(bodies.filter((body) => body !== 'filler')).toHaveLength(40)
+    })
+  })
+})

@@ -1,0 +1,187 @@
+/** Which rights of Redis' ACL a producer, a worker and an operator need, and which of them the user of a connection lacks. */
+import { BrokerError } from '@zyqueue/core/broker'
+import type { Argument } from './client.ts'
+import { notConnected, ServerError } from './errors.ts'
+import type { Keys, QueueKeys } from './keys.ts'
+import { text } from './replies.ts'
+import type { Script } from './script.ts'
+import * as admin from './scripts/admin.ts'
+import { claim } from './scripts/claim.ts'
+import * as lease from './scripts/lease.ts'
+import { publish } from './scripts/publish.ts'
+import * as settle from './scripts/settle.ts'
+import type { Servers } from './servers.ts'
+
+/** What a connection is used for. */
+export const ROLES = ['producer', 'worker', 'operator'] as const
+export type Role = (typeof ROLES)[number]
+
+interface Needs {
+  readonly does: string
+  readonly scripts: readonly Script[]
+  /** Commands that are sent beside scripts, after connecting. */
+  readonly commands: readonly string[]
+  /** Commands without which it works, but a worker that waits sees a job up to a second late. */
+  readonly hints: readonly string[]
+}
+
+export const NEEDS: Readonly<Record<Role, Needs>> = {
+  producer: {
+    does: 'submit jobs',
+    scripts: [lease.declareQueues, publish],
+    commands: [],
+    hints: [],
+  },
+  worker: {
+    does: 'run jobs',
+    scripts: [...Object.values(lease), claim, ...Object.values(settle)],
+    commands: ['HDEL', 'HGET', 'HGETALL'],
+    hints: ['SUBSCRIBE', 'UNSUBSCRIBE'],
+  },
+  operator: {
+    does: 'manage queues',
+    scripts: [...Object.values(admin), lease.endLease],
+    commands: ['HDEL', 'HGETALL', 'INFO', 'SCAN', 'SISMEMBER', 'SMEMBERS', 'ZCARD'],
+    hints: [],
+  },
+}
+
+/** The arguments that `ACL DRYRUN` wants behind the key; commands that are not here have one. */
+const ARGUMENTS: Readonly<Record<string, number>> = {
+  EXISTS: 0,
+  HGETALL: 0,
+  HLEN: 0,
+  INCR: 0,
+  LLEN: 0,
+  SMEMBERS: 0,
+  SPOP: 0,
+  TYPE: 0,
+  UNLINK: 0,
+  ZCARD: 0,
+  GETRANGE: 2,
+  HSET: 2,
+  LRANGE: 2,
+  LREM: 2,
+  LTRIM: 2,
+  SETRANGE: 2,
+  ZADD: 2,
+  ZCOUNT: 2,
+  ZRANGE: 2,
+  ZRANGEBYSCORE: 2,
+  ZREMRANGEBYRANK: 2,
+  ZREVRANGE: 2,
+}
+
+/** What a user lacks, as rules for `ACL SETUSER`. */
+export interface Missing {
+  readonly rules: readonly string[]
+  /** Without these it works, but a worker that waits sees a job up to a second late. */
+  readonly hints: readonly string[]
+}
+
+/** The commands that a script calls. `pcall`: those whose failure it survives. */
+export function commandsOf({ lua }: Script, call: 'call' | 'pcall'): readonly string[] {
+  return [...lua.matchAll(/redis\.(p?call)\('(\w+)'/g)].flatMap(([, how, command]) =>
+    how === call ? (command ?? []) : [],
+  )
+}
+
+export class Rights {
+  readonly #servers: Servers
+  readonly #names: Keys
+  readonly #checked = new Map<Role, Promise<void>>()
+
+  constructor(servers: Servers, names: Keys) {
+    this.#servers = servers
+    this.#names = names
+  }
+
+  /**
+   * Rejects with `ZYQ_AUTH` if the user surely lacks a right that the role needs in these queues. Asks once for each role,
+   * until `forget`.
+   */
+  need(role: Role, queues: () => readonly QueueKeys[]): Promise<void> {
+    const known = this.#checked.get(role)
+    if (known !== undefined) return known
+    const checking = this.#check(role, queues())
+    this.#checked.set(role, checking)
+    checking.catch(() => this.#checked.delete(role))
+    return checking
+  }
+
+  /** The next connection may find other rights. */
+  forget(): void {
+    this.#checked.clear()
+  }
+
+  /**
+   * What the user lacks, asked of `ACL DRYRUN` in one round trip. Undefined if there is no telling: Redis before 7.0 does not
+   * have it, and the user may not be allowed to run it.
+   */
+  async missing(role: Role, queues: readonly QueueKeys[]): Promise<Missing | undefined> {
+    const { scripts, commands, hints } = NEEDS[role]
+    const [queue] = queues
+    if (queue === undefined) return { rules: [], hints: [] }
+    const dryRun = (wanted: readonly string[]): readonly (readonly Argument[])[] =>
+      [...new Set(wanted)].map((name) => [name, ...this.#argumentsOf(name, queue)])
+    const keys = [
+      ...queues.map(({ ready }) => ready),
+      this.#names.queues,
+      ...(role === 'producer' ? [] : [this.#names.workers]),
+    ]
+    try {
+      const [rules, late] = await Promise.all([
+        this.#rulesFor([
+          ...dryRun([...scripts.flatMap((script) => commandsOf(script, 'call')), ...commands]),
+          ...keys.map((key) => ['EVAL', '', 1, key]),
+          ...keys.map((key) => ['EVALSHA', publish.sha, 1, key]),
+        ]),
+        this.#rulesFor(dryRun([...scripts.flatMap((script) => commandsOf(script, 'pcall')), ...hints])),
+      ])
+      return { rules, hints: late.filter((rule) => !rules.includes(rule)) }
+    } catch (error) {
+      if (error instanceof ServerError) return undefined
+      throw error
+    }
+  }
+
+  async #check(role: Role, queues: readonly QueueKeys[]): Promise<void> {
+    const missing = await this.missing(role, queues)
+    if (missing === undefined || missing.rules.length === 0) return
+    const { user } = this.#servers
+    throw new BrokerError(
+      'ZYQ_AUTH',
+      `The Redis user ${user} may not ${NEEDS[role].does}: ${grant(user, [...missing.rules, ...missing.hints])}`,
+    )
+  }
+
+  async #rulesFor(commands: readonly (readonly Argument[])[]): Promise<readonly string[]> {
+    const [client] = this.#servers.masters()
+    if (client === undefined) throw notConnected()
+    const replies = await Promise.all(
+      commands.map((command) => client.command('ACL', 'DRYRUN', this.#servers.user, ...command)),
+    )
+    return [...new Set(replies.flatMap((reply) => this.#ruleFor(text(reply))))].toSorted()
+  }
+
+  /** `OK`, or a sentence that ends with what is not allowed. */
+  #ruleFor(reply: string): readonly string[] {
+    if (reply === 'OK') return []
+    const command = /'([^']*)' command/.exec(reply)?.[1]
+    if (command !== undefined) return [`+${command}`]
+    return [reply.endsWith('channel') ? `&${this.#names.wake}*` : `~${this.#names.prefix}:*`]
+  }
+
+  #argumentsOf(command: string, queue: QueueKeys): readonly Argument[] {
+    if (command === 'TIME' || command === 'INFO') return []
+    if (command === 'SCAN') return [0]
+    if (command === 'PUBLISH') return [this.#names.wake, '']
+    if (command.endsWith('SUBSCRIBE')) return [this.#names.wake]
+    return [queue.ready, ...Array.from({ length: ARGUMENTS[command] ?? 1 }, () => 0)]
+  }
+}
+
+/** How to give a user what it lacks. */
+export function grant(user: string, rules: readonly string[]): string {
+  return `ACL SETUSER ${user} ${rules.join(' ')}`
+}

@@ -1,0 +1,165 @@
+/** Values in the keys of a queue that another program has written: each goes its own way, and all else goes on. */
+import { startRedis, type TestServer } from '@zyqueue/test-servers'
+import { describeWithServer } from '@zyqueue/test-servers/vitest'
+import type { Redis } from 'ioredis'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { Keys, type QueueKeys } from '../src/keys.ts'
+import { consume, eventually, message, messages, never, newQueue, openBroker, openClient, receive } from './support.ts'
+
+const JSON_TEXT = '{"task":"resize","data":[1,2,3],"and":"more than eighteen bytes"}'
+/** As long as the head of a job and no longer: the lengths in it go beyond the end. */
+const HEAD_ONLY = String.fromCharCode(4).padEnd(18, '\u007f')
+
+/** How another program can put a value where a consumer finds it. */
+const PLACES: readonly (readonly [string, (client: Redis, keys: QueueKeys, value: string) => Promise<unknown>])[] = [
+  ['the list of ready jobs', (client, { ready }, value) => client.lpush(ready, value)],
+  ['the sorted set of ready jobs', (client, { sorted }, value) => client.zadd(sorted, 1, value)],
+  ['the sorted set, behind all', (client, { sorted }, value) => client.zadd(sorted, 2 ** 52, value)],
+  ['the delayed jobs', (client, { delayed }, value) => client.zadd(delayed, 1, value)],
+  [
+    'what a consumer held whose lease has run out',
+    async (client, { held, leases }, value) => {
+      await client.hset(held('gone'), 'any field', value)
+      await client.zadd(leases, 1, 'gone')
+    },
+  ],
+]
+
+const VALUES = [
+  ['JSON', JSON_TEXT],
+  ['three bytes', 'abc'],
+  ['an empty string', ''],
+  ['a head alone', HEAD_ONLY],
+] as const
+
+await describeWithServer('redis', 'a value of another program', () => {
+  let server: TestServer
+  beforeAll(async () => {
+    server = await startRedis()
+  })
+  afterAll(() => server.stop())
+
+  const open = async () => {
+    const broker = await openBroker(server.url)
+    const queue = await newQueue(broker)
+    return { broker, queue, client: openClient(server.url), keys: new Keys('zyqueue').of(queue) }
+  }
+
+  const cases = PLACES.flatMap(([place, plant]) => VALUES.map(([what, value]) => ({ place, plant, what, value })))
+  test.each(cases)('$what in $place goes to the dead letters alone, as it is', async ({ plant, value }) => {
+    const { broker, queue, client, keys } = await open()
+    const other = await newQueue(broker)
+    await broker.publish([message(queue, 'due', { delayMs: 1 }), message(queue, 'high', { priority: 9 })])
+    await broker.publish([...messages(queue, 2), message(other, 'other')])
+    await plant(client, keys, value)
+    const consumer = await consume(broker, [queue, other])
+    const deliveries = await receive(consumer, 6)
+    const [unreadable, ...more] = deliveries.filter((delivery) => delivery.undecodable !== undefined)
+    if (unreadable === undefined || more.length > 0) throw new Error('one is to be unreadable')
+    expect(deliveries.map(({ id }) => id).toSorted()).toEqual(
+      ['due', 'high', 'other', `${queue}-0`, `${queue}-1`, unreadable.id].toSorted(),
+    )
+    expect(Buffer.from(unreadable.body).toString('latin1')).toBe(value)
+    const reason = `ZYQ_DECODE: ${unreadable.undecodable}`
+    expect(await consumer.reject([{ delivery: unreadable, reason, headers: { any: 'header' } }])).toEqual([
+      { status: 'ok' },
+    ])
+    const [letter] = await broker.admin.deadLetters.list(queue, { limit: 10 })
+    expect(letter).toMatchObject({ id: unreadable.id, queue, reason, headers: {} })
+    expect(Buffer.from(letter?.body ?? []).toString('latin1')).toBe(value)
+  })
+
+  test('comes again when its consumer is gone, as often as it was there, and after a requeue', async () => {
+    const { broker, queue, client, keys } = await open()
+    await client.rpush(keys.ready, JSON_TEXT, JSON_TEXT)
+    const first = await consume(broker, [queue])
+    const [one] = await receive(first, 2)
+    if (one === undefined) throw new Error('nothing received')
+    expect(await first.release([{ delivery: one, delayMs: 600_000, headers: { any: 'header' } }])).toEqual([
+      { status: 'ok' },
+    ])
+    await first.close()
+    const second = await consume(broker, [queue])
+    const both = await receive(second, 2)
+    expect(both.map(({ body }) => Buffer.from(body).toString())).toEqual([JSON_TEXT, JSON_TEXT])
+    await second.reject(both.map((delivery) => ({ delivery, reason: 'ZYQ_DECODE: a test' })))
+    const ids = both.map(({ id }) => id)
+    expect(await broker.admin.deadLetters.requeue(queue, [...ids.slice(0, 1), ...ids.slice(0, 1)])).toBe(1)
+    expect(await broker.admin.deadLetters.purge(queue, ids)).toBe(1)
+    expect((await receive(second, 1)).map(({ body }) => Buffer.from(body).toString())).toEqual([JSON_TEXT])
+  })
+
+  test('is listed with the others, and does not keep them from being counted, cancelled or given back', async () => {
+    const { broker, queue, client, keys } = await open()
+    await broker.publish([...messages(queue, 3), message(queue, 'later', { delayMs: 600_000 })])
+    await client.rpush(keys.ready, 'abc')
+    await client.zadd(keys.delayed, Date.now() + 600_000, 'def')
+    await client.hset(keys.held('gone'), 'any', 'ghi')
+    await client.zadd(keys.leases, 1, 'gone')
+    const jobs = await broker.admin.jobs(queue, { limit: 100 })
+    expect(jobs.map(({ id, state }) => [id, state])).toEqual([
+      ['unreadable', 'active'],
+      [`${queue}-0`, 'ready'],
+      [`${queue}-1`, 'ready'],
+      [`${queue}-2`, 'ready'],
+      ['unreadable', 'ready'],
+      ['later', 'delayed'],
+      ['unreadable', 'delayed'],
+    ])
+    expect(await broker.admin.cancel(queue, ['later', `${queue}-1`, 'unreadable'])).toBe(2)
+    await broker.reclaim('gone', [{ id: 'ghi' }])
+    expect(await broker.admin.compact(queue)).toBe(1)
+    expect(await broker.admin.queues()).toContainEqual(
+      expect.objectContaining({ name: queue, ready: 4, delayed: 1, active: 0 }),
+    )
+  })
+
+  test('among the dead letters is listed, purged and requeued as the others are', async () => {
+    const { broker, queue, client, keys } = await open()
+    await client.hset(keys.dead, 'short', 'ab', 'long', 'abcdefgh', 'lasting', 'x')
+    await client.zadd(keys.died, 1, 'short', 2, 'long', 3, 'lasting')
+    const letters = await broker.admin.deadLetters.list(queue, { limit: 10 })
+    expect(letters.map(({ id, body }) => [id, Buffer.from(body).toString()])).toEqual([
+      ['lasting', 'x'],
+      ['long', 'abcdefgh'],
+      ['short', 'ab'],
+    ])
+    expect(await broker.admin.deadLetters.purge(queue, ['lasting'])).toBe(1)
+    expect(await broker.admin.deadLetters.requeue(queue)).toBe(2)
+    const deliveries = await receive(await consume(broker, [queue]), 2)
+    expect(deliveries.every(({ undecodable }) => undecodable !== undefined)).toBe(true)
+  })
+
+  test('in the place of a claim that was noted is no claim', async () => {
+    const { broker, queue, client, keys } = await open()
+    const consumer = await consume(broker, [queue], { consumerId: 'noted' })
+    await broker.publish([message(queue, 'a')])
+    await client.hset(keys.held('noted'), '', 'abc')
+    expect((await receive(consumer, 1)).map(({ id }) => id)).toEqual(['a'])
+  })
+
+  test.each(['sorted', 'delayed', 'order', 'ready'] as const)(
+    'of the wrong type in the place of %s stops its queue alone, until it is gone',
+    async (name) => {
+      const { broker, queue, client, keys } = await open()
+      const other = await newQueue(broker)
+      const consumer = await consume(broker, [queue, other])
+      await client.hset(keys[name], 'a', 'b')
+      if (name !== 'ready') await client.rpush(keys.ready, 'abc')
+      await broker.publish([message(other, 'one')])
+      expect((await receive(consumer, 1)).map(({ id }) => id)).toEqual(['one'])
+      await eventually('the error is told when nothing else comes', async () => {
+        const error: unknown = await consumer.receive(1, { signal: never }).catch((error: unknown) => error)
+        return broker.errorCode(error) === 'ZYQ_STORAGE_FOREIGN'
+      })
+      await broker.publish([message(other, 'two')])
+      await eventually('the other queue goes on', async () => {
+        const deliveries = await consumer.receive(1, { signal: never }).catch(() => [])
+        return deliveries.some(({ id }) => id === 'two')
+      })
+      await client.del(keys[name])
+      if (name === 'ready') await client.rpush(keys.ready, 'abc')
+      expect((await receive(consumer, 1)).map(({ body }) => Buffer.from(body).toString())).toEqual(['abc'])
+    },
+  )
+})

@@ -1,0 +1,80 @@
+/**
+ * Room on the disk. Every change is appended to the `-wal` file first, also the removal of a job, and a checkpoint that moves it into
+ * the queue file may have to make that one larger. So a disk without a free byte would be full for ever: no job could leave the
+ * queue. New jobs are refused while there is still room for workers to finish, and the `-wal` file never takes all of it.
+ */
+import { statfsSync, statSync } from 'node:fs'
+import { BrokerError } from '@zyqueue/core/broker'
+import { SCHEMA } from './attach.ts'
+import { integer } from './columns.ts'
+import type { Sql } from './sql.ts'
+
+/** What new jobs leave free, in bytes: this, or an eighth of a small disk. SQLite's own checkpoint comes at 4 MB of `-wal`. */
+const RESERVE_BYTES = 4 * 1024 * 1024
+const SHARE_OF_SMALL = 1 / 8
+
+/** The `-wal` file is cut to this size, in bytes, when it begins anew after a large transaction. */
+export const WAL_BYTES = 8 * 1024 * 1024
+
+export class Room {
+  readonly #path: string
+  readonly #sql: Sql
+
+  constructor(path: string, sql: Sql) {
+    this.#path = path
+    this.#sql = sql
+  }
+
+  /**
+   * Called before a transaction that stores jobs of so many bytes, or 0. Moves the `-wal` file into the queue file while that can
+   * still grow by as much. Throws `ZYQ_BROKER_FULL` if new jobs would take what workers need.
+   */
+  ensure(jobBytes: number): void {
+    if (this.#fits(jobBytes)) return
+    this.checkpoint()
+    if (jobBytes === 0 || this.#fits(jobBytes)) return
+    throw new BrokerError(
+      'ZYQ_BROKER_FULL',
+      `The disk is full: ${this.#disk().free} bytes are free at ${this.#path}, and workers need them to finish jobs`,
+    )
+  }
+
+  #fits(jobBytes: number): boolean {
+    const { free, reserve } = this.#disk()
+    // A checkpoint makes the queue file larger by at most the `-wal` file.
+    const left = free - this.#walBytes()
+    // The jobs take their size twice: once in the `-wal` file, once in the queue file.
+    if (left >= reserve + 2 * jobBytes) return true
+    if (left < reserve / 2 + jobBytes) return false
+    return jobBytes === 0 || left + this.#unusedBytes() >= reserve + 2 * jobBytes
+  }
+
+  /** Moves the `-wal` file into the queue file, and empties it. Returns whether it could. */
+  checkpoint(): boolean {
+    try {
+      return integer(this.#sql.first(`PRAGMA ${SCHEMA}.wal_checkpoint(TRUNCATE)`)?.[0]) === 0
+    } catch {
+      // Another process is in the way, or the disk is full to the last byte.
+      return false
+    }
+  }
+
+  #disk(): { readonly free: number; readonly reserve: number } {
+    const { bavail, blocks, bsize } = statfsSync(this.#path)
+    // A file system that does not tell its size.
+    if (blocks === 0) return { free: Infinity, reserve: 0 }
+    return { free: bavail * bsize, reserve: Math.min(RESERVE_BYTES, blocks * bsize * SHARE_OF_SMALL) }
+  }
+
+  #walBytes(): number {
+    return statSync(`${this.#path}-wal`, { throwIfNoEntry: false })?.size ?? 0
+  }
+
+  /** Pages of the queue file that finished jobs have left. */
+  #unusedBytes(): number {
+    const [pages, bytes] = ['freelist_count', 'page_size'].map((name) =>
+      integer(this.#sql.first(`PRAGMA ${SCHEMA}.${name}`)?.[0]),
+    )
+    return (pages ?? 0) * (bytes ?? 0)
+  }
+}

@@ -1,0 +1,49 @@
+import type { Delivery } from '@zyqueue/core/broker'
+import { alteredConsumers } from '../altered.ts'
+import type { Faults } from './fault.ts'
+
+const LISTENER = 'listeners: receive leaves no listener on its signal'
+const OBJECTS = 'memory: many calls of receive leave no objects behind'
+
+/** Brokers that keep something of each receive for ever. */
+export const memoryFaults: Faults = {
+  'leaves a listener on the signal of each receive': {
+    caughtBy: [LISTENER],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => ({
+        receive(max, options) {
+          options.signal.addEventListener('abort', () => max)
+          return consumer.receive(max, options)
+        },
+      })),
+  },
+
+  'leaves a listener on its own signal with each receive': {
+    caughtBy: [OBJECTS],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => {
+        const end = new AbortController()
+        return {
+          receive(max, options) {
+            end.signal.addEventListener('abort', () => max)
+            return consumer.receive(max, options)
+          },
+        }
+      }),
+  },
+
+  'remembers each delivery': {
+    caughtBy: [OBJECTS],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => {
+        const given: Delivery[] = []
+        return {
+          async receive(max, options) {
+            const deliveries = await consumer.receive(max, options)
+            given.push(...deliveries)
+            return deliveries
+          },
+        }
+      }),
+  },
+}

@@ -1,0 +1,134 @@
+import { BrokerError } from '@zyqueue/core/broker'
+import { altered, alteredAdmin, alteredConsumers } from '../altered.ts'
+import type { Faults } from './fault.ts'
+
+const CODES = 'reconnecting: without its connection, what rejects has a code that has core connect again'
+const REFUSED = 'reconnecting: a connect that was refused can be repeated when the engine is there'
+const AGAIN = 'reconnecting: after each loss of the connection, connect, publish and consume work again'
+const SILENT =
+  'silent connections: whatever is called before and after the connection falls silent settles, and what it told is so'
+const ADMIN = 'open connections: calls of admin leave no connections behind'
+const CLOSED = 'open connections: close leaves no connection open'
+
+/** Brokers that are wrong about a connection that comes back, and ones that have too many. */
+export const reconnectingFaults: Faults = {
+  'never connects again': {
+    caughtBy: [AGAIN, SILENT],
+    breaks: () => (broker) => {
+      let connected = false
+      return altered(broker, {
+        async connect(options) {
+          if (connected) throw new BrokerError('ZYQ_CONNECTION_LOST', 'It is lost for good.')
+          await broker.connect(options)
+          connected = true
+        },
+      })
+    },
+  },
+
+  'connects again once': {
+    caughtBy: [AGAIN],
+    breaks: () => (broker) => {
+      let connects = 0
+      return altered(broker, {
+        async connect(options) {
+          if (connects < 2) await broker.connect(options)
+          connects += 1
+        },
+      })
+    },
+  },
+
+  'keeps the promise of its first connect': {
+    caughtBy: [CODES, REFUSED, AGAIN],
+    breaks: () => (broker) => {
+      let first: Promise<void> | undefined
+      return altered(broker, { connect: (options) => (first ??= broker.connect(options)) })
+    },
+  },
+
+  'keeps the promise of its first publish after a loss': {
+    caughtBy: [AGAIN],
+    breaks: () => (broker) => {
+      let lost: Promise<never> | undefined
+      return altered(broker, {
+        publish: (batch) =>
+          lost ??
+          broker.publish(batch).catch((error: unknown) => {
+            lost = Promise.reject(error)
+            return lost
+          }),
+      })
+    },
+  },
+
+  'gives a lost connection another code': {
+    caughtBy: [CODES, AGAIN],
+    breaks: () => (broker) =>
+      altered(broker, {
+        errorCode(error) {
+          const code = broker.errorCode(error)
+          return code === 'ZYQ_CONNECTION_LOST' ? 'ZYQ_BROKER' : code
+        },
+      }),
+  },
+
+  'gives a refused connection another code': {
+    caughtBy: [CODES, REFUSED],
+    breaks: () => (broker) =>
+      altered(broker, {
+        errorCode(error) {
+          const code = broker.errorCode(error)
+          return code === 'ZYQ_UNREACHABLE' ? 'ZYQ_CLOSED' : code
+        },
+      }),
+  },
+
+  'calls an engine connected that refused it': {
+    caughtBy: [CODES, REFUSED],
+    breaks: () => (broker) => altered(broker, { connect: (options) => broker.connect(options).catch(() => undefined) }),
+  },
+
+  'forgets its consumers with the connection': {
+    caughtBy: [AGAIN],
+    breaks: () => (broker) =>
+      alteredConsumers(broker, (consumer) => {
+        let lost = false
+        return {
+          async receive(max, options) {
+            if (lost) return []
+            return consumer.receive(max, options).catch((error: unknown) => {
+              lost = broker.errorCode(error) === 'ZYQ_CONNECTION_LOST'
+              throw error
+            })
+          },
+        }
+      }),
+  },
+
+  'keeps a connection of admin for ever that was lost': {
+    caughtBy: [AGAIN],
+    breaks: () => (broker) => {
+      let lost: Promise<never> | undefined
+      return alteredAdmin(broker, {
+        version: () => lost ?? broker.admin.version(),
+        check: () =>
+          broker.admin.check().catch((error: unknown) => {
+            lost = Promise.reject(error)
+            return lost
+          }),
+      })
+    },
+  },
+
+  'opens a connection for each call of admin': {
+    caughtBy: [ADMIN, CLOSED],
+    breaks: () => (broker, _engine, wire) =>
+      alteredAdmin(broker, {
+        version() {
+          wire.leak()
+          return broker.admin.version()
+        },
+      }),
+  },
+}

@@ -1,0 +1,72 @@
+import type { Broker } from '@zyqueue/core/broker'
+import { altered } from '../altered.ts'
+import type { Breaks, Faults } from './fault.ts'
+
+const RESTART =
+  'restarts: work goes on after a restart of the engine, and what was stored is there, where the broker is durable'
+
+/** Brokers of an engine that forgets something in a restart. */
+function forgetting(forget: (broker: Broker, queue: string) => Promise<unknown>): Breaks {
+  return () => {
+    let forgotten = 0
+    return (broker, engine) =>
+      altered(broker, {
+        async connect(options) {
+          await broker.connect(options)
+          if (forgotten === engine.restarted) return
+          forgotten = engine.restarted
+          for (const { name } of await broker.admin.queues()) await forget(broker, name)
+        },
+      })
+  }
+}
+
+/** Brokers that claim that they are durable, and are not. */
+export const restartFaults: Faults = {
+  'forgets its jobs when its engine ends': {
+    caughtBy: [RESTART],
+    breaks: forgetting((broker, queue) => broker.admin.purge(queue)),
+  },
+
+  'forgets its delayed jobs when its engine ends': {
+    caughtBy: [RESTART],
+    breaks: forgetting(async (broker, queue) => {
+      const jobs = (await broker.admin.jobs?.(queue, { limit: 100 })) ?? []
+      const delayed = jobs.filter(({ state }) => state === 'delayed')
+      await broker.admin.cancel?.(
+        queue,
+        delayed.map(({ id }) => id),
+      )
+    }),
+  },
+
+  'forgets its dead letters when its engine ends': {
+    caughtBy: [RESTART],
+    breaks: forgetting((broker, queue) => broker.admin.deadLetters.purge(queue)),
+  },
+
+  'forgets what it recognises when its engine ends': {
+    caughtBy: [RESTART],
+    breaks: () => (broker, engine) =>
+      altered(broker, {
+        publish: (batch) =>
+          broker.publish(batch.map((message) => ({ ...message, id: `${message.id}~${engine.restarted}` }))),
+      }),
+  },
+
+  'never connects again when its engine was started again': {
+    caughtBy: [RESTART],
+    breaks: () => (broker) => {
+      let first: Promise<void> | undefined
+      return altered(broker, { connect: (options) => (first ??= broker.connect(options)) })
+    },
+  },
+
+  'does not work when its engine was started again': {
+    caughtBy: [RESTART],
+    breaks: () => (broker, engine) =>
+      altered(broker, {
+        publish: async (batch) => (engine.restarted > 0 ? Promise.reject(new Error('gone')) : broker.publish(batch)),
+      }),
+  },
+}

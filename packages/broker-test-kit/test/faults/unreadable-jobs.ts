@@ -1,0 +1,69 @@
+import { BrokerError, type Rejection } from '@zyqueue/core/broker'
+import { alteredDeadLetters } from '../altered.ts'
+import type { OnUnreadable } from '../memory-engine.ts'
+import type { Breaks, Faults } from './fault.ts'
+
+const UNREADABLE =
+  'unreadable jobs: a stored job that cannot be read ends alone in the dead letters, and the others are delivered'
+const REASON = 'ZYQ_DECODE: it is not a job'
+
+function onUnreadable(handle: OnUnreadable): Breaks {
+  return () => (broker, engine) => {
+    engine.onUnreadable = handle
+    return broker
+  }
+}
+
+function rejections(deliveries: readonly Rejection['delivery'][], reason: string = REASON): readonly Rejection[] {
+  return deliveries.map((delivery) => ({ delivery, reason, headers: {} }))
+}
+
+/** Brokers that do not cope with what no version of them stored. */
+export const unreadableJobFaults: Faults = {
+  'fails at what it cannot read': {
+    caughtBy: [UNREADABLE],
+    breaks: onUnreadable(async () => {
+      throw new BrokerError('ZYQ_BROKER', 'A stored job cannot be read.')
+    }),
+  },
+
+  'buries the jobs beside one that it cannot read': {
+    caughtBy: [UNREADABLE],
+    breaks: onUnreadable(async (consumer, unreadable, others) => {
+      await consumer.reject(rejections([...unreadable, ...others]))
+      return []
+    }),
+  },
+
+  'drops what it cannot read': {
+    caughtBy: [UNREADABLE],
+    breaks: onUnreadable(async (consumer, unreadable, others) => {
+      await consumer.ack(unreadable)
+      return others
+    }),
+  },
+
+  'holds what it cannot read': {
+    caughtBy: [UNREADABLE],
+    breaks: onUnreadable(async (_consumer, _unreadable, others) => others),
+  },
+
+  'gives no code for what it cannot read': {
+    caughtBy: [UNREADABLE],
+    breaks: onUnreadable(async (consumer, unreadable, others) => {
+      await consumer.reject(rejections(unreadable, 'It is not a job.'))
+      return others
+    }),
+  },
+
+  'buries something else than the bytes that it cannot read': {
+    caughtBy: [UNREADABLE],
+    breaks: () => (broker) =>
+      alteredDeadLetters(broker, {
+        async list(queue, options) {
+          const letters = await broker.admin.deadLetters.list(queue, options)
+          return letters.map((letter) => ({ ...letter, body: new Uint8Array() }))
+        },
+      }),
+  },
+}

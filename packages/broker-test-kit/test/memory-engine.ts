@@ -1,0 +1,159 @@
+import { type Broker, type BrokerAdmin, type Consumer, type Delivery } from '@zyqueue/core/broker'
+import { createMemoryBroker, createMemoryStore } from '@zyqueue/core/testing'
+import type { BrokerHarness } from '../src/index.ts'
+import { altered, alteredConsumers } from './altered.ts'
+import { bytesOf, messageTo, queueSpec } from '../src/stage.ts'
+import { Wire } from './wire.ts'
+
+/** The header of a stored job that stands for a value that cannot be read. */
+const UNREADABLE = 'x-kit-unreadable'
+
+type Hooks = Required<Omit<BrokerHarness, 'test' | 'leaseMs' | 'patienceMs'>>
+
+/** What a consumer does with the deliveries among which are some that it cannot read; gives those that are delivered. */
+export type OnUnreadable = (
+  consumer: Consumer,
+  unreadable: readonly Delivery[],
+  others: readonly Delivery[],
+) => Promise<readonly Delivery[]>
+
+/**
+ * A server in memory, with all that the hooks of a harness do to one: brokers reach it by connections, which can be lost, and
+ * what it stores outlives a restart.
+ */
+export class MemoryEngine {
+  readonly hooks: Hooks = {
+    createBroker: () => this.#create(),
+    killConnection: (broker) => this.#wires.get(broker)?.cut(),
+    // A server in memory does not fall silent: it is lost at once.
+    stallConnection: (broker) => this.#wires.get(broker)?.cut(),
+    healConnection: (broker) => this.#wires.get(broker)?.heal(),
+    loseAnswer: async (broker) => this.#wires.get(broker)?.loseAnswer(),
+    openConnections: (broker) => this.#wires.get(broker)?.connections ?? 0,
+    restart: async () => this.#restart(),
+    storeUnreadable: (queue) => this.#storeUnreadable(queue),
+  }
+
+  /** How often it was started again. */
+  restarted = 0
+  onUnreadable: OnUnreadable = async (consumer, unreadable, others) => {
+    await consumer.reject(
+      unreadable.map((delivery) => ({ delivery, reason: 'ZYQ_DECODE: it is not a job', headers: {} })),
+    )
+    return others
+  }
+  readonly #store = createMemoryStore()
+  readonly #wires = new Map<Broker, Wire>()
+  readonly #lease: 'connection' | 'renewable'
+  readonly #alter: (broker: Broker, engine: MemoryEngine, wire: Wire) => Broker
+
+  /** `alter` changes each broker that is made. */
+  constructor(
+    alter: (broker: Broker, engine: MemoryEngine, wire: Wire) => Broker = (broker) => broker,
+    lease: 'connection' | 'renewable' = 'renewable',
+  ) {
+    this.#alter = alter
+    this.#lease = lease
+  }
+
+  #create(): Broker {
+    const wire = new Wire()
+    const broker = this.#alter(this.#behindWire(createMemoryBroker(this.#store), wire), this, wire)
+    this.#wires.set(broker, wire)
+    return broker
+  }
+
+  #restart(): void {
+    this.restarted += 1
+    for (const wire of this.#wires.values()) wire.lose()
+  }
+
+  async #storeUnreadable(queue: string): Promise<Uint8Array> {
+    const body = bytesOf('job\n[]')
+    const broker = createMemoryBroker(this.#store)
+    await broker.connect()
+    await broker.publish([messageTo(queueSpec(queue), { body, headers: { [UNREADABLE]: '' } })])
+    return body
+  }
+
+  #behindWire(memory: Broker, wire: Wire): Broker {
+    const byConnection = this.#lease === 'connection' && ({ lease: 'connection', deliveryCount: 'none' } as const)
+    const through = altered(memory, {
+      capabilities: Object.freeze({ ...memory.capabilities, durable: true, ...byConnection }),
+      admin: adminBehind(memory.admin, wire),
+      async connect(options) {
+        await memory.connect(options)
+        wire.connect()
+      },
+      declare: (queues) => wire.run(() => memory.declare(queues)),
+      publish: (batch) =>
+        wire.run(
+          () => memory.publish(batch),
+          (error) => batch.map(() => ({ status: 'unknown', error })),
+        ),
+      consume: (options) => wire.run(() => memory.consume(options)),
+      renew: (ids, leaseMs) => wire.run(async () => (await memory.renew?.(ids, leaseMs)) ?? []),
+      reclaim: (id, charged) => wire.run(async () => memory.reclaim?.(id, charged)),
+      async close() {
+        wire.close()
+        await memory.close()
+      },
+    })
+    if (byConnection) {
+      delete through.renew
+      delete through.reclaim
+    }
+    return alteredConsumers(through, (consumer) => {
+      if (byConnection) wire.onLost(() => consumer.close())
+      return {
+        receive: (max, { signal }) => wire.run((lost) => this.#receive(consumer, max, signal, lost)),
+        ack: (deliveries) => wire.run(() => consumer.ack(deliveries)),
+        answer: (answers) => wire.run(async () => (await consumer.answer?.(answers)) ?? []),
+        release: (releases) => wire.run(() => consumer.release(releases)),
+        reject: (rejections) => wire.run(() => consumer.reject(rejections)),
+      }
+    })
+  }
+
+  async #receive(
+    consumer: Consumer,
+    max: number,
+    signal: AbortSignal,
+    lost: AbortSignal,
+  ): Promise<readonly Delivery[]> {
+    const stop = new AbortController()
+    const abort = (): void => stop.abort()
+    for (const each of [signal, lost]) each.addEventListener('abort', abort)
+    if (signal.aborted) abort()
+    try {
+      for (;;) {
+        const deliveries = await consumer.receive(max, { signal: stop.signal })
+        const unreadable = deliveries.filter(({ headers }) => headers[UNREADABLE] !== undefined)
+        if (unreadable.length === 0) return deliveries
+        const others = deliveries.filter((delivery) => !unreadable.includes(delivery))
+        const delivered = await this.onUnreadable(consumer, unreadable, others)
+        if (delivered.length > 0) return delivered
+      }
+    } finally {
+      for (const each of [signal, lost]) each.removeEventListener('abort', abort)
+    }
+  }
+}
+
+function adminBehind(admin: BrokerAdmin, wire: Wire): BrokerAdmin {
+  const { deadLetters } = admin
+  return {
+    queues: () => wire.run(() => admin.queues()),
+    workers: () => wire.run(async () => (await admin.workers?.()) ?? []),
+    purge: (queue) => wire.run(() => admin.purge(queue)),
+    jobs: (queue, options) => wire.run(async () => (await admin.jobs?.(queue, options)) ?? []),
+    cancel: (queue, ids) => wire.run(async () => (await admin.cancel?.(queue, ids)) ?? 0),
+    check: () => wire.run(() => admin.check()),
+    version: () => wire.run(() => admin.version()),
+    deadLetters: {
+      list: (queue, options) => wire.run(() => deadLetters.list(queue, options)),
+      requeue: (queue, ids) => wire.run(() => deadLetters.requeue(queue, ids)),
+      purge: (queue, ids) => wire.run(() => deadLetters.purge(queue, ids)),
+    },
+  }
+}

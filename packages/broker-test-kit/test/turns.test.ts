@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest'
+import { Turns } from '../src/turns.ts'
+import { waitFor } from '../src/wait-for.ts'
+
+const PATIENCE_MS = 30_000
+
+/** Notes what begins and ends; each run ends when it is told to. */
+function runs(): { readonly log: string[]; run(name: string): () => Promise<void>; end(name: string): void } {
+  const log: string[] = []
+  const ends = new Map<string, () => void>()
+  return {
+    log,
+    run: (name) => () => {
+      log.push(`+${name}`)
+      return new Promise((resolve) => {
+        ends.set(name, () => {
+          log.push(`-${name}`)
+          resolve()
+        })
+      })
+    },
+    end: (name) => ends.get(name)?.(),
+  }
+}
+
+test('many run together, and one alone waits for them, and they for it', async () => {
+  const { log, run, end } = runs()
+  const turns = new Turns()
+  const [a, b] = [turns.together(run('a')), turns.together(run('b'))]
+  const alone = turns.alone(run('alone'))
+  const c = turns.together(run('c'))
+  await waitFor('both to begin', () => log.length === 2, PATIENCE_MS)
+  end('a')
+  await a
+  end('b')
+  await b
+  await waitFor('the one alone to begin', () => log.length === 5, PATIENCE_MS)
+  end('alone')
+  await alone
+  await waitFor('the last to begin', () => log.length === 7, PATIENCE_MS)
+  end('c')
+  await c
+  expect(log).toEqual(['+a', '+b', '-a', '-b', '+alone', '-alone', '+c', '-c'])
+})
+
+test('one that fails holds up no other', async () => {
+  const turns = new Turns()
+  const fail = async (): Promise<void> => Promise.reject(new Error('as it was told to'))
+  const failing = [turns.together(fail), turns.alone(fail), turns.alone(fail), turns.together(fail)]
+  expect((await Promise.allSettled(failing)).map(({ status }) => status)).toEqual(Array(4).fill('rejected'))
+  await turns.alone(async () => undefined)
+})
