@@ -117,11 +117,11 @@ export function errorsOf(child: ChildProcess): () => string {
 
 /** Waits for a condition, at most a minute and a half. */
 export async function until<T>(what: string, read: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  const endMs = Date.now() + 90_000
+  const endMs = performance.now() + 90_000
   for (;;) {
     const value = await read()
     if (value !== undefined) return value
-    if (Date.now() > endMs) throw new Error(`waited in vain for ${what}`)
+    if (performance.now() > endMs) throw new Error(`waited in vain for ${what}`)
     await new Promise((wake) => setTimeout(wake, 20))
   }
 }

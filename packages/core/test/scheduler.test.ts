@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Prefetch } from '../src/worker/prefetch.ts'
-import { Scheduler, type Runnable } from '../src/worker/scheduler.ts'
+import { HELD, Scheduler, type Runnable } from '../src/worker/scheduler.ts'
 
 interface Item extends Runnable {
   readonly id: number
@@ -118,6 +118,37 @@ test('runs what a model of it would run', async () => {
       },
     ),
   )
+})
+
+test('what is held starts later, in its order and before what came meanwhile, and is not counted until then', async () => {
+  const ran: number[] = []
+  const told: string[] = []
+  let holds = true
+  const scheduler = new Scheduler<{ id: number; alone: boolean }>({
+    concurrency: 2,
+    maxStarts: 5,
+    ledger: { begin: ({ id }) => told.push(`+${id}`), end: ({ id }) => told.push(`-${id}`), flush: () => {} },
+    run: ({ id }) => (holds ? HELD : void ran.push(id)),
+    onEnd: () => {},
+  })
+  const items = (...ids: number[]) => ids.map((id) => ({ id, alone: id === 1 }))
+  scheduler.add(items(0, 1, 2, 3))
+  await settle()
+  expect(ran).toEqual([])
+  expect(scheduler).toMatchObject({ waiting: 4, hasFreeSlot: true, exhausted: false })
+  expect(told.filter((line) => line.startsWith('+')).map(Number)).toEqual([0, 1, 2, 3])
+  expect(told.filter((line) => line.startsWith('-'))).toHaveLength(4)
+  expect(scheduler.remove(({ id }) => id === 2)).toMatchObject([{ id: 2 }])
+
+  holds = false
+  scheduler.resume(({ id }) => id !== 3)
+  scheduler.add(items(4, 5))
+  await settle()
+  expect(ran).toEqual([0, 1, 4, 5])
+  scheduler.resume(() => true)
+  await settle()
+  expect(ran).toEqual([0, 1, 4, 5, 3])
+  expect(scheduler).toMatchObject({ waiting: 0, exhausted: true })
 })
 
 test('prefetch begins with what runs at once, and grows to a tenth of a second of work', () => {

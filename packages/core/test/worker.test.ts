@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { BrokerError } from '../src/errors.ts'
 import { Retry } from '../src/middleware/signals.ts'
@@ -188,6 +190,30 @@ test('a consumer that takes none while work waits is replaced, and does not star
   )
 })
 
+test('a worker whose consumer fails again and again says so less and less often, and ends with the error', async () => {
+  const let1 = gate()
+  const { task, worker, broker, logger, stats } = setUp({}, () => let1.opened, { stallMs: 500 })
+  await task.submit(1)
+  await worker.start()
+  await until('it runs', () => worker.status.running === 1)
+  let fails = 0
+  broker.script.receive = () => Promise.reject(new BrokerError('ZYQ_BROKER', `no right to receive ${++fails}`))
+  await task.submit(2)
+  await until('it retires', () => worker.status.state === 'draining')
+  let1.open()
+  await expect(worker.ended).rejects.toMatchObject({ code: 'ZYQ_BROKER', message: `no right to receive ${fails}` })
+  expect(worker.status.state).toBe('closed')
+  expect(stats()).toMatchObject({ active: 0, workers: 0 })
+  const told = logger.lines.filter(({ message }) => message.startsWith('receiving fail'))
+  expect(fails).toBeGreaterThanOrEqual(5)
+  expect(told.slice(0, 2)).toMatchObject([
+    { level: 'warn', fields: { err: { message: 'no right to receive 1' } } },
+    { level: 'warn', fields: { failures: 4 } },
+  ])
+  expect(told.length).toBeLessThan(fails)
+  expect(told.at(-1)).toMatchObject({ level: 'error', fields: { failures: fails } })
+})
+
 test('a worker that has its hands full is not taken for a stalled one', async () => {
   const let1 = gate()
   const { task, worker, broker } = setUp({}, () => let1.opened, { stallMs: 20, concurrency: 10, prefetch: 1 })
@@ -299,7 +325,7 @@ test.each([
     },
   })
   const task = taskOn(broker, vi.fn())
-  const ledger = { begin: vi.fn(), end: vi.fn(), flush: vi.fn(), limit: vi.fn() }
+  const ledger = { begin: vi.fn(), end: vi.fn(), flush: vi.fn(), start: vi.fn() }
   const supervision = { ledger, afterDeath: true, onSessions: vi.fn(), onRetire: vi.fn() }
   const worker = new Worker({ tasks: [task] }, supervision)
   onTestFinished(() => worker.close())
@@ -333,6 +359,60 @@ test('a lost lease: what runs goes on, what has not started is forgotten, a new 
   // The first ran twice: its first owner could not be called back, and was too late to settle it.
   expect(started.toSorted((a, b) => a - b)).toEqual([1, 1, 2, 3])
   expect(logger.lines).toContainEqual(expect.objectContaining({ message: expect.stringMatching(/ack came too late/) }))
+})
+
+/** A worker whose first job freezes it for longer than its lease, and a broker that says then whether the lease has ended. */
+function setUpFreeze(ended: boolean, options: WorkerOptions) {
+  const events: unknown[] = []
+  const consume = vi.fn()
+  let state: 'new' | 'frozen' | 'asked' = 'new'
+  // The lease of the broker lasts: only this worker knows that its own may have ended.
+  const { task, worker } = setUp(
+    {
+      consume: (real, options) => {
+        consume()
+        return real.consume({ ...options, leaseMs: 600_000 })
+      },
+      renew: async (real, ids) => {
+        if (state !== 'frozen') return (await real.renew?.(ids, 600_000)) ?? []
+        state = 'asked'
+        events.push('asked')
+        return ended ? ids : []
+      },
+    },
+    ({ data }) => {
+      events.push(data)
+      if (state !== 'new') return
+      state = 'frozen'
+      for (const since = performance.now(); performance.now() - since < 1_000;);
+    },
+    { ...options, leaseMs: 900 },
+  )
+  return { task, worker, events, consume }
+}
+
+test.each([
+  ['stands', false, [0, 'asked', 1, 2, 3, 4]],
+  // The first is given back with the rest: its worker learns too late to settle it.
+  ['has ended', true, [0, 'asked', 0, 1, 2, 3, 4]],
+] as const)(
+  'after a freeze as long as its lease, a worker asks before it starts more jobs: the lease %s',
+  async (_, ended, expected) => {
+    const { task, worker, events, consume } = setUpFreeze(ended, { concurrency: 1, prefetch: 5 })
+    await task.submit([0, 1, 2, 3, 4])
+    await worker.start()
+    await until('all have run', () => worker.status.done === expected.length - 1)
+    expect(events).toEqual(expected)
+    expect(consume).toHaveBeenCalledTimes(ended ? 2 : 1)
+  },
+)
+
+test('a worker that has lost the last of its share ends all the same', async () => {
+  const { task, worker, events } = setUpFreeze(true, { concurrency: 2, prefetch: 5, maxJobs: 2 })
+  await task.submit([0, 1, 2])
+  await worker.start()
+  await worker.ended
+  expect(events).toEqual([0, 'asked'])
 })
 
 test('waits at its start for a broker that is away', async () => {
@@ -495,6 +575,33 @@ test('whatever a handler throws ends the job, and no more than the job', async (
   await task.submit(thrown.map((_, index) => index))
   await until('all are dead', () => stats().dead === thrown.length)
   expect(worker.status.running).toBe(0)
+})
+
+test.each([
+  ['at once', () => undefined],
+  ['later', () => nextTurn()],
+])('no job sees the async context of another, if they end %s', async (_, wait) => {
+  const storage = new AsyncLocalStorage<string>()
+  const jobs = Array.from({ length: 41 }, (__, index) => index)
+  const seen: unknown[] = []
+  const kept: unknown[] = []
+  const { task, worker, broker } = setUp(
+    {},
+    ({ data }) => {
+      seen.push(storage.getStore())
+      storage.enterWith(`job ${String(data)}`)
+      const waiting = wait()
+      if (waiting === undefined) return kept.push(storage.getStore())
+      return waiting.then(() => kept.push(storage.getStore()))
+    },
+    { concurrency: 3, prefetch: 10 },
+  )
+  await task.submit(jobs)
+  await worker.start()
+  await until('all have run', () => worker.status.done === jobs.length)
+  expect(seen).toEqual(jobs.map(() => undefined))
+  expect(new Set(kept)).toEqual(new Set(jobs.map((job) => `job ${job}`)))
+  expect(broker.made()).toBe(2)
 })
 
 test('a fresh broker sees what a worker says of itself', async () => {

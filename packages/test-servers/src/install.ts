@@ -4,6 +4,14 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 
+interface Program {
+  readonly binary: string
+  /** The Debian package that has it. */
+  readonly package: string
+  /** The folders to look in, if it is no program of the PATH but a library. */
+  readonly folders?: readonly string[]
+}
+
 const SERVERS = {
   redis: { binary: 'redis-server', package: 'redis-server' },
   gearmand: { binary: 'gearmand', package: 'gearman-job-server' },
@@ -12,7 +20,13 @@ const SERVERS = {
   rabbitmq: { binary: 'rabbitmq-server', package: 'rabbitmq-server' },
   /** Started by the tests of examples/broker-nats. */
   nats: { binary: 'nats-server', package: 'nats-server' },
-} as const
+  /** No server, but a library to preload: it sets the clock of one process. */
+  libfaketime: {
+    binary: 'libfaketimeMT.so.1',
+    package: 'libfaketime',
+    folders: ['x86_64', 'aarch64'].map((machine) => `/usr/lib/${machine}-linux-gnu/faketime`),
+  },
+} satisfies Record<string, Program>
 
 export type ServerName = keyof typeof SERVERS
 
@@ -28,9 +42,9 @@ export type Installed =
  * of that name is not started.
  */
 export async function ensureInstalled(server: ServerName): Promise<Installed> {
-  const { binary, package: debianPackage } = SERVERS[server]
+  const { binary, package: debianPackage, folders }: Program = SERVERS[server]
   const remedy = `${binary} is not installed: apt-get install ${debianPackage}`
-  const found = which(binary)
+  const found = which(binary, folders)
   if (found !== undefined) return { installed: true, path: found }
   if (process.getuid?.() !== 0 || which('apt-get') === undefined || which('flock') === undefined)
     return { installed: false, remedy }
@@ -39,19 +53,20 @@ export async function ensureInstalled(server: ServerName): Promise<Installed> {
   } catch (error) {
     return { installed: false, remedy: `${remedy} (tried, and it failed: ${lastLine(error)})` }
   }
-  const path = which(binary)
+  const path = which(binary, folders)
   return path === undefined ? { installed: false, remedy } : { installed: true, path }
 }
 
-/** Debian keeps daemons in `sbin`, which is not on every user's PATH. */
-function which(binary: string): string | undefined {
-  const folders = (process.env['PATH'] ?? '').split(delimiter).concat('/usr/local/sbin', '/usr/sbin', '/sbin')
-  return folders
+/** Debian keeps daemons in `sbin`, which is not on every user's PATH. A library need not be executable. */
+function which(binary: string, libraryFolders?: readonly string[]): string | undefined {
+  const programFolders = (process.env['PATH'] ?? '').split(delimiter).concat('/usr/local/sbin', '/usr/sbin', '/sbin')
+  const access = libraryFolders === undefined ? constants.X_OK : constants.R_OK
+  return (libraryFolders ?? programFolders)
     .filter((folder) => folder !== '')
     .map((folder) => join(folder, binary))
     .find((path) => {
       try {
-        accessSync(path, constants.X_OK)
+        accessSync(path, access)
         return true
       } catch {
         return false

@@ -48,11 +48,11 @@ export async function startRedisSentinel(): Promise<TestSentinel> {
 }
 
 async function until(port: number, command: string, sign: string): Promise<void> {
-  const giveUpAt = Date.now() + START_MS
+  const giveUpAt = performance.now() + START_MS
   for (;;) {
     const answer = (await ask(port, `${command}\r\n`)).toString('latin1')
     if (answer.includes(sign)) return
-    if (Date.now() > giveUpAt) throw new Error(`${command} on ${port} does not say ${sign}:\n${answer}`)
+    if (performance.now() > giveUpAt) throw new Error(`${command} on ${port} does not say ${sign}:\n${answer}`)
     await sleep(50)
   }
 }

@@ -155,11 +155,11 @@ class ServerProcess implements TestServer {
   }
 
   async #untilItAnswers(started: ChildProcess): Promise<void> {
-    const until = Date.now() + this.#kind.startMs
+    const until = performance.now() + this.#kind.startMs
     for (;;) {
       if (hasEnded(started)) throw new Error(`${this.#kind.server} ended while it started:\n${this.#lastOfLog()}`)
       if (await this.#kind.answers(this.port).catch(() => false)) return
-      if (Date.now() > until)
+      if (performance.now() > until)
         throw new Error(`${this.#kind.server} did not answer within ${this.#kind.startMs} ms:\n${this.#lastOfLog()}`)
       await sleep(20)
     }

@@ -1,11 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Argv } from 'yargs'
 import { ConfigError, ERROR_CODES, ZyQueueError } from '@zyqueue/core'
-import type { Finding } from '@zyqueue/core/broker'
+import type { Broker, Finding, QueueStats } from '@zyqueue/core/broker'
 import { nameOfChoice, placeOf, withBroker } from '../broker.ts'
 import { EXIT, exitCodeOf, type ExitCode } from '../exit-codes.ts'
 import type { GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'
 import { redactText } from '../redact.ts'
+
+/** How long queues are watched whose jobs no worker seems to take. */
+const WATCH_MS = 2_000
 
 interface Step {
   readonly step: 'node' | 'discovery' | 'connection' | 'version' | 'queues' | 'settings'
@@ -50,7 +54,10 @@ async function examine(args: GlobalArgs): Promise<Diagnosis> {
       passed(`${where} is served by the broker "${broker.name}"`, 'connection')
       passed(`connected to ${placeOf(broker)}`, 'version')
       passed(`${broker.name} ${await broker.admin.version()}`, 'queues')
-      passed(`${plural((await broker.admin.queues()).length, 'queue')} can be read`, 'settings')
+      const queues = await broker.admin.queues()
+      const untaken = await untakenOf(broker, queues)
+      passed(`${plural(queues.length, 'queue')} can be read`, 'settings')
+      steps.push(...untaken)
       steps.push(...settings(await broker.admin.check()))
     })
   } catch (error) {
@@ -73,6 +80,28 @@ function failure(error: unknown, step: Step['step']): Step {
   if (!(error instanceof ZyQueueError)) return { step, status: 'failed', detail: redactText(String(error)) }
   const detail = `${redactText(error.message)} (${error.code})`
   return { step, status: 'failed', detail, remedy: ERROR_CODES[error.code].remedy }
+}
+
+/** The queues whose jobs no worker takes: none serves them, or the consumers of those that do fail. */
+async function untakenOf({ admin }: Pick<Broker, 'admin'>, queues: readonly QueueStats[]): Promise<readonly Step[]> {
+  const suspects = queues.filter(isUntaken)
+  if (suspects.length === 0) return []
+  await sleep(WATCH_MS)
+  const later = await admin.queues(suspects.map(({ name }) => name))
+  return suspects.flatMap(({ name, ready = 0 }) => {
+    const now = later.find((queue) => queue.name === name)
+    if (now?.ready === undefined || now.ready < ready || !isUntaken(now)) return []
+    return {
+      step: 'queues',
+      status: 'warning',
+      detail: `${plural(now.ready, 'job')} in ${name} waited for ${WATCH_MS / 1000} s, and no worker took one`,
+      remedy: 'Start a worker for it. If one runs, look in its log for "receiving failed".',
+    }
+  })
+}
+
+function isUntaken({ ready = 0, active }: QueueStats): boolean {
+  return ready > 0 && active === 0
 }
 
 function settings(findings: readonly Finding[]): readonly Step[] {

@@ -127,6 +127,31 @@ export const calm = queueJob({ retries: 0, maxDeliveries: 1 }, async function ca
   },
 )
 
+test.each([
+  ['with the same hard timeout', ''],
+  ['without one', 'limitless'],
+  ['that waits, with one that has just ended', 'ended'],
+])(
+  'a handler that blocks its process beyond its hard timeout runs once without retries, also before a job %s',
+  async (_, other) => {
+    const stage = await Stage.set(`
+export const block = queueJob({ hardTimeoutMs: 1_000, retries: 0 }, async function block(worker, job) {
+  note('block ' + job.data)
+  if (job.data === 'first') spin(Infinity)
+})
+export const limitless = queueJob({ retries: 0 }, async function limitless(worker, job) { note('limitless ' + job.data) })
+export const ended = queueJob({ retries: 0 }, function ended(worker, job) { note('ended ' + job.data) })`)
+    if (other === 'ended') await stage.submit('ended', ['before'])
+    await stage.submit('block', ['first', 'second'])
+    if (other !== '') await stage.submit(other, ['behind'])
+    const { log } = await stage.burst({ maxWorkers: 1, concurrency: 10 })
+    expect(stage.lines().filter((line) => line === 'block first')).toHaveLength(1)
+    expect(stage.lines()).toContain('block second')
+    expect(await stage.dead('block')).toMatchObject([{ reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT/) }])
+    expect(log.filter(({ msg }) => msg.includes('past its hard timeout'))).toHaveLength(1)
+  },
+)
+
 test('a hard timeout condemns none of those that were only overdue for a neighbour that blocked them all', async () => {
   const stage = await Stage.set(`
 export const work = queueJob({ hardTimeoutMs: 3_000, retries: 0 }, async function work(worker, job) {

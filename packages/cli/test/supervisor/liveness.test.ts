@@ -1,6 +1,6 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { startZyqueue, until } from '../project.ts'
+import { startZyqueue, until, zyqueue } from '../project.ts'
 import { isAlive, numbers, Stage, stateOf, untilLogged } from './stage.ts'
 
 test('a handler that blocks its process for several leases keeps its job', async () => {
@@ -146,6 +146,57 @@ test('processes whose broker went away live on, and work when it is back; so doe
   expect(stage.pids()).toEqual(expect.arrayContaining(before))
   expect(stage.pids()).toHaveLength(3)
   expect(log.filter(({ msg }) => msg.startsWith('worker ended'))).toHaveLength(1)
+})
+
+test('a process whose consumer fails again and again is replaced, and finishes what it runs', async () => {
+  const stage = await Stage.set(`
+export const work = queueJob({}, async function work(worker, job) {
+  ran(job)
+  if (job.data === 'long') await untilExists('go')
+  note('done ' + job.data)
+})`)
+  const fails = stage.project.path('fails')
+  writeFileSync(
+    stage.project.path('failing.mjs'),
+    `import { existsSync } from 'node:fs'
+import sqlite from '@zyqueue/broker-sqlite'
+export default { ...sqlite, name: 'failing', schemes: ['failing'], create: (options) => {
+  const broker = sqlite.create({ ...options, connection: ${JSON.stringify(stage.connection)} })
+  const consume = broker.consume.bind(broker)
+  broker.consume = async (...call) => {
+    const consumer = await consume(...call)
+    const receive = consumer.receive.bind(consumer)
+    consumer.receive = async (...call) => {
+      if (existsSync(${JSON.stringify(fails)})) throw new Error('no right to receive')
+      return receive(...call)
+    }
+    return consumer
+  }
+  return broker
+} }`,
+  )
+  await stage.submit('work', ['long'])
+  const { supervisor, ended, log } = stage.supervise({
+    maxWorkers: 1,
+    stallMs: 1_000,
+    server: stage.project.path('failing.mjs'),
+  })
+  await stage.untilNoted(1)
+  writeFileSync(fails, '')
+  await untilLogged(log, 'worker is replaced: receiving fails again and again: ZYQ_BROKER: ', 2)
+  await stage.submit('work', ['later'])
+  const { code, stdout } = await zyqueue(['doctor', '-C', stage.connection], { cwd: stage.project.dir })
+  expect({ code, stdout }).toEqual({
+    code: 0,
+    stdout: expect.stringMatching(/^warning queues +\d jobs? in work waited for 2 s, and no worker took one$/m),
+  })
+  rmSync(fails)
+  await until('the later job', () => stage.lines().includes('done later') || undefined)
+  writeFileSync(stage.project.path('go'), '')
+  await until('the long job', () => stage.lines().includes('done long') || undefined)
+  supervisor.drain()
+  expect(await ended).toEqual({ reason: 'drained' })
+  expect(log.filter(({ msg }) => msg.startsWith('worker ended'))).toEqual([])
 })
 
 test('a supervisor whose broker is away ends all the same', async () => {

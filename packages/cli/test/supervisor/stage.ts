@@ -31,7 +31,7 @@ const at = (name) => new URL(name, import.meta.url).pathname
 const notes = openSync(at('notes/' + process.pid), 'a')
 const note = (text) => writeSync(notes, text + '\\n')
 const ran = (job) => note(job.data + ' ' + job.deliveryCount)
-const spin = (ms) => { for (const end = Date.now() + ms; Date.now() < end;); }
+const spin = (ms) => { for (const end = performance.now() + ms; performance.now() < end;); }
 const exists = (name) => existsSync(at(name))
 const untilExists = async (name) => { while (!exists(name)) await sleep(10) }
 `

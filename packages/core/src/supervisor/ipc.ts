@@ -3,7 +3,7 @@ import { LOG_LEVELS } from '../logger.ts'
 import { workerNumbers } from '../worker/options.ts'
 
 /** The version of what supervisor and worker process say to each other. */
-export const PROTOCOL = 1
+export const PROTOCOL = 2
 
 /** The descriptor on which a worker process finds the file for its ledger: the one behind the IPC channel. */
 export const LEDGER_FILE = 4
@@ -62,7 +62,7 @@ export const toSupervisorSchema = z.discriminatedUnion('type', [
   }),
   /** All its consumers, whenever one begins or ends. */
   z.object({ type: z.literal('consumers'), consumers: z.array(consumerSchema) }),
-  /** A sign of life. `at`: when it was given, in ms since 1970. `idleMs`: how long there has been nothing in hand. */
+  /** A sign of life. `at`: when it was given, in ms on the host's monotonic clock. `idleMs`: how long there has been nothing in hand. */
   z.object({ type: z.literal('beat'), at: z.number(), done: z.number(), inHand: z.number(), idleMs: z.number() }),
   /** It takes no more jobs and ends soon: time for a successor. */
   z.object({ type: z.literal('retiring'), reason: z.string(), done: z.number() }),

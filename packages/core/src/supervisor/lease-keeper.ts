@@ -88,7 +88,7 @@ export class LeaseKeeper {
     if (consumer.address.url === undefined) return
     // What hung on its connection is back already: there is nothing to do but to charge.
     if (!consumer.renewable && charged.length === 0) return
-    const since = Date.now()
+    const since = performance.now()
     for (let tries = 0; ; tries++) {
       try {
         const connection = await this.#connection(consumer.address)
@@ -98,7 +98,7 @@ export class LeaseKeeper {
         })
         return
       } catch (error) {
-        if (Date.now() - since > consumer.leaseMs || this.#closing.signal.aborted) {
+        if (performance.now() - since > consumer.leaseMs || this.#closing.signal.aborted) {
           this.#log.warn({ err: error }, 'jobs of an ended worker not taken back: they wait for its lease to run out')
           return
         }

@@ -8,13 +8,18 @@ import { join } from 'node:path'
 export interface LedgerEntry {
   readonly consumerId: string
   readonly jobId: string
-  /** When it may be killed for running too long, in ms since 1970; 0 is never, or not known yet. */
+  /** False if its handler has not begun: an earlier job holds up the process. Up to date while a job with a deadline runs. */
+  readonly started: boolean
+  /** From when on its process may be killed, in ms on the host's monotonic clock; 0 is never. */
   readonly deadlineMs: number
 }
 
-// One record a slot: running (1 byte), deadline (8), length of the consumer id (2), of the job id (2), both ids.
+// One record a slot: state (1 byte), deadline (8), length of the consumer id (2), of the job id (2), both ids.
 const RECORD_BYTES = 640
 const IDS_AT = 13
+const FREE = 0
+const NOTED = 1
+const STARTED = 2
 /** As long as any broker's ids are; what is longer is cut. */
 const MAX_ID_BYTES = 255
 
@@ -63,7 +68,7 @@ export class Ledger<Item> {
     const { consumerId, jobId } = this.#describe(item)
     const at = slot * RECORD_BYTES
     const records = this.#records
-    records.writeUInt8(1, at)
+    records.writeUInt8(NOTED, at)
     records.writeDoubleLE(0, at + 1)
     const consumerBytes = records.write(consumerId, at + IDS_AT, MAX_ID_BYTES)
     records.writeUInt16LE(consumerBytes, at + 9)
@@ -71,14 +76,21 @@ export class Ledger<Item> {
     this.#touch(at, RECORD_BYTES)
   }
 
-  /** From when on a job that has begun may be killed; known at once. Its time runs from its own start, whoever began beside it. */
-  limit(item: Item, deadlineMs: number): void {
+  /**
+   * To be called when the handler of a noted job begins. With `deadlineMs`, on the host's monotonic clock, its process may be
+   * killed from then on. While such a job runs, each start and each end is written at once: they say which job is overdue alone.
+   */
+  start(item: Item, deadlineMs = 0): void {
     const slot = this.#slots.get(item)
     if (slot === undefined) return
-    this.#limited.add(item)
-    this.#records.writeDoubleLE(deadlineMs, slot * RECORD_BYTES + 1)
-    this.#touch(slot * RECORD_BYTES, IDS_AT)
-    this.flush()
+    const at = slot * RECORD_BYTES
+    this.#records.writeUInt8(STARTED, at)
+    this.#touch(at, IDS_AT)
+    if (deadlineMs > 0) {
+      this.#records.writeDoubleLE(deadlineMs, at + 1)
+      this.#limited.add(item)
+    }
+    if (this.#limited.size > 0) this.flush()
   }
 
   /** Also for a job that was given back while its handler went on: nobody is to be charged for it. */
@@ -87,10 +99,10 @@ export class Ledger<Item> {
     if (slot === undefined) return
     this.#slots.delete(item)
     this.#free.push(slot)
-    this.#records.writeUInt8(0, slot * RECORD_BYTES)
+    this.#records.writeUInt8(FREE, slot * RECORD_BYTES)
     this.#touch(slot * RECORD_BYTES, 1)
-    // A neighbour may block this process from now on: nobody is to see it run past its deadline meanwhile.
-    if (this.#limited.delete(item)) return this.flush()
+    // Another job may block this process from now on: this one must not look overdue, or as if it ran beside that one.
+    if (this.#limited.delete(item) || this.#limited.size > 0) return this.flush()
     // Most often the next job's begin writes it; where none comes, this does.
     if (this.#laterFlush) return
     this.#laterFlush = true
@@ -119,13 +131,15 @@ export function readLedger(file: number): LedgerEntry[] {
   const length = readSync(file, records, 0, records.length, 0)
   const entries: LedgerEntry[] = []
   for (let at = 0; at + RECORD_BYTES <= length; at += RECORD_BYTES) {
-    if (records.readUInt8(at) !== 1) continue
+    const state = records.readUInt8(at)
+    if (state !== NOTED && state !== STARTED) continue
     const jobAt = at + IDS_AT + records.readUInt16LE(at + 9)
     const end = jobAt + records.readUInt16LE(at + 11)
     if (end > at + RECORD_BYTES) continue
     entries.push({
       consumerId: records.toString('utf8', at + IDS_AT, jobAt),
       jobId: records.toString('utf8', jobAt, end),
+      started: state === STARTED,
       deadlineMs: records.readDoubleLE(at + 1),
     })
   }

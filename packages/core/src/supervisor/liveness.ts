@@ -1,3 +1,4 @@
+import { hostMonotonicMs } from '../host-clock.ts'
 import type { Logger } from '../logger.ts'
 import type { Sentence, WorkerHandle } from './worker-handle.ts'
 
@@ -28,12 +29,12 @@ export class Liveness {
 
   /**
    * A process that gave a sign of life after a job's time was up is not blocked: that job is to blame itself. One that
-   * is blocked is so by one of the jobs that run, and all of them may be overdue for it.
+   * is blocked is so by one of the jobs that have started, and all of them may be overdue for it.
    */
   #killOverdue(worker: WorkerHandle): void {
     if (!worker.hardTimeouts || worker.sentence !== undefined) return
-    const now = Date.now()
-    const running = worker.running()
+    const now = hostMonotonicMs()
+    const running = worker.running().filter(({ started }) => started)
     const overdue = running.filter(({ deadlineMs }) => deadlineMs > 0 && deadlineMs < now)
     if (overdue.length === 0) return
     const proven = overdue.filter(({ deadlineMs }) => deadlineMs < worker.freeAt)
@@ -59,8 +60,8 @@ export class Liveness {
     }
     // Where this very process was frozen, beats that have come meanwhile are about to be read.
     const since = this.#stuckSince.get(worker)
-    if (since === undefined) this.#stuckSince.set(worker, Date.now())
-    else if (Date.now() - since > this.#stallMs) {
+    if (since === undefined) this.#stuckSince.set(worker, performance.now())
+    else if (performance.now() - since > this.#stallMs) {
       this.#log.error(
         { worker: worker.name, pid: worker.pid },
         'worker gives no sign of life and runs no job: it is killed',
@@ -71,8 +72,7 @@ export class Liveness {
 
   /** How long a task file may take is not ours to say, but somebody may wait in vain. */
   #noteSlowStart(worker: WorkerHandle): void {
-    if (worker.stage !== 'starting' || Date.now() - worker.startedAt < this.#stallMs || this.#slowStarts.has(worker))
-      return
+    if (worker.stage !== 'starting' || worker.ageMs < this.#stallMs || this.#slowStarts.has(worker)) return
     this.#slowStarts.add(worker)
     this.#log.warn(
       { worker: worker.name, pid: worker.pid },

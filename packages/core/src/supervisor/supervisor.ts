@@ -59,7 +59,7 @@ export class Supervisor {
   #outcome: SupervisorResult | undefined
   #finish: (() => void) | undefined
   #round: NodeJS.Timeout | undefined
-  #lookedAt = Date.now()
+  #lookedAt = performance.now()
   #skipped = false
   #looking = false
   /** Whether a process has taken jobs since the start, or since the last reload. */
@@ -277,9 +277,9 @@ export class Supervisor {
 
   #look(): void {
     // Where this very process was frozen, or its host asleep, what the others have said meanwhile is still to be read.
-    const skips = !this.#skipped && Date.now() - this.#lookedAt > 2 * ROUND_MS
+    const skips = !this.#skipped && performance.now() - this.#lookedAt > 2 * ROUND_MS
     this.#skipped = skips
-    this.#lookedAt = Date.now()
+    this.#lookedAt = performance.now()
     for (const worker of this.#alive) {
       if (!skips) this.#liveness.look(worker)
       if (worker.stage === 'ready' && hasWorked(worker)) this.#proven = true

@@ -51,10 +51,10 @@ export interface WorkerHandleEvents {
 /** One worker process, seen from its supervisor. */
 export class WorkerHandle {
   readonly name: string
-  readonly startedAt: number = Date.now()
   readonly #graceMs: number
   readonly #child: ChildProcess
   readonly #ledgerFile: number = openLedgerFile()
+  readonly #startedAt = performance.now()
   #stage: WorkerStage = 'starting'
   #consumers: readonly SupervisedConsumer[] = []
   #sentence: Sentence | undefined
@@ -62,7 +62,7 @@ export class WorkerHandle {
   #asked = false
   #outOfTime = false
   /** When the last message was read: it may have lain there for a while. */
-  #heardAt = Date.now()
+  #heardAt = performance.now()
   #freeAt = 0
   #readyAt: number | undefined
   #idleMs = 0
@@ -122,21 +122,26 @@ export class WorkerHandle {
 
   /** How long it has given no sign of life, in ms. */
   get silentMs(): number {
-    return Date.now() - this.#heardAt
+    return performance.now() - this.#heardAt
   }
 
   get hardTimeouts(): boolean {
     return this.#hardTimeouts
   }
 
-  /** When its event loop was free the last time that is known, in ms since 1970. */
+  /** When its event loop was free the last time that is known, in ms on the host's monotonic clock. */
   get freeAt(): number {
     return this.#freeAt
   }
 
+  /** How long ago it was started, in ms. */
+  get ageMs(): number {
+    return performance.now() - this.#startedAt
+  }
+
   /** How long it has been up, in ms; 0 until it is ready. */
   get upMs(): number {
-    return this.#readyAt === undefined ? 0 : Date.now() - this.#readyAt
+    return this.#readyAt === undefined ? 0 : performance.now() - this.#readyAt
   }
 
   /** The jobs for whose sake it has been killed. */
@@ -194,21 +199,20 @@ export class WorkerHandle {
     const { success, data: message } = toSupervisorSchema.safeParse(received)
     // Task code may use the channel for its own ends.
     if (!success || this.#stage === 'ended') return
-    this.#heardAt = Date.now()
+    this.#heardAt = performance.now()
     switch (message.type) {
       case 'ready':
         this.#hardTimeouts = message.hardTimeouts
         // One that was asked to end meanwhile says nothing of those that come after it.
         if (this.#stage !== 'starting') return
         this.#stage = 'ready'
-        this.#readyAt = Date.now()
+        this.#readyAt = performance.now()
         return events.onReady(message)
       case 'consumers':
         this.#consumers = message.consumers
         return events.onConsumers()
       case 'beat':
-        // Its clock may be ahead.
-        this.#freeAt = Math.min(message.at, Date.now())
+        this.#freeAt = message.at
         this.#done = message.done
         this.#idleMs = message.idleMs
         return

@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { findBroker } from '../broker/discovery.ts'
 import { resolution, setResolution, withEnvironment } from '../broker/resolution.ts'
 import { ConfigError, messageOf, ZyQueueError } from '../errors.ts'
+import { hostMonotonicMs } from '../host-clock.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { producers } from '../producer/producers.ts'
 import { registeredTasks } from '../tasks/registry.ts'
@@ -161,7 +162,7 @@ function superviseWorker(message: StartMessage, logger: Logger): Worker {
       afterDeath: message.afterDeath,
       onSessions: (lanes) =>
         send({ type: 'consumers', consumers: lanes.flatMap((lane) => describeConsumer(lane, leaseMs)) }),
-      onRetire: () => void end((done) => done.retire(), 'it has done its share of jobs'),
+      onRetire: (reason) => void end((done) => done.retire(), reason),
     },
   )
 }
@@ -180,11 +181,11 @@ function describeConsumer({ session, connection, queues }: Lane, leaseMs: number
 function beat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS }: StartMessage): void {
   const beatMs = Math.min(BEAT_MS, stallMs / 3)
   const idleBeatMs = Math.min(IDLE_BEAT_MS, stallMs / 3)
-  let busyAt = Date.now()
+  let busyAt = hostMonotonicMs()
   let toldAt = 0
   let lastDone = 0
   const timer = setInterval(() => {
-    const now = Date.now()
+    const now = hostMonotonicMs()
     const { done, running: runningJobs, waiting } = running.status
     const inHand = runningJobs + waiting
     if (inHand > 0 || done > lastDone) busyAt = now

@@ -1,11 +1,11 @@
-import type { Connection } from '../broker/connection.ts'
+import { isConnectionLoss, type Connection } from '../broker/connection.ts'
 import type { Delivery, QueueSpec } from '../broker/contract.ts'
 import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
-import { isConnectionLoss } from '../broker/connection.ts'
 import { ConfigError, type ZyQueueError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { checkTaskSupport } from '../tasks/support.ts'
+import { Failures, isOutage } from './failures.ts'
 import { StallWatch } from './stall-watch.ts'
 import type { Prefetch } from './prefetch.ts'
 import { Session } from './session.ts'
@@ -38,6 +38,8 @@ export interface LaneOptions {
   /** A session is over: what of it was not started is to be forgotten. */
   readonly onSessionEnd: (session: Session) => void
   readonly onSessionStart: (session: Session) => void
+  /** It has failed again and again, without an outage of the broker, and has stopped: the worker must end. */
+  readonly onFailed: (error: ZyQueueError) => void
 }
 
 /**
@@ -54,6 +56,7 @@ export class Lane {
   readonly #options: LaneOptions
   readonly #stop = new AbortController()
   readonly #watch: StallWatch
+  readonly #failures: Failures
   #session: Session | undefined
   #receiving = new AbortController()
   #running: Promise<void> = Promise.resolve()
@@ -68,6 +71,7 @@ export class Lane {
     // charged, those are not to be charged with it again.
     this.#single = afterDeath && this.chargesAll
     this.queues = new Set(tasks.map((task) => task.queue))
+    this.#failures = new Failures(stallMs)
     this.#watch = new StallWatch({
       connection,
       queues: this.queues,
@@ -191,17 +195,17 @@ export class Lane {
       this.#reportLimits()
       void this.#reportProblems()
     }
-    for (let failures = 0; !this.#stop.signal.aborted;) {
+    while (!this.#stop.signal.aborted) {
       try {
         if (this.#session === undefined) await this.#consume()
-        else {
-          await this.#receive(this.#session)
-          failures = 0
-        }
+        else await this.#receive(this.#session)
       } catch (thrown) {
         this.#watch.forget()
         if (this.#stop.signal.aborted) return
-        await this.#recover(this.connection.wrap(thrown), failures++)
+        const error = this.connection.wrap(thrown)
+        this.#noteFailure(error)
+        if (this.#failures.isLasting) return this.#options.onFailed(error)
+        await this.#recover(error)
       }
     }
   }
@@ -249,6 +253,8 @@ export class Lane {
     } else if (!signal.aborted && performance.now() - askedAt < HASTY_MS) {
       await pause(backoffMs(HASTY_PAUSE, this.#hasty++), signal)
     }
+    // One that was given up has received nothing.
+    if (!signal.aborted) this.#failures.clear()
   }
 
   /** A stuck `receive` may ignore its signal too; what it brings when nobody waits any more goes back with its consumer. */
@@ -277,17 +283,23 @@ export class Lane {
     return 0
   }
 
-  async #recover(error: ZyQueueError, failures: number): Promise<void> {
+  #noteFailure(error: ZyQueueError): void {
+    const logs = this.#failures.add(error)
+    const { count, lastingMs, isLasting } = this.#failures
+    if (!logs && !isLasting) return
+    const fields = { err: error, ...(count > 1 && { failures: count, lastingMs }) }
+    if (isLasting) this.#options.log.error(fields, 'receiving fails again and again: the worker ends')
+    else this.#options.log.warn(fields, whatIsDoneAbout(error))
+  }
+
+  async #recover(error: ZyQueueError): Promise<void> {
     const { log, connection } = this.#options
-    const loss = isConnectionLoss(error)
-    const busy = error.code === 'ZYQ_BROKER_BUSY'
-    if (failures === 0) log.warn({ err: error }, whatIsDoneAbout(loss, busy))
-    const outlives = (loss || busy) && connection.broker.capabilities.lease === 'renewable'
+    const outlives = isOutage(error) && connection.broker.capabilities.lease === 'renewable'
     if (this.#session !== undefined && !outlives) await this.#end(this.#session)
-    await pause(backoffMs(RECONNECT, failures), this.#stop.signal)
+    await pause(backoffMs(RECONNECT, this.#failures.count - 1), this.#stop.signal)
     try {
       await connection.open()
-      if (loss) log.info({}, 'connection is back')
+      if (isConnectionLoss(error)) log.info({}, 'connection is back')
     } catch (stillAway) {
       log.debug({ err: stillAway }, 'broker still away')
     }
@@ -320,9 +332,9 @@ export class Lane {
   }
 }
 
-function whatIsDoneAbout(loss: boolean, busy: boolean): string {
-  if (loss) return 'connection lost, coming back'
-  return busy ? 'broker is busy, asking again' : 'receiving failed, beginning again'
+function whatIsDoneAbout(error: ZyQueueError): string {
+  if (isConnectionLoss(error)) return 'connection lost, coming back'
+  return isOutage(error) ? 'broker is busy, asking again' : 'receiving failed, beginning again'
 }
 
 /** Each queue once. Throws `ConfigError` (`ZYQ_CONFIG`) where two tasks want the same one with other options. */

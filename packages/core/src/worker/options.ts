@@ -17,7 +17,10 @@ export interface WorkerOptions {
   readonly leaseMs?: number
   /** How long `drain` lets jobs run on before they are given back, in ms. Default: 30,000. */
   readonly graceMs?: number
-  /** A consumer that takes nothing for so many ms although work waits is replaced. Default: 30,000. */
+  /**
+   * A consumer that takes nothing for so many ms although work waits is replaced. If receiving fails for twice as long while the
+   * broker is there, the worker ends. Default: 30,000.
+   */
   readonly stallMs?: number
   /** The worker drains itself after so many jobs. Default: never. */
   readonly maxJobs?: number

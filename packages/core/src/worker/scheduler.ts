@@ -1,3 +1,5 @@
+import { AsyncResource } from 'node:async_hooks'
+
 /** Something to run: one job of one session. */
 export interface Runnable {
   /** Whether nothing may run beside it. */
@@ -12,13 +14,19 @@ export interface RunLedger<Item> {
   flush(): void
 }
 
+export const HELD: unique symbol = Symbol('held')
+export type Run = void | Promise<void> | typeof HELD
+
 export interface SchedulerOptions<Item> {
   readonly concurrency: number
   /** How many to start in all. Default: no bound. */
   readonly maxStarts?: number | undefined
   readonly ledger?: RunLedger<Item> | undefined
-  /** Runs one: has done so when it returns, or when its promise resolves. Never throws or rejects. */
-  readonly run: (item: Item) => void | Promise<void>
+  /**
+   * Runs one: has done so when it returns, or when its promise resolves. Never throws or rejects. `HELD` if the item must not
+   * start yet: it waits for `resume`, and others may start meanwhile.
+   */
+  readonly run: (item: Item) => Run
   /** Called when an item has ended and no longer runs. */
   readonly onEnd: () => void
 }
@@ -30,11 +38,14 @@ export interface SchedulerOptions<Item> {
 export class Scheduler<Item extends Runnable> {
   readonly #concurrency: number
   readonly #ledger: RunLedger<Item> | undefined
-  readonly #runItem: (item: Item) => void | Promise<void>
+  readonly #runItem: (item: Item) => Run
   readonly #onEnd: () => void
+  /** The async context of whatever made this scheduler: what ends a job and starts the next does so in that job's. */
+  readonly #context = new AsyncResource('ZyQueueScheduler')
   #startsLeft: number
   readonly #running = new Set<Item>()
   #waiting: Item[] = []
+  #held: Item[] = []
   /** Those that were noted to run last, and how many of them do, or did. */
   #starting: readonly Item[] = []
   #begun = 0
@@ -58,7 +69,12 @@ export class Scheduler<Item extends Runnable> {
     return this.#starting.slice(this.#begun)
   }
 
+  /** Those held included. */
   get waiting(): number {
+    return this.#ready + this.#held.length
+  }
+
+  get #ready(): number {
     return this.#waiting.length - this.#next
   }
 
@@ -68,30 +84,42 @@ export class Scheduler<Item extends Runnable> {
   }
 
   get hasFreeSlot(): boolean {
-    return !this.exhausted && this.#running.size + this.waiting < this.#concurrency
+    return !this.exhausted && this.#running.size + this.#ready < this.#concurrency
   }
 
   add(items: readonly Item[]): void {
-    this.#waiting = this.waiting === 0 ? [...items] : [...this.#waiting.slice(this.#next), ...items]
+    this.#waiting = this.#ready === 0 ? [...items] : [...this.#waiting.slice(this.#next), ...items]
     this.#next = 0
     this.#schedule()
   }
 
   /** Takes out what has not been started and is meant. */
   remove(isMeant: (item: Item) => boolean): readonly Item[] {
-    const unstarted = this.#waiting.slice(this.#next)
-    this.#waiting = unstarted.filter((item) => !isMeant(item))
+    const held = this.#held
+    this.#held = held.filter((item) => !isMeant(item))
+    const ready = this.#waiting.slice(this.#next)
+    this.#waiting = ready.filter((item) => !isMeant(item))
     this.#next = 0
-    return unstarted.filter(isMeant)
+    return [...held, ...ready].filter(isMeant)
+  }
+
+  /** Has those that were held and are meant start as soon as they can, before all that waits. */
+  resume(isMeant: (item: Item) => boolean): void {
+    if (this.#held.length === 0) return
+    const resumed = this.#held.filter(isMeant)
+    this.#held = this.#held.filter((item) => !isMeant(item))
+    this.#waiting = [...resumed, ...this.#waiting.slice(this.#next)]
+    this.#next = 0
+    this.#schedule()
   }
 
   /** Jobs that end in the same moment make room together: the ledger is written once for all that start then. */
   #schedule(): void {
-    if (this.#scheduled || this.waiting === 0) return
+    if (this.#scheduled || this.#ready === 0) return
     this.#scheduled = true
     queueMicrotask(() => {
       this.#scheduled = false
-      this.#start()
+      this.#context.runInAsyncScope(this.#start, this)
     })
   }
 
@@ -131,7 +159,8 @@ export class Scheduler<Item extends Runnable> {
 
   #run(item: Item): void {
     const running = this.#runItem(item)
-    if (running === undefined) this.#ended(item)
+    if (running === HELD) this.#hold(item)
+    else if (running === undefined) this.#ended(item)
     else void running.then(() => this.#ended(item))
   }
 
@@ -140,5 +169,13 @@ export class Scheduler<Item extends Runnable> {
     this.#ledger?.end(item)
     this.#schedule()
     this.#onEnd()
+  }
+
+  #hold(item: Item): void {
+    this.#running.delete(item)
+    this.#ledger?.end(item)
+    this.#startsLeft++
+    this.#held.push(item)
+    this.#schedule()
   }
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { Connection } from '../broker/connection.ts'
 import type { ClientInfo, Consumer, Delivery, News, QueueSpec } from '../broker/contract.ts'
+import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
 import { BrokerError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Outcome } from './outcome.ts'
@@ -21,6 +22,12 @@ export interface SessionOptions {
   readonly onLeaseLost: (session: Session) => void
 }
 
+/** A moment on two clocks: on Linux the monotonic one stands still while the host sleeps, and the other may be set. */
+interface Moment {
+  readonly monotonicMs: number
+  readonly wallMs: number
+}
+
 /** One consumer's life: its lease, what it holds, and the way back for it. A lane goes through one after the other. */
 export class Session {
   readonly consumerId: string
@@ -30,11 +37,15 @@ export class Session {
   readonly #settler: Settler
   readonly #connection: Connection
   readonly #leaseMs: number
+  readonly #isRenewable: boolean
   readonly #log: Logger
   readonly #onLeaseLost: (session: Session) => void
   #inHand = 0
-  #ended = false
+  readonly #over = new AbortController()
   #spent = false
+  /** When the last call began that made or renewed its lease. */
+  #renewedAt: Moment
+  #confirming = false
   #renewal: NodeJS.Timeout | undefined
 
   /** Opens the connection where it is not, and begins to consume. Rejects with `ZyQueueError`. */
@@ -44,18 +55,20 @@ export class Session {
     const consumerId = `${client.host}:${client.pid}:${randomBytes(6).toString('hex')}`
     await connection.declare(queues)
     try {
+      const since = moment()
       const consumer = await connection.broker.consume({ queues, prefetch, leaseMs, consumerId, client })
-      return new Session(consumerId, consumer, options)
+      return new Session(consumerId, consumer, since, options)
     } catch (error) {
       throw connection.wrap(error)
     }
   }
 
-  private constructor(consumerId: string, consumer: Consumer, options: SessionOptions) {
+  private constructor(consumerId: string, consumer: Consumer, since: Moment, options: SessionOptions) {
     const { connection, prefetch, leaseMs, log, onSettled, onLeaseLost } = options
     this.consumerId = consumerId
     this.single = prefetch === 1
     this.#consumer = consumer
+    this.#renewedAt = since
     this.#connection = connection
     this.#leaseMs = leaseMs
     this.#log = log
@@ -73,7 +86,8 @@ export class Session {
         this.#spent = true
       },
     })
-    if (connection.broker.capabilities.lease === 'renewable') {
+    this.#isRenewable = connection.broker.capabilities.lease === 'renewable'
+    if (this.#isRenewable) {
       this.#renewal = setInterval(() => void this.#renew(), leaseMs / 3)
       this.#renewal.unref()
     }
@@ -86,7 +100,26 @@ export class Session {
 
   /** Whether its lease is known to have ended: what it holds belongs to others now. */
   get ended(): boolean {
-    return this.#ended
+    return this.#over.signal.aborted
+  }
+
+  /**
+   * Whether its lease surely stands at `now` (of `performance.now()`). False after the process was frozen or blocked, or the broker
+   * away, for as long as the lease lasts: then `confirm` tells. A lease that is the connection's stands until the session ends.
+   */
+  stands(now: number): boolean {
+    if (this.ended) return false
+    return !this.#isRenewable || (!this.#confirming && this.#isCurrent(now))
+  }
+
+  /** Renews the lease until it surely stands, or the session has ended, and calls `done` then. If it does so already, nothing happens. */
+  confirm(done: () => void): void {
+    if (this.#confirming) return
+    this.#confirming = true
+    void this.#confirm().finally(() => {
+      this.#confirming = false
+      done()
+    })
   }
 
   /** Whether its consumer may hold jobs that nobody will settle any more, and only its end gives them back. */
@@ -118,7 +151,7 @@ export class Session {
   /** Ends it without waiting for what is to be settled. Never rejects. */
   async abandon(): Promise<void> {
     clearInterval(this.#renewal)
-    this.#ended = true
+    this.#over.abort()
     try {
       await this.#consumer.close()
     } catch (error) {
@@ -127,13 +160,32 @@ export class Session {
     }
   }
 
+  #isCurrent(now: number): boolean {
+    const { monotonicMs, wallMs } = this.#renewedAt
+    return now - monotonicMs < this.#leaseMs && Date.now() - wallMs < this.#leaseMs
+  }
+
+  async #confirm(): Promise<void> {
+    if (this.ended) return
+    this.#log.warn({ consumer: this.consumerId }, 'the lease may have ended: it is renewed before more jobs start')
+    for (let tries = 0; !this.ended && !this.#isCurrent(performance.now()); tries++) {
+      if (tries > 0) await pause(backoffMs(RECONNECT, tries - 1), this.#over.signal)
+      await this.#renew()
+    }
+  }
+
   async #renew(): Promise<void> {
     try {
       // A worker that drains has nobody else left to reconnect.
       await this.#connection.open()
+      const since = moment()
       const over = await this.#connection.broker.renew?.([this.consumerId], this.#leaseMs)
-      if (over?.includes(this.consumerId) !== true || this.#ended) return
-      this.#ended = true
+      if (this.ended) return
+      if (over?.includes(this.consumerId) !== true) {
+        this.#renewedAt = since
+        return
+      }
+      this.#over.abort()
       clearInterval(this.#renewal)
       this.#log.warn({ consumer: this.consumerId }, 'the lease has ended: its jobs have gone to other workers')
       this.#onLeaseLost(this)
@@ -144,4 +196,8 @@ export class Session {
       }
     }
   }
+}
+
+function moment(): Moment {
+  return { monotonicMs: performance.now(), wallMs: Date.now() }
 }

@@ -1,9 +1,11 @@
+import { AsyncResource } from 'node:async_hooks'
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { createConnection } from '../broker/connection.ts'
 import type { Delivery } from '../broker/contract.ts'
 import type { BrokerChoice } from '../broker/discovery.ts'
-import { BrokerError, ConfigError } from '../errors.ts'
+import { BrokerError, ConfigError, type ZyQueueError } from '../errors.ts'
+import { hostMonotonicMs } from '../host-clock.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
 import { parseOptions } from '../tasks/options.ts'
@@ -21,7 +23,7 @@ import {
 } from './options.ts'
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
-import { Scheduler, type Runnable, type RunLedger } from './scheduler.ts'
+import { HELD, Scheduler, type Run, type Runnable, type RunLedger } from './scheduler.ts'
 import type { Session } from './session.ts'
 
 /** How long a broker may take to answer when a worker has to end. */
@@ -48,13 +50,13 @@ export interface WorkerStatus {
 
 /** What a supervised worker tells those who vouch for it. */
 export interface Supervision {
-  readonly ledger: RunLedger<RunningJob> & { limit(job: RunningJob, deadlineMs: number): void }
+  readonly ledger: RunLedger<RunningJob> & { start(job: RunningJob, deadlineMs?: number): void }
   /** Whether the process in whose place it stands died. */
   readonly afterDeath: boolean
   /** Called whenever a consumer begins or ends. */
   readonly onSessions: (lanes: readonly Lane[]) => void
-  /** Called when it has done its share of jobs, and begins to retire. */
-  readonly onRetire: () => void
+  /** Called when it ends by itself, and why: it has done its share of jobs, or a consumer fails. It begins to retire then. */
+  readonly onRetire: (reason: string) => void
 }
 
 /**
@@ -72,6 +74,8 @@ export class Worker implements AsyncDisposable {
   readonly #scheduler: Scheduler<RunningJob>
   readonly #ended: Promise<void>
   #resolveEnded: () => void = () => {}
+  #rejectEnded: (error: ZyQueueError) => void = () => {}
+  #failure: ZyQueueError | undefined
   #execution: Execution | undefined
   #lanes: Lane[] = []
   #state: WorkerState = 'new'
@@ -101,12 +105,18 @@ export class Worker implements AsyncDisposable {
       run: (job) => this.#run(job),
       onEnd: () => this.#afterRun(),
     })
-    this.#ended = new Promise((resolve) => {
+    this.#ended = new Promise((resolve, reject) => {
       this.#resolveEnded = resolve
+      this.#rejectEnded = reject
     })
+    // A program may not care, and must not end for that.
+    this.#ended.catch(() => {})
   }
 
-  /** Resolves when it has closed, whoever asked for that. */
+  /**
+   * Resolves when it has closed, whoever asked for that. Rejects then with the last `ZyQueueError` if it has ended by itself:
+   * receiving failed for twice `stallMs`, and its broker was there.
+   */
   get ended(): Promise<void> {
     return this.#ended
   }
@@ -220,6 +230,7 @@ export class Worker implements AsyncDisposable {
         this.#scheduler.remove((job) => job.session === session)
         this.#supervision?.onSessions(this.#lanes)
       },
+      onFailed: (error) => this.#fail(error),
     })
   }
 
@@ -241,14 +252,28 @@ export class Worker implements AsyncDisposable {
     this.#scheduler.add(jobs)
   }
 
-  #run(job: RunningJob): void | Promise<void> {
+  #run(job: RunningJob): Run {
+    const since = performance.now()
+    if (!job.session.stands(since)) return this.#askFirst(job.session)
     if (this.#scheduler.exhausted && !this.#hadItsShare) this.#takeNoMore()
     const { hardTimeoutMs } = job.work.task.options
-    if (hardTimeoutMs !== undefined) this.#supervision?.ledger.limit(job, Date.now() + hardTimeoutMs)
-    const since = performance.now()
-    const outcome = this.#execution?.run(job.work)
+    this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
+    // Whatever a job enters into an `AsyncLocalStorage` is its own.
+    const context = new AsyncResource('ZyQueueJob')
+    const outcome = context.runInAsyncScope(() => this.#execution?.run(job.work))
     if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
     this.#afterAttempt(job, since, outcome)
+  }
+
+  /** A job of a lease that may have ended belongs to another worker perhaps: it starts, or is forgotten, when that is known. */
+  #askFirst(session: Session): typeof HELD {
+    const isOfSession = (job: RunningJob): boolean => job.session === session
+    session.confirm(() => {
+      if (!session.ended) return this.#scheduler.resume(isOfSession)
+      this.#scheduler.remove(isOfSession)
+      this.#retireIfDone()
+    })
+    return HELD
   }
 
   #afterAttempt(job: RunningJob, since: number, outcome: Outcome | undefined): void {
@@ -259,15 +284,27 @@ export class Worker implements AsyncDisposable {
 
   #afterRun(): void {
     this.#idle?.()
-    if (this.#scheduler.exhausted && this.#scheduler.running.size === 0) void this.retire()
+    this.#retireIfDone()
     for (const lane of this.#lanes) lane.wake()
+  }
+
+  #retireIfDone(): void {
+    const { running, waiting } = this.#scheduler
+    if (this.#hadItsShare && running.size === 0 && waiting === 0) void this.retire()
+  }
+
+  /** Its consumer does not work, and no other of this process would. Jobs that run may end. */
+  #fail(error: ZyQueueError): void {
+    this.#failure ??= error
+    this.#supervision?.onRetire(`receiving fails again and again: ${error.code}: ${error.message}`)
+    void this.retire()
   }
 
   /** Its share of jobs is started: those that run have all the time they need, and what it holds besides is for others. */
   #takeNoMore(): void {
     this.#hadItsShare = true
     this.#log.info({ jobs: this.#options.maxJobs }, 'worker has taken its share of jobs')
-    this.#supervision?.onRetire()
+    this.#supervision?.onRetire('it has done its share of jobs')
     for (const lane of this.#lanes) void lane.stopReceiving()
     this.#giveBackUnstarted()
   }
@@ -316,7 +353,8 @@ export class Worker implements AsyncDisposable {
     clearTimeout(this.#grace)
     this.#state = 'closed'
     this.#release?.()
-    this.#resolveEnded()
+    if (this.#failure === undefined) this.#resolveEnded()
+    else this.#rejectEnded(this.#failure)
   }
 
   /** How long the broker has to take what is to be settled: one that is away would hold up the end until its leases are over. */

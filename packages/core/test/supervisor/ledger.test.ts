@@ -10,6 +10,7 @@ const SLOTS = 5
 const entryArbitrary: fc.Arbitrary<LedgerEntry> = fc.record({
   consumerId: fc.string({ unit: 'grapheme', maxLength: 60 }),
   jobId: fc.string({ unit: 'grapheme', maxLength: 60 }),
+  started: fc.boolean(),
   deadlineMs: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
 })
 
@@ -31,7 +32,7 @@ function cut(id: string): string {
 
 function sorted(entries: Iterable<LedgerEntry>): string[] {
   return [...entries]
-    .map((entry) => JSON.stringify([cut(entry.consumerId), cut(entry.jobId), entry.deadlineMs]))
+    .map((entry) => JSON.stringify([cut(entry.consumerId), cut(entry.jobId), entry.started, entry.deadlineMs]))
     .toSorted()
 }
 
@@ -39,7 +40,7 @@ test('what is read is what has begun and not ended, as of the last flush', () =>
   const action = fc.oneof(
     fc.record({ kind: fc.constant('begin' as const), entry: entryArbitrary }),
     fc.record({ kind: fc.constant('end' as const), index: fc.nat() }),
-    fc.record({ kind: fc.constant('limit' as const), index: fc.nat() }),
+    fc.record({ kind: fc.constant('start' as const), index: fc.nat(), limited: fc.boolean() }),
     fc.record({ kind: fc.constant('flush' as const) }),
   )
   fc.assert(
@@ -47,9 +48,16 @@ test('what is read is what has begun and not ended, as of the last flush', () =>
       const file = openFile()
       const ledger = new Ledger<LedgerEntry>(file, SLOTS, (entry) => entry)
       const running: LedgerEntry[] = []
+      const started = new Set<LedgerEntry>()
       const limited = new Set<LedgerEntry>()
       const asWritten = (): string[] =>
-        sorted(running.map((entry) => (limited.has(entry) ? entry : { ...entry, deadlineMs: 0 })))
+        sorted(
+          running.map((entry) => ({
+            ...entry,
+            started: started.has(entry),
+            deadlineMs: limited.has(entry) ? entry.deadlineMs : 0,
+          })),
+        )
       let written: string[] = []
       for (const act of actions) {
         if (act.kind === 'begin') {
@@ -60,14 +68,16 @@ test('what is read is what has begun and not ended, as of the last flush', () =>
           const [ended] = running.splice(act.index % Math.max(running.length, 1), 1)
           if (ended === undefined) continue
           ledger.end(ended)
-          // One that had a deadline is not to look overdue.
-          if (limited.delete(ended)) written = asWritten()
-        } else if (act.kind === 'limit') {
+          // Neither it nor a job that runs beside it may look overdue for the other.
+          if (limited.delete(ended) || limited.size > 0) written = asWritten()
+        } else if (act.kind === 'start') {
           const entry = running[act.index % Math.max(running.length, 1)]
-          if (entry === undefined) continue
-          ledger.limit(entry, entry.deadlineMs)
-          limited.add(entry)
-          written = asWritten()
+          if (entry === undefined || started.has(entry)) continue
+          const isLimited = act.limited && entry.deadlineMs > 0
+          ledger.start(entry, isLimited ? entry.deadlineMs : undefined)
+          started.add(entry)
+          if (isLimited) limited.add(entry)
+          if (limited.size > 0) written = asWritten()
         } else {
           ledger.flush()
           written = asWritten()
@@ -82,7 +92,7 @@ test('what is read is what has begun and not ended, as of the last flush', () =>
 test('an end is written though nothing begins after it', async () => {
   const file = openFile()
   const ledger = new Ledger<LedgerEntry>(file, SLOTS, (entry) => entry)
-  const entry = { consumerId: 'c', jobId: 'j', deadlineMs: 0 }
+  const entry = { consumerId: 'c', jobId: 'j', started: false, deadlineMs: 0 }
   ledger.begin(entry)
   ledger.flush()
   expect(readLedger(file)).toEqual([entry])
@@ -95,20 +105,21 @@ test('ids of any length and script are kept whole up to 255 bytes', () => {
   const file = openFile()
   const ledger = new Ledger<LedgerEntry>(file, SLOTS, (entry) => entry)
   const entries = [
-    { consumerId: 'c'.repeat(255), jobId: 'j'.repeat(255), deadlineMs: 1 },
-    { consumerId: 'хост:1', jobId: '仕事🧵', deadlineMs: 2 },
-    { consumerId: '', jobId: '', deadlineMs: 3 },
+    { consumerId: 'c'.repeat(255), jobId: 'j'.repeat(255), started: true, deadlineMs: 1 },
+    { consumerId: 'хост:1', jobId: '仕事🧵', started: true, deadlineMs: 2 },
+    { consumerId: '', jobId: '', started: true, deadlineMs: 3 },
   ]
-  const tooLong = { consumerId: '🧵'.repeat(64), jobId: 'j'.repeat(1000), deadlineMs: 4 }
+  const tooLong = { consumerId: '🧵'.repeat(64), jobId: 'j'.repeat(1000), started: true, deadlineMs: 4 }
   for (const entry of [...entries, tooLong]) {
     ledger.begin(entry)
-    ledger.limit(entry, entry.deadlineMs)
+    ledger.start(entry, entry.deadlineMs)
   }
-  expect(readLedger(file)).toEqual([...entries, { consumerId: '🧵'.repeat(63), jobId: 'j'.repeat(255), deadlineMs: 4 }])
+  const shortened = { ...tooLong, consumerId: '🧵'.repeat(63), jobId: 'j'.repeat(255) }
+  expect(readLedger(file)).toEqual([...entries, shortened])
 })
 
 test('a file that is torn anywhere gives no entry that was not written', () => {
-  const entries = ['a', 'b', 'c'].map((jobId) => ({ consumerId: 'consumer', jobId, deadlineMs: 0 }))
+  const entries = ['a', 'b', 'c'].map((jobId) => ({ consumerId: 'consumer', jobId, started: false, deadlineMs: 0 }))
   fc.assert(
     fc.property(fc.double({ min: 0, max: 1, noNaN: true }), (share) => {
       const file = openFile()

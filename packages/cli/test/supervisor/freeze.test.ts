@@ -1,0 +1,58 @@
+import { spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { expect, onTestFinished, test } from 'vitest'
+import { bin, until } from '../project.ts'
+import { byJob, numbers, Stage } from './stage.ts'
+
+const JOBS = 20
+
+const TASKS = `
+export const count = queueJob({}, async function count(worker, job) {
+  ran(job)
+  if (job.data === 0 && job.deliveryCount === 0) await untilExists('go')
+})`
+
+const PROGRAM = `import './tasks.mjs'
+import { createWorker } from '@zyqueue/core'
+await createWorker({ concurrency: 1, prefetch: ${JOBS}, leaseMs: 2_000 }).start()`
+
+test.each([
+  [
+    'under a supervisor',
+    ['work', '-f', 'tasks.mjs', '-w', '1', '--concurrency', '1', '--prefetch', String(JOBS), '--lease', '2s'],
+  ],
+  ['in a program', undefined],
+])(
+  'a worker %s that was frozen for longer than its lease starts none of the jobs that it has lost',
+  async (_, work) => {
+    const stage = await Stage.set(TASKS)
+    writeFileSync(stage.project.path('program.mjs'), PROGRAM)
+    await stage.submit('count', numbers(JOBS))
+    // A process group of its own, to be frozen as a whole.
+    const child = spawn(process.execPath, work === undefined ? ['program.mjs'] : [bin, ...work], {
+      cwd: stage.project.dir,
+      env: { ...process.env, ZYQUEUE_CONNECTION: stage.connection, TMPDIR: stage.temporary },
+      stdio: 'ignore',
+      detached: true,
+    })
+    const group = -(child.pid ?? 0)
+    onTestFinished(() => void process.kill(group, 'SIGKILL'))
+    await until('a full worker', async () => (await stage.queue('count'))?.active === JOBS || undefined)
+    await stage.untilNoted(1)
+    process.kill(group, 'SIGSTOP')
+
+    const { supervisor, ended } = stage.supervise({ maxWorkers: 1 })
+    await until('the end of all jobs', () => byJob(stage.runs()).size === JOBS || undefined)
+    supervisor.drain()
+    await ended
+    writeFileSync(stage.project.path('go'), '')
+    process.kill(group, 'SIGCONT')
+    await stage.submit('count', ['last'])
+    await until('the last job', () => stage.runs().some(({ job }) => job === 'last') || undefined)
+
+    const runs = byJob(stage.runs())
+    expect(runs.get('0')).toHaveLength(2)
+    runs.delete('0')
+    expect([...runs].filter(([, of]) => of.length > 1)).toEqual([])
+  },
+)

@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest'
+import { BrokerError } from '../src/errors.ts'
+import { Failures } from '../src/worker/failures.ts'
+
+const FAULT = new BrokerError('ZYQ_BROKER', 'no right to receive')
+
+function add(failures: Failures, error: BrokerError, times: number): number[] {
+  return Array.from({ length: times }, (_, index) => index + 1).filter(() => failures.add(error))
+}
+
+test('failures are logged less and less often, and from the first again when the consumer has received', () => {
+  const failures = new Failures(60_000)
+  expect(add(failures, FAULT, 100)).toEqual([1, 4, 16, 64])
+  expect(failures.isLasting).toBe(false)
+  failures.clear()
+  expect(failures.count).toBe(0)
+  expect(add(failures, FAULT, 5)).toEqual([1, 4])
+})
+
+test('they last when there are some in a row, and the consumer has not received between them', () => {
+  const failures = new Failures(0)
+  add(failures, FAULT, 4)
+  expect(failures.isLasting).toBe(false)
+  failures.clear()
+  add(failures, FAULT, 4)
+  expect(failures.isLasting).toBe(false)
+  add(failures, FAULT, 1)
+  expect(failures.isLasting).toBe(true)
+})
+
+test.each(['ZYQ_CONNECTION_LOST', 'ZYQ_UNREACHABLE', 'ZYQ_BROKER_BUSY', 'ZYQ_BROKER_FULL'] as const)(
+  'another process would not help while the broker answers %s: what was before does not count',
+  (code) => {
+    const failures = new Failures(0)
+    add(failures, FAULT, 4)
+    add(failures, new BrokerError(code, 'for the test'), 100)
+    expect(failures.isLasting).toBe(false)
+    add(failures, FAULT, 4)
+    expect(failures.isLasting).toBe(false)
+  },
+)
