@@ -14,5 +14,5 @@ await describeWithServer('nats', 'conformance', () => {
   )
   beforeAll(async () => void (server = await startNats()))
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test, ...brokers, patienceMs: 30_000 })
+  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
 })

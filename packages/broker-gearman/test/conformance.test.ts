@@ -14,7 +14,7 @@ await describeWithServer('gearmand', 'one server', () => {
   })
   const { close, ...brokers } = proxied(() => [server])
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test, ...brokers, patienceMs: 30_000 })
+  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
 })
 
 await describeWithServer('gearmand', 'two servers', () => {

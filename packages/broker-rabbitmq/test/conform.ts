@@ -24,6 +24,6 @@ export function conforms(queueType: QueueType): Promise<void> {
       await server?.stop()
     })
 
-    brokerTests({ test, ...brokers, patienceMs: 30_000 })
+    brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
   })
 }

@@ -4,5 +4,5 @@ import { brokerTests, pluginTests } from '../src/index.ts'
 
 const store = createMemoryStore()
 
-brokerTests({ test, createBroker: () => createMemoryBroker(store), leaseMs: 300 })
+brokerTests({ test: test.concurrent, createBroker: () => createMemoryBroker(store), leaseMs: 300 })
 pluginTests({ test, plugin: memoryBroker() })
