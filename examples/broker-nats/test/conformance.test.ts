@@ -10,9 +10,10 @@ await describeWithServer('nats', 'conformance', () => {
   let server: TestServer
   const { close, ...brokers } = behindProxies(
     () => [server.port],
-    ([port]) => plugin.create({ connection: `nats://127.0.0.1:${port}?ackWait=5`, baseDir: process.cwd() }),
+    ([port]) => plugin.create({ connection: `nats://127.0.0.1:${port}?ackWait=15`, baseDir: process.cwd() }),
   )
   beforeAll(async () => void (server = await startNats()))
   afterAll(() => Promise.all([close(), server.stop()]))
-  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 30_000 })
+  // A lease is `ackWait`, and a test of a lost owner waits for its end. It must be long enough to settle 1,500 jobs on a busy machine.
+  brokerTests({ test: test.concurrent, ...brokers, patienceMs: 60_000 })
 })
