@@ -1,8 +1,11 @@
 // @ts-check
 /**
- * Runs the tests with other versions of Node, and prints a table. Build first.
+ * Runs tests with other versions of Node, and prints a table. Build first.
  *
- *   node scripts/node-matrix.js [--node VERSION]... [-- arguments of vitest]
+ *   node scripts/node-matrix.js [--node VERSION]... [--others] [-- arguments of vitest]
+ *
+ *   --node    with this version; if none is given, with all that are supported
+ *   --others  not with the major version that runs this script
  *
  * Each version comes from the npm package that holds its binary, and is kept in `.cache/nodes`.
  */
@@ -18,12 +21,14 @@ const run = promisify(execFile)
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { node: { type: 'string', multiple: true } },
+  options: { node: { type: 'string', multiple: true }, others: { type: 'boolean' } },
 })
+const own = process.versions.node.split('.')[0]
+const versions = (values.node ?? VERSIONS).filter((version) => !values.others || version.split('.')[0] !== own)
 if (process.platform !== 'linux' || process.arch !== 'x64') throw new Error('the binaries are for Linux on x64')
 
 // All at once: most tests wait. Of each, fewer files at once than of one alone.
-const rows = await Promise.all((values.node ?? VERSIONS).map(testWith))
+const rows = await Promise.all(versions.map(testWith))
 process.stdout.write(`${rows.map((row) => row.join('  ')).join('\n')}\n`)
 process.exitCode = rows.every(([, verdict]) => verdict === 'passed') ? 0 : 1
 

@@ -31,7 +31,7 @@ export function createAdmin(open: () => Session): BrokerAdmin {
       await session.manager.consumers.info(JOBS, durableOf(queue))
       // To purge the stream would take what is in hand too. What is taken here is not.
       for (let count = 0; ; count++) {
-        const message = await next(session, queue)
+        const message = await next(session, queue, (late) => late.respond('-NAK'))
         if (message === undefined) return count
         await session.request(replyOf(message), '+ACK')
       }

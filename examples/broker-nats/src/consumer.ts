@@ -179,12 +179,19 @@ export class NatsConsumer implements Consumer {
   /** Resolves to how many more the queue has, as far as the server tells. */
   async #take(queue: string): Promise<number> {
     const sentAt = performance.now()
-    const message = await next(this.#session, queue)
-    if (message === undefined) return 0
-    const { delivery, job, left } = read(queue, message, sentAt + this.#ackWaitMs)
-    this.#jobs.set(delivery, job)
-    this.#kept.push(delivery)
-    return left
+    const keep = (message: Msg): number => {
+      const { delivery, job, left } = read(queue, message, sentAt + this.#ackWaitMs)
+      this.#jobs.set(delivery, job)
+      this.#kept.push(delivery)
+      return left
+    }
+    const onLate = (message: Msg): void => {
+      if (this.#closing !== undefined) return
+      keep(message)
+      this.#bell.ring()
+    }
+    const message = await next(this.#session, queue, onLate)
+    return message === undefined ? 0 : keep(message)
   }
 
   async #renew(): Promise<void> {
@@ -233,12 +240,18 @@ export class NatsConsumer implements Consumer {
   }
 }
 
-/** One message of a queue, if there is one now. What the server says of it is in the reply subject. */
-export async function next(session: Session, queue: string): Promise<Msg | undefined> {
+/** One message of a queue, if there is one now; `onLate` gets one that comes later. What the server says of it is in the reply subject. */
+export async function next(session: Session, queue: string, onLate: (message: Msg) => void): Promise<Msg | undefined> {
   const subject = `$JS.API.CONSUMER.MSG.NEXT.${JOBS}.${durableOf(queue)}`
-  const message = await session.look(subject, `{"batch":1,"expires":${LOOK_NS}}`)
-  // 404 and 408: nothing is there. Jobs have no status.
-  return message?.headers !== undefined && message.headers.code > 0 ? undefined : message
+  const message = await session.look(subject, `{"batch":1,"expires":${LOOK_NS}}`, (late) => {
+    if (isJob(late)) onLate(late)
+  })
+  return message !== undefined && isJob(message) ? message : undefined
+}
+
+/** 404 and 408: nothing is there. Jobs have no status. */
+function isJob({ headers }: Msg): boolean {
+  return headers === undefined || headers.code === 0
 }
 
 export function replyOf(message: Msg): string {

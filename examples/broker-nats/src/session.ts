@@ -12,9 +12,12 @@ import {
 import { toHeaders, type Envelope } from './envelope.ts'
 import { connectionLost } from './errors.ts'
 
-const TIMEOUT_MS = 5_000
-/** How long a question may go without an answer before the connection is doubted. */
-const DOUBT_MS = 2_000
+/** The contract asks for about ten seconds. A busy machine needs most of them: an answer that is given up is a job that waits for `ackWait`. */
+const TIMEOUT_MS = 10_000
+/** How long a pull may go without an answer before the connection is doubted. */
+const DOUBT_MS = 5_000
+/** The client's own bound, which `within` comes before: the client gives up an answer that has arrived and is not read yet. */
+const LIBRARY_MS = 2 * TIMEOUT_MS
 
 /** One connection. Nothing of it is retried or reconnected: core does that. */
 export class Session {
@@ -49,29 +52,35 @@ export class Session {
   async request(subject: string, payload: string): Promise<Msg> {
     if (!this.isOpen) throw connectionLost()
     // A job that is delivered keeps its own subject, by which the client's shared inbox would not know it: no mux.
-    return this.#orLost(this.connection.request(subject, payload, { timeout: TIMEOUT_MS, noMux: true }))
+    return this.#orLost(this.connection.request(subject, payload, { timeout: LIBRARY_MS, noMux: true }))
   }
 
   /**
-   * As `request`, for what the server may leave without an answer: undefined then. A pull that runs out as the last job goes to
-   * another is such a one, in one of some thousand cases (nats-server 2.9). Whether the connection is silent, another tells.
+   * As `request`, for a pull, which the server may leave without an answer: undefined then. A pull that runs out as the last job
+   * goes to another is such a one, in one of some thousand cases (nats-server 2.9). Another request tells whether the connection
+   * is silent. An answer that comes even later goes to `onLate`: a job that nobody takes would wait for the end of `ackWait`.
    */
-  async look(subject: string, payload: string): Promise<Msg | undefined> {
+  async look(subject: string, payload: string, onLate: (message: Msg) => void): Promise<Msg | undefined> {
     if (!this.isOpen) throw connectionLost()
+    const answer = this.#unlessLost(
+      this.connection.request(subject, payload, { timeout: LIBRARY_MS + TIMEOUT_MS, noMux: true }),
+    )
     try {
-      return await this.#unlessLost(this.connection.request(subject, payload, { timeout: DOUBT_MS, noMux: true }))
+      return await within(answer, DOUBT_MS)
     } catch (error) {
       if (!(error instanceof errors.TimeoutError)) throw error
-      await this.request('$JS.API.INFO', '')
-      return undefined
     }
+    // The server's answers are read in their order: what it sent before this one has been read.
+    const first = await Promise.race([answer, this.request('$JS.API.INFO', '').then(() => undefined)])
+    if (first === undefined) answer.then(onLate).catch(() => undefined)
+    return first
   }
 
   /** Resolves when it is stored. `once` is what it is recognised by for ten minutes. */
   async store(subject: string, body: Uint8Array, envelope: Envelope, once: string): Promise<void> {
     if (!this.isOpen) throw connectionLost()
     const headers: MsgHdrs = toHeaders(envelope)
-    await this.#orLost(this.#client.publish(subject, body, { headers, msgID: once, timeout: TIMEOUT_MS }))
+    await this.#orLost(this.#client.publish(subject, body, { headers, msgID: once, timeout: LIBRARY_MS }))
   }
 
   #loseAll(): void {
@@ -81,7 +90,7 @@ export class Session {
   /** As `#unlessLost`, where silence means that the connection is. */
   async #orLost<Value>(answer: Promise<Value>): Promise<Value> {
     try {
-      return await this.#unlessLost(answer)
+      return await within(this.#unlessLost(answer), TIMEOUT_MS)
     } catch (error) {
       if (error instanceof errors.TimeoutError) void this.close().catch(() => undefined)
       throw error
@@ -100,6 +109,20 @@ export class Session {
     } finally {
       if (lose !== undefined) this.#pending.delete(lose)
     }
+  }
+}
+
+/** Settles as the answer does, or rejects with a `TimeoutError` when what has arrived within that time was read. */
+async function within<Value>(answer: Promise<Value>, ms: number): Promise<Value> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    // After a pause of this process timers fire before sockets are read, and this behind them.
+    timer = setTimeout(() => setImmediate(() => reject(new errors.TimeoutError())), ms)
+  })
+  try {
+    return await Promise.race([answer, late])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

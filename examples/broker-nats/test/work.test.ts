@@ -31,7 +31,7 @@ await describeWithServer('nats', 'the example', () => {
 
   test('a worker and the server are killed amid their work: every job that was stored runs', async () => {
     await using server = await startNats()
-    const project = makeProject(NOTING, `${server.url}?ackWait=2`)
+    const project = makeProject(NOTING, `${server.url}?ackWait=10`)
     const jobs = Array.from({ length: 300 }, (_, index) => `${index}`)
     const submit = project.start('submit', '-f', 'tasks.ts', 'note', `[${jobs.join()}]`)
     expect(await submit.ended).toMatchObject({ code: 0 })
@@ -44,7 +44,7 @@ await describeWithServer('nats', 'the example', () => {
           const lines = readNotes(project.dir)
           return new Set(lines.map(([, job]) => job)).size >= count && lines.map(([pid]) => pid ?? '')
         },
-        120_000,
+        300_000,
       )
     const [pid] = await notes(30)
     process.kill(Number(pid), 'SIGKILL')

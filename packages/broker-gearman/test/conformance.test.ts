@@ -26,7 +26,7 @@ await describeWithServer('gearmand', 'one server', () => {
   const { close, ...brokers } = proxied(() => [server])
   afterAll(() => Promise.all([close(), server.stop()]))
   brokerTests({
-    test,
+    test: test.concurrent,
     ...brokers,
     restart: () => server.restart(),
     ...(tool.installed && { storeUnreadable: (queue: string) => submitUnreadable(server, queue) }),

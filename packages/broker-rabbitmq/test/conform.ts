@@ -40,6 +40,6 @@ export function conforms(queueType: QueueType): Promise<void> {
       await connection.close()
       return body
     }
-    brokerTests({ test, ...brokers, restart, storeUnreadable, sample: brokerAt(), patienceMs: 30_000 })
+    brokerTests({ test: test.concurrent, ...brokers, restart, storeUnreadable, sample: brokerAt(), patienceMs: 30_000 })
   })
 }

@@ -4,5 +4,10 @@ import { brokerTests, pluginTests } from '../src/index.ts'
 
 const store = createMemoryStore()
 
-brokerTests({ test, createBroker: () => createMemoryBroker(store), sample: createMemoryBroker(), leaseMs: 300 })
+brokerTests({
+  test: test.concurrent,
+  createBroker: () => createMemoryBroker(store),
+  sample: createMemoryBroker(),
+  leaseMs: 300,
+})
 pluginTests({ test, plugin: memoryBroker() })
