@@ -1,0 +1,83 @@
+import type { Consumer } from '../contract/consumer.ts'
+import { BrokerError } from '../errors.ts'
+
+/**
+ * A broker without its engine: connects once at a time, closes once, and closes its consumers first. An adapter opens and
+ * closes one connection, which may stand for several sockets.
+ */
+export abstract class BrokerBase<Connection> {
+  /** For errors: `The ${title} broker was closed`. */
+  readonly #title: string
+  readonly #consumers = new Set<Consumer>()
+  readonly #end = new AbortController()
+  #connection: Connection | undefined
+  #opening: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+
+  protected constructor(title: string) {
+    this.#title = title
+  }
+
+  /** Makes one attempt. The signal is aborted if the broker is closed meanwhile. */
+  protected abstract openConnection(signal: AbortSignal): Promise<Connection>
+  protected abstract isOpen(connection: Connection): boolean
+  /** Settles what is pending, and closes. May be called for a connection that is lost. */
+  protected abstract closeConnection(connection: Connection): Promise<void>
+
+  /** The open connection. Throws `ZYQ_CLOSED`, or `ZYQ_CONNECTION_LOST` if there is none. */
+  protected get connection(): Connection {
+    if (this.#closing !== undefined) throw this.#closed()
+    if (this.#connection === undefined || !this.isOpen(this.#connection)) {
+      throw new BrokerError('ZYQ_CONNECTION_LOST', `The ${this.#title} broker is not connected`)
+    }
+    return this.#connection
+  }
+
+  get consumers(): ReadonlySet<Consumer> {
+    return this.#consumers
+  }
+
+  async connect(): Promise<void> {
+    if (this.#closing !== undefined) throw this.#closed()
+    if (this.#connection !== undefined && this.isOpen(this.#connection)) return
+    this.#opening ??= this.#open().finally(() => (this.#opening = undefined))
+    await this.#opening
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /** Closes this consumer with the broker. `open` gets the function to call when the consumer has closed by itself. */
+  protected async addConsumer<Added extends Consumer>(open: (onClosed: () => void) => Promise<Added>): Promise<Added> {
+    const consumer: Added = await open(() => this.#consumers.delete(consumer))
+    this.#consumers.add(consumer)
+    if (this.#closing === undefined) return consumer
+    await consumer.close()
+    throw this.#closed()
+  }
+
+  async #open(): Promise<void> {
+    const lost = this.#connection
+    this.#connection = undefined
+    if (lost !== undefined) await this.closeConnection(lost)
+    const connection = await this.openConnection(this.#end.signal)
+    if (this.#closing !== undefined) {
+      await this.closeConnection(connection)
+      throw this.#closed()
+    }
+    this.#connection = connection
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
+    this.#end.abort(this.#closed())
+    await this.#opening?.catch(() => {})
+    if (this.#connection !== undefined) await this.closeConnection(this.#connection)
+  }
+
+  #closed(): BrokerError {
+    return new BrokerError('ZYQ_CLOSED', `The ${this.#title} broker was closed`)
+  }
+}
