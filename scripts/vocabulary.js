@@ -18,20 +18,27 @@ import { root } from './packages.js'
  * @type {readonly { readonly pattern: RegExp, readonly instead: string }[]}
  */
 const AVOIDED = [
-  { pattern: /\b(?:whoever|whomever|nobody|somebody|anybody|everybody)\b/gi, instead: 'name it: the caller, the worker, no worker' },
-  { pattern: /\bwho(?:m|se)?\b(?! (?:was|is|are) (?:this|that)\b)/gi, instead: 'name it: the worker that …, the caller that …' },
-  { pattern: /\b(?:those|these) (?:that|which|of)\b|\bthat which\b/gi, instead: 'name them: the jobs that …' },
-  { pattern: /\b(?:is|are|was|were) to (?:be|have)\b/gi, instead: 'must be, will be' },
-  { pattern: /(?<![\w$])of (?:one's|its|their|his|our|your) own\b/gi, instead: 'its own …' },
-  { pattern: /\bso (?:many|much|few)\b(?! (?:as|that)\b)/gi, instead: 'n, this many' },
-  { pattern: /\b(?:condemn|vouch|mend)(?:s|ed|ing)?\b|\bguilty\b|\bverdicts?\b/gi, instead: 'poison, renews the lease, fixes, culprit, result' },
-  { pattern: /\b(?:is|are|was|were) heard of\b|\bhears? of\b/gi, instead: 'is told, learns' },
-  { pattern: /\b(?:tell|tells|told) (?:of|whom)\b|\bnothing tells\b/gi, instead: 'reports, is unknown' },
-  { pattern: /(?:^|[.;:!?] )Where\b(?![^.?!]*\?)/gm, instead: 'If …' },
-  { pattern: /[,;] where (?:it|that|this|there|they|none|one|no|nothing|known|possible|needed|not)\b/gi, instead: 'if …' },
-  { pattern: /\b(?:there )?where (?:there (?:is|are|was)|nothing|none|no)\b/gi, instead: 'if there is …' },
-  { pattern: /\b(?:be it|what is more|beside that|besides)\b/gi, instead: 'also' },
-  { pattern: /\b(?:on their way|in hand|on its way)\b/gi, instead: 'in flight, unacknowledged, unsettled' },
+  {
+    pattern: /\b(?:whoever|whomever|nobody|somebody|anybody|everybody)\b/gi,
+    instead: 'the name of it: the caller, no worker, another process',
+  },
+  { pattern: /\bwhom?\b/gi, instead: 'the name of it: the worker that, the caller that' },
+  { pattern: /\b(?:those|these) (?:that|which)\b|\bthat which\b/gi, instead: 'the name of them: the jobs that' },
+  { pattern: /\b(?:is|are|was|were|been) to (?:be|have)\b/gi, instead: 'must, will or should' },
+  { pattern: /\bof one's own\b/gi, instead: 'its own' },
+  { pattern: /\bso (?:many|much|few)\b(?! (?:as|that)\b)/gi, instead: 'the number, or "this many"' },
+  { pattern: /\b(?:condemn|vouch|mend)(?:s|ed|ing)?\b/gi, instead: 'poison, renew, fix' },
+  { pattern: /\b(?:guilty|verdicts?)\b/gi, instead: 'culprit, result or decision' },
+  { pattern: /\b(?:(?:is|are|was|were) heard of|hears? of|heard of)\b/gi, instead: 'learns, is told' },
+  { pattern: /\b(?:tells?|told) (?:of|whom)\b|\bnothing tells\b/gi, instead: 'reports; is unknown' },
+  { pattern: /(?:^|[.;:!?] )Where\b(?![^.?!]*\?)/gm, instead: 'If, or When' },
+  {
+    pattern: /[,;] where (?:it|that|this|there|they|none|one|no|nothing|known|possible|needed|not)\b/gi,
+    instead: 'if',
+  },
+  { pattern: /\bwhere (?:there (?:is|are|was|were)|nothing|none|no)\b/gi, instead: 'if there is' },
+  { pattern: /\bbe (?:it|that|they) [a-z]+ or\b|\bwhat is more\b|\bbesides\b/gi, instead: 'also' },
+  { pattern: /\b(?:in hand|on (?:its|their) way)\b/gi, instead: 'unsettled, pending, in flight' },
   { pattern: /\banew\b/gi, instead: 'again' },
 ]
 
@@ -81,10 +88,14 @@ function spoken(path, source) {
   const { program, comments, errors } = parseSync(path, source)
   if (errors.length > 0) throw new Error(`Cannot parse ${path}: ${errors[0]?.message}`)
   /** @type {{ text: string, start: number }[]} */
-  const texts = comments.map(({ value, start }) => ({ text: value.replaceAll(/^\s*\*/gm, (stars) => ' '.repeat(stars.length)), start }))
+  const texts = comments.map(({ value, start }) => ({
+    text: value.replaceAll(/^\s*\*/gm, (stars) => ' '.repeat(stars.length)),
+    start,
+  }))
   const visitor = new Visitor({
     Literal(node) {
-      if (typeof node.value === 'string' && /\S\s+\S/.test(node.value)) texts.push({ text: node.value, start: node.start })
+      if (typeof node.value === 'string' && /\S\s+\S/.test(node.value))
+        texts.push({ text: node.value, start: node.start })
     },
     TemplateElement(node) {
       if (/\S\s+\S/.test(node.value.raw)) texts.push({ text: node.value.raw, start: node.start })

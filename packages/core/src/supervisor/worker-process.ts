@@ -12,7 +12,7 @@ import { hostMonotonicMs } from '../host-clock.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { producers } from '../producer/producers.ts'
 import { registeredTasks } from '../tasks/registry.ts'
-import type { Lane } from '../worker/lane.ts'
+import type { ConsumerLoop } from '../worker/consumer-loop.ts'
 import { DEFAULT_CONCURRENCY, DEFAULT_LEASE_MS, DEFAULT_STALL_MS } from '../worker/options.ts'
 import { Worker, type RunningJob } from '../worker/worker.ts'
 import { fatalMessage } from './fatal.ts'
@@ -160,14 +160,14 @@ function superviseWorker(message: StartMessage, logger: Logger): Worker {
     {
       ledger,
       afterDeath: message.afterDeath,
-      onSessions: (lanes) =>
-        send({ type: 'consumers', consumers: lanes.flatMap((lane) => describeConsumer(lane, leaseMs)) }),
+      onSessions: (loops) =>
+        send({ type: 'consumers', consumers: loops.flatMap((loop) => describeConsumer(loop, leaseMs)) }),
       onRetire: (reason) => void end((done) => done.retire(), reason),
     },
   )
 }
 
-function describeConsumer({ session, connection, queues }: Lane, leaseMs: number): SupervisedConsumer[] {
+function describeConsumer({ session, connection, queues }: ConsumerLoop, leaseMs: number): SupervisedConsumer[] {
   if (session === undefined) return []
   const { name, location, capabilities } = connection.broker
   const renewable = capabilities.lease === 'renewable'

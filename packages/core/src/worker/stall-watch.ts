@@ -24,7 +24,7 @@ export class StallWatch {
   #timer: NodeJS.Timeout | undefined
   /** When the call of `receive` began that is under way. */
   #askedAt: number | undefined
-  /** When the lane asked for jobs and has had none since. */
+  /** When the loop asked for jobs and has had none since. */
   #hungryAt: number | undefined
   #suspicions = 0
   #lookedAt = performance.now()

@@ -12,7 +12,7 @@ import { parseOptions } from '../tasks/options.ts'
 import { registeredTasks } from '../tasks/registry.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Execution, type Work } from './execution.ts'
-import { Lane } from './lane.ts'
+import { ConsumerLoop } from './consumer-loop.ts'
 import {
   DEFAULT_CONCURRENCY,
   DEFAULT_GRACE_MS,
@@ -24,7 +24,7 @@ import {
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
 import { HELD, Scheduler, type Run, type Runnable, type RunLedger } from './scheduler.ts'
-import type { Session } from './session.ts'
+import type { ConsumerSession } from './consumer-session.ts'
 
 /** How long a broker may take to answer when a worker has to end. */
 const CLOSE_PATIENCE_MS = 2_000
@@ -33,7 +33,7 @@ type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
 
 /** One delivery on its way through a worker. */
 export interface RunningJob extends Runnable {
-  readonly session: Session
+  readonly session: ConsumerSession
   readonly delivery: Delivery
   readonly work: Work
 }
@@ -54,7 +54,7 @@ export interface Supervision {
   /** Whether the process in whose place it stands died. */
   readonly afterDeath: boolean
   /** Called whenever a consumer begins or ends. */
-  readonly onSessions: (lanes: readonly Lane[]) => void
+  readonly onSessions: (loops: readonly ConsumerLoop[]) => void
   /** Called when it ends by itself, and why: it has done its share of jobs, or a consumer fails. It begins to retire then. */
   readonly onRetire: (reason: string) => void
 }
@@ -77,7 +77,7 @@ export class Worker implements AsyncDisposable {
   #rejectEnded: (error: ZyQueueError) => void = () => {}
   #failure: ZyQueueError | undefined
   #execution: Execution | undefined
-  #lanes: Lane[] = []
+  #loops: ConsumerLoop[] = []
   #state: WorkerState = 'new'
   #done = 0
   #idle: (() => void) | undefined
@@ -143,11 +143,11 @@ export class Worker implements AsyncDisposable {
       const tasks = this.#tasks()
       const { name = 'worker', middleware = [] } = this.#options
       this.#execution = new Execution(tasks, { id: this.id, name, log: this.#log }, middleware)
-      const lanes = await Promise.all([...groupByBroker(tasks)].map(([choice, group]) => this.#lane(choice, group)))
+      const loops = await Promise.all([...groupByBroker(tasks)].map(([choice, group]) => this.#loop(choice, group)))
       // Closed meanwhile: these have nothing open yet.
       if (this.#closing !== undefined) return
-      this.#lanes = lanes
-      await Promise.all(lanes.map((lane) => lane.start()))
+      this.#loops = loops
+      await Promise.all(loops.map((loop) => loop.start()))
     } catch (error) {
       await this.close()
       throw error
@@ -212,9 +212,9 @@ export class Worker implements AsyncDisposable {
     return meant
   }
 
-  async #lane(choice: BrokerChoice, tasks: readonly AnyTask[]): Promise<Lane> {
+  async #loop(choice: BrokerChoice, tasks: readonly AnyTask[]): Promise<ConsumerLoop> {
     const { leaseMs = DEFAULT_LEASE_MS, stallMs = DEFAULT_STALL_MS, name = 'worker' } = this.#options
-    return new Lane({
+    return new ConsumerLoop({
       connection: await createConnection(choice),
       tasks,
       prefetch: this.#prefetch,
@@ -224,27 +224,27 @@ export class Worker implements AsyncDisposable {
       afterDeath: this.#supervision?.afterDeath ?? false,
       log: this.#log,
       hasFreeSlot: () => this.#scheduler.hasFreeSlot,
-      onDeliveries: (lane, session, deliveries) => this.#take(lane, session, deliveries),
-      onSessionStart: () => this.#supervision?.onSessions(this.#lanes),
+      onDeliveries: (loop, session, deliveries) => this.#take(loop, session, deliveries),
+      onSessionStart: () => this.#supervision?.onSessions(this.#loops),
       onSessionEnd: (session) => {
         this.#scheduler.remove((job) => job.session === session)
-        this.#supervision?.onSessions(this.#lanes)
+        this.#supervision?.onSessions(this.#loops)
       },
       onFailed: (error) => this.#fail(error),
     })
   }
 
-  #take(lane: Lane, session: Session, deliveries: readonly Delivery[]): void {
+  #take(loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]): void {
     const jobs: RunningJob[] = []
     for (const delivery of deliveries) {
-      const opened = this.#execution?.open(delivery, session, lane.chargesAll)
+      const opened = this.#execution?.open(delivery, session, loop.chargesAll)
       if (opened === undefined || this.#closing !== undefined || this.#scheduler.exhausted)
         session.settle(delivery, GIVE_BACK)
       else if ('kind' in opened) session.settle(delivery, opened)
       else jobs.push({ session, delivery, work: opened, alone: opened.alone })
     }
-    if (!jobs.some(({ alone }) => alone)) lane.takeMany(session)
-    else if (lane.takeSingly(session)) {
+    if (!jobs.some(({ alone }) => alone)) loop.takeMany(session)
+    else if (loop.takeSingly(session)) {
       const unstarted = [...this.#scheduler.remove((job) => job.session === session), ...jobs]
       for (const { delivery } of unstarted) session.settle(delivery, GIVE_BACK)
       return
@@ -266,7 +266,7 @@ export class Worker implements AsyncDisposable {
   }
 
   /** A job of a lease that may have ended belongs to another worker perhaps: it starts, or is forgotten, when that is known. */
-  #askFirst(session: Session): typeof HELD {
+  #askFirst(session: ConsumerSession): typeof HELD {
     const isOfSession = (job: RunningJob): boolean => job.session === session
     session.confirm(() => {
       if (!session.ended) return this.#scheduler.resume(isOfSession)
@@ -285,7 +285,7 @@ export class Worker implements AsyncDisposable {
   #afterRun(): void {
     this.#idle?.()
     this.#retireIfDone()
-    for (const lane of this.#lanes) lane.wake()
+    for (const loop of this.#loops) loop.wake()
   }
 
   #retireIfDone(): void {
@@ -305,7 +305,7 @@ export class Worker implements AsyncDisposable {
     this.#hadItsShare = true
     this.#log.info({ jobs: this.#options.maxJobs }, 'worker has taken its share of jobs')
     this.#supervision?.onRetire('it has done its share of jobs')
-    for (const lane of this.#lanes) void lane.stopReceiving()
+    for (const loop of this.#loops) void loop.stopReceiving()
     this.#giveBackUnstarted()
   }
 
@@ -339,7 +339,7 @@ export class Worker implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#state = 'draining'
     const since = performance.now()
-    const stopped = Promise.all(this.#lanes.map((lane) => lane.stopReceiving()))
+    const stopped = Promise.all(this.#loops.map((loop) => loop.stopReceiving()))
     this.#giveBackUnstarted()
     await stopped
     this.#giveBackUnstarted()
@@ -347,7 +347,7 @@ export class Worker implements AsyncDisposable {
     clearTimeout(this.#grace)
     const leftMs = (this.#options.graceMs ?? DEFAULT_GRACE_MS) - (performance.now() - since)
     this.#giveUpAfter(this.#hurried ? CLOSE_PATIENCE_MS : Math.max(leftMs, CLOSE_PATIENCE_MS))
-    await Promise.all(this.#lanes.map((lane) => lane.close(this.#overdue.signal)))
+    await Promise.all(this.#loops.map((loop) => loop.close(this.#overdue.signal)))
     clearTimeout(this.#deadline)
     // A drain that came late may have set it anew.
     clearTimeout(this.#grace)

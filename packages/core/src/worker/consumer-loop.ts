@@ -8,7 +8,7 @@ import { checkTaskSupport } from '../tasks/support.ts'
 import { Failures, isOutage } from './failures.ts'
 import { StallWatch } from './stall-watch.ts'
 import type { Prefetch } from './prefetch.ts'
-import { Session } from './session.ts'
+import { ConsumerSession } from './consumer-session.ts'
 import { within } from './within.ts'
 
 /** How long a worker waits at its start for a broker that does not answer. */
@@ -22,7 +22,7 @@ const SUSPICION_MS = 1_000
 const SPENT_PAUSE_MS = 1_000
 const HASTY_PAUSE = { minMs: 4, maxMs: 100 }
 
-export interface LaneOptions {
+export interface ConsumerLoopOptions {
   readonly connection: Connection
   readonly tasks: readonly AnyTask[]
   readonly prefetch: Prefetch
@@ -34,10 +34,10 @@ export interface LaneOptions {
   readonly log: Logger
   /** Whether the worker could start one more job at once. */
   readonly hasFreeSlot: () => boolean
-  readonly onDeliveries: (lane: Lane, session: Session, deliveries: readonly Delivery[]) => void
+  readonly onDeliveries: (lane: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]) => void
   /** A session is over: what of it was not started is to be forgotten. */
-  readonly onSessionEnd: (session: Session) => void
-  readonly onSessionStart: (session: Session) => void
+  readonly onSessionEnd: (session: ConsumerSession) => void
+  readonly onSessionStart: (session: ConsumerSession) => void
   /** It has failed again and again, without an outage of the broker, and has stopped: the worker must end. */
   readonly onFailed: (error: ZyQueueError) => void
 }
@@ -46,25 +46,25 @@ export interface LaneOptions {
  * A worker's way in from one broker: one consumer for all its queues, begun again whenever it is lost.
  * Asks for as much as the prefetch allows, whenever there is room for a batch or an idle slot.
  */
-export class Lane {
+export class ConsumerLoop {
   /** The names of the queues that it serves. */
   readonly queues: ReadonlySet<string>
   /** Whether it takes one job at a time, and holds no other: see `takeSingly`. */
   #single: boolean
   /** When a suspect came the last time, or its session began. */
   #suspectAt = 0
-  readonly #options: LaneOptions
+  readonly #options: ConsumerLoopOptions
   readonly #stop = new AbortController()
   readonly #watch: StallWatch
   readonly #failures: Failures
-  #session: Session | undefined
+  #session: ConsumerSession | undefined
   #receiving = new AbortController()
   #running: Promise<void> = Promise.resolve()
   #hasty = 0
   #wake: (() => void) | undefined
   #giveUp: (() => void) | undefined
 
-  constructor(options: LaneOptions) {
+  constructor(options: ConsumerLoopOptions) {
     this.#options = options
     const { connection, tasks, stallMs, log, hasFreeSlot, afterDeath } = options
     // What killed the one before comes first now, and with it what was held beside: where the supervisor cannot say who is to be
@@ -82,7 +82,7 @@ export class Lane {
     })
   }
 
-  get session(): Session | undefined {
+  get session(): ConsumerSession | undefined {
     return this.#session
   }
 
@@ -115,7 +115,7 @@ export class Lane {
    * death would condemn is held alone: everything in hand is to go back, and a session begins that holds one job only, until
    * none of that kind has come for a while. False where the session is such a one already.
    */
-  takeSingly(session: Session): boolean {
+  takeSingly(session: ConsumerSession): boolean {
     this.#suspectAt = performance.now()
     if (session.single) return false
     this.#single = true
@@ -123,7 +123,7 @@ export class Lane {
   }
 
   /** Back to batches, after what is in hand. Not at once: suspects come together, and each change of sessions has its price. */
-  takeMany(session: Session): void {
+  takeMany(session: ConsumerSession): void {
     if (session.single && performance.now() - this.#suspectAt > SUSPICION_MS) this.#single = false
   }
 
@@ -172,7 +172,7 @@ export class Lane {
   async #consume(): Promise<void> {
     const { connection, tasks, prefetch, leaseMs, clientName, log, onSessionStart } = this.#options
     for (const task of tasks) checkTaskSupport(task, connection.broker)
-    const session = await Session.begin({
+    const session = await ConsumerSession.begin({
       connection,
       queues: queuesOf(tasks),
       // Twice over: what is on its way back still counts against a consumer until the broker has answered.
@@ -231,7 +231,7 @@ export class Lane {
     }
   }
 
-  async #receive(session: Session): Promise<void> {
+  async #receive(session: ConsumerSession): Promise<void> {
     if (session.inHand === 0) this.takeMany(session)
     if (session.ended || (this.#isOutdated(session) && session.inHand === 0)) {
       await this.#end(session)
@@ -266,12 +266,12 @@ export class Lane {
   }
 
   /** Whether another session is to take its place as soon as it has nothing in hand. */
-  #isOutdated(session: Session): boolean {
+  #isOutdated(session: ConsumerSession): boolean {
     return session.spent || session.single !== this.#single
   }
 
   /** How many jobs to ask for: waits until an idle slot wants one, or a batch is worth a call. 0 when there is reason to look again. */
-  async #room(session: Session): Promise<number> {
+  async #room(session: ConsumerSession): Promise<number> {
     const { prefetch, hasFreeSlot } = this.#options
     const limit = this.#isOutdated(session) ? 0 : session.single ? 1 : prefetch.limit
     const room = limit - session.inHand
@@ -306,14 +306,14 @@ export class Lane {
   }
 
   /** Its jobs belong to others now. Those that run cannot be called back; no other of them is to start. */
-  #forgetUnstarted(session: Session): void {
+  #forgetUnstarted(session: ConsumerSession): void {
     this.#options.onSessionEnd(session)
     if (this.#session !== session) return
     this.#receiving.abort()
     this.wake()
   }
 
-  async #end(session: Session): Promise<void> {
+  async #end(session: ConsumerSession): Promise<void> {
     if (this.#session === session) this.#session = undefined
     this.#options.onSessionEnd(session)
     await session.abandon()

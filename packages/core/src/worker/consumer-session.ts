@@ -9,7 +9,7 @@ import type { Outcome } from './outcome.ts'
 import { Settler } from './settler.ts'
 import { within } from './within.ts'
 
-export interface SessionOptions {
+export interface ConsumerSessionOptions {
   readonly connection: Connection
   readonly queues: readonly QueueSpec[]
   readonly prefetch: number
@@ -19,7 +19,7 @@ export interface SessionOptions {
   /** Called when deliveries have left its hands. */
   readonly onSettled: () => void
   /** Called when its lease has turned out to be over. */
-  readonly onLeaseLost: (session: Session) => void
+  readonly onLeaseLost: (session: ConsumerSession) => void
 }
 
 /** A moment on two clocks: on Linux the monotonic one stands still while the host sleeps, and the other may be set. */
@@ -28,8 +28,8 @@ interface Moment {
   readonly wallMs: number
 }
 
-/** One consumer's life: its lease, what it holds, and the way back for it. A lane goes through one after the other. */
-export class Session {
+/** One consumer's life: its lease, what it holds, and the way back for it. A loop goes through one after the other. */
+export class ConsumerSession {
   readonly consumerId: string
   /** Whether it holds one job at most. */
   readonly single: boolean
@@ -39,7 +39,7 @@ export class Session {
   readonly #leaseMs: number
   readonly #isRenewable: boolean
   readonly #log: Logger
-  readonly #onLeaseLost: (session: Session) => void
+  readonly #onLeaseLost: (session: ConsumerSession) => void
   #inHand = 0
   readonly #over = new AbortController()
   #spent = false
@@ -49,7 +49,7 @@ export class Session {
   #renewal: NodeJS.Timeout | undefined
 
   /** Opens the connection where it is not, and begins to consume. Rejects with `ZyQueueError`. */
-  static async begin(options: SessionOptions): Promise<Session> {
+  static async begin(options: ConsumerSessionOptions): Promise<ConsumerSession> {
     const { connection, queues, prefetch, leaseMs, clientName } = options
     const client: ClientInfo = { name: clientName, host: hostname(), pid: process.pid }
     const consumerId = `${client.host}:${client.pid}:${randomBytes(6).toString('hex')}`
@@ -57,13 +57,13 @@ export class Session {
     try {
       const since = moment()
       const consumer = await connection.broker.consume({ queues, prefetch, leaseMs, consumerId, client })
-      return new Session(consumerId, consumer, since, options)
+      return new ConsumerSession(consumerId, consumer, since, options)
     } catch (error) {
       throw connection.wrap(error)
     }
   }
 
-  private constructor(consumerId: string, consumer: Consumer, since: Moment, options: SessionOptions) {
+  private constructor(consumerId: string, consumer: Consumer, since: Moment, options: ConsumerSessionOptions) {
     const { connection, prefetch, leaseMs, log, onSettled, onLeaseLost } = options
     this.consumerId = consumerId
     this.single = prefetch === 1
