@@ -14,7 +14,7 @@ import { producers } from '../producer/producers.ts'
 import { registeredTasks } from '../tasks/registry.ts'
 import type { ConsumerLoop } from '../worker/consumer-loop.ts'
 import { DEFAULT_CONCURRENCY, DEFAULT_LEASE_MS, DEFAULT_STALL_MS } from '../worker/options.ts'
-import { Worker, type RunningJob } from '../worker/worker.ts'
+import { Worker, type ActiveJob } from '../worker/worker.ts'
 import { fatalMessage } from './fatal.ts'
 import {
   LEDGER_FILE,
@@ -43,7 +43,7 @@ process.on('message', (received) => {
   else if (message.type === 'drain') void end((running) => running.drain())
   else void end((running) => running.close())
 })
-process.on('exit', () => worker?.balanceLedger())
+process.on('exit', () => worker?.releaseUnstarted())
 // The supervisor is gone: nobody would restart this process, or vouch for it.
 process.on('disconnect', () => void end((running) => running.drain()))
 process.on('SIGTERM', () => void end((running) => running.drain(), 'it was sent SIGTERM'))
@@ -141,7 +141,7 @@ function noteOwnBrokers({ server, connection }: StartMessage, logger: Logger): v
 function superviseWorker(message: StartMessage, logger: Logger): Worker {
   const { name, concurrency = DEFAULT_CONCURRENCY, leaseMs = DEFAULT_LEASE_MS } = message
   const { prefetch, graceMs, stallMs, maxJobs, queues } = message
-  const ledger = new Ledger<RunningJob>(LEDGER_FILE, concurrency, ({ session, work }) => ({
+  const ledger = new Ledger<ActiveJob>(LEDGER_FILE, concurrency, ({ session, work }) => ({
     consumerId: session.consumerId,
     jobId: work.job.id,
   }))
@@ -162,7 +162,7 @@ function superviseWorker(message: StartMessage, logger: Logger): Worker {
       afterDeath: message.afterDeath,
       onSessions: (loops) =>
         send({ type: 'consumers', consumers: loops.flatMap((loop) => describeConsumer(loop, leaseMs)) }),
-      onRetire: (reason) => void end((done) => done.retire(), reason),
+      onFinishing: (reason) => void end((done) => done.finishAndClose(), reason),
     },
   )
 }
@@ -197,7 +197,7 @@ function beat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS }: StartM
       send({ type: 'beat', at: now, done, inHand, idleMs })
     }
     if (maxMemory !== undefined && !ending && process.memoryUsage.rss() > maxMemory) {
-      void end((grown) => grown.retire(), 'it has grown too large')
+      void end((grown) => grown.finishAndClose(), 'it has grown too large')
     }
   }, beatMs)
   timer.unref()

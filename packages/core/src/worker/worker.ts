@@ -32,7 +32,7 @@ const CLOSE_PATIENCE_MS = 2_000
 type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
 
 /** One delivery on its way through a worker. */
-export interface RunningJob extends Runnable {
+export interface ActiveJob extends Runnable {
   readonly session: ConsumerSession
   readonly delivery: Delivery
   readonly work: Work
@@ -50,13 +50,13 @@ export interface WorkerStatus {
 
 /** What a supervised worker tells those who vouch for it. */
 export interface Supervision {
-  readonly ledger: RunLedger<RunningJob> & { start(job: RunningJob, deadlineMs?: number): void }
+  readonly ledger: RunLedger<ActiveJob> & { start(job: ActiveJob, deadlineMs?: number): void }
   /** Whether the process in whose place it stands died. */
   readonly afterDeath: boolean
   /** Called whenever a consumer begins or ends. */
   readonly onSessions: (loops: readonly ConsumerLoop[]) => void
   /** Called when it ends by itself, and why: it has done its share of jobs, or a consumer fails. It begins to retire then. */
-  readonly onRetire: (reason: string) => void
+  readonly onFinishing: (reason: string) => void
 }
 
 /**
@@ -71,7 +71,7 @@ export class Worker implements AsyncDisposable {
   readonly #log: Logger
   readonly #supervision: Supervision | undefined
   readonly #prefetch: Prefetch
-  readonly #scheduler: Scheduler<RunningJob>
+  readonly #scheduler: Scheduler<ActiveJob>
   readonly #ended: Promise<void>
   #resolveEnded: () => void = () => {}
   #rejectEnded: (error: ZyQueueError) => void = () => {}
@@ -166,7 +166,7 @@ export class Worker implements AsyncDisposable {
   }
 
   /** Takes no more jobs, gives back what it has not started, lets what runs end however long it takes, and closes. Never rejects. */
-  retire(): Promise<void> {
+  finishAndClose(): Promise<void> {
     return this.#end()
   }
 
@@ -179,7 +179,7 @@ export class Worker implements AsyncDisposable {
   }
 
   /** To be called when this process ends, whatever runs: so that nobody is charged for what had ended, or had not begun. */
-  balanceLedger(): void {
+  releaseUnstarted(): void {
     const ledger = this.#supervision?.ledger
     for (const job of this.#scheduler.unbegun) ledger?.end(job)
     ledger?.flush()
@@ -235,7 +235,7 @@ export class Worker implements AsyncDisposable {
   }
 
   #take(loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]): void {
-    const jobs: RunningJob[] = []
+    const jobs: ActiveJob[] = []
     for (const delivery of deliveries) {
       const opened = this.#execution?.open(delivery, session, loop.chargesAll)
       if (opened === undefined || this.#closing !== undefined || this.#scheduler.exhausted)
@@ -252,7 +252,7 @@ export class Worker implements AsyncDisposable {
     this.#scheduler.add(jobs)
   }
 
-  #run(job: RunningJob): Run {
+  #run(job: ActiveJob): Run {
     const since = performance.now()
     if (!job.session.stands(since)) return this.#askFirst(job.session)
     if (this.#scheduler.exhausted && !this.#hadItsShare) this.#takeNoMore()
@@ -267,7 +267,7 @@ export class Worker implements AsyncDisposable {
 
   /** A job of a lease that may have ended belongs to another worker perhaps: it starts, or is forgotten, when that is known. */
   #askFirst(session: ConsumerSession): typeof HELD {
-    const isOfSession = (job: RunningJob): boolean => job.session === session
+    const isOfSession = (job: ActiveJob): boolean => job.session === session
     session.confirm(() => {
       if (!session.ended) return this.#scheduler.resume(isOfSession)
       this.#scheduler.remove(isOfSession)
@@ -276,7 +276,7 @@ export class Worker implements AsyncDisposable {
     return HELD
   }
 
-  #afterAttempt(job: RunningJob, since: number, outcome: Outcome | undefined): void {
+  #afterAttempt(job: ActiveJob, since: number, outcome: Outcome | undefined): void {
     this.#prefetch.note(performance.now() - since)
     this.#done++
     if (!this.#givenBack.has(job)) job.session.settle(job.delivery, outcome ?? GIVE_BACK)
@@ -290,27 +290,27 @@ export class Worker implements AsyncDisposable {
 
   #retireIfDone(): void {
     const { running, waiting } = this.#scheduler
-    if (this.#hadItsShare && running.size === 0 && waiting === 0) void this.retire()
+    if (this.#hadItsShare && running.size === 0 && waiting === 0) void this.finishAndClose()
   }
 
   /** Its consumer does not work, and no other of this process would. Jobs that run may end. */
   #fail(error: ZyQueueError): void {
     this.#failure ??= error
-    this.#supervision?.onRetire(`receiving fails again and again: ${error.code}: ${error.message}`)
-    void this.retire()
+    this.#supervision?.onFinishing(`receiving fails again and again: ${error.code}: ${error.message}`)
+    void this.finishAndClose()
   }
 
   /** Its share of jobs is started: those that run have all the time they need, and what it holds besides is for others. */
   #takeNoMore(): void {
     this.#hadItsShare = true
     this.#log.info({ jobs: this.#options.maxJobs }, 'worker has taken its share of jobs')
-    this.#supervision?.onRetire('it has done its share of jobs')
+    this.#supervision?.onFinishing('it has done its share of jobs')
     for (const loop of this.#loops) void loop.stopReceiving()
     this.#giveBackUnstarted()
   }
 
   /** Jobs that were given back while their handlers went on: what those return is nobody's business any more. */
-  readonly #givenBack = new WeakSet<RunningJob>()
+  readonly #givenBack = new WeakSet<ActiveJob>()
 
   #giveUpRunning(): void {
     const jobs = [...this.#scheduler.running].map(({ work }) => work.job.id)
