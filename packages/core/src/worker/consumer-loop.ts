@@ -34,7 +34,7 @@ export interface ConsumerLoopOptions {
   readonly log: Logger
   /** Whether the worker could start one more job at once. */
   readonly hasFreeSlot: () => boolean
-  readonly onDeliveries: (lane: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]) => void
+  readonly onDeliveries: (loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]) => void
   /** A session is over: what of it was not started is to be forgotten. */
   readonly onSessionEnd: (session: ConsumerSession) => void
   readonly onSessionStart: (session: ConsumerSession) => void
