@@ -2,7 +2,7 @@ import type { OutboundMessage, PublishResult, QueueSpec } from '../broker/contra
 import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
 import type { Connection } from '../broker/connection.ts'
 import { keepAlive } from '../keep-alive.ts'
-import { attempt, type Item } from './attempt.ts'
+import { publishOnce, type Item } from './publish-once.ts'
 
 /** Batches on their way to the broker at once: one that is being answered, and others that keep the wire busy meanwhile. */
 const MAX_IN_FLIGHT = 4
@@ -12,7 +12,7 @@ export const MAX_BATCH_BYTES: number = 4 * 1024 * 1024
 const PATIENCE_MS = 10_000
 
 /** Messages of one caller that are answered together. */
-interface Parcel {
+interface PendingSubmit {
   readonly queue: QueueSpec
   readonly messages: readonly OutboundMessage[]
   readonly bytes: number
@@ -27,7 +27,7 @@ interface Parcel {
 export class Producer {
   readonly connection: Connection
   readonly #maxBatch: number
-  #waiting: Parcel[] = []
+  #waiting: PendingSubmit[] = []
   /** Where the first of those stands: taking them out one batch at a time would move all that are behind. */
   #next = 0
   #inFlight = 0
@@ -96,17 +96,17 @@ export class Producer {
     for (const idle of this.#whenIdle.splice(0)) idle()
   }
 
-  #takeBatch(): readonly Parcel[] {
+  #takeBatch(): readonly PendingSubmit[] {
     let count = 0
     let bytes = 0
     let end = this.#next
     for (; end < this.#waiting.length; end++) {
-      const parcel = this.#waiting[end]
-      count += parcel?.messages.length ?? 0
-      bytes += parcel?.bytes ?? 0
+      const submit = this.#waiting[end]
+      count += submit?.messages.length ?? 0
+      bytes += submit?.bytes ?? 0
       if (end > this.#next && (count > this.#maxBatch || bytes > MAX_BATCH_BYTES)) break
     }
-    const parcels = this.#waiting.slice(this.#next, end)
+    const submits = this.#waiting.slice(this.#next, end)
     this.#next = end
     if (end === this.#waiting.length) {
       this.#waiting = []
@@ -115,16 +115,16 @@ export class Producer {
       this.#waiting = this.#waiting.slice(end)
       this.#next = 0
     }
-    return parcels
+    return submits
   }
 
-  async #send(parcels: readonly Parcel[]): Promise<void> {
+  async #send(submits: readonly PendingSubmit[]): Promise<void> {
     const items: Item[] = []
-    for (const { queue, messages } of parcels) for (const message of messages) items.push({ queue, message })
+    for (const { queue, messages } of submits) for (const message of messages) items.push({ queue, message })
     const results = await this.#patiently(items)
     let start = 0
-    for (const { messages, settle } of parcels) {
-      settle(parcels.length === 1 ? results : results.slice(start, start + messages.length))
+    for (const { messages, settle } of submits) {
+      settle(submits.length === 1 ? results : results.slice(start, start + messages.length))
       start += messages.length
     }
     this.#inFlight--
@@ -133,12 +133,12 @@ export class Producer {
 
   async #patiently(items: readonly Item[]): Promise<readonly PublishResult[]> {
     const since = performance.now()
-    const first = await attempt(this.connection, items)
+    const first = await publishOnce(this.connection, items)
     const results = first.map(({ result }) => result)
     let open = indexesWhere(first, ({ mayRetry }) => mayRetry)
     for (let tries = 0; open.length > 0 && performance.now() - since < PATIENCE_MS; tries++) {
       await pause(backoffMs(RECONNECT, tries))
-      const attempts = await attempt(this.connection, pick(items, open))
+      const attempts = await publishOnce(this.connection, pick(items, open))
       for (const [position, index] of open.entries()) {
         const result = attempts[position]?.result
         // What was sent once and not answered for stays unknown, whatever keeps it from being sent again.

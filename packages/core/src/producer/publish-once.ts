@@ -19,7 +19,7 @@ export interface Attempt {
  *
  * A queue that cannot be declared refuses its own messages only: those of other tasks travel in the same batch.
  */
-export async function attempt(connection: Connection, items: readonly Item[]): Promise<readonly Attempt[]> {
+export async function publishOnce(connection: Connection, items: readonly Item[]): Promise<readonly Attempt[]> {
   // A broker that never was there is rather a mistake than a mishap.
   const isKnown = connection.everOpen
   const refusal = (thrown: unknown): Attempt => {
