@@ -100,7 +100,7 @@ export const hang = queueJob({ maxDeliveries: 1 }, async function hang(worker, j
 
 test('messages that a task file sends for its own ends do no harm', async () => {
   const stage = await Stage.set(`
-const messages = [null, 0, 'ready', [], {}, { type: 'x' }, { type: 'beat' }, { type: 'consumers', consumers: [{}] }, { type: 'fatal' }, { __proto__: null }]
+const messages = [null, 0, 'ready', [], {}, { type: 'x' }, { type: 'heartbeat' }, { type: 'consumers', consumers: [{}] }, { type: 'fatal' }, { __proto__: null }]
 for (const message of messages) if (message !== undefined) process.send(message)
 export const work = queueJob({}, async function work(worker, job) {
   for (const message of messages) process.send(message)

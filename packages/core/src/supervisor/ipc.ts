@@ -63,7 +63,7 @@ export const toSupervisorSchema = z.discriminatedUnion('type', [
   /** All its consumers, whenever one begins or ends. */
   z.object({ type: z.literal('consumers'), consumers: z.array(consumerSchema) }),
   /** A sign of life. `at`: when it was given, in ms on the host's monotonic clock. `idleMs`: how long there has been nothing in hand. */
-  z.object({ type: z.literal('beat'), at: z.number(), done: z.number(), inHand: z.number(), idleMs: z.number() }),
+  z.object({ type: z.literal('heartbeat'), at: z.number(), done: z.number(), inHand: z.number(), idleMs: z.number() }),
   /** It takes no more jobs and ends soon: time for a successor. */
   z.object({ type: z.literal('retiring'), reason: z.string(), done: z.number() }),
   /** It cannot run: what is wrong will be wrong in the next one too. */

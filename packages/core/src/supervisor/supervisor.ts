@@ -106,12 +106,12 @@ export class Supervisor {
 
   /** Has every process finish what it has in hand, within the grace period, and ends. */
   drain(): void {
-    this.#wind('drain', { reason: 'drained' })
+    this.#shutDown('drain', { reason: 'drained' })
   }
 
   /** Has every process give back what it has in hand now, and ends. */
   stop(): void {
-    this.#wind('stop', { reason: 'stopped' })
+    this.#shutDown('stop', { reason: 'stopped' })
   }
 
   /** Replaces every process, with what a changed task file needs; those in place finish what they have in hand. */
@@ -145,7 +145,7 @@ export class Supervisor {
         onConsumers: () => void this.#leases.renew(this.#leaseMs),
         onRetiring: (reason) => {
           this.#log.info({ worker: worker.name, pid: worker.pid }, `worker is replaced: ${reason}`)
-          if (slot.worker === worker) this.#succeed(slot, worker)
+          if (slot.worker === worker) this.#startReplacement(slot, worker)
         },
         onFatal: (message) => this.#cannotRun(fatalError(message)),
         onEnd: (end) => this.#ended(slot, worker, end),
@@ -199,7 +199,7 @@ export class Supervisor {
   #cannotRun(error: ZyQueueError): void {
     if (this.#everReady) return this.#log.error({ err: error }, 'worker could not start')
     const othersEnd = [...this.#alive].some(({ stage }) => stage === 'ending')
-    this.#wind(othersEnd ? 'drain' : 'stop', { reason: 'failed', error })
+    this.#shutDown(othersEnd ? 'drain' : 'stop', { reason: 'failed', error })
   }
 
   #ended(slot: Slot, worker: WorkerHandle, end: WorkerEnd): void {
@@ -248,7 +248,7 @@ export class Supervisor {
   }
 
   /** Starts the successor of a process that retires; one that did nothing before it did is followed less and less soon. */
-  #succeed(slot: Slot, worker: WorkerHandle): void {
+  #startReplacement(slot: Slot, worker: WorkerHandle): void {
     if (hasWorked(worker)) {
       this.#proven = true
       slot.failures = 0
@@ -271,7 +271,7 @@ export class Supervisor {
     if (this.#proven || ++this.#failedStarts < MAX_FAILED_STARTS * this.#slots.length) return false
     const when = worker.consumers.length > 0 ? 'before they had done a job' : 'before they were ready'
     const message = `Worker processes ended ${how} ${when}, ${this.#failedStarts} times in a row.`
-    this.#wind('stop', { reason: 'failed', error: new JobError('ZYQ_WORKER_START', message) })
+    this.#shutDown('stop', { reason: 'failed', error: new JobError('ZYQ_WORKER_START', message) })
     return true
   }
 
@@ -294,10 +294,10 @@ export class Supervisor {
 
   async #endWhenDone(): Promise<void> {
     const workers = this.#slots.map(({ worker }) => worker)
-    if (await isDone(workers, this.#leases, this.#log)) this.#wind('drain', { reason: 'burst' })
+    if (await isDone(workers, this.#leases, this.#log)) this.#shutDown('drain', { reason: 'burst' })
   }
 
-  #wind(how: 'drain' | 'stop', outcome: SupervisorResult): void {
+  #shutDown(how: 'drain' | 'stop', outcome: SupervisorResult): void {
     // The first reason counts; a stop overtakes a drain.
     if (this.#outcome === undefined || (how === 'stop' && this.#outcome.reason !== 'failed')) this.#outcome = outcome
     for (const slot of this.#slots) clearTimeout(slot.restart)

@@ -211,7 +211,7 @@ export class WorkerHandle {
       case 'consumers':
         this.#consumers = message.consumers
         return events.onConsumers()
-      case 'beat':
+      case 'heartbeat':
         this.#freeAt = message.at
         this.#done = message.done
         this.#idleMs = message.idleMs

@@ -26,9 +26,9 @@ import {
 } from './ipc.ts'
 import { Ledger } from './ledger.ts'
 
-const BEAT_MS = 500
+const HEARTBEAT_MS = 500
 /** A process that has nothing to do says so less often. */
-const IDLE_BEAT_MS = 2_000
+const IDLE_HEARTBEAT_MS = 2_000
 
 let worker: Worker | undefined
 let ending = false
@@ -75,7 +75,7 @@ async function start(message: StartMessage): Promise<void> {
         .map(({ name }) => name),
       hardTimeouts: registeredTasks().some(({ options }) => options.hardTimeoutMs !== undefined),
     })
-    beat(worker, message)
+    startHeartbeat(worker, message)
   } catch (error) {
     reportFatal(error)
   }
@@ -178,9 +178,9 @@ function describeConsumer({ session, connection, queues }: ConsumerLoop, leaseMs
 }
 
 /** Tells the supervisor every now and then how it goes, and ends this process when it has grown too large. */
-function beat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS }: StartMessage): void {
-  const beatMs = Math.min(BEAT_MS, stallMs / 3)
-  const idleBeatMs = Math.min(IDLE_BEAT_MS, stallMs / 3)
+function startHeartbeat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS }: StartMessage): void {
+  const heartbeatMs = Math.min(HEARTBEAT_MS, stallMs / 3)
+  const idleHeartbeatMs = Math.min(IDLE_HEARTBEAT_MS, stallMs / 3)
   let busyAt = hostMonotonicMs()
   let toldAt = 0
   let lastDone = 0
@@ -192,14 +192,14 @@ function beat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS }: StartM
     lastDone = done
     const idleMs = now - busyAt
     // That it has become idle is told at once: a burst may wait for that.
-    if (idleMs <= 2 * beatMs || now - toldAt >= idleBeatMs) {
+    if (idleMs <= 2 * heartbeatMs || now - toldAt >= idleHeartbeatMs) {
       toldAt = now
-      send({ type: 'beat', at: now, done, inHand, idleMs })
+      send({ type: 'heartbeat', at: now, done, inHand, idleMs })
     }
     if (maxMemory !== undefined && !ending && process.memoryUsage.rss() > maxMemory) {
       void end((grown) => grown.finishAndClose(), 'it has grown too large')
     }
-  }, beatMs)
+  }, heartbeatMs)
   timer.unref()
 }
 
