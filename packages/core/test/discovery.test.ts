@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
-import { connectionTo } from '../src/broker/connection.ts'
-import { findBroker, installedBrokers, type BrokerChoice } from '../src/broker/discovery.ts'
+import { connectionTo } from '../src/connection/connection.ts'
+import { findBroker, installedBrokers, type BrokerChoice } from '../src/connection/discovery.ts'
 import { memoryBroker } from '../src/testing/index.ts'
 
 const plugin = (name: string, version = 1) =>

@@ -1,4 +1,4 @@
-import { backoffMs } from '../broker/backoff.ts'
+import { backoffMs } from '../connection/backoff.ts'
 import { CodecError, JobError } from '../errors.ts'
 import { countHeader, HEADER } from '../messages/envelope.ts'
 import { parseOptions, retryPolicySchema, type RetryPolicy } from '../tasks/options.ts'

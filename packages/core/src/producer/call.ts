@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
-import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
-import type { Connection } from '../broker/connection.ts'
+import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
+import type { Connection } from '../connection/connection.ts'
 import type { CallResult, News, OutboundMessage, QueueSpec } from '../broker/contract.ts'
 import { ERROR_CODES, type CodeOf } from '../error-codes.ts'
 import { BrokerError, ConfigError, JobError } from '../errors.ts'

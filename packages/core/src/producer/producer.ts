@@ -1,6 +1,6 @@
 import type { OutboundMessage, PublishResult, QueueSpec } from '../broker/contract.ts'
-import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
-import type { Connection } from '../broker/connection.ts'
+import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
+import type { Connection } from '../connection/connection.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { publishOnce, type Item } from './publish-once.ts'
 

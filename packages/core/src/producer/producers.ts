@@ -1,6 +1,6 @@
 import type { BrokerPlugin } from '../broker/contract.ts'
-import { createConnection } from '../broker/connection.ts'
-import type { BrokerChoice } from '../broker/discovery.ts'
+import { createConnection } from '../connection/connection.ts'
+import type { BrokerChoice } from '../connection/discovery.ts'
 import { Producer } from './producer.ts'
 
 /** A producer that is shared, with those who are about to hand it something. */

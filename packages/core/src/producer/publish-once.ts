@@ -1,4 +1,4 @@
-import type { Connection } from '../broker/connection.ts'
+import type { Connection } from '../connection/connection.ts'
 import type { OutboundMessage, PublishResult, QueueSpec } from '../broker/contract.ts'
 import { BrokerError } from '../errors.ts'
 

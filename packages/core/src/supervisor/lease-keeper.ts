@@ -1,5 +1,5 @@
-import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
-import { connectionTo, type Connection, type ConnectionAddress } from '../broker/connection.ts'
+import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
+import { connectionTo, type Connection, type ConnectionAddress } from '../connection/connection.ts'
 import type { Charge, QueueStats } from '../broker/contract.ts'
 import type { Logger } from '../logger.ts'
 import type { SupervisedConsumer } from './ipc.ts'

@@ -1,5 +1,5 @@
 import { basename, dirname } from 'node:path'
-import { backoffMs, type Backoff } from '../broker/backoff.ts'
+import { backoffMs, type Backoff } from '../connection/backoff.ts'
 import type { Charge } from '../broker/contract.ts'
 import { JobError, messageOf, type ZyQueueError } from '../errors.ts'
 import { keepAlive } from '../keep-alive.ts'

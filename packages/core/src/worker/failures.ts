@@ -1,4 +1,4 @@
-import { isConnectionLoss } from '../broker/connection.ts'
+import { isConnectionLoss } from '../connection/connection.ts'
 import type { ZyQueueError } from '../errors.ts'
 
 /** For how many stalls in a row a consumer may fail, and how often it must have, before its worker ends. */

@@ -1,6 +1,6 @@
-import { isConnectionLoss, type Connection } from '../broker/connection.ts'
+import { isConnectionLoss, type Connection } from '../connection/connection.ts'
 import type { Answer, Consumer, Delivery, SettleResult } from '../broker/contract.ts'
-import { backoffMs, pause, RECONNECT } from '../broker/backoff.ts'
+import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
 import { CodecError, type ZyQueueError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { encodeData } from '../messages/envelope.ts'

@@ -1,4 +1,4 @@
-import type { Connection } from '../broker/connection.ts'
+import type { Connection } from '../connection/connection.ts'
 import type { Logger } from '../logger.ts'
 
 /** `receive` takes a second by itself where nothing comes. */

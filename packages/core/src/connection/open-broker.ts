@@ -1,4 +1,4 @@
-import type { Broker, BrokerAdmin } from './contract.ts'
+import type { Broker, BrokerAdmin } from '../broker/contract.ts'
 import { createConnection, type Connection, type ConnectionOptions } from './connection.ts'
 import type { BrokerChoice } from './discovery.ts'
 import { keepAlive } from '../keep-alive.ts'
