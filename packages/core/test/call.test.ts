@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import type { Broker, BrokerPlugin, CallOptions, CallResult, OutboundMessage } from '../src/broker/contract.ts'
+import type { Broker, BrokerPlugin, CallOptions, CallResult, OutboundMessage } from '../src/contract/index.ts'
 import { BrokerError } from '../src/errors.ts'
 import { producers } from '../src/producer/producers.ts'
 import { queueJob, remoteTask } from '../src/tasks/queue-job.ts'

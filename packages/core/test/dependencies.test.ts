@@ -52,7 +52,7 @@ describe('core', () => {
 
   test('names no broker, but in the table of schemes by which one is found', () => {
     const named = files.filter((file) => /\b(?:redis|rabbitmq|amqp|gearman)\b/i.test(withoutComments(file)))
-    expect(named.filter((file) => file !== 'broker/discovery.ts')).toEqual([])
+    expect(named.filter((file) => file !== 'connection/discovery.ts')).toEqual([])
   })
 })
 

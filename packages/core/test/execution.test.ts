@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import type { Delivery } from '../src/broker/contract.ts'
+import type { Delivery } from '../src/contract/index.ts'
 import { silentLogger } from '../src/logger.ts'
 import { NO_HEADERS, withHeaders } from '../src/messages/envelope.ts'
 import { Discard, Reject, Retry } from '../src/middleware/signals.ts'

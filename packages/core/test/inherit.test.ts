@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { createConnection } from '../src/connection/connection.ts'
-import type { BrokerPlugin } from '../src/broker/contract.ts'
+import type { BrokerPlugin } from '../src/contract/index.ts'
 import type { BrokerChoice } from '../src/connection/discovery.ts'
 import { inherit } from '../src/connection/inherit.ts'
 import { producers } from '../src/producer/producers.ts'

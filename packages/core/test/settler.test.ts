@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest'
-import type { Consumer, Delivery, SettleResult } from '../src/broker/contract.ts'
+import type { Consumer, Delivery, SettleResult } from '../src/contract/index.ts'
 import { BrokerError } from '../src/errors.ts'
 import { ACK, GIVE_BACK } from '../src/worker/outcome.ts'
 import { Settler } from '../src/worker/settler.ts'

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
-import type { Broker, BrokerCapabilities, BrokerPlugin, Consumer, Finding } from '../src/broker/contract.ts'
+import type { Broker, BrokerCapabilities, BrokerPlugin, Consumer, Finding } from '../src/contract/index.ts'
 import { Connection } from '../src/connection/connection.ts'
 import type { Logger } from '../src/logger.ts'
 import { createMemoryBroker, createMemoryStore, type MemoryStore } from '../src/testing/index.ts'

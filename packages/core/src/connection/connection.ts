@@ -1,6 +1,6 @@
 import { BrokerError, ConfigError, messageOf, ZyQueueError } from '../errors.ts'
 import { keepAlive } from '../keep-alive.ts'
-import type { Broker, BrokerPlugin, ConnectOptions, QueueSpec } from '../broker/contract.ts'
+import type { Broker, BrokerPlugin, ConnectOptions, QueueSpec } from '../contract/index.ts'
 import { findBroker, type BrokerChoice } from './discovery.ts'
 import { resolution, withEnvironment } from './resolution.ts'
 

@@ -5,9 +5,9 @@ import { dirname, isAbsolute, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { ConfigError, messageOf } from '../errors.ts'
-import type { BrokerPlugin } from '../broker/contract.ts'
+import type { BrokerPlugin } from '../contract/index.ts'
 import { checkInherited } from './inherit.ts'
-import { schemeOf } from '../broker/scheme.ts'
+import { schemeOf } from './scheme.ts'
 
 /** The broker that is meant where neither `server` nor `connection` was given. */
 const EMBEDDED = 'sqlite'

@@ -1,7 +1,7 @@
 import { ConfigError } from '../errors.ts'
-import type { BrokerPlugin } from '../broker/contract.ts'
+import type { BrokerPlugin } from '../contract/index.ts'
 import type { BrokerChoice } from './discovery.ts'
-import { schemeOf } from '../broker/scheme.ts'
+import { schemeOf } from './scheme.ts'
 
 /**
  * What is meant by a choice, given the one that stands behind it: the task's behind a submit's, the environment's behind both.

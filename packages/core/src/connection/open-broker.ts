@@ -1,4 +1,4 @@
-import type { Broker, BrokerAdmin } from '../broker/contract.ts'
+import type { Broker, BrokerAdmin } from '../contract/index.ts'
 import { createConnection, type Connection, type ConnectionOptions } from './connection.ts'
 import type { BrokerChoice } from './discovery.ts'
 import { keepAlive } from '../keep-alive.ts'
@@ -41,7 +41,7 @@ function withOurErrors(admin: BrokerAdmin, connection: Connection): BrokerAdmin 
     })
   const { deadLetters, workers, jobs, cancel, limit, compact, shutdown } = admin
   return {
-    queues: () => ours(admin.queues()),
+    queues: (names) => ours(admin.queues(names)),
     purge: (queue) => ours(admin.purge(queue)),
     check: () => ours(admin.check()),
     version: () => ours(admin.version()),

@@ -5,7 +5,7 @@ import type { Headers } from './message.ts'
  * For operators. Every call returns one snapshot and changes nothing unless its name says so. A figure that the engine does
  * not know is absent, not guessed. Calls about an unknown queue reject with `ZYQ_QUEUE_NOT_FOUND`.
  */
-export interface Admin {
+export interface BrokerAdmin {
   /** All queues, or those of `names` that exist. */
   queues(names?: readonly string[]): Promise<readonly QueueStats[]>
   /** Deletes all waiting and delayed jobs of a queue and resolves to their number. */

@@ -11,7 +11,7 @@
  * - Sockets and timers are unref'd. Core keeps the process alive while one of its calls is pending.
  */
 import type { CodeOf } from '../error-codes.ts'
-import type { Admin } from './admin.ts'
+import type { BrokerAdmin } from './admin.ts'
 import type { ClientInfo, Consumer } from './consumer.ts'
 import type { Calls } from './calls.ts'
 import type { OutboundMessage, PublishResult, QueueSpec, Headers } from './message.ts'
@@ -41,14 +41,14 @@ export interface Broker {
   readonly name: string
   /** For people: host and port, or a path. Without secrets. */
   readonly location?: string
-  readonly capabilities: Capabilities
+  readonly capabilities: BrokerCapabilities
   readonly leases: Leases
   /** Absent: no submitter can wait for the end of its job. */
   readonly calls?: Calls
-  readonly admin: Admin
+  readonly admin: BrokerAdmin
 
   /** The capabilities of one queue, if its options change them. Throws `ConfigError` if the options are impossible. */
-  capabilitiesOf?(queue: QueueSpec): Capabilities
+  capabilitiesOf?(queue: QueueSpec): BrokerCapabilities
 
   /**
    * Makes one attempt to open what is not open. Core calls it first, and again after a call rejected with
@@ -76,7 +76,7 @@ export interface Broker {
 }
 
 /** What a broker does, and how. Frozen data that never changes during the life of the broker. */
-export interface Capabilities {
+export interface BrokerCapabilities {
   /** Whether a stored message survives the end of the engine's process. */
   readonly durable: boolean
   readonly delay: 'native' | 'emulated' | 'none'

@@ -1,5 +1,5 @@
 import { Buffer, isUtf8 } from 'node:buffer'
-import type { Headers } from '../broker/contract.ts'
+import type { Headers } from '../contract/index.ts'
 import { CodecError, isError, messageOf } from '../errors.ts'
 
 /** Headers that core puts beside a job's body. All are absent on a plain first submission to a queue of one task. */

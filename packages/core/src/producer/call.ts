@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
 import type { Connection } from '../connection/connection.ts'
-import type { CallResult, News, OutboundMessage, QueueSpec } from '../broker/contract.ts'
+import type { CallResult, JobUpdate, OutboundMessage, QueueSpec } from '../contract/index.ts'
 import { ERROR_CODES, type CodeOf } from '../error-codes.ts'
 import { BrokerError, ConfigError, JobError } from '../errors.ts'
 import { keepAlive } from '../keep-alive.ts'
@@ -74,8 +74,9 @@ async function untilSent(
     try {
       await connection.declare([queue])
       const { broker } = connection
-      if (broker.call === undefined) throw callsUnsupported(broker.name)
-      return await broker.call(message, { signal: end.signal, onNews: (news) => hear(news, listeners, end) })
+      if (broker.calls === undefined) throw callsUnsupported(broker.name)
+      const onUpdate = (update: JobUpdate): void => passOn(update, listeners, end)
+      return await broker.calls.call(message, { signal: end.signal, onUpdate })
     } catch (thrown) {
       end.signal.throwIfAborted()
       if (thrown instanceof ConfigError) throw thrown
@@ -88,11 +89,11 @@ async function untilSent(
 }
 
 /** What a listener throws ends the call. */
-function hear(news: News, { onProgress, onData, onWarning }: CallListeners, end: AbortController): void {
+function passOn(update: JobUpdate, { onProgress, onData, onWarning }: CallListeners, end: AbortController): void {
   try {
-    if (news.kind === 'progress') onProgress?.(news.done, news.of)
-    else if (news.kind === 'warning') onWarning?.(news.text)
-    else onData?.(readable(news.body))
+    if (update.kind === 'progress') onProgress?.(update.done, update.of)
+    else if (update.kind === 'warning') onWarning?.(update.text)
+    else onData?.(readable(update.body))
   } catch (error) {
     end.abort(error)
   }

@@ -1,4 +1,4 @@
-import type { OutboundMessage, PublishResult, QueueSpec } from '../broker/contract.ts'
+import type { OutboundMessage, PublishResult, QueueSpec } from '../contract/index.ts'
 import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
 import type { Connection } from '../connection/connection.ts'
 import { keepAlive } from '../keep-alive.ts'

@@ -1,4 +1,4 @@
-import type { BrokerPlugin } from '../broker/contract.ts'
+import type { BrokerPlugin } from '../contract/index.ts'
 import { createConnection } from '../connection/connection.ts'
 import type { BrokerChoice } from '../connection/discovery.ts'
 import { Producer } from './producer.ts'

@@ -1,5 +1,5 @@
 import type { Connection } from '../connection/connection.ts'
-import type { OutboundMessage, PublishResult, QueueSpec } from '../broker/contract.ts'
+import type { OutboundMessage, PublishResult, QueueSpec } from '../contract/index.ts'
 import { BrokerError } from '../errors.ts'
 
 /** A message and the queue it is for. */

@@ -1,4 +1,4 @@
-import type { OutboundMessage, QueueSpec } from '../broker/contract.ts'
+import type { OutboundMessage, QueueSpec } from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createIdSeries } from '../messages/job-id.ts'

@@ -1,6 +1,6 @@
 import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
 import { connectionTo, type Connection, type ConnectionAddress } from '../connection/connection.ts'
-import type { Charge, QueueStats } from '../broker/contract.ts'
+import type { LostDelivery, QueueStats } from '../contract/index.ts'
 import type { Logger } from '../logger.ts'
 import type { SupervisedConsumer } from './ipc.ts'
 
@@ -41,8 +41,8 @@ export class LeaseKeeper {
   }
 
   /** Ends the lease of a consumer whose process is gone. Never rejects: where it fails, the lease ends by itself. */
-  reclaim(consumer: SupervisedConsumer, charged: readonly Charge[]): Promise<void> {
-    const work = this.#reclaim(consumer, charged).finally(() => this.#under.delete(work))
+  reclaim(consumer: SupervisedConsumer, lost: readonly LostDelivery[]): Promise<void> {
+    const work = this.#reclaim(consumer, lost).finally(() => this.#under.delete(work))
     this.#under.add(work)
     return work
   }
@@ -58,8 +58,7 @@ export class LeaseKeeper {
     try {
       const connection = await this.#connection(consumer.address)
       await connection.open()
-      const stats = await connection.broker.admin.queues()
-      return stats.filter(({ name }) => consumer.queues.includes(name))
+      return await connection.broker.admin.queues(consumer.queues)
     } catch (error) {
       this.#log.debug({ err: error }, 'could not look at the queues')
       return undefined
@@ -84,16 +83,18 @@ export class LeaseKeeper {
     }
   }
 
-  async #reclaim(consumer: SupervisedConsumer, charged: readonly Charge[]): Promise<void> {
+  async #reclaim(consumer: SupervisedConsumer, lost: readonly LostDelivery[]): Promise<void> {
     if (consumer.address.url === undefined) return
     // What hung on its connection is back already: there is nothing to do but to charge.
-    if (!consumer.renewable && charged.length === 0) return
+    if (!consumer.renewable && lost.length === 0) return
     const since = performance.now()
     for (let tries = 0; ; tries++) {
       try {
         const connection = await this.#connection(consumer.address)
         await connection.open()
-        await connection.broker.reclaim?.(consumer.consumerId, charged).catch((error: unknown) => {
+        const { leases } = connection.broker
+        if (leases.kind === 'message') return
+        await leases.reclaim?.(consumer.consumerId, lost).catch((error: unknown) => {
           throw connection.wrap(error)
         })
         return
@@ -124,7 +125,9 @@ export class LeaseKeeper {
       const connection = await this.#connection(first.address)
       await connection.open()
       const ids = group.map(({ consumerId }) => consumerId)
-      await connection.broker.renew?.(ids, leaseMs).catch((error: unknown) => {
+      const { leases } = connection.broker
+      if (leases.kind !== 'renewable') return
+      await leases.renew(ids, leaseMs).catch((error: unknown) => {
         throw connection.wrap(error)
       })
     } catch (error) {

@@ -1,6 +1,6 @@
 import { basename, dirname } from 'node:path'
 import { backoffMs, type Backoff } from '../connection/backoff.ts'
-import type { Charge } from '../broker/contract.ts'
+import type { LostDelivery } from '../contract/index.ts'
 import { JobError, messageOf, type ZyQueueError } from '../errors.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
@@ -229,12 +229,12 @@ export class Supervisor {
     const suspected = { [HEADER.suspect]: 'ZYQ_JOB_TIMEOUT' }
     for (const consumer of consumers) {
       const own = ({ consumerId }: LedgerEntry): boolean => consumerId === consumer.consumerId
-      const charges: Charge[] = [
+      const lost: LostDelivery[] = [
         ...(sentence?.guilty ?? []).filter(own).map(({ jobId }) => ({ id: jobId, headers: killed })),
         ...(sentence?.suspected ?? []).filter(own).map(({ jobId }) => ({ id: jobId, headers: suspected })),
         ...suspects.filter(own).map(({ jobId }) => ({ id: jobId })),
       ]
-      void this.#leases.reclaim(consumer, charges)
+      void this.#leases.reclaim(consumer, lost)
     }
   }
 

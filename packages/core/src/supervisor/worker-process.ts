@@ -169,8 +169,8 @@ function superviseWorker(message: StartMessage, logger: Logger): Worker {
 
 function describeConsumer({ session, connection, queues }: ConsumerLoop, leaseMs: number): SupervisedConsumer[] {
   if (session === undefined) return []
-  const { name, location, capabilities } = connection.broker
-  const renewable = capabilities.lease === 'renewable'
+  const { name, location, leases } = connection.broker
+  const renewable = leases.kind === 'renewable'
   const broker = location === undefined ? name : `${name} ${location}`
   return [
     { address: connection.address, consumerId: session.consumerId, leaseMs, renewable, broker, queues: [...queues] },

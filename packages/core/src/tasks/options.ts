@@ -1,6 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { z } from 'zod'
-import type { BrokerPlugin } from '../broker/contract.ts'
+import type { BrokerPlugin } from '../contract/index.ts'
 import { ConfigError, messageOf } from '../errors.ts'
 import { MAX_DELAY_MS, MAX_RETRIES, MAX_TIMER_MS } from '../limits.ts'
 import type { Middleware } from '../middleware/middleware.ts'

@@ -1,4 +1,4 @@
-import type { Broker, QueueSpec } from '../broker/contract.ts'
+import type { Broker, QueueSpec } from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
 import { NORMAL_PRIORITY, priorityLevel, type CheckedSubmitOptions, type CheckedTaskOptions } from './options.ts'
 

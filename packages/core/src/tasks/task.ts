@@ -1,5 +1,5 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import type { OutboundMessage, QueueSpec } from '../broker/contract.ts'
+import type { OutboundMessage, QueueSpec } from '../contract/index.ts'
 import type { BrokerChoice } from '../connection/discovery.ts'
 import { inherit } from '../connection/inherit.ts'
 import { ConfigError } from '../errors.ts'
@@ -144,7 +144,7 @@ export class Task<Data = unknown, Result = unknown> {
     const checked = splitSubmitOptions(submitOptions)
     return withProducer(this.#choiceOf(checked), async (producer) => {
       const { connection } = producer
-      if (connection.broker.call === undefined) throw callsUnsupported(connection.broker.name)
+      if (connection.broker.calls === undefined) throw callsUnsupported(connection.broker.name)
       const route = this.#route(producer, checked)
       const message = await this.#message(route, nextId(), data)
       return callJob(connection, route.queue, message, { timeout, signal, onProgress, onData, onWarning })

@@ -1,4 +1,4 @@
-import type { BrokerAdmin, DeadLetters } from '../broker/contract.ts'
+import type { BrokerAdmin, DeadLetters } from '../contract/index.ts'
 import { storedJob } from './memory-queue.ts'
 import type { MemoryStore } from './memory-store.ts'
 
@@ -24,9 +24,11 @@ export function createMemoryAdmin(store: MemoryStore, assertOpen: () => void): B
 
   return {
     deadLetters,
-    async queues() {
+    async queues(names) {
       assertOpen()
-      return store.queues().map((queue) => queue.stats())
+      const all = store.queues()
+      const wanted = names === undefined ? all : all.filter(({ name }) => names.includes(name))
+      return wanted.map((queue) => queue.stats())
     },
     async workers() {
       assertOpen()

@@ -1,32 +1,35 @@
 import type {
+  Answer,
   Broker,
   BrokerAdmin,
   BrokerCapabilities,
-  CallOptions,
-  CallResult,
-  Charge,
+  Calls,
   Consumer,
   ConsumeOptions,
+  Leases,
   OutboundMessage,
   PublishResult,
   QueueSpec,
-} from '../broker/contract.ts'
-import type { CodeOf } from '../error-codes.ts'
-import { BrokerError, ConfigError } from '../errors.ts'
+  SettleResult,
+} from '../contract/index.ts'
+import { errorCodeFrom } from '../adapter/error-code-from.ts'
+import { faultOf, refuseUnknownOptions } from '../adapter/checks.ts'
+import { BrokerError } from '../errors.ts'
 import { createMemoryAdmin } from './memory-admin.ts'
-import { MemoryConsumer } from './memory-consumer.ts'
+import { MemoryConsumer, MemoryDelivery } from './memory-consumer.ts'
 import { createMemoryStore, type MemoryCall, type MemoryStore } from './memory-store.ts'
+
+/** For errors. */
+const TITLE = 'memory'
 
 const capabilities: BrokerCapabilities = Object.freeze({
   durable: false,
   delay: 'native',
-  lease: 'renewable',
   deadLetter: 'native',
   deliveryCount: 'native',
   priorities: 10,
   release: 'native',
   idempotentPublish: true,
-  call: 'native',
   maxBatch: 1000,
   maxBodyBytes: 16 * 1024 * 1024,
 })
@@ -44,24 +47,51 @@ class MemoryBroker implements Broker {
   readonly name = 'memory'
   readonly capabilities = capabilities
   readonly admin: BrokerAdmin
+  readonly leases: Leases
+  readonly calls: Calls
   readonly #store: MemoryStore
-  readonly #calls = new Set<MemoryCall>()
+  readonly #pendingCalls = new Set<MemoryCall>()
   #mode: 'new' | 'connected' | 'closed' = 'new'
 
   constructor(store: MemoryStore) {
     this.#store = store
     this.admin = createMemoryAdmin(store, () => this.#assertConnected())
+    this.leases = {
+      kind: 'renewable',
+      renew: async (consumerIds, leaseMs) => {
+        this.#assertConnected()
+        return this.#store.renew(consumerIds, leaseMs)
+      },
+      reclaim: async (consumerId, lost) => {
+        this.#assertConnected()
+        this.#store.reclaim(consumerId, lost)
+      },
+    }
+    this.calls = {
+      call: async (message, options) => {
+        this.#assertConnected()
+        try {
+          this.#assertStorable(message)
+        } catch (error) {
+          return { status: 'refused', error }
+        }
+        return this.#store.call(message, options, (call) => this.#pendingCalls.add(call))
+      },
+      answer: async (answers) => answerAll(answers),
+      sendUpdate(delivery, update) {
+        if (delivery instanceof MemoryDelivery) delivery.consumer.sendUpdate(delivery, update)
+      },
+    }
   }
 
-  async connect(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    options.signal?.throwIfAborted()
+  async connect(): Promise<void> {
     if (this.#mode === 'new') this.#mode = 'connected'
     this.#assertConnected()
   }
 
   async declare(queues: readonly QueueSpec[]): Promise<void> {
     this.#assertConnected()
-    for (const queue of queues) assertNoOptions(queue.options)
+    for (const queue of queues) refuseUnknownOptions(TITLE, queue.options)
     for (const queue of queues) this.#store.declare(queue.name)
   }
 
@@ -84,47 +114,20 @@ class MemoryBroker implements Broker {
     return results
   }
 
-  async call(message: OutboundMessage, options: CallOptions): Promise<CallResult> {
-    this.#assertConnected()
-    try {
-      this.#assertStorable(message)
-    } catch (error) {
-      return { status: 'refused', error }
-    }
-    return this.#store.call(message, options, (call) => this.#calls.add(call))
-  }
-
   async consume(options: ConsumeOptions): Promise<Consumer> {
     this.#assertConnected()
-    for (const queue of options.queues) assertNoOptions(queue.options)
+    for (const queue of options.queues) refuseUnknownOptions(TITLE, queue.options)
     return new MemoryConsumer(this.#store, options, this)
   }
 
-  async renew(consumerIds: readonly string[], leaseMs: number): Promise<readonly string[]> {
-    this.#assertConnected()
-    return this.#store.renew(consumerIds, leaseMs)
-  }
-
-  async reclaim(consumerId: string, charged: readonly Charge[]): Promise<void> {
-    this.#assertConnected()
-    this.#store.reclaim(consumerId, charged)
-  }
-
-  errorCode(error: unknown): CodeOf<'broker'> {
-    try {
-      return error instanceof BrokerError ? error.code : 'ZYQ_BROKER'
-    } catch {
-      // A revoked proxy throws at whoever looks at it.
-      return 'ZYQ_BROKER'
-    }
-  }
+  readonly errorCode = errorCodeFrom(() => undefined)
 
   async close(): Promise<void> {
     this.#mode = 'closed'
     const own = this.#store.consumers().filter((consumer) => consumer.owner === this)
     await Promise.all(own.map((consumer) => consumer.close()))
     const error = new BrokerError('ZYQ_CLOSED', 'The broker was closed.')
-    for (const call of this.#calls) call.end({ status: 'unknown', error })
+    for (const call of this.#pendingCalls) call.end({ status: 'unknown', error })
   }
 
   #assertConnected(): void {
@@ -133,18 +136,15 @@ class MemoryBroker implements Broker {
   }
 
   #assertStorable(message: OutboundMessage): void {
-    assertNoOptions(message.options ?? {})
+    refuseUnknownOptions(TITLE, message.options)
     this.#store.queue(message.queue)
-    if (message.body.byteLength > capabilities.maxBodyBytes) {
-      throw new BrokerError(
-        'ZYQ_BODY_TOO_LARGE',
-        `${message.body.byteLength} bytes: more than ${capabilities.maxBodyBytes}.`,
-      )
-    }
+    const fault = faultOf(TITLE, message, capabilities.maxBodyBytes)
+    if (fault !== undefined) throw fault
   }
 }
 
-function assertNoOptions(options: Readonly<Record<string, unknown>>): void {
-  const [unknown] = Object.keys(options)
-  if (unknown !== undefined) throw new ConfigError('ZYQ_CONFIG', `The memory broker has no option '${unknown}'.`)
+async function answerAll(answers: readonly Answer[]): Promise<readonly SettleResult[]> {
+  const [first] = answers
+  if (first?.delivery instanceof MemoryDelivery) return first.delivery.consumer.answer(answers)
+  return answers.map(() => ({ status: 'lease-lost' }))
 }

@@ -1,21 +1,47 @@
 import type {
   Answer,
-  Charge,
   ClientInfo,
   Consumer,
   ConsumeOptions,
   Delivery,
-  News,
+  Headers,
+  JobUpdate,
+  LostDelivery,
   Rejection,
   Release,
   SettleResult,
-} from '../broker/contract.ts'
+} from '../contract/index.ts'
 import { BrokerError } from '../errors.ts'
 import { copyOfHeaders, type MemoryJob, type MemoryQueue, type QueueListener } from './memory-queue.ts'
 import type { MemoryStore } from './memory-store.ts'
 
 /** How long `receive` waits for a first job. */
 const receiveWaitMs = 1000
+
+/** A job in the hands of a consumer, which settles it. */
+export class MemoryDelivery implements Delivery {
+  readonly consumer: MemoryConsumer
+  readonly id: string
+  readonly queue: string
+  readonly body: Uint8Array
+  readonly headers: Headers
+  readonly priority: number
+  readonly deliveryCount: number
+  readonly storedAtMs: number
+  readonly foreground: boolean
+
+  constructor(consumer: MemoryConsumer, job: MemoryJob, foreground: boolean) {
+    this.consumer = consumer
+    this.id = job.id
+    this.queue = job.queue.name
+    this.body = job.body.slice()
+    this.headers = job.headers
+    this.priority = job.priority
+    this.deliveryCount = job.deliveryCount
+    this.storedAtMs = job.storedAtMs
+    this.foreground = foreground
+  }
+}
 
 /** One owner of a lease. It is in the store's list, and the queues', for as long as the lease holds. */
 export class MemoryConsumer implements Consumer, QueueListener {
@@ -78,9 +104,9 @@ export class MemoryConsumer implements Consumer, QueueListener {
     }))
   }
 
-  tell(delivery: Delivery, news: News): void {
+  sendUpdate(delivery: Delivery, update: JobUpdate): void {
     const job = this.#inHand.get(delivery)
-    if (job !== undefined) this.#store.callOf(job.id)?.onNews(news)
+    if (job !== undefined) this.#store.callOf(job.id)?.onUpdate(update)
   }
 
   async release(releases: readonly Release[]): Promise<readonly SettleResult[]> {
@@ -126,14 +152,14 @@ export class MemoryConsumer implements Consumer, QueueListener {
     this.#cancelLease = this.#startLease(leaseMs)
   }
 
-  /** Takes all back; the charged jobs, or every one, count one more delivery. */
-  loseLease(charged: readonly Charge[] | 'every'): void {
-    const charges = charged === 'every' ? undefined : new Map(charged.map((charge) => [charge.id, charge]))
+  /** Takes all back; the lost ones, or every one, count one more delivery. */
+  loseLease(lost: readonly LostDelivery[] | 'every'): void {
+    const losses = lost === 'every' ? undefined : new Map(lost.map((loss) => [loss.id, loss]))
     this.#endLease('lease-lost', (job) => {
-      const charge = charges === undefined ? job : charges.get(job.id)
-      if (charge === undefined) return
+      const loss = losses === undefined ? job : losses.get(job.id)
+      if (loss === undefined) return
       job.deliveryCount += 1
-      if (charge.headers !== undefined) job.headers = copyOfHeaders(job.headers, charge.headers)
+      if (loss.headers !== undefined) job.headers = copyOfHeaders(job.headers, loss.headers)
     })
     this.#waiting?.settle(this.#leaseLost())
   }
@@ -142,7 +168,7 @@ export class MemoryConsumer implements Consumer, QueueListener {
     return this.#store.clock.setTimer(() => this.loseLease('every'), leaseMs)
   }
 
-  #endLease(mode: 'lease-lost' | 'closed', charge: (job: MemoryJob) => void): void {
+  #endLease(mode: 'lease-lost' | 'closed', count: (job: MemoryJob) => void): void {
     this.#mode = mode
     this.#cancelLease()
     this.#store.removeConsumer(this)
@@ -150,7 +176,7 @@ export class MemoryConsumer implements Consumer, QueueListener {
     const jobs = [...this.#inHand.values()]
     this.#inHand.clear()
     for (const job of jobs) {
-      charge(job)
+      count(job)
       job.queue.giveBack(job, 0)
     }
     for (const queue of this.queues) queue.wake()
@@ -191,16 +217,7 @@ export class MemoryConsumer implements Consumer, QueueListener {
   }
 
   #hand(job: MemoryJob): Delivery {
-    const delivery: Delivery = {
-      id: job.id,
-      queue: job.queue.name,
-      body: job.body.slice(),
-      headers: job.headers,
-      priority: job.priority,
-      deliveryCount: job.deliveryCount,
-      storedAtMs: job.storedAtMs,
-      ...(this.#store.callOf(job.id) === undefined ? {} : { foreground: true }),
-    }
+    const delivery = new MemoryDelivery(this, job, this.#store.callOf(job.id) !== undefined)
     this.#inHand.set(delivery, job)
     return delivery
   }

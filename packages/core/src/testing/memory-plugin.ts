@@ -1,4 +1,4 @@
-import type { BrokerPlugin } from '../broker/contract.ts'
+import type { BrokerPlugin } from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { createMemoryBroker } from './memory-broker.ts'
@@ -23,7 +23,7 @@ export function memoryBroker(options: { readonly clock?: Clock } = {}): BrokerPl
   const clock = options.clock ?? systemClock
   return {
     kind: 'zyqueue.broker',
-    apiVersion: 1,
+    apiVersion: 2,
     name: 'memory',
     schemes: ['memory'],
     create({ connection = 'memory:' }) {

@@ -1,4 +1,4 @@
-import type { DeadLetter, Headers, OutboundMessage, QueueStats, StoredJob } from '../broker/contract.ts'
+import type { DeadLetter, Headers, OutboundMessage, QueueStats, StoredJob } from '../contract/index.ts'
 import { NO_HEADERS } from '../messages/envelope.ts'
 import type { Clock } from './clock.ts'
 import { Heap, type HeapItem } from './heap.ts'

@@ -1,4 +1,4 @@
-import type { CallOptions, CallResult, Charge, OutboundMessage } from '../broker/contract.ts'
+import type { CallOptions, CallResult, LostDelivery, OutboundMessage } from '../contract/index.ts'
 import { BrokerError } from '../errors.ts'
 import { systemClock, type Clock } from './clock.ts'
 import type { MemoryConsumer } from './memory-consumer.ts'
@@ -6,7 +6,7 @@ import { MemoryQueue } from './memory-queue.ts'
 
 /** Who waits for the end of a job. */
 export interface MemoryCall {
-  readonly onNews: CallOptions['onNews']
+  readonly onUpdate: CallOptions['onUpdate']
   end(result: CallResult): void
 }
 
@@ -67,7 +67,7 @@ export class MemoryStore {
   /** Publishes a message that somebody waits for; `onCall` gets what ends the waiting. */
   call(
     message: OutboundMessage,
-    { signal, onNews }: CallOptions,
+    { signal, onUpdate }: CallOptions,
     onCall: (call: MemoryCall) => void,
   ): Promise<CallResult> {
     return new Promise((resolve, reject) => {
@@ -81,7 +81,7 @@ export class MemoryStore {
         reject(signal.reason)
       }
       const call: MemoryCall = {
-        onNews,
+        onUpdate,
         end(result) {
           stop()
           resolve(result)
@@ -109,8 +109,8 @@ export class MemoryStore {
     })
   }
 
-  reclaim(consumerId: string, charged: readonly Charge[]): void {
-    this.#consumers.get(consumerId)?.loseLease(charged)
+  reclaim(consumerId: string, lost: readonly LostDelivery[]): void {
+    this.#consumers.get(consumerId)?.loseLease(lost)
   }
 }
 

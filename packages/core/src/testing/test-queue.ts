@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Broker, BrokerPlugin, Consumer, Delivery, OutboundMessage, QueueSpec } from '../broker/contract.ts'
+import type { Broker, BrokerPlugin, Consumer, Delivery, OutboundMessage, QueueSpec } from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
 import { MAX_TIMER_MS } from '../limits.ts'
 import { safeLogger, silentLogger, type Logger } from '../logger.ts'
@@ -102,7 +102,7 @@ class MemoryTestQueue implements TestQueue {
     const store = createMemoryStore({ clock: this.clock })
     this.#plugin = {
       kind: 'zyqueue.broker',
-      apiVersion: 1,
+      apiVersion: 2,
       name: 'test',
       schemes: [],
       create: () => this.#noting(createMemoryBroker(store)),
@@ -242,6 +242,7 @@ class MemoryTestQueue implements TestQueue {
     return {
       name: 'test',
       capabilities: broker.capabilities,
+      leases: broker.leases,
       admin: broker.admin,
       connect: () => broker.connect(),
       declare: (queues) => broker.declare(queues.map(plain)),

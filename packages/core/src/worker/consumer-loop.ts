@@ -1,5 +1,5 @@
 import { isConnectionLoss, type Connection } from '../connection/connection.ts'
-import type { Delivery, QueueSpec } from '../broker/contract.ts'
+import type { Delivery, QueueSpec } from '../contract/index.ts'
 import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
 import { ConfigError, type ZyQueueError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
@@ -92,7 +92,8 @@ export class ConsumerLoop {
 
   /** Whether nobody can say whom to charge with a death, so that all are who were held. */
   get chargesAll(): boolean {
-    return this.connection.broker.reclaim === undefined
+    const { leases } = this.connection.broker
+    return leases.kind === 'message' || leases.reclaim === undefined
   }
 
   /** Resolves when it consumes. Rejects with `ZyQueueError` where the broker refuses, or is away for half a minute. */
@@ -294,7 +295,7 @@ export class ConsumerLoop {
 
   async #recover(error: ZyQueueError): Promise<void> {
     const { log, connection } = this.#options
-    const outlives = isOutage(error) && connection.broker.capabilities.lease === 'renewable'
+    const outlives = isOutage(error) && connection.broker.leases.kind === 'renewable'
     if (this.#session !== undefined && !outlives) await this.#end(this.#session)
     await pause(backoffMs(RECONNECT, this.#failures.count - 1), this.#stop.signal)
     try {

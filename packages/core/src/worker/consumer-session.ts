@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { Connection } from '../connection/connection.ts'
-import type { ClientInfo, Consumer, Delivery, News, QueueSpec } from '../broker/contract.ts'
+import type { ClientInfo, Consumer, Delivery, JobUpdate, QueueSpec } from '../contract/index.ts'
 import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
 import { BrokerError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
@@ -86,7 +86,7 @@ export class ConsumerSession {
         this.#spent = true
       },
     })
-    this.#isRenewable = connection.broker.capabilities.lease === 'renewable'
+    this.#isRenewable = connection.broker.leases.kind === 'renewable'
     if (this.#isRenewable) {
       this.#renewal = setInterval(() => void this.#renew(), leaseMs / 3)
       this.#renewal.unref()
@@ -133,9 +133,9 @@ export class ConsumerSession {
     return deliveries
   }
 
-  /** Tells whoever waits for a delivery. */
-  tell(delivery: Delivery, news: News): void {
-    this.#consumer.tell?.(delivery, news)
+  /** Sends an update to the caller of a delivery, if there is one. */
+  sendUpdate(delivery: Delivery, update: JobUpdate): void {
+    this.#connection.broker.calls?.sendUpdate(delivery, update)
   }
 
   settle(delivery: Delivery, outcome: Outcome): void {
@@ -178,10 +178,12 @@ export class ConsumerSession {
     try {
       // A worker that drains has nobody else left to reconnect.
       await this.#connection.open()
+      const { leases } = this.#connection.broker
+      if (leases.kind !== 'renewable') return
       const since = moment()
-      const over = await this.#connection.broker.renew?.([this.consumerId], this.#leaseMs)
+      const over = await leases.renew([this.consumerId], this.#leaseMs)
       if (this.ended) return
-      if (over?.includes(this.consumerId) !== true) {
+      if (!over.includes(this.consumerId)) {
         this.#renewedAt = since
         return
       }

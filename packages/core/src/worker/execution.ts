@@ -1,4 +1,4 @@
-import type { Delivery, Headers } from '../broker/contract.ts'
+import type { Delivery, Headers } from '../contract/index.ts'
 import { ERROR_CODES } from '../error-codes.ts'
 import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
@@ -10,7 +10,7 @@ import { timeout } from '../middleware/timeout.ts'
 import { validate } from '../middleware/validate.ts'
 import { property } from '../plain.ts'
 import type { AnyTask } from '../tasks/task.ts'
-import { Job, type Teller, type WorkerContext } from './job.ts'
+import { Job, type UpdateSender, type WorkerContext } from './job.ts'
 import { ACK, type Outcome } from './outcome.ts'
 
 const DEFAULT_MAX_DELIVERIES = 5
@@ -51,7 +51,7 @@ export class Execution {
    * What a delivery asks for, or its outcome where it is not to be run. `chargesAll`: whether its deliveries are counted also
    * where it was merely held.
    */
-  open(delivery: Delivery, teller?: Teller, chargesAll = false): Work | Outcome {
+  open(delivery: Delivery, updates?: UpdateSender, chargesAll = false): Work | Outcome {
     const { headers, queue, deliveryCount } = delivery
     try {
       // First: what cannot be read does not name its task either.
@@ -81,7 +81,7 @@ export class Execution {
         storedAtMs: delivery.storedAtMs,
         foreground: delivery.foreground,
         delivery,
-        teller,
+        updates,
       })
       const isSuspect = lost > 0 && (chargesAll ? lost * 2 >= maxDeliveries : lost === maxDeliveries - 1)
       return { task, job, alone: isSuspect || HEADER.suspect in headers }

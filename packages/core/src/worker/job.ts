@@ -1,4 +1,4 @@
-import type { Delivery, Headers, News } from '../broker/contract.ts'
+import type { Delivery, Headers, JobUpdate } from '../contract/index.ts'
 import { ConfigError, messageOf } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { encodeData } from '../messages/envelope.ts'
@@ -23,14 +23,14 @@ export interface JobFields<Data> {
   readonly deliveryCount: number
   readonly storedAtMs?: number | undefined
   readonly foreground?: boolean | undefined
-  /** Its delivery, and who tells whoever waits for that. */
+  /** Its delivery, and what sends updates to its caller. */
   readonly delivery?: Delivery
-  readonly teller?: Teller | undefined
+  readonly updates?: UpdateSender | undefined
 }
 
-/** Passes on what a job tells of itself while it runs. */
-export interface Teller {
-  tell(delivery: Delivery, news: News): void
+/** Sends the updates of a running job to its caller, if there is one. */
+export interface UpdateSender {
+  sendUpdate(delivery: Delivery, update: JobUpdate): void
 }
 
 /** One attempt at a submitted unit of work, in the hands of its handler. */
@@ -52,7 +52,7 @@ export class Job<Data = unknown> {
   /** Whether its submitter is known to wait for its end (`task.call`): a failure is theirs to know at once, and not retried. */
   readonly foreground: boolean
   readonly #delivery: Delivery | undefined
-  readonly #teller: Teller | undefined
+  readonly #updates: UpdateSender | undefined
   #controller: AbortController | undefined
   #aborted: { reason: unknown } | undefined
 
@@ -67,7 +67,7 @@ export class Job<Data = unknown> {
     this.storedAtMs = fields.storedAtMs
     this.foreground = fields.foreground ?? false
     this.#delivery = fields.delivery
-    this.#teller = fields.teller
+    this.#updates = fields.updates
   }
 
   /** Aborted at the soft timeout, and when the worker has to stop before the handler has ended. Pass it on to what you wait for. */
@@ -86,17 +86,17 @@ export class Job<Data = unknown> {
     if (![done, of].every((number) => Number.isSafeInteger(number) && number >= 0)) {
       throw new ConfigError('ZYQ_CONFIG', 'job.progress: both numbers are to be whole, and not below 0.')
     }
-    this.#tell({ kind: 'progress', done, of })
+    this.#sendUpdate({ kind: 'progress', done, of })
   }
 
   /** Sends a part of the result to whoever waits for the job. Throws `CodecError` (`ZYQ_ENCODE`). */
   send(data: unknown): void {
-    this.#tell({ kind: 'data', body: encodeData(data) })
+    this.#sendUpdate({ kind: 'data', body: encodeData(data) })
   }
 
   /** Warns whoever waits for the job; it goes on. */
   warn(text: string): void {
-    this.#tell({ kind: 'warning', text: typeof text === 'string' ? text : messageOf(text) })
+    this.#sendUpdate({ kind: 'warning', text: typeof text === 'string' ? text : messageOf(text) })
   }
 
   /** Aborts the signal; for workers and middleware. */
@@ -105,7 +105,7 @@ export class Job<Data = unknown> {
     this.#controller?.abort(reason)
   }
 
-  #tell(news: News): void {
-    if (this.#delivery !== undefined) this.#teller?.tell(this.#delivery, news)
+  #sendUpdate(update: JobUpdate): void {
+    if (this.#delivery !== undefined) this.#updates?.sendUpdate(this.#delivery, update)
   }
 }

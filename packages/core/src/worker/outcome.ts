@@ -1,4 +1,4 @@
-import type { Headers } from '../broker/contract.ts'
+import type { Headers } from '../contract/index.ts'
 
 /** What is to become of a delivery. */
 export type Outcome =

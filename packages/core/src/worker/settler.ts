@@ -1,5 +1,5 @@
 import { isConnectionLoss, type Connection } from '../connection/connection.ts'
-import type { Answer, Consumer, Delivery, SettleResult } from '../broker/contract.ts'
+import type { Answer, Consumer, Delivery, SettleResult } from '../contract/index.ts'
 import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
 import { CodecError, type ZyQueueError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
@@ -93,7 +93,7 @@ export class Settler {
     }
     await Promise.all([
       this.#insist('ack', acks, (items) => this.#consumer.ack(items)),
-      this.#insist('ack', answers, async (items) => (await this.#consumer.answer?.(items)) ?? []),
+      this.#insist('ack', answers, async (items) => (await this.#connection.broker.calls?.answer(items)) ?? []),
       this.#insist('release', releases, (items) => this.#consumer.release(items)),
       this.#insist('reject', rejections, (items) => this.#consumer.reject(items)),
     ])
@@ -101,7 +101,7 @@ export class Settler {
 
   /** A result on its way to whoever waits for it; nothing where nobody can. One that is no JSON is the job's failure. */
   #encode(delivery: Delivery, result: unknown): Uint8Array | CodecError | undefined {
-    if (this.#consumer.answer === undefined) return undefined
+    if (this.#connection.broker.calls === undefined) return undefined
     try {
       return encodeData(result)
     } catch (error) {
@@ -127,7 +127,7 @@ export class Settler {
       if (open.length === 0) return
       // A connection's own jobs return with it, and a lease that has run out will not come back.
       const isOver = error?.code === 'ZYQ_CLOSED'
-      const isRenewable = this.#connection.broker.capabilities.lease === 'renewable'
+      const isRenewable = this.#connection.broker.leases.kind === 'renewable'
       const insists = (isRenewable || error?.code === 'ZYQ_BROKER_FULL') && !isOver
       if (!insists || performance.now() - since > this.#leaseMs) {
         if (isOver) this.#tooLate(verb, open.length)

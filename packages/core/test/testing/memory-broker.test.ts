@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Broker, ConsumeOptions, OutboundMessage } from '../../src/broker/contract.ts'
+import type { Broker, ConsumeOptions, OutboundMessage } from '../../src/contract/index.ts'
 import {
   createMemoryBroker,
   createMemoryStore,
