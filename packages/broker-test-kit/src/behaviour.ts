@@ -1,4 +1,5 @@
 import type { Broker } from '@zyqueue/core/broker'
+import { reclaimOf } from './reclaim.ts'
 import type { BrokerHarness } from './harness.ts'
 import type { Stage } from './stage.ts'
 
@@ -68,15 +69,15 @@ export const largestBodySent = 32 * 1024 * 1024
 
 export const feature = {
   delays: ofBroker('delays', ({ capabilities }) => capabilities.delay !== 'none'),
-  renewableLeases: ofBroker('renewable leases', ({ capabilities }) => capabilities.lease === 'renewable'),
-  reclaim: ofBroker('reclaim', ({ reclaim }) => reclaim !== undefined),
+  renewableLeases: ofBroker('renewable leases', ({ leases }) => leases.kind === 'renewable'),
+  reclaim: ofBroker('reclaim', ({ leases }) => reclaimOf(leases) !== undefined),
   deadLetters: ofBroker('dead letters', ({ capabilities }) => capabilities.deadLetter !== 'none'),
   deliveryCounts: ofBroker('delivery counts', ({ capabilities }) => capabilities.deliveryCount !== 'none'),
   priorities: ofBroker('priorities', ({ capabilities }) => capabilities.priorities > 1),
   order: ofBroker('order', ({ capabilities }) => capabilities.ordered !== false),
   nativeRelease: ofBroker('native release', ({ capabilities }) => capabilities.release === 'native'),
   idempotentPublish: ofBroker('idempotent publish', ({ capabilities }) => capabilities.idempotentPublish),
-  calls: ofBroker('calls', ({ capabilities }) => capabilities.call === 'native'),
+  calls: ofBroker('calls', ({ calls }) => calls !== undefined),
   workers: ofBroker('list of workers', ({ admin }) => admin.workers !== undefined),
   jobs: ofBroker('list of jobs', ({ admin }) => admin.jobs !== undefined),
   cancel: ofBroker('cancel', ({ admin }) => admin.cancel !== undefined),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Broker, CodeOf, QueueSpec } from '@zyqueue/core/broker'
 import { consumption, messageTo } from './stage.ts'
+import { reclaimOf } from './reclaim.ts'
 
 /** Every method of a broker that does something, called on one queue. */
 export function callsOf(broker: Broker, queue: QueueSpec): ReadonlyMap<string, () => Promise<unknown>> {
@@ -18,8 +19,10 @@ export function callsOf(broker: Broker, queue: QueueSpec): ReadonlyMap<string, (
     ['admin.version', () => admin.version()],
   ])
   if (admin.workers !== undefined) calls.set('admin.workers', async () => admin.workers?.())
-  if (broker.renew !== undefined) calls.set('renew', async () => broker.renew?.(['kit-nobody'], 1000))
-  if (broker.reclaim !== undefined) calls.set('reclaim', async () => broker.reclaim?.('kit-nobody', []))
+  const { leases } = broker
+  if (leases.kind === 'renewable') calls.set('leases.renew', () => leases.renew(['kit-unknown'], 1000))
+  const reclaim = reclaimOf(leases)
+  if (reclaim !== undefined) calls.set('leases.reclaim', () => reclaim('kit-unknown', []))
   return calls
 }
 

@@ -17,6 +17,7 @@ import { expectStatuses, nameOf } from './expect-statuses.ts'
 import type { BrokerHarness } from './harness.ts'
 import { noting } from './noting.ts'
 import { waitFor, within } from './wait-for.ts'
+import { reclaimOf } from './reclaim.ts'
 
 /** Long enough that no lease of a test ends by itself. */
 export const longLeaseMs = 600_000
@@ -170,18 +171,17 @@ export class Stage {
     const consumer = noting(made, held)
     this.#queuesOf.set(consumer, [queue])
     const die = async (): Promise<void> => {
-      if (this.capabilities.lease === 'renewable') {
-        assert.ok(this.broker.renew !== undefined, 'a renewable lease needs renew()')
-        const ended = await this.settled('renew()', this.broker.renew([consumerId], this.leaseMs))
+      const { leases } = this.broker
+      if (leases.kind === 'renewable') {
+        const ended = await this.settled('renew()', leases.renew([consumerId], this.leaseMs))
         assert.deepEqual(ended, [], 'a lease that stands is renewed')
         return
       }
       await this.cut(broker)
       // As its supervisor does, which knows what was running.
-      const charges = [...held].map(({ id }) => ({ id }))
-      if (this.broker.reclaim !== undefined) {
-        await this.settled('reclaim()', this.broker.reclaim(consumerId, charges))
-      }
+      const lost = [...held].map(({ id }) => ({ id }))
+      const reclaim = reclaimOf(leases)
+      if (reclaim !== undefined) await this.settled('reclaim()', reclaim(consumerId, lost))
     }
     return { broker, consumer, consumerId, die }
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { CallResult, Consumer, Delivery, News } from '@zyqueue/core/broker'
+import type { Broker, CallResult, Delivery, JobUpdate, SettleResult } from '@zyqueue/core/broker'
 import { feature, having, type Behaviours } from '../behaviour.ts'
 import { outcomeOf } from '../calls.ts'
 import { expectStatuses } from '../expect-statuses.ts'
@@ -7,21 +7,21 @@ import { bytesOf, messageTo, textOf, type Stage } from '../stage.ts'
 
 /** A call that is under way, in the hands of a worker. */
 async function called(stage: Stage) {
-  const { broker } = stage
-  assert.ok(broker.call, 'a broker with calls has call()')
+  const { calls } = stage.broker
+  assert.ok(calls !== undefined)
   const queue = await stage.queue()
   const message = messageTo(queue, { body: bytesOf('"data"') })
-  const news: News[] = []
+  const updates: JobUpdate[] = []
   const abort = new AbortController()
-  const ended = stage.later(broker.call(message, { signal: abort.signal, onNews: (each) => news.push(each) }))
-  const consumer = await stage.consumer([queue], { broker: await stage.connectedBroker() })
+  const ended = stage.later(calls.call(message, { signal: abort.signal, onUpdate: (each) => updates.push(each) }))
+  const broker = await stage.connectedBroker()
+  const consumer = await stage.consumer([queue], { broker })
   const delivery = await stage.takeOne(consumer)
   const answer = async (body: string): Promise<void> => {
-    assert.ok(consumer.answer !== undefined, 'a broker with calls has answers')
-    const results = await stage.settled('answer()', consumer.answer([{ delivery, body: bytesOf(body) }]))
+    const results = await stage.settled('answer()', answerBy(broker, delivery, body))
     expectStatuses('answer()', [delivery], results, 'ok')
   }
-  return { queue, message, news, abort, ended, consumer, delivery, answer }
+  return { queue, message, updates, abort, ended, broker, consumer, delivery, answer }
 }
 
 export const calls: Behaviours = having(feature.calls, {
@@ -51,29 +51,29 @@ export const calls: Behaviours = having(feature.calls, {
     await stage.expectNoneReady(scene.queue, scene.consumer)
   },
 
-  'news come in their order, before the end': async (stage) => {
+  'updates come in their order, before the end': async (stage) => {
     const scene = await called(stage)
-    const sent: readonly News[] = [
+    const sent: readonly JobUpdate[] = [
       { kind: 'progress', done: 1, of: 3 },
       { kind: 'data', body: Uint8Array.of(0, 0xff) },
       { kind: 'warning', text: 'grün' },
       { kind: 'data', body: bytesOf('last') },
     ]
-    for (const news of sent) scene.consumer.tell?.(scene.delivery, news)
+    for (const update of sent) scene.broker.calls?.sendUpdate(scene.delivery, update)
     await scene.answer('1')
     await stage.settled('the call', scene.ended)
-    const heard = scene.news.map((news) =>
-      news.kind === 'data' ? { ...news, body: Uint8Array.from(news.body) } : news,
+    const received = scene.updates.map((update) =>
+      update.kind === 'data' ? { ...update, body: Uint8Array.from(update.body) } : update,
     )
-    assert.deepEqual(heard, sent)
+    assert.deepEqual(received, sent)
   },
 
   'the job of a lost owner goes to another, and the call goes on': async (stage) => {
     const scene = await called(stage)
     await stage.settled('consumer.close()', scene.consumer.close())
-    const { consumer, delivery } = await stage.takeOneOf(scene.queue)
+    const { delivery } = await stage.takeOneOf(scene.queue)
     assert.equal(delivery.id, scene.message.id)
-    await stage.settled('answer()', answered(consumer, delivery))
+    await stage.settled('answer()', answerBy(stage.broker, delivery, 'again'))
     assert.equal(bodyOf(await stage.settled('the call', scene.ended)), 'again')
   },
 
@@ -86,7 +86,7 @@ export const calls: Behaviours = having(feature.calls, {
       outcomeOf(() => scene.ended),
     )
     assert.ok('error' in outcome && outcome.error === reason, 'it rejects with the reason of the signal')
-    await stage.settled('answer()', answered(scene.consumer, scene.delivery))
+    await stage.settled('answer()', answerBy(scene.broker, scene.delivery, 'late'))
   },
 
   'close settles the calls that are under way': async (stage) => {
@@ -100,8 +100,9 @@ export const calls: Behaviours = having(feature.calls, {
   },
 })
 
-async function answered(consumer: Consumer, delivery: Delivery): Promise<void> {
-  await consumer.answer?.([{ delivery, body: bytesOf('again') }])
+async function answerBy({ calls }: Broker, delivery: Delivery, body: string): Promise<readonly SettleResult[]> {
+  assert.ok(calls !== undefined)
+  return calls.answer([{ delivery, body: bytesOf(body) }])
 }
 
 function bodyOf(result: CallResult): string {

@@ -68,9 +68,8 @@ export const deliveryCounts: Behaviours = {
 
 /** A lease has to have run out before the next owner comes, or that one's would, while it waits. */
 async function untilLost(stage: Stage, ownerId: string): Promise<void> {
-  if (stage.capabilities.lease !== 'renewable') return
+  const { leases } = stage.broker
+  if (leases.kind !== 'renewable') return
   await stage.pass(1.2 * stage.leaseMs)
-  await stage.eventually('the lease has ended', async () =>
-    (await stage.broker.renew?.([ownerId], 1))?.includes(ownerId),
-  )
+  await stage.eventually('the lease has ended', async () => (await leases.renew([ownerId], 1)).includes(ownerId))
 }

@@ -4,6 +4,7 @@ import { feature, having, type Behaviours } from '../behaviour.ts'
 import { codeOf, outcomeOf } from '../calls.ts'
 import { nameOf } from '../expect-statuses.ts'
 import { newConsumerId, numbered, type Stage } from '../stage.ts'
+import { reclaimOf } from '../reclaim.ts'
 
 const count = 60
 /** How many calls begin while one is under way, if it takes as long as the first. */
@@ -51,7 +52,8 @@ async function interruptSettling(
     deliveries.map((delivery) => () => settle(consumer, delivery)),
   )
   // Those that it still holds come back.
-  if (stage.broker.reclaim) await stage.settled('reclaim()', stage.broker.reclaim(consumerId, []))
+  const reclaim = reclaimOf(stage.broker.leases)
+  if (reclaim !== undefined) await stage.settled('reclaim()', reclaim(consumerId, []))
   await expectAllThere(stage, queue, deliveries)
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { Broker, Charge, Consumer, Delivery, QueueSpec } from '@zyqueue/core/broker'
+import type { Broker, Consumer, Delivery, LostDelivery, QueueSpec } from '@zyqueue/core/broker'
 import { feature, having, type Behaviours } from '../behaviour.ts'
 import { codeOf, outcomeOf } from '../calls.ts'
 import {
@@ -13,6 +13,7 @@ import {
   type Stage,
 } from '../stage.ts'
 import { settleBy } from './settle.ts'
+import { reclaimOf } from '../reclaim.ts'
 
 /** What a lost owner's job counts when it comes again. */
 export function oneLoss(stage: Stage): number {
@@ -25,7 +26,7 @@ async function expectFenced(stage: Stage, way: 'ack' | 'release' | 'reject', lat
     `the late ${way}`,
     outcomeOf(() => settleBy(way, late, [delivery])),
   )
-  if (stage.capabilities.lease === 'renewable') assert.deepEqual(outcome, { value: [{ status: 'lease-lost' }] })
+  if (stage.broker.leases.kind === 'renewable') assert.deepEqual(outcome, { value: [{ status: 'lease-lost' }] })
   else if ('value' in outcome) assert.notEqual(outcome.value[0]?.status, 'ok', 'a late settlement must not be ok')
 }
 
@@ -79,11 +80,12 @@ const renewing = having(feature.renewableLeases, {
   'a consumer whose lease has ended receives no more: ZYQ_LEASE_LOST': async (stage) => {
     const queue = await stage.queue()
     const owner = await stage.mortalOwner(queue)
-    await stage.eventually('the lease has ended', async () =>
-      (await stage.broker.renew?.([owner.consumerId], stage.leaseMs))?.includes(owner.consumerId)
-        ? true
-        : (await stage.pass(1.5 * stage.leaseMs), false),
-    )
+    await stage.eventually('the lease has ended', async () => {
+      const ended = await renewed(stage, stage.broker, [owner.consumerId], stage.leaseMs)
+      if (ended.includes(owner.consumerId)) return true
+      await stage.pass(1.5 * stage.leaseMs)
+      return false
+    })
     await stage.storeBodies(queue, 'job')
     const outcome = await stage.settled(
       'receive()',
@@ -140,9 +142,10 @@ const reclaiming = having(feature.reclaim, {
   ...having(feature.renewableLeases, {
     'to reclaim again, or from nobody, changes nothing': async (stage) => {
       const scene = await reclaimed(stage, () => [])
-      const charges = scene.again.map((delivery) => ({ id: delivery.id }))
-      await stage.settled('reclaim()', Promise.resolve(stage.broker.reclaim?.(scene.lateId, charges)))
-      await stage.settled('reclaim()', Promise.resolve(stage.broker.reclaim?.(newConsumerId(), charges)))
+      const lost = scene.again.map((delivery) => ({ id: delivery.id }))
+      for (const id of [scene.lateId, newConsumerId()]) {
+        await stage.settled('reclaim()', Promise.resolve(reclaimOf(stage.broker.leases)?.(id, lost)))
+      }
       await stage.settled('release()', scene.heir.release(scene.again.map((delivery) => ({ delivery, delayMs: 0 }))))
       const found = await stage.take(scene.heir, 3)
       assert.deepEqual(
@@ -265,9 +268,8 @@ async function renewed(
   consumerIds: readonly string[],
   leaseMs: number,
 ): Promise<readonly string[]> {
-  if (stage.capabilities.lease !== 'renewable') return []
-  assert.ok(broker.renew !== undefined, 'a renewable lease needs renew()')
-  return stage.settled('renew()', broker.renew(consumerIds, leaseMs))
+  const { leases } = broker
+  return leases.kind === 'renewable' ? stage.settled('renew()', leases.renew(consumerIds, leaseMs)) : []
 }
 
 /** How much longer than the short lease one may become. */
@@ -313,11 +315,10 @@ async function keepingUp(stage: Stage, body: (kept: Kept) => Promise<void>): Pro
 
 /** Until the broker itself says that the owner is gone, without taking the job. */
 async function untilReady(stage: Stage, queue: string, ownerId: string): Promise<void> {
-  if (stage.capabilities.lease === 'renewable') {
+  const { leases } = stage.broker
+  if (leases.kind === 'renewable') {
     await stage.pass(1.5 * stage.leaseMs)
-    await stage.eventually('the lease has ended', async () =>
-      (await stage.broker.renew?.([ownerId], 1))?.includes(ownerId),
-    )
+    await stage.eventually('the lease has ended', async () => (await leases.renew([ownerId], 1)).includes(ownerId))
     return
   }
   await stage.eventually('the job is ready again', async () => {
@@ -327,8 +328,12 @@ async function untilReady(stage: Stage, queue: string, ownerId: string): Promise
 }
 
 /** Three jobs, reclaimed from their owner by another broker and taken by an heir. */
-async function reclaimed(stage: Stage, charge: (stale: readonly [Delivery, Delivery, Delivery]) => readonly Charge[]) {
-  assert.ok(stage.broker.reclaim)
+async function reclaimed(
+  stage: Stage,
+  lostOf: (stale: readonly [Delivery, Delivery, Delivery]) => readonly LostDelivery[],
+) {
+  const reclaim = reclaimOf(stage.broker.leases)
+  assert.ok(reclaim !== undefined)
   const queue = await stage.queue()
   await stage.store(
     numbered(3).map((body) => messageTo(queue, { body: bytesOf(body), headers: { 'x-note': body, 'x-kept': 'yes' } })),
@@ -339,8 +344,8 @@ async function reclaimed(stage: Stage, charge: (stale: readonly [Delivery, Deliv
   const stale = await stage.take(late, 3)
   const [first, second, third] = stale
   assert.ok(first && second && third)
-  if (stage.capabilities.lease === 'connection') await stage.cut(broker)
-  await stage.settled('reclaim()', stage.broker.reclaim(lateId, charge([first, second, third])))
+  if (stage.broker.leases.kind !== 'renewable') await stage.cut(broker)
+  await stage.settled('reclaim()', reclaim(lateId, lostOf([first, second, third])))
   const heir = await stage.consumer([queue])
   const again = (await stage.take(heir, 3)).toSorted((a, b) => Number(textOf(a)) - Number(textOf(b)))
   return { queue, late, lateId, stale, heir, again }

@@ -12,20 +12,17 @@ export const lifecycle: Behaviours = {
     assert.ok(['native', 'emulated', 'none'].includes(capabilities.delay), 'delay')
     assert.ok(['native', 'emulated', 'none'].includes(capabilities.deadLetter), 'deadLetter')
     assert.ok(['native', 'emulated', 'none'].includes(capabilities.deliveryCount), 'deliveryCount')
-    assert.ok(['connection', 'renewable'].includes(capabilities.lease), 'lease')
     assert.ok(['native', 'republish'].includes(capabilities.release), 'release')
     assert.ok(Number.isInteger(capabilities.priorities), 'priorities is an integer')
     assert.ok(capabilities.priorities >= 1 && capabilities.priorities <= 10, 'priorities is from 1 to 10')
     assert.ok(Number.isInteger(capabilities.maxBatch) && capabilities.maxBatch >= 1, 'maxBatch is at least 1')
     assert.ok(Number.isInteger(capabilities.maxBodyBytes) && capabilities.maxBodyBytes >= 1, 'maxBodyBytes')
-    const renewable = capabilities.lease === 'renewable'
-    assert.equal(typeof broker.renew, renewable ? 'function' : 'undefined', 'renew is there for renewable leases only')
-    if (renewable) assert.equal(typeof broker.reclaim, 'function', 'reclaim is there for renewable leases')
-    else if (broker.reclaim !== undefined) {
-      assert.equal(capabilities.deliveryCount, 'emulated', 'without renewable leases reclaim is for counting')
+    const { leases } = broker
+    assert.ok(['renewable', 'connection', 'message'].includes(leases.kind), 'leases.kind')
+    if (leases.kind === 'connection') {
+      const counts = capabilities.deliveryCount === 'emulated'
+      assert.equal(leases.reclaim !== undefined, counts, 'reclaim is there exactly if the adapter counts')
     }
-    const call = capabilities.call === 'native' ? 'function' : 'undefined'
-    assert.equal(typeof broker.call, call, 'call is there if the capability is')
   },
 
   'the capabilities are the same before connect and after close': async (stage) => {
@@ -45,19 +42,6 @@ export const lifecycle: Behaviours = {
     await stage.settled('publish()', broker.publish([messageTo(queue)]))
     await stage.settled('connect()', broker.connect())
     assert.equal((await stage.remaining(queue)).length, 1)
-  },
-
-  'a connect whose signal is aborted settles': async (stage) => {
-    const broker = await stage.newBroker()
-    await stage.settled(
-      'connect()',
-      outcomeOf(() => broker.connect({ signal: AbortSignal.abort() })),
-    )
-    const late = await stage.newBroker()
-    const controller = new AbortController()
-    const connecting = outcomeOf(() => late.connect({ signal: controller.signal }))
-    controller.abort()
-    await stage.settled('connect()', connecting)
   },
 
   'before connect, every call settles': async (stage) => {

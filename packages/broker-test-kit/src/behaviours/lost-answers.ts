@@ -58,9 +58,9 @@ export const lostAnswers: Behaviours = having(feature.loseAnswer, {
       .filter((delivery) => textOf(delivery) !== 'held')
       .map((delivery) => ({ delivery, delayMs: 0, headers: { 'x-note': 'released' } }))
     await losingAnswer(stage, broker, () => consumer.release(releases))
-    if (stage.capabilities.lease === 'renewable') {
-      await stage.settled('reclaim()', Promise.resolve(stage.broker.reclaim?.(consumerId, [])))
-    } else await stage.cut(broker)
+    const { leases } = stage.broker
+    if (leases.kind === 'renewable') await stage.settled('reclaim()', leases.reclaim(consumerId, []))
+    else await stage.cut(broker)
 
     const found: string[] = []
     const heir = await stage.consumer([queue])

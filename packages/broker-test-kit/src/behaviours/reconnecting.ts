@@ -42,7 +42,7 @@ export const reconnecting: Behaviours = having(
         await stage.heal(broker)
         await asCore(stage, broker, 'declare()', () => broker.declare([queue]))
         await publishAsCore(stage, broker, queue, body)
-        if (stage.capabilities.lease === 'connection') {
+        if (stage.broker.leases.kind !== 'renewable') {
           await stage.settledLate('consumer.close()', consumer.close())
           consumer = await asCore(stage, broker, 'consume()', () => stage.consumer([queue], { broker }))
         }

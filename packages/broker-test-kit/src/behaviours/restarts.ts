@@ -12,7 +12,7 @@ export const restarts: Behaviours = having(feature.restart, {
   'work goes on after a restart of the engine, and what was stored is there, where the broker is durable': async (
     stage,
   ) => {
-    const { durable, delay, lease, idempotentPublish } = stage.capabilities
+    const { durable, delay, idempotentPublish } = stage.capabilities
     const queue = await stage.queue()
     const consumerId = newConsumerId()
     const owner = await stage.consumer([queue], { broker: await stage.connectedBroker(), consumerId, prefetch: 2 })
@@ -33,7 +33,8 @@ export const restarts: Behaviours = having(feature.restart, {
     const after = await stage.restart()
     const broker = await survivorOf(stage, after)
     await asCore(after, broker, 'declare()', () => broker.declare([queue]))
-    if (lease === 'renewable') await after.settled('reclaim()', Promise.resolve(after.broker.reclaim?.(consumerId, [])))
+    const { leases } = after.broker
+    if (leases.kind === 'renewable') await after.settled('reclaim()', leases.reclaim(consumerId, []))
     if (durable && idempotentPublish) await after.store(ready)
     await publishAsCore(after, broker, queue, 'new')
     const consumer = await asCore(after, broker, 'consume()', () => after.consumer([queue], { broker }))
