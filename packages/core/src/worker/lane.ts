@@ -298,7 +298,7 @@ export class Lane {
     const { count, lastingMs } = this.#failures
     const fields = { err: error, ...(count > 1 && { failures: count, lastingMs }) }
     if (!this.isFailing) return this.#options.log.warn(fields, whatIsDoneAbout(error))
-    this.#options.log.error(fields, `receiving fails again and again: ${ends ? 'the worker ends' : 'it is tried on'}`)
+    this.#options.log.error(fields, `receiving fails again and again: ${ends ? 'the worker ends' : 'retrying'}`)
   }
 
   async #recover(error: ZyQueueError): Promise<void> {
