@@ -81,6 +81,21 @@ test('an item that the adapter cannot write is left alone: the others are settle
   expect(left()).toBe(9)
 })
 
+test('a broker that refuses all is not asked for each item, and is asked again for all', async () => {
+  const calls: number[] = []
+  const { settler, left } = setUp({
+    ack: async (items) => {
+      calls.push(items.length)
+      if (calls.length < 5) throw new TypeError('disk I/O error')
+      return ok(items)
+    },
+  })
+  for (let index = 0; index < 500; index++) settler.settle(delivery(String(index)), ACK)
+  await settler.flush()
+  expect(calls).toEqual([500, 250, 250, 500, 500])
+  expect(left()).toBe(500)
+})
+
 test('each outcome has its call', async () => {
   const calls: unknown[] = []
   const { settler } = setUp({

@@ -262,8 +262,9 @@ export interface Consumer {
   /**
    * At most `max` deliveries, as soon as there is one; [] after about a second without, or at once when the signal is
    * aborted. What was claimed for a call that was aborted is given back.
-   * Rejects with `ZYQ_LEASE_LOST` once the lease has ended. `ZYQ_BROKER_BUSY` says that nothing was claimed: where the lease is
-   * renewable the consumer is asked again. Never called while a call is under way.
+   * Rejects with `ZYQ_LEASE_LOST` once the lease has ended. After any other error but `ZYQ_CLOSED`, core keeps a consumer whose
+   * lease is renewable and asks it again: a call that rejects has claimed nothing, or a later call brings what it has claimed.
+   * Never called while a call is under way.
    */
   receive(max: number, options: { readonly signal: AbortSignal }): Promise<readonly Delivery[]>
   ack(deliveries: readonly Delivery[]): Promise<readonly SettleResult[]>

@@ -15,7 +15,11 @@ interface Verdict {
 interface Attempt {
   readonly results: readonly SettleResult[]
   readonly error?: ZyQueueError
+  /** Whether the call failed as a whole, and not for the connection or the load of the broker. */
+  readonly isRefused?: boolean
 }
+
+type Call<Item> = (items: readonly Item[]) => Promise<readonly SettleResult[]>
 
 /**
  * Tells the broker what became of deliveries: gathers the outcomes of one moment into one call of each kind, one at a
@@ -109,15 +113,13 @@ export class Settler {
     }
   }
 
-  async #insist<Item>(
-    verb: string,
-    items: readonly Item[],
-    call: (items: readonly Item[]) => Promise<readonly SettleResult[]>,
-  ): Promise<void> {
+  async #insist<Item>(verb: string, items: readonly Item[], call: Call<Item>): Promise<void> {
     const since = performance.now()
     let open = items
     for (let tries = 0; open.length > 0; tries++) {
-      const { results, error } = await this.#attempt(open, call)
+      const attempt = await this.#attempt(open, call)
+      // Once is enough: each item that the adapter cannot write is alone then, or the broker refuses all.
+      const { results, error } = tries === 0 ? await this.#divide(open, attempt, call, since + this.#leaseMs) : attempt
       const lost = results.filter((result) => result.status === 'lease-lost').length
       if (lost > 0) this.#tooLate(verb, lost)
       this.#noteReturned(verb, results)
@@ -154,10 +156,7 @@ export class Settler {
     this.#log.warn({ jobs }, `${verb} came too late: the jobs have gone back, or to another owner`)
   }
 
-  async #attempt<Item>(
-    items: readonly Item[],
-    call: (items: readonly Item[]) => Promise<readonly SettleResult[]>,
-  ): Promise<Attempt> {
+  async #attempt<Item>(items: readonly Item[], call: Call<Item>): Promise<Attempt> {
     try {
       await this.#connection.open()
       const results = await call(items)
@@ -165,19 +164,25 @@ export class Settler {
       return unknown === undefined ? { results } : { results, error: this.#connection.wrap(unknown.error) }
     } catch (thrown) {
       const error = this.#connection.wrap(thrown)
-      if (error.code === 'ZYQ_BROKER' && items.length > 1) return this.#halves(items, call)
-      return { results: items.map(() => ({ status: 'unknown', error })), error }
+      const isRefused = error.code === 'ZYQ_BROKER'
+      return { results: items.map(() => ({ status: 'unknown', error })), error, isRefused }
     }
   }
 
-  /** A call that fails as a whole may fail for one item that the adapter cannot write: the others are settled without it. */
-  async #halves<Item>(
-    items: readonly Item[],
-    call: (items: readonly Item[]) => Promise<readonly SettleResult[]>,
-  ): Promise<Attempt> {
+  /**
+   * A call that was refused as a whole may fail for one item that the adapter cannot write: the others are settled without it.
+   * If both halves are refused, the broker refuses more than one item, and no more calls are made.
+   */
+  async #divide<Item>(items: readonly Item[], attempt: Attempt, call: Call<Item>, untilMs: number): Promise<Attempt> {
+    if (attempt.isRefused !== true || items.length < 2 || performance.now() > untilMs) return attempt
     const middle = items.length >> 1
-    const first = await this.#attempt(items.slice(0, middle), call)
-    const second = await this.#attempt(items.slice(middle), call)
+    const halves = [items.slice(0, middle), items.slice(middle)] as const
+    let first = await this.#attempt(halves[0], call)
+    let second = await this.#attempt(halves[1], call)
+    if (first.isRefused !== true || second.isRefused !== true) {
+      first = await this.#divide(halves[0], first, call, untilMs)
+      second = await this.#divide(halves[1], second, call, untilMs)
+    }
     const error = first.error ?? second.error
     return { results: [...first.results, ...second.results], ...(error && { error }) }
   }
