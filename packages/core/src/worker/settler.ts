@@ -117,9 +117,7 @@ export class Settler {
     const since = performance.now()
     let open = items
     for (let tries = 0; open.length > 0; tries++) {
-      const attempt = await this.#attempt(open, call)
-      // Once is enough: each item that the adapter cannot write is alone then, or the broker refuses all.
-      const { results, error } = tries === 0 ? await this.#divide(open, attempt, call, since + this.#leaseMs) : attempt
+      const { results, error } = await this.#attemptEach(open, call, tries, since + this.#leaseMs)
       const lost = results.filter((result) => result.status === 'lease-lost').length
       if (lost > 0) this.#tooLate(verb, lost)
       this.#noteReturned(verb, results)
@@ -170,20 +168,35 @@ export class Settler {
   }
 
   /**
-   * A call that was refused as a whole may fail for one item that the adapter cannot write: the others are settled without it.
-   * If both halves are refused, the broker refuses more than one item, and no more calls are made.
+   * A call that was refused as a whole may fail for some items that the adapter cannot write: the others are settled without
+   * them. Three items are tried alone first. If all of these are refused too, the broker refuses everything, and the next try
+   * takes three others.
    */
-  async #divide<Item>(items: readonly Item[], attempt: Attempt, call: Call<Item>, untilMs: number): Promise<Attempt> {
+  async #attemptEach<Item>(items: readonly Item[], call: Call<Item>, tries: number, untilMs: number): Promise<Attempt> {
+    const attempt = await this.#attempt(items, call)
+    if (attempt.isRefused !== true || items.length < 2) return attempt
+    const samples = new Set([0, items.length >> 1, items.length - 1].map((index) => (index + tries) % items.length))
+    for (const at of samples) {
+      const alone = await this.#attempt(items.slice(at, at + 1), call)
+      if (alone.isRefused === true) continue
+      const before = await this.#divide(items.slice(0, at), call, untilMs)
+      return joined(before, alone, await this.#divide(items.slice(at + 1), call, untilMs))
+    }
+    return attempt
+  }
+
+  /** Attempts all at once, and what is refused in halves, until `untilMs` on the clock of `performance.now()`. */
+  async #divide<Item>(items: readonly Item[], call: Call<Item>, untilMs: number): Promise<Attempt> {
+    if (items.length === 0) return { results: [] }
+    const attempt = await this.#attempt(items, call)
     if (attempt.isRefused !== true || items.length < 2 || performance.now() > untilMs) return attempt
     const middle = items.length >> 1
-    const halves = [items.slice(0, middle), items.slice(middle)] as const
-    let first = await this.#attempt(halves[0], call)
-    let second = await this.#attempt(halves[1], call)
-    if (first.isRefused !== true || second.isRefused !== true) {
-      first = await this.#divide(halves[0], first, call, untilMs)
-      second = await this.#divide(halves[1], second, call, untilMs)
-    }
-    const error = first.error ?? second.error
-    return { results: [...first.results, ...second.results], ...(error && { error }) }
+    const first = await this.#divide(items.slice(0, middle), call, untilMs)
+    return joined(first, await this.#divide(items.slice(middle), call, untilMs))
   }
+}
+
+function joined(...attempts: readonly Attempt[]): Attempt {
+  const error = attempts.find((attempt) => attempt.error !== undefined)?.error
+  return { results: attempts.flatMap(({ results }) => results), ...(error && { error }) }
 }
