@@ -68,7 +68,7 @@ const themesAlone: Themes = { memory, restarts }
  * have are left out, or test that it refuses; their names say so. The last test reports how much was tested.
  */
 export function brokerTests(harness: BrokerHarness): void {
-  const timeoutMs = 12 * patienceOf(harness)
+  const timeoutMs = 12 * patienceOf(harness) + (harness.delayedAfterRestartMs ?? 0)
   const coverage = new Coverage(harness)
   const turns = new Turns()
   const define = (themes: Themes, take: (run: () => Promise<void>) => Promise<void>): void => {
