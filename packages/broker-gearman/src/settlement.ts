@@ -119,7 +119,8 @@ async function restore<Item>(
       }
     }
     // Apart from the failures behind them: the server refuses both if it does not have the job any more.
-    if (gone.some(({ entry: { job } }) => job.isForeign)) await link.settle(reasons)
+    const warns = gone.some(({ entry: { item, job } }) => job.isForeign && reasonOf(item) !== undefined)
+    if (warns) await link.settle(reasons)
     const finished = await finish(
       link,
       gone.map(({ entry }) => ({ handle: entry.job.handle, isDone: false })),

@@ -3,7 +3,7 @@ import type { Address } from './address.ts'
 import { createDeadLetters } from './dead-letters.ts'
 import { ORPHANS } from './delays.ts'
 import { createManagement, type Management } from './management.ts'
-import { dueNameOf } from './options.ts'
+import { dueNameOf, hasDueQueue, type Plan } from './options.ts'
 import { purgeDelayed } from './purge.ts'
 import type { Session } from './session.ts'
 import { countsOf, deadQueueOf, queueNotFound } from './topology.ts'
@@ -13,11 +13,12 @@ import { Workbench } from './workbench.ts'
 /** Questions are asked on so many channels at once: each takes a round trip. */
 const CHANNELS = 4
 
-export function createAdmin(session: () => Session, address: Address): BrokerAdmin {
+/** The plans are those of the queues that this broker has declared. */
+export function createAdmin(session: () => Session, address: Address, plans: ReadonlyMap<string, Plan>): BrokerAdmin {
   const management = createManagement(address)
   return {
     deadLetters: createDeadLetters(session),
-    queues: async (names) => queueStats(session(), management, names),
+    queues: async (names) => queueStats(session(), management, plans, names),
     workers: async () => workerStats(session()),
     purge: async (queue) => purge(session(), queue),
     check: async () => check(session(), management),
@@ -30,10 +31,17 @@ export function createAdmin(session: () => Session, address: Address): BrokerAdm
 async function queueStats(
   { link, registry }: Session,
   management: Management,
+  plans: ReadonlyMap<string, Plan>,
   names: readonly string[] | undefined,
 ): Promise<readonly QueueStats[]> {
   const noted = names === undefined ? await registry.read() : undefined
   const asked = [...(names ?? noted?.queues ?? [])]
+  // The server closes the channel of a question about a queue that does not exist, so ask only if it may exist.
+  const mayHaveDue = (name: string): boolean => {
+    const plan = plans.get(name)
+    if (plan !== undefined && hasDueQueue(plan)) return true
+    return noted === undefined ? plan === undefined || plan.passive : noted.dues.has(name)
+  }
   const active = names === undefined ? await management.active() : undefined
   const found: QueueStats[] = []
   const gone = new Set<string>()
@@ -43,7 +51,7 @@ async function queueStats(
       for (let name = asked.pop(); name !== undefined; name = asked.pop()) {
         const own = await countsOf(workbench, name)
         const dueName = dueNameOf(name)
-        const due = (await countsOf(workbench, dueName))?.messageCount ?? 0
+        const due = mayHaveDue(name) ? ((await countsOf(workbench, dueName))?.messageCount ?? 0) : 0
         if (own === undefined) {
           gone.add(name)
           continue

@@ -14,10 +14,19 @@ import { locationOf, parseAddress, type Address } from './address.ts'
 import { createAdmin } from './admin.ts'
 import { RabbitConsumer } from './consumer.ts'
 import type { Ladder } from './delays.ts'
-import { closed, connectionLost, errorCode } from './errors.ts'
+import { closed, connectionLost, errorCode, messageOf } from './errors.ts'
 import { Link } from './link.ts'
 import { propertiesOf } from './message.ts'
-import { conditionsOf, dueQueueOf, planOf, prioritiesOf, routeOfSubmission, type Plan, type Route } from './options.ts'
+import {
+  conditionsOf,
+  dueQueueOf,
+  hasDueQueue,
+  planOf,
+  prioritiesOf,
+  routeOfSubmission,
+  type Plan,
+  type Route,
+} from './options.ts'
 import { STORED, type Outgoing } from './lane.ts'
 import { pause } from './patience.ts'
 import { Publisher } from './publisher.ts'
@@ -42,7 +51,9 @@ export class RabbitBroker implements Broker {
   readonly #consumers = new Set<RabbitConsumer>()
   /** What was declared, by its queue. */
   readonly #plans = new Map<string, Plan>()
-  readonly #restoring = new Map<string, Promise<boolean>>()
+  readonly #restoring = new Map<string, Promise<Restored>>()
+  /** Queues whose restoration did not help, until when (on the clock of `performance.now()`), and why. */
+  readonly #notRestored = new Map<string, { readonly untilMs: number; readonly cause: unknown }>()
   #session: Session | undefined
   #connecting: Promise<void> | undefined
   #closing: Promise<void> | undefined
@@ -59,7 +70,7 @@ export class RabbitBroker implements Broker {
       },
     )
     this.capabilities = this.capabilitiesOf({ name: '', options: {} })
-    this.admin = createAdmin(() => this.#open(), this.#address)
+    this.admin = createAdmin(() => this.#open(), this.#address, this.#plans)
   }
 
   capabilitiesOf(queue: QueueSpec): BrokerCapabilities {
@@ -94,7 +105,9 @@ export class RabbitBroker implements Broker {
     for (const plan of plans) {
       await declare(workbench, plan)
       this.#plans.set(plan.name, plan)
-      if (!plan.temporary) await registry.addQueue(plan.name)
+      if (plan.temporary) continue
+      await registry.addQueue(plan.name)
+      if (hasDueQueue(plan)) await registry.addDue(plan.name)
     }
   }
 
@@ -123,22 +136,36 @@ export class RabbitBroker implements Broker {
   /** If a queue, its exchange or a binding was deleted, it is declared again, and what was refused for that is sent once more. */
   async #send(session: Session, copies: readonly Copy[]): Promise<readonly PublishResult[]> {
     const results = [...(await this.#publisher.publish(copies))]
-    const restored = new Map<string, boolean>()
-    for (const [index, { queue }] of copies.entries()) {
-      if (isUnroutable(results[index]) && !restored.has(queue)) restored.set(queue, await this.#restore(session, queue))
-    }
-    const again = [...copies.entries()].filter(
-      ([index, { queue }]) => isUnroutable(results[index]) && restored.get(queue) === true,
+    const unroutable = [...copies.entries()].filter(([index]) => isUnroutable(results[index]))
+    const queues = [...new Set(unroutable.map(([, { queue }]) => queue))]
+    const restored = new Map(
+      await Promise.all(queues.map(async (queue) => [queue, await this.#restore(session, queue)] as const)),
     )
-    const repeated = await this.#publisher.publish(again.map(([, copy]) => copy))
-    for (const [position, [index]] of again.entries()) results[index] = repeated[position] ?? UNSENT
+    for (const [index, { queue }] of unroutable) {
+      const cause = restored.get(queue)?.cause
+      if (cause !== undefined) results[index] = { status: 'refused', error: notDeclared(queue, cause) }
+    }
+    const again = unroutable.filter(([, { queue }]) => restored.get(queue)?.isRestored === true)
+    // The first results hold for copies that are not sent again.
+    const repeated = await this.#publisher.publish(again.map(([, copy]) => copy)).catch(() => [])
+    for (const [position, [index, { queue }]] of again.entries()) {
+      const result = repeated[position]
+      if (result === undefined) continue
+      results[index] = result
+      if (isUnroutable(result)) this.#noteNotRestored(queue, undefined)
+    }
     return results
   }
 
-  /** Whether the queue's topology is there again. Never rejects. Calls of one time share one restoration. */
-  #restore(session: Session, queue: string): Promise<boolean> {
+  /** Declares the topology of the queue again. Never rejects. Calls at one time share one restoration. */
+  #restore(session: Session, queue: string): Promise<Restored> {
     const plan = this.#plans.get(queue)
-    if (plan === undefined || plan.passive) return Promise.resolve(false)
+    if (plan === undefined || plan.passive) return Promise.resolve({ isRestored: false })
+    const last = this.#notRestored.get(queue)
+    if (last !== undefined && performance.now() < last.untilMs) {
+      return Promise.resolve({ isRestored: false, cause: last.cause })
+    }
+    this.#notRestored.delete(queue)
     let restoring = this.#restoring.get(queue)
     if (restoring === undefined) {
       restoring = this.#restorePlan(session, plan).finally(() => this.#restoring.delete(queue))
@@ -147,15 +174,20 @@ export class RabbitBroker implements Broker {
     return restoring
   }
 
-  async #restorePlan(session: Session, plan: Plan): Promise<boolean> {
+  async #restorePlan(session: Session, plan: Plan): Promise<Restored> {
     try {
       const isDeleted = !plan.temporary && (await countsOf(session.workbench, plan.name)) === undefined
       if (isDeleted) await pause(CANCEL_MS)
       await restore(session, plan)
-      return true
-    } catch {
-      return false
+      return { isRestored: true }
+    } catch (cause) {
+      if (session.link.open) this.#noteNotRestored(plan.name, cause)
+      return { isRestored: false, cause }
     }
+  }
+
+  #noteNotRestored(queue: string, cause: unknown): void {
+    this.#notRestored.set(queue, { untilMs: performance.now() + RESTORE_AGAIN_MS, cause })
   }
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
@@ -262,9 +294,13 @@ const DEFAULT_ROUTE: Route = { exchange: '', exchangeType: 'direct', routingKeys
  */
 const CANCEL_MS = 500
 
-const UNSENT: PublishResult = {
-  status: 'unknown',
-  error: new BrokerError('ZYQ_BROKER', 'A message that was sent again has no result'),
+/** How long a queue is not restored again if that did not help. */
+const RESTORE_AGAIN_MS = 5_000
+
+interface Restored {
+  readonly isRestored: boolean
+  /** Why the queue could not be declared again. */
+  readonly cause?: unknown
 }
 
 /** A message of a queue that core knows by this name. */
@@ -274,6 +310,11 @@ interface Copy extends Outgoing {
 
 function isUnroutable(result: PublishResult | undefined): boolean {
   return result?.status === 'refused' && errorCode(result.error) === 'ZYQ_UNROUTABLE'
+}
+
+function notDeclared(queue: string, cause: unknown): BrokerError {
+  const text = `RabbitMQ has no way to the queue "${queue}", which cannot be declared again: ${messageOf(cause)}`
+  return new BrokerError('ZYQ_UNROUTABLE', text, { cause })
 }
 
 function checkMessage({ id, body }: OutboundMessage): void {

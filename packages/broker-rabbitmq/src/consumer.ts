@@ -22,7 +22,7 @@ import type { Outgoing } from './lane.ts'
 import type { Session } from './session.ts'
 import { copyOf, deadLetterOf } from './successor.ts'
 import { keepBound, restore } from './restore.ts'
-import { countsOf, declareTemporary, mayHaveReady } from './topology.ts'
+import { countsOf, declareTemporary, mayHaveReady, sourcesOf } from './topology.ts'
 
 const OK: SettleResult = Object.freeze({ status: 'ok' })
 const LEASE_LOST: SettleResult = Object.freeze({ status: 'lease-lost' })
@@ -80,8 +80,9 @@ export class RabbitConsumer implements Consumer {
     const channel = await link.channel()
     const lanes: Lane[] = []
     for (const plan of plans) {
-      const own = plan.temporary ? await link.ask(() => declareTemporary(channel, plan)) : plan.name
-      const sources = new Set([own, ...(plan.temporary ? [] : [dueQueueOf(plan)])])
+      const sources = plan.temporary
+        ? [await link.ask(() => declareTemporary(channel, plan))]
+        : await sourcesOf(session().workbench, plan)
       for (const source of sources) lanes.push({ plan, source, gone: false, consumers: [] })
     }
     const presence = `zyqueue.worker.${randomUUID()}`
@@ -193,19 +194,24 @@ export class RabbitConsumer implements Consumer {
     this.#intake.abandon()
   }
 
-  async #restoreQueue(lane: Lane): Promise<void> {
+  /** Resolves to whether the queue exists again. */
+  async #restoreQueue(lane: Lane): Promise<boolean> {
     const { link, channel, session } = this.#parts
-    if (lane.plan.temporary) {
-      lane.source = await link.ask(() => declareTemporary(channel, lane.plan))
-      return
+    const { plan, source } = lane
+    if (plan.temporary) {
+      lane.source = await link.ask(() => declareTemporary(channel, plan))
+      return true
     }
+    // An old one: this worker does not declare it.
+    if (source !== plan.name && source !== dueQueueOf(plan)) return false
     // Its consumers hear of its end before it has come: what is declared now may be what is being deleted.
     const { workbench } = session()
     do {
       await pause(RESTORE_PAUSE_MS)
-      await restore(session(), lane.plan)
+      await restore(session(), plan)
       await pause(RESTORE_PAUSE_MS)
-    } while ((await countsOf(workbench, lane.source)) === undefined)
+    } while ((await countsOf(workbench, source)) === undefined)
+    return true
   }
 
   async #mayHaveMore({ source, plan }: Lane): Promise<boolean> {

@@ -111,9 +111,14 @@ export class Ladder {
     await this.#prepareDestination({ exchange: '', queue }, once)
   }
 
-  /** To be called when something may have been deleted. */
+  /** Must be called if something may have been deleted. */
   forget(): void {
     this.#steps = new Map()
+  }
+
+  /** Must be called if this queue may have been deleted. */
+  forgetQueue(queue: string): void {
+    this.#steps.delete(stepOf(queue))
   }
 
   async #prepareDestination(
@@ -121,7 +126,7 @@ export class Ladder {
     once: (what: string, make: () => Promise<void>) => Promise<void>,
   ): Promise<void> {
     if (exchange === '') {
-      return once(`queue ${queue}`, () =>
+      return once(stepOf(queue), () =>
         this.#workbench.run(async (channel) => void (await channel.bindQueue(queue, DUE_QUEUES, queue))),
       )
     }
@@ -156,11 +161,18 @@ export class Ladder {
       this.#steps.set(what, begun)
       begun.made.then(
         () => (begun.isMade = true),
-        () => this.#steps.delete(what),
+        () => {
+          if (this.#steps.get(what) === begun) this.#steps.delete(what)
+        },
       )
     }
     return step.isMade ? step.made : unlessLate(step.made, until)
   }
+}
+
+/** The step that binds a queue to the end of the ladder. */
+function stepOf(queue: string): string {
+  return `queue ${queue}`
 }
 
 function unlessLate(made: Promise<void>, until: number): Promise<void> {

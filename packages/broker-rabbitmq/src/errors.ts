@@ -55,22 +55,25 @@ export function replyCode(error: unknown): number | undefined {
 }
 
 /**
- * Why the server refuses this message, by what it closed the channel with. Undefined if it may have been another message of
- * that channel, and if the server does not say.
+ * Why the server refuses this message, by the error that it closed the channel with. Undefined if it may have refused another
+ * message of the channel and stored this one. `isAlone`: no other message was sent on the channel. `isUnread`: the server has
+ * not stored the message if it refuses the exchange of the channel.
  */
 export function refusalOf(
   failure: unknown,
   { exchange, routingKey, body }: { readonly exchange: string; readonly routingKey: string; readonly body: Uint8Array },
-  isAlone: boolean,
+  { isAlone, isUnread }: { readonly isAlone: boolean; readonly isUnread: boolean },
 ): unknown {
   const text = messageOf(failure)
   switch (replyCode(failure)) {
     case REPLY.NOT_FOUND:
+      if (!isUnread) return undefined
       return new BrokerError('ZYQ_UNROUTABLE', `RabbitMQ has no exchange "${exchange}"`, { cause: failure })
     case REPLY.ACCESS_REFUSED: {
       // A topic is refused by its routing key, and an exchange to all messages of its channel.
       const topic = /access to topic '(?<topic>.*)' in exchange/s.exec(text)?.groups?.['topic']
-      return isAlone || topic === undefined || topic === routingKey ? failure : undefined
+      if (topic === undefined) return isUnread ? failure : undefined
+      return isAlone || topic === routingKey ? failure : undefined
     }
     case REPLY.PRECONDITION_FAILED: {
       const most = /larger than configured max size (?<most>\d+)/.exec(text)?.groups?.['most']

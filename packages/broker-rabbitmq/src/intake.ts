@@ -23,7 +23,7 @@ export interface Lane {
   readonly plan: Plan
   /** The queue's own name, where `plan.name` is what core knows it by. */
   source: string
-  /** From its deletion until it has been restored. */
+  /** From the deletion of the queue until it exists again. */
   gone: boolean
   /** AMQP consumers of the queue with the credit of each, the oldest first. */
   consumers: readonly { readonly tag: string; readonly credit: number }[]
@@ -42,8 +42,8 @@ interface IntakeOptions {
   readonly ackedAt: () => number
   /** Whether its queue may have more to push. Never rejects. */
   readonly mayHaveMore: (lane: Lane) => Promise<boolean>
-  /** Its queue was deleted, or has left its node. Resolves when it is there again. */
-  readonly restore: (lane: Lane) => Promise<void>
+  /** Its queue was deleted, or has left its node. Resolves to whether the queue exists again. */
+  readonly restore: (lane: Lane) => Promise<boolean>
   /** Nobody here is going to run these. */
   readonly giveBack: (deliveries: readonly RabbitDelivery[]) => Promise<void>
   /** These had an owner before, which nothing on them counts. */
@@ -153,8 +153,7 @@ export class Intake {
     if (lane.consumers.length > 0) return
     lane.gone = true
     this.#tune(async () => {
-      await this.#options.restore(lane)
-      lane.gone = false
+      lane.gone = !(await this.#options.restore(lane))
       await this.#consume(lane)
     })
   }

@@ -80,6 +80,10 @@ export class Lane {
   readonly #onStored: (routingKey: string) => void
   #failure: unknown
   #sent = 0
+  /** Messages that the server has not answered yet. */
+  #pending = 0
+  /** Whether the server has read and answered a message. */
+  #hasAnswered = false
   #hasRefused = false
   #isRetired = false
 
@@ -106,9 +110,10 @@ export class Lane {
     this.#batches.add(batch)
     try {
       this.#channel.publish(exchange, routingKey, body, properties, (error: unknown) =>
-        batch.settle(index, error === null ? this.#confirmed(batch, index) : this.#failed(message, error)),
+        batch.settle(index, this.#settled(batch, index, error)),
       )
       this.#sent++
+      this.#pending++
     } catch (error) {
       // Nothing was sent: the channel is closed, or amqplib could not encode the message.
       batch.settle(index, this.#failure === undefined ? { status: 'refused', error } : 'unread')
@@ -132,7 +137,16 @@ export class Lane {
     if (this.isDone) this.#channel.close().catch(() => undefined)
   }
 
+  /** Called in the order in which the messages were sent if the channel fails. */
+  #settled(batch: Batch, index: number, error: unknown): Outcome {
+    const message = batch.messages[index]
+    const isLast = --this.#pending === 0
+    if (error === null || message === undefined) return this.#confirmed(batch, index)
+    return this.#failed(message, error, isLast)
+  }
+
   #confirmed(batch: Batch, index: number): PublishResult {
+    this.#hasAnswered = true
     const returned = batch.returned(index)
     const message = batch.messages[index]
     if (message !== undefined) this.#onStored(message.routingKey)
@@ -140,15 +154,17 @@ export class Lane {
     return { status: 'refused', error: unroutable(message, returned) }
   }
 
-  /** Called in the order in which the messages were sent. */
-  #failed(message: Outgoing, error: unknown): Outcome {
+  #failed(message: Outgoing, error: unknown, isLast: boolean): Outcome {
     if (error instanceof Error && error.message === 'message nacked') {
+      this.#hasAnswered = true
       // A channel that has seen a quorum queue without a leader may go on to refuse when it has one.
       if (performance.now() - this.#since > FRESH_MS) this.retire()
       return { status: 'refused', error: nacked(message) }
     }
     const failure = this.#failure ?? error
-    const refusal = refusalOf(failure, message, this.#sent === 1)
+    // If the server refuses an exchange that it accepted before, it may have stored all pending messages but the last.
+    const isUnread = isLast || !this.#hasAnswered
+    const refusal = refusalOf(failure, message, { isAlone: this.#sent === 1, isUnread })
     if (refusal !== undefined) {
       this.#hasRefused = true
       return { status: 'refused', error: refusal }

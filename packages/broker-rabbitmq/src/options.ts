@@ -137,10 +137,17 @@ export function conditionsOf({ routingKeys: keys }: Route): Readonly<Record<stri
  * Where a queue's delayed jobs arrive. A queue that refuses jobs when it is full would refuse them, too, and the server offers such
  * a job again after three minutes only. So it has another queue for them, without a limit: they were taken in before.
  */
-export function dueQueueOf({ name, arguments: given, temporary, passive }: Plan): string {
+export function dueQueueOf(plan: Plan): string {
+  return hasDueQueue(plan) ? dueNameOf(plan.name) : plan.name
+}
+
+/** Whether its delayed jobs arrive in a queue of their own. */
+export function hasDueQueue({ arguments: given, temporary, passive }: Plan): boolean {
   const isLimited = 'x-max-length' in given || 'x-max-length-bytes' in given
   const refuses = String(given['x-overflow']).startsWith('reject-publish')
-  return isLimited && refuses && !temporary && !passive ? dueNameOf(name) : name
+  // Two queues would have two active consumers.
+  const hasOneConsumer = given['x-single-active-consumer'] === true
+  return isLimited && refuses && !hasOneConsumer && !temporary && !passive
 }
 
 /** The name of that other queue. */

@@ -53,7 +53,7 @@ export class Publisher {
     await this.#link?.unblocked()
   }
 
-  /** One result for each, in their order. Rejects only where nothing was sent. */
+  /** One result for each, in their order. Rejects only if nothing was sent. */
   async publish(messages: readonly Outgoing[]): Promise<readonly PublishResult[]> {
     if (messages.length === 0) return []
     this.#underWay++
@@ -135,8 +135,14 @@ export class Publisher {
     for (let rest = messages; rest.length > 0; rest = messages.slice(results.length)) {
       const isLarge = ({ body }: Outgoing): boolean => body.length > exit.taken
       const before = rest.findIndex(isLarge)
-      if (before === 0) results.push(...(await this.#sendLarge(exit, rest.slice(0, 1))))
-      else results.push(...(await this.#sendPart(exit, before === -1 ? rest : rest.slice(0, before))))
+      try {
+        if (before === 0) results.push(...(await this.#sendLarge(exit, rest.slice(0, 1))))
+        else results.push(...(await this.#sendPart(exit, before === -1 ? rest : rest.slice(0, before))))
+      } catch (error) {
+        // Earlier parts may be stored: the caller must not send those again.
+        if (results.length === 0) throw error
+        return [...results, ...refused(rest, error)]
+      }
     }
     return results
   }
@@ -159,16 +165,14 @@ export class Publisher {
     const outcomes = [...(await this.#attempt(exit, messages, way))]
     for (let attempts = 1; attempts < MOST_ATTEMPTS && outcomes.includes('unread'); attempts++) {
       const unread = [...outcomes.keys()].filter((index) => outcomes[index] === 'unread')
-      const again = await this.#attempt(
-        exit,
-        messages.filter((_, index) => outcomes[index] === 'unread'),
-        way,
-      )
+      const rest = messages.filter((_, index) => outcomes[index] === 'unread')
+      const again = await this.#attempt(exit, rest, way).catch((error: unknown) => refused(rest, error))
       for (const [position, index] of unread.entries()) outcomes[index] = again[position] ?? 'unread'
     }
     return outcomes.map((outcome) => (outcome === 'unread' ? { status: 'refused', error: unread() } : outcome))
   }
 
+  /** Rejects only if nothing was sent. */
   async #attempt(exit: Exit, messages: readonly Outgoing[], way?: string): Promise<readonly Outcome[]> {
     const { link } = exit
     const ways = messages.map((message) => way ?? this.#wayOf(message))
@@ -237,6 +241,11 @@ interface Exit {
   /** A body of so many bytes is taken, and one of so many is not. */
   taken: number
   tooMany: number
+}
+
+/** Results of messages that were not sent because of this error. */
+function refused(messages: readonly Outgoing[], error: unknown): readonly PublishResult[] {
+  return messages.map(() => ({ status: 'refused', error }))
 }
 
 /** Of a queue that is silent. No exchange has such a name. */

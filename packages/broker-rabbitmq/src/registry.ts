@@ -16,6 +16,8 @@ const UNTIDY = 1000
 
 const note = z.discriminatedUnion('is', [
   z.object({ is: z.literal('queue'), name: z.string() }),
+  /** A queue whose delayed jobs arrive in a queue of their own. */
+  z.object({ is: z.literal('due'), name: z.string() }),
   /** A queue of the ladder of delays. */
   z.object({ is: z.literal('level'), name: z.string() }),
   z.object({
@@ -32,6 +34,8 @@ type Note = z.infer<typeof note>
 
 interface Notes {
   readonly queues: readonly string[]
+  /** Queues whose delayed jobs arrive in a queue of their own. */
+  readonly dues: ReadonlySet<string>
   readonly levels: readonly string[]
   readonly workers: readonly WorkerNote[]
 }
@@ -65,6 +69,10 @@ export class Registry {
     return this.#addOnce({ is: 'queue', name })
   }
 
+  addDue(queue: string): Promise<void> {
+    return this.#addOnce({ is: 'due', name: queue })
+  }
+
   addLevel(name: string): Promise<void> {
     return this.#addOnce({ is: 'level', name })
   }
@@ -77,6 +85,7 @@ export class Registry {
   async read(): Promise<Notes> {
     await this.#ensure()
     const queues = new Set<string>()
+    const dues = new Set<string>()
     const levels = new Set<string>()
     const workers: WorkerNote[] = []
     await this.#scan(async (notes) => {
@@ -84,19 +93,22 @@ export class Registry {
       return notes.map((each) => {
         if (each === undefined) return true
         if (each.is === 'queue') return queues.size === queues.add(each.name).size
+        if (each.is === 'due') return dues.size === dues.add(each.name).size
         if (each.is === 'level') return levels.size === levels.add(each.name).size
         if (!alive.has(each.presence)) return true
         workers.push(each)
         return false
       })
     })
-    return { queues: [...queues], levels: [...levels], workers }
+    return { queues: [...queues], dues, levels: [...levels], workers }
   }
 
   /** Notes of queues that are gone are not missed. */
   async removeQueues(names: ReadonlySet<string>): Promise<void> {
-    for (const name of names) this.#noted.delete(`queue ${name}`)
-    await this.#scan(async (notes) => notes.map((each) => each?.is === 'queue' && names.has(each.name)))
+    for (const name of names) for (const kind of ['queue', 'due']) this.#noted.delete(`${kind} ${name}`)
+    await this.#scan(async (notes) =>
+      notes.map((each) => (each?.is === 'queue' || each?.is === 'due') && names.has(each.name)),
+    )
   }
 
   async #addOnce(added: Note & { readonly name: string }): Promise<void> {

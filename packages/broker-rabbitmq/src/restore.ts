@@ -11,8 +11,9 @@ const BIND_MS = 5_000
 export async function restore({ workbench, ladder }: Session, plan: Plan): Promise<void> {
   await declare(workbench, plan)
   if (plan.temporary) return
-  ladder.forget()
-  await ladder.prepareQueue(dueQueueOf(plan))
+  const due = dueQueueOf(plan)
+  ladder.forgetQueue(due)
+  await ladder.prepareQueue(due)
 }
 
 /**
@@ -20,13 +21,23 @@ export async function restore({ workbench, ladder }: Session, plan: Plan): Promi
  * ends that.
  */
 export function keepBound(session: () => Session, lanes: readonly Lane[]): () => void {
-  const bindAll = async (): Promise<void> => {
-    for (const { plan, source, gone } of lanes) {
-      const isBound = plan.temporary || source === plan.name
-      if (isBound && !gone) await bindAgain(session().workbench, plan, source)
+  // A failure is tried again. The consumer restores a queue that was deleted, and a queue that differs fails its next declaration.
+  const bindOne = async ({ plan, source, gone }: Lane): Promise<void> => {
+    const isBound = plan.temporary || source === plan.name
+    if (!isBound || gone) return
+    try {
+      await bindAgain(session().workbench, plan, source)
+    } catch {
+      // Other queues must be bound all the same.
     }
   }
-  // What fails is tried again. A queue that was deleted is restored by its consumer, and what differs fails its next declaration.
-  const timer = setInterval(() => void bindAll().catch(() => undefined), BIND_MS).unref()
+  let isBinding = false
+  const bindAll = async (): Promise<void> => {
+    if (isBinding) return
+    isBinding = true
+    for (const lane of lanes) await bindOne(lane)
+    isBinding = false
+  }
+  const timer = setInterval(() => void bindAll(), BIND_MS).unref()
   return () => clearInterval(timer)
 }

@@ -1,7 +1,15 @@
 import type { Channel } from 'amqplib'
 import { BrokerError } from '@zyqueue/core/broker'
 import { messageOf, REPLY, replyCode } from './errors.ts'
-import { conditionsOf, dueQueueOf, NO_DELIVERY_LIMIT, withoutLimit, type Plan, type QueueType } from './options.ts'
+import {
+  conditionsOf,
+  dueNameOf,
+  dueQueueOf,
+  NO_DELIVERY_LIMIT,
+  withoutLimit,
+  type Plan,
+  type QueueType,
+} from './options.ts'
 import type { Workbench } from './workbench.ts'
 
 export function deadQueueOf(queue: string): string {
@@ -69,6 +77,12 @@ export async function countsOf(
     if (replyCode(error) === REPLY.NOT_FOUND) return undefined
     throw error
   }
+}
+
+/** The queues that have the jobs of a queue: itself, and its `.due` if that exists, even if this process does not declare it. */
+export async function sourcesOf(workbench: Workbench, { name }: Plan): Promise<readonly string[]> {
+  const due = dueNameOf(name)
+  return (await countsOf(workbench, due)) === undefined ? [name] : [name, due]
 }
 
 /** Whether a queue that has a consumer may have messages for it. */

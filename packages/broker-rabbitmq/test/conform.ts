@@ -7,6 +7,9 @@ import { afterAll, beforeAll, test } from 'vitest'
 import plugin from '../src/index.ts'
 import type { QueueType } from '../src/options.ts'
 
+/** Usually at once; if a job was on its way when the node died, the server sends it again after three minutes, or six. */
+const DELAYED_AFTER_RESTART_MS = 480_000
+
 /** Registers the conformance suite on queues of one type. It mostly waits: each type has a file, and files run side by side. */
 export function conforms(queueType: QueueType): Promise<void> {
   return describeWithServer('rabbitmq', `conformance with ${queueType} queues`, () => {
@@ -40,6 +43,14 @@ export function conforms(queueType: QueueType): Promise<void> {
       await connection.close()
       return body
     }
-    brokerTests({ test: test.concurrent, ...brokers, restart, storeUnreadable, sample: brokerAt(), patienceMs: 30_000 })
+    brokerTests({
+      test: test.concurrent,
+      ...brokers,
+      restart,
+      storeUnreadable,
+      sample: brokerAt(),
+      patienceMs: 30_000,
+      delayedAfterRestartMs: DELAYED_AFTER_RESTART_MS,
+    })
   })
 }

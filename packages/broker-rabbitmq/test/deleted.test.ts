@@ -53,10 +53,11 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
       const { queue, exchange } = await bound(broker)
       await store(broker, [message(queue, 'before')])
       await remove(queue, exchange)
+      await store(broker, [message(queue, 'first')])
       const numbers = Array.from({ length: 40 }, (_, index) => index)
       await Promise.all(numbers.map((number) => store(broker, [message(queue, number)])))
       const consumer = await consume(broker, [queue], { prefetch: 200 })
-      const kept = what === 'its queue' || what === 'all' ? [] : ['before']
+      const kept = what === 'its queue' || what === 'all' ? ['first'] : ['before', 'first']
       const bodies = (await receive(consumer, 40 + kept.length)).map(bodyOf)
       expect(new Set(bodies)).toEqual(new Set([...kept, ...numbers]))
       expect(await consumer.receive(100, { signal: never })).toEqual([])
@@ -73,6 +74,49 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
         stranger.publish(exchange, 'key', Buffer.from('1'))
         return (await consumer.receive(1, { signal: never })).length > 0
       })
+    })
+  })
+
+  test('a worker binds its other queues again if one of its exchanges has another type now', async () => {
+    const broker = await openBroker(server.url)
+    const [bad, good] = [await bound(broker), await bound(broker)]
+    const consumer = await consume(broker, [bad.queue, good.queue])
+    const stranger = await openStranger(server.url)
+    await stranger.deleteExchange(bad.exchange)
+    await stranger.assertExchange(bad.exchange, 'fanout')
+    await stranger.unbindQueue(good.queue.name, good.exchange, 'key')
+    await eventually('a job of the exchange comes', async () => {
+      stranger.publish(good.exchange, 'key', Buffer.from('1'))
+      return (await consumer.receive(1, { signal: never })).length > 0
+    })
+  })
+
+  test('a queue that cannot be declared again says why', async () => {
+    const broker = await openBroker(server.url)
+    const { queue, exchange } = await bound(broker)
+    const stranger = await openStranger(server.url)
+    await stranger.deleteExchange(exchange)
+    await stranger.assertExchange(exchange, 'fanout')
+    for (let times = 0; times < 2; times++) {
+      expect(await broker.publish([message(queue, 1)])).toMatchObject([
+        { status: 'refused', error: { code: 'ZYQ_UNROUTABLE', message: expect.stringContaining('differs in type') } },
+      ])
+    }
+  })
+
+  test('a queue whose restoration did not help is not restored with each job', async () => {
+    const broker = await openBroker(server.url)
+    const { queue, exchange } = await bound(broker)
+    const stranger = await openStranger(server.url)
+    const refuse = async () => {
+      const results = await broker.publish([message(queue, 1, { options: { routingKeys: 'nowhere' } })])
+      expect(results).toMatchObject([{ status: 'refused', error: { code: 'ZYQ_UNROUTABLE' } }])
+    }
+    await eventually('a refused job leaves the topology as it is', async () => {
+      await refuse()
+      await stranger.unbindQueue(queue.name, exchange, 'key')
+      await refuse()
+      return !(await server.ctl('list_bindings', 'source_name')).includes(exchange)
     })
   })
 

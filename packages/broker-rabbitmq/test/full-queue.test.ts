@@ -3,7 +3,18 @@ import { startRabbitmq, type RabbitmqServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Broker, Consumer, QueueSpec } from '@zyqueue/core/broker'
-import { bodyOf, consume, declared, eventually, message, openBroker, receive, receiveOne, store } from './support.ts'
+import {
+  bodyOf,
+  consume,
+  declared,
+  eventually,
+  message,
+  openBroker,
+  openStranger,
+  receive,
+  receiveOne,
+  store,
+} from './support.ts'
 
 await describeWithServer('rabbitmq', 'a queue that is full', () => {
   let server: RabbitmqServer
@@ -36,9 +47,44 @@ await describeWithServer('rabbitmq', 'a queue that is full', () => {
     return deliveries.map(bodyOf)
   }
 
+  const LIMIT = { 'x-max-length': 3, 'x-overflow': 'reject-publish' }
+
+  test('a worker that declares no limit runs what became due in the other queue', async () => {
+    const broker = await openBroker(server.url)
+    const queue = await declared(broker, { arguments: LIMIT })
+    await store(broker, [message(queue, 'delayed', { delayMs: 20 })])
+    const passive = { name: queue.name, options: { passive: true } }
+    const worker = await openBroker(server.url)
+    await worker.declare([passive])
+    const consumer = await consume(worker, [passive])
+    expect(await ackAll(consumer, 1)).toEqual(['delayed'])
+    // It must not wait for a queue that it does not declare.
+    const stranger = await openStranger(server.url)
+    await stranger.deleteQueue(`${queue.name}.due`)
+    await store(worker, [message(passive, 'next')])
+    expect(await ackAll(consumer, 1)).toEqual(['next'])
+  })
+
+  test('a queue with a single active consumer has no other queue', async () => {
+    const broker = await openBroker(server.url)
+    const queue = await declared(broker, { arguments: { ...LIMIT, 'x-single-active-consumer': true } })
+    await store(broker, [message(queue, 'delayed', { delayMs: 20 })])
+    expect(await ackAll(await consume(broker, [queue]), 1)).toEqual(['delayed'])
+    const stranger = await openStranger(server.url)
+    await expect(stranger.checkQueue(`${queue.name}.due`)).rejects.toThrow(/no queue/)
+  })
+
+  test('another process counts the other queue', async () => {
+    const broker = await openBroker(server.url)
+    const limited = await declared(broker, { arguments: LIMIT })
+    await store(broker, [message(limited, 'delayed', { delayMs: 20 })])
+    const other = await openBroker(server.url)
+    const ready = async () => (await other.admin.queues()).find(({ name }) => name === limited.name)?.ready
+    await eventually('it is counted', async () => (await ready()) === 1)
+  })
+
   describe.each(['quorum', 'classic'])('%s', (queueType) => {
-    const bounded = (broker: Broker) =>
-      declared(broker, { queueType, arguments: { 'x-max-length': 3, 'x-overflow': 'reject-publish' } })
+    const bounded = (broker: Broker) => declared(broker, { queueType, arguments: LIMIT })
 
     test('a retry that becomes due meanwhile runs when there is room', async () => {
       const broker = await openBroker(server.url)

@@ -9,6 +9,8 @@ import type { Servers } from './servers.ts'
 export const LOOK_MS = 1000
 /** The most queues that one claim asks, but for a look. */
 const MAX_QUEUES = 32
+/** While other queues are served, claims reject with the errors of one only once in so many ms. */
+const ERROR_INTERVAL_MS = 2_000
 
 /** One job that has come into a consumer's hands. */
 export interface Claimed {
@@ -46,6 +48,10 @@ export class Claims {
   /** On the clock of `performance.now()`. */
   #lookAt = 0
   #dueAt = Infinity
+  /** The error of a queue, for the next claim: the last one brought jobs of others. */
+  #untold: { readonly error: unknown } | undefined
+  /** When the errors of some queues may be told again. */
+  #tellAt = 0
 
   constructor(servers: Servers, names: Keys, leases: Leases, queues: readonly QueueKeys[], consumerId: string) {
     this.#servers = servers
@@ -71,26 +77,48 @@ export class Claims {
     this.#lookAt = 0
   }
 
-  /** Takes at most `room` jobs, or those of a claim whose answer was lost. Rejects with `ZYQ_LEASE_LOST` where the lease has ended. */
+  /**
+   * Takes at most `room` jobs, or those of a claim whose answer was lost. Rejects with `ZYQ_LEASE_LOST` if the lease has ended,
+   * with the error of the queues if all that it asks fail, and now and then if some do. Then it has claimed nothing.
+   */
   async claim(room: number): Promise<readonly Claimed[]> {
+    const untold = this.#untold
+    this.#untold = undefined
+    if (untold !== undefined) throw untold.error
     const number = ++this.#number
     const { since, groups } = (this.#unanswered ??= { since: number, groups: this.#groups(room) })
     const answers = await Promise.allSettled(groups.map((group) => this.#ask(group, number, since)))
     const claimed: Claimed[] = []
     const unanswered: Group[] = []
     const errors: unknown[] = []
+    let served = false
+    let rejected = false
     for (const [index, group] of groups.entries()) {
       const answer = answers[index]
-      if (answer?.status === 'fulfilled') claimed.push(...this.#read(group.queues, answer.value, errors))
-      else {
+      if (answer?.status === 'fulfilled') {
+        const before = errors.length
+        claimed.push(...this.#read(group.queues, answer.value, errors))
+        served ||= errors.length - before < group.queues.length
+      } else {
+        rejected = true
         errors.push(answer?.reason)
         if (answer?.reason instanceof CutError) unanswered.push(group)
         else this.lookAtAll()
       }
     }
     this.#unanswered = unanswered.length > 0 ? { since, groups: unanswered } : undefined
-    if (errors.length > 0 && claimed.length === 0) throw errors[0]
+    if (claimed.length === 0 && (rejected || (errors.length > 0 && !served))) throw errors[0]
+    this.#tell(errors, claimed)
     return claimed
+  }
+
+  /** Others go on to be served while a queue fails, and its error is told at times. What was cut off is asked again by itself. */
+  #tell(errors: readonly unknown[], claimed: readonly Claimed[]): void {
+    const told = errors.filter((error) => !(error instanceof CutError))
+    if (told.length === 0 || performance.now() < this.#tellAt) return
+    this.#tellAt = performance.now() + ERROR_INTERVAL_MS
+    if (claimed.length === 0) throw told[0]
+    this.#untold = { error: told[0] }
   }
 
   #ask({ queues, room }: Group, number: number, since: number): Promise<Reply> {

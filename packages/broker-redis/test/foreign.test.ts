@@ -1,8 +1,10 @@
 /** Values in the keys of a queue that another program has written: each goes its own way, and all else goes on. */
+import { createLogger, createWorker, queueJob, type Logger } from '@zyqueue/core'
 import { startRedis, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import type { Redis } from 'ioredis'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import redis from '../src/index.ts'
 import { Keys, type QueueKeys } from '../src/keys.ts'
 import { consume, eventually, message, messages, never, newQueue, openBroker, openClient, receive } from './support.ts'
 
@@ -162,4 +164,61 @@ await describeWithServer('redis', 'a value of another program', () => {
       expect((await receive(consumer, 1)).map(({ body }) => Buffer.from(body).toString())).toEqual(['abc'])
     },
   )
+
+  test('that stops its queue is told of, also while another queue brings jobs all the time', async () => {
+    const { broker, queue, client, keys } = await open()
+    const other = await newQueue(broker)
+    const consumer = await consume(broker, [queue, other])
+    await client.hset(keys.ready, 'a', 'b')
+    let [published, received] = [0, 0]
+    await eventually('the error', async () => {
+      await broker.publish(Array.from({ length: 3 }, () => message(other, `job-${published++}`)))
+      try {
+        received += (await consumer.receive(1, { signal: never })).length
+        return false
+      } catch (error) {
+        return broker.errorCode(error) === 'ZYQ_STORAGE_FOREIGN'
+      }
+    })
+    expect(received).toBeGreaterThan(0)
+    const rest = await receive(consumer, Math.min(published - received, 900))
+    expect(rest[0]?.id).toBe(`job-${received}`)
+  })
+
+  test('that stops its queue leaves the jobs of others that run alone', async () => {
+    const { broker, queue, client, keys } = await open()
+    const healthy = await newQueue(broker)
+    const started: unknown[] = []
+    const failures: unknown[] = []
+    let end = (): void => {}
+    const ended = new Promise<void>((resolve) => (end = resolve))
+    const task = (name: string) =>
+      queueJob({ name, server: redis, connection: server.url }, async (_worker, job) => {
+        started.push(job.data)
+        if (job.data === 'long') await ended
+      })
+    const [long, stopped] = [task(healthy), task(queue)]
+    const logger = createLogger({ destination: { write: () => {} } })
+    const noted: Logger = {
+      ...logger,
+      warn: (fields) => failures.push(fields),
+      error: (fields) => failures.push(fields),
+    }
+    const worker = createWorker({ tasks: [long, stopped], logger: noted, stallMs: 3_000 })
+    onTestFinished(() => worker.close())
+    await worker.start()
+    await long.submit('long')
+    await eventually('it runs', () => started.length === 1)
+    await client.hset(keys.ready, 'a', 'b')
+    await eventually('the failure is logged', () => failures.length > 0)
+    expect(failures).toMatchObject([{ err: { code: 'ZYQ_STORAGE_FOREIGN' } }])
+    await eventually('the healthy queue goes on while the failure comes back', async () => {
+      await long.submit('short')
+      return failures.length > 1
+    })
+    end()
+    await eventually('all are done', () => worker.status.running === 0 && worker.status.waiting === 0)
+    expect(started.filter((data) => data === 'long')).toHaveLength(1)
+    expect(started).toContain('short')
+  })
 })

@@ -30,7 +30,7 @@ import { patienceOf, Stage } from './stage.ts'
 import { Turns } from './turns.ts'
 
 /** How often a test is run if this process was too late for the leases of its jobs. */
-const MOST_ATTEMPTS = 4
+const MOST_ATTEMPTS = 2
 
 type Themes = Readonly<Record<string, Behaviours>>
 
@@ -68,7 +68,7 @@ const themesAlone: Themes = { memory, restarts }
  * have are left out, or test that it refuses; their names say so. The last test reports how much was tested.
  */
 export function brokerTests(harness: BrokerHarness): void {
-  const timeoutMs = 12 * patienceOf(harness)
+  const timeoutMs = 12 * patienceOf(harness) + (harness.delayedAfterRestartMs ?? 0)
   const coverage = new Coverage(harness)
   const turns = new Turns()
   const define = (themes: Themes, take: (run: () => Promise<void>) => Promise<void>): void => {
@@ -77,7 +77,7 @@ export function brokerTests(harness: BrokerHarness): void {
         const test = conditional(bodyOrConditional)
         const name = coverage.nameOf(`${theme}: ${behaviour}`, test)
         if (name === undefined) continue
-        harness.test(name, () => take(() => coverage.run(() => onStage(harness, test.body))), timeoutMs)
+        harness.test(name, () => take(() => coverage.run(() => onStage(harness, test.body, coverage))), timeoutMs)
       }
     }
   }
@@ -91,7 +91,7 @@ export function brokerTests(harness: BrokerHarness): void {
     assert.deepEqual({ ...stage.capabilities }, { ...harness.sample.capabilities }, 'the capabilities of the sample')
     assert.deepEqual(featuresIn({ ...harness, sample: stage.broker }), featuresIn(harness), 'the methods of the sample')
   }
-  const run = (): Promise<void> => turns.alone(() => onStage(harness, summarize))
+  const run = (): Promise<void> => turns.alone(() => onStage(harness, summarize, coverage))
   harness.test('summary: the tests were of what the broker has', run, timeoutMs)
 }
 
@@ -101,8 +101,12 @@ function featuresIn(harness: BrokerHarness): readonly string[] {
     .map(({ name }) => name)
 }
 
-/** Runs a test. Runs it again, a few times, if it fails and the process was held up for so long that leases may have ended. */
-async function onStage(harness: BrokerHarness, body: (stage: Stage) => Promise<void>): Promise<void> {
+/** Runs a test. Runs it once again if it fails and the process was held up for so long that leases may have ended. */
+async function onStage(
+  harness: BrokerHarness,
+  body: (stage: Stage) => Promise<void>,
+  coverage: Coverage,
+): Promise<void> {
   const { messageTimeoutMs } = harness
   if (messageTimeoutMs === undefined) return onOneStage(harness, body)
   for (let attempt = 1; ; attempt++) {
@@ -111,6 +115,7 @@ async function onStage(harness: BrokerHarness, body: (stage: Stage) => Promise<v
       return await onOneStage(harness, body)
     } catch (error) {
       if (watch.isPunctual() || attempt === MOST_ATTEMPTS) throw error
+      coverage.noteRepeat()
     } finally {
       watch.stop()
     }

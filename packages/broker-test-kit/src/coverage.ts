@@ -8,6 +8,7 @@ export class Coverage {
   #registered = 0
   #ofAbsent = 0
   #passed = 0
+  #repeated = 0
 
   constructor(harness: BrokerHarness) {
     this.#harness = harness
@@ -32,11 +33,17 @@ export class Coverage {
     this.#passed++
   }
 
+  /** A test runs again: this process was too late for the leases of its jobs. */
+  noteRepeat(): void {
+    this.#repeated++
+  }
+
   /** One line that tells how much was tested until now, and what was not. */
   summary(): string {
     const ofAbsent = this.#ofAbsent === 0 ? '' : `, ${this.#ofAbsent} of them of what this broker does not have`
     return [
       `${this.#harness.sample.name}: ${this.#passed} of ${this.#registered} conformance tests passed${ofAbsent}`,
+      ...(this.#repeated === 0 ? [] : [`${this.#repeated} were run again because this process was late`]),
       ...this.#listLeftOut('broker', 'not tested because the broker has no'),
       ...this.#listLeftOut('harness', 'not tested because the harness has no'),
     ].join('; ')

@@ -90,8 +90,9 @@ export class Stage {
   eventually<Value>(
     what: string | (() => string),
     probe: () => Value | Promise<Value>,
+    patienceMs: number = this.patienceMs,
   ): Promise<Exclude<Value, false | undefined>> {
-    return waitFor(what, probe, this.patienceMs)
+    return waitFor(what, probe, patienceMs)
   }
 
   async newBroker(): Promise<Broker> {
@@ -229,6 +230,11 @@ export class Stage {
     await this.#harness.restart?.()
     this.#next = await Stage.open(this.#harness)
     return this.#next
+  }
+
+  /** How long after a restart a delayed job may take to come. */
+  get delayedAfterRestartMs(): number {
+    return this.#harness.delayedAfterRestartMs ?? this.patienceMs
   }
 
   /** Puts a value that cannot be read behind the jobs of the queue, and gives its bytes. */

@@ -159,17 +159,6 @@ const understatements: Readonly<Record<string, Lie>> = {
       }),
     caughtBy: 'publish: an id that is published again is stored, once or again (this broker has no idempotent publish)',
   },
-  'has no priorities, and drops the lowest': {
-    claim: { priorities: 1 },
-    breaks: (broker) =>
-      altered(broker, {
-        async publish(batch) {
-          await broker.publish(batch.filter(({ priority }) => priority > 0))
-          return batch.map(() => ({ status: 'stored' }))
-        },
-      }),
-    caughtBy: 'priorities: jobs of every priority arrive (this broker has no priorities)',
-  },
 }
 
 describe.concurrent('the suite catches a broker that says that it', () => {

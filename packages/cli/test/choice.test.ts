@@ -39,7 +39,7 @@ test.each(commands)('%s: -S that contradicts the environment is refused', async 
   const { code, stdout, stderr } = await withServer(project, command, 'redis://:s3cr3t@redis.example')
   expect(code).not.toBe(0)
   const said = stdout + stderr
-  expect(said).toMatch(/server sqlite contradicts the connection in ZYQUEUE_CONNECTION, which begins with redis:/)
+  expect(said).toMatch(/server sqlite contradicts the connection in ZYQUEUE_CONNECTION or -C, which begins with redis:/)
   expect(said).toMatch(/Give a connection of sqlite too \(`connection`, -C\), leave the server out/)
   expect(said).not.toMatch(/s3cr3t|Submitted/)
   expect(existsSync(project.path('.zyqueue'))).toBe(false)

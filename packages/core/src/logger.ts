@@ -55,22 +55,27 @@ export function createLogger(options: LoggerOptions = {}): Logger {
   return safeLogger(loggerWith({}))
 }
 
+/** What `safeLogger` made: it is not wrapped again. */
+const safeLoggers = new WeakSet<Logger>()
+
 /**
  * The same logger, except that no method of it throws or leaves a promise that rejects: a log line that cannot be written
  * must not change how a job ends.
  */
 export function safeLogger(logger: Logger): Logger {
+  if (safeLoggers.has(logger)) return logger
   const logAt = (level: Exclude<LogLevel, 'silent'>): Log => {
     return (fields, message) => {
       try {
         const written: unknown = logger[level](fields, message)
-        if (written instanceof Promise) written.catch(() => {})
+        // A logger may return anything that has a `then`.
+        if (written !== undefined) Promise.resolve(written).catch(() => {})
       } catch {
         // There is nowhere to report it.
       }
     }
   }
-  return {
+  const safe: Logger = {
     debug: logAt('debug'),
     info: logAt('info'),
     warn: logAt('warn'),
@@ -83,6 +88,8 @@ export function safeLogger(logger: Logger): Logger {
       }
     },
   }
+  safeLoggers.add(safe)
+  return safe
 }
 
 /** Logs nothing. */

@@ -2,13 +2,21 @@ import { clipText, isError, messageOf } from './errors.ts'
 
 /** Deeper than any log line needs to be read. */
 const MAX_DEPTH = 32
+/** After so many values no more objects are opened. A shared object counts each time, so that few objects cannot make a huge line. */
+const MAX_VALUES = 10_000
+
+/** Where a value stands: the objects around it, and how many values may still be copied. */
+interface Place {
+  readonly holders: readonly object[]
+  readonly budget: { left: number }
+}
 
 /**
  * A copy of any value that `JSON.stringify` takes. Errors are written out; what cannot be read is described by a word, and the
  * rest of the value stays. Never throws.
  */
 export function plain(value: unknown): unknown {
-  return copy(value, [])
+  return copy(value, { holders: [], budget: { left: MAX_VALUES } })
 }
 
 /** A property of a foreign object, or a word about why it cannot be read. Never throws. */
@@ -21,33 +29,35 @@ export function property(holder: object, key: string): unknown {
   }
 }
 
-function copy(value: unknown, holders: readonly object[]): unknown {
+function copy(value: unknown, { holders, budget }: Place): unknown {
+  budget.left--
   if (typeof value === 'bigint' || typeof value === 'symbol') return String(value)
   if (typeof value === 'function') return '[function]'
   if (typeof value !== 'object' || value === null) return value
   if (holders.includes(value)) return '[circular]'
   if (holders.length >= MAX_DEPTH) return '[too deep]'
+  if (budget.left < 0) return '[too large]'
   try {
-    return copyObject(value, [...holders, value])
+    return copyObject(value, { holders: [...holders, value], budget })
   } catch (error) {
     return unreadable(error)
   }
 }
 
-function copyObject(value: object, holders: readonly object[]): unknown {
-  if (isError(value)) return copyError(value, holders)
-  if ('toJSON' in value && typeof value.toJSON === 'function') return copy(value.toJSON(), holders)
-  if (Array.isArray(value)) return value.map((item) => copy(item, holders))
-  return copyKeys(value, Object.keys(value), holders)
+function copyObject(value: object, place: Place): unknown {
+  if (isError(value)) return copyError(value, place)
+  if ('toJSON' in value && typeof value.toJSON === 'function') return copy(value.toJSON(), place)
+  if (Array.isArray(value)) return value.map((item) => copy(item, place))
+  return copyKeys(value, Object.keys(value), place)
 }
 
-function copyError(error: Error, holders: readonly object[]): object {
-  const { name: type, ...rest } = copyKeys(error, ['name', 'code', 'message', 'stack', 'cause', 'errors'], holders)
+function copyError(error: Error, place: Place): object {
+  const { name: type, ...rest } = copyKeys(error, ['name', 'code', 'message', 'stack', 'cause', 'errors'], place)
   return { type, ...rest }
 }
 
-function copyKeys(value: object, keys: readonly string[], holders: readonly object[]): Record<string, unknown> {
-  return Object.fromEntries(keys.map((key) => [key, copy(property(value, key), holders)]))
+function copyKeys(value: object, keys: readonly string[], place: Place): Record<string, unknown> {
+  return Object.fromEntries(keys.map((key) => [key, copy(property(value, key), place)]))
 }
 
 function unreadable(error: unknown): string {

@@ -8,13 +8,26 @@ function add(failures: Failures, error: BrokerError, times: number): number[] {
   return Array.from({ length: times }, (_, index) => index + 1).filter(() => failures.add(error))
 }
 
-test('failures are logged less and less often, and from the first again when the consumer has received', () => {
+test('failures are logged less and less often, also if the consumer receives between them', () => {
   const failures = new Failures(60_000)
   expect(add(failures, FAULT, 100)).toEqual([1, 4, 16, 64])
   expect(failures.isLasting).toBe(false)
   failures.clear()
-  expect(failures.count).toBe(0)
-  expect(add(failures, FAULT, 5)).toEqual([1, 4])
+  expect(failures.streak).toBe(0)
+  expect(add(failures, FAULT, 5)).toEqual([])
+  expect({ count: failures.count, streak: failures.streak }).toEqual({ count: 105, streak: 5 })
+})
+
+test('they are logged from the first again when the consumer has received and gone without one for `stallMs`', () => {
+  const failures = new Failures(0)
+  expect(add(failures, FAULT, 4)).toEqual([1, 4])
+  failures.clear()
+  expect(add(failures, FAULT, 4)).toEqual([1, 4])
+})
+
+test('that they last is logged once', () => {
+  const failures = new Failures(0)
+  expect(add(failures, FAULT, 20)).toEqual([1, 4, 5, 16])
 })
 
 test('they last when there are some in a row, and the consumer has not received between them', () => {

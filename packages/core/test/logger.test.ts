@@ -1,7 +1,8 @@
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { BrokerError } from '../src/errors.ts'
-import { createLogger, LOG_LEVELS } from '../src/logger.ts'
+import { createLogger, LOG_LEVELS, safeLogger } from '../src/logger.ts'
 
 function written(options: Parameters<typeof createLogger>[0] = {}) {
   const lines: string[] = []
@@ -51,6 +52,29 @@ test.each(['json', 'pretty'] as const)('%s: nothing that is logged throws', (for
       logger.error({ value }, 'any')
     }),
   )
+})
+
+test('a few objects that hold each other many times make no huge line', () => {
+  const { lines, logger } = written()
+  let value: object = { end: 1 }
+  for (let level = 0; level < 30; level++) value = { a: value, b: value }
+  logger.info({ value }, 'still there')
+  expect(lines[0]?.length).toBeLessThan(1_000_000)
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ msg: 'still there' })
+  expect(lines[0]).toContain('[too large]')
+})
+
+test('a logger is made safe once, and what it returns may reject in its own way', () => {
+  const { logger } = written()
+  expect(safeLogger(logger)).toBe(logger)
+  let calls = 0
+  const safe = safeLogger({
+    ...logger,
+    // A promise of another realm is no instance of this one's class. Left alone, it would end the process.
+    warn: () => (calls++, runInNewContext('Promise.reject(new Error("cannot write"))')),
+  })
+  safe.warn({})
+  expect(calls).toBe(1)
 })
 
 test('writes nothing below its level', () => {

@@ -59,26 +59,45 @@ test('gathers the outcomes of one moment, and has one call of a kind under way',
   await settler.flush()
 })
 
-test('an item that the adapter cannot write is left alone: the others are settled', async () => {
-  const released: string[] = []
-  const { settler, logger, left } = setUp(
-    {
-      release: async (items) => {
-        if (items.some(({ headers }) => headers?.['bad'] !== undefined)) throw new TypeError('cannot be written')
-        released.push(...items.map((item) => item.delivery.id))
-        return ok(items)
+test.each([[[4]], [[0]], [[0, 7]], [[0, 4, 5]]])(
+  'items that the adapter cannot write (%j) are left alone: the others are settled',
+  async (bad) => {
+    const released: string[] = []
+    const { settler, logger, left } = setUp(
+      {
+        release: async (items) => {
+          if (items.some(({ headers }) => headers?.['bad'] !== undefined)) throw new TypeError('cannot be written')
+          released.push(...items.map((item) => item.delivery.id))
+          return ok(items)
+        },
       },
+      { lease: 'connection' },
+    )
+    for (let index = 0; index < 9; index++) {
+      const headers = bad.includes(index) ? { bad: 'yes' } : {}
+      settler.settle(delivery(String(index)), { kind: 'release', delayMs: 1, headers })
+    }
+    await settler.flush()
+    const others = [0, 1, 2, 3, 4, 5, 6, 7, 8].filter((index) => !bad.includes(index))
+    expect(released.toSorted()).toEqual(others.map(String))
+    expect(logger.lines).toMatchObject([{ fields: { jobs: bad.length, err: { code: 'ZYQ_BROKER' } } }])
+    expect(left()).toBe(9)
+  },
+)
+
+test('a broker that refuses all is not asked for each item, and is asked again for all', async () => {
+  const calls: number[] = []
+  const { settler, left } = setUp({
+    ack: async (items) => {
+      calls.push(items.length)
+      if (calls.length <= 8) throw new TypeError('disk I/O error')
+      return ok(items)
     },
-    { lease: 'connection' },
-  )
-  for (let index = 0; index < 9; index++) {
-    const headers = index === 4 ? { bad: 'yes' } : {}
-    settler.settle(delivery(String(index)), { kind: 'release', delayMs: 1, headers })
-  }
+  })
+  for (let index = 0; index < 500; index++) settler.settle(delivery(String(index)), ACK)
   await settler.flush()
-  expect(released.toSorted()).toEqual(['0', '1', '2', '3', '5', '6', '7', '8'])
-  expect(logger.lines).toMatchObject([{ fields: { jobs: 1, err: { code: 'ZYQ_BROKER' } } }])
-  expect(left()).toBe(9)
+  expect(calls).toEqual([500, 1, 1, 1, 500, 1, 1, 1, 500])
+  expect(left()).toBe(500)
 })
 
 test('each outcome has its call', async () => {

@@ -190,30 +190,6 @@ test('a consumer that takes none while work waits is replaced, and does not star
   )
 })
 
-test('a worker whose consumer fails again and again says so less and less often, and ends with the error', async () => {
-  const let1 = gate()
-  const { task, worker, broker, logger, stats } = setUp({}, () => let1.opened, { stallMs: 500 })
-  await task.submit(1)
-  await worker.start()
-  await until('it runs', () => worker.status.running === 1)
-  let fails = 0
-  broker.script.receive = () => Promise.reject(new BrokerError('ZYQ_BROKER', `no right to receive ${++fails}`))
-  await task.submit(2)
-  await until('it retires', () => worker.status.state === 'draining')
-  let1.open()
-  await expect(worker.ended).rejects.toMatchObject({ code: 'ZYQ_BROKER', message: `no right to receive ${fails}` })
-  expect(worker.status.state).toBe('closed')
-  expect(stats()).toMatchObject({ active: 0, workers: 0 })
-  const told = logger.lines.filter(({ message }) => message.startsWith('receiving fail'))
-  expect(fails).toBeGreaterThanOrEqual(5)
-  expect(told.slice(0, 2)).toMatchObject([
-    { level: 'warn', fields: { err: { message: 'no right to receive 1' } } },
-    { level: 'warn', fields: { failures: 4 } },
-  ])
-  expect(told.length).toBeLessThan(fails)
-  expect(told.at(-1)).toMatchObject({ level: 'error', fields: { failures: fails } })
-})
-
 test('a worker that has its hands full is not taken for a stalled one', async () => {
   const let1 = gate()
   const { task, worker, broker } = setUp({}, () => let1.opened, { stallMs: 20, concurrency: 10, prefetch: 1 })
@@ -413,6 +389,49 @@ test('a worker that has lost the last of its share ends all the same', async () 
   await worker.start()
   await worker.ended
   expect(events).toEqual([0, 'asked'])
+})
+
+test('a claim that comes late, while a job is held, does not keep a worker that has had its share', async () => {
+  const ran: unknown[] = []
+  const [first, late, renewed] = [gate(), gate(), gate()]
+  let state: 'new' | 'frozen' | 'late' = 'new'
+  let calls = 0
+  const { task, worker, stats } = setUp(
+    {
+      consume: (real, options) => real.consume({ ...options, leaseMs: 600_000 }),
+      receive: async (real, max, options) => {
+        if (++calls === 1) return real.receive(max, options)
+        await late.opened
+        const deliveries = await real.receive(max, { signal: new AbortController().signal })
+        state = 'late'
+        return deliveries
+      },
+      renew: async (real, ids) => {
+        if (state !== 'new') await renewed.opened
+        return (await real.renew?.(ids, 600_000)) ?? []
+      },
+    },
+    async ({ data }) => {
+      ran.push(data)
+      if (data === 0 || data === 1) return first.opened
+      if (data !== 2) return
+      state = 'frozen'
+      for (const since = performance.now(); performance.now() - since < 1_000;);
+    },
+    { concurrency: 2, prefetch: 10, maxJobs: 4, leaseMs: 900 },
+  )
+  await task.submit([0, 1, 2, 3])
+  await worker.start()
+  await until('two run, and more are asked for', () => ran.length === 2 && calls === 2)
+  first.open()
+  await until('the freeze is over', () => worker.status.done === 3)
+  await task.submit([4, 5])
+  late.open()
+  await until('the late claim', () => state === 'late')
+  renewed.open()
+  await worker.ended
+  expect(ran).toEqual([0, 1, 2, 3])
+  expect(stats()).toMatchObject({ ready: 2, active: 0 })
 })
 
 test('waits at its start for a broker that is away', async () => {

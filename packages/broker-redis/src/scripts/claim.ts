@@ -73,6 +73,7 @@ local function makeReady(ready, sorted, delayed)
   local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, COME_DUE_AT_ONCE)
   if #due == 0 then return end
   ${PROBE.ranks('delayed')}
+  ${PROBE.ranks('sorted')}
   for i = 1, #due do
     if isJob(due[i]) then
       local priority, _, place = struct.unpack('>BBI6', due[i])

@@ -19,7 +19,7 @@ local now = math.floor(nowUs / 1000)
 
 /** Writes that change nothing, and fail if the removal from this key would fail. No field, id or member has these names. */
 export const PROBE = {
-  hash: (key: string): string => `redis.call('HDEL', ${key}, '-')`,
+  hash: (key: string): string => `redis.call('HDEL', ${key}, '\\n')`,
   set: (key: string): string => `redis.call('SREM', ${key}, '')`,
   sorted: (key: string): string => `redis.call('ZREM', ${key}, '')`,
   ranks: (key: string): string => `redis.call('ZREMRANGEBYRANK', ${key}, 1, 0)`,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { feature, having, lacking, type Behaviours } from '../behaviour.ts'
+import { feature, having, type Behaviours } from '../behaviour.ts'
 import { bytesOf, messageTo, textOf } from '../stage.ts'
 
 const allPriorities = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
@@ -74,14 +74,12 @@ export const priorities: Behaviours = {
     }
   },
 
-  ...lacking(feature.priorities, {
-    'jobs of every priority arrive': async (stage) => {
-      const queue = await stage.queue()
-      await stage.store(allPriorities.map((priority) => messageTo(queue, { priority, body: bytesOf(`${priority}`) })))
-      const consumer = await stage.consumer([queue])
-      assert.deepEqual((await stage.take(consumer, 10)).map(textOf).toSorted(), allPriorities.map(String))
-    },
-  }),
+  'jobs of every priority arrive': async (stage) => {
+    const queue = await stage.queue()
+    await stage.store(allPriorities.map((priority) => messageTo(queue, { priority, body: bytesOf(`${priority}`) })))
+    const consumer = await stage.consumer([queue])
+    assert.deepEqual((await stage.take(consumer, 10)).map(textOf).toSorted(), allPriorities.map(String))
+  },
 }
 
 /** Each way to divide the ten priorities into `levels` runs of neighbours, as the level of each priority. */

@@ -63,6 +63,17 @@ export const publishFaults: Faults = {
     },
   },
 
+  'drops messages of the lowest priority': {
+    caughtBy: ['priorities: jobs of every priority arrive'],
+    breaks: () => (broker) =>
+      altered(broker, {
+        async publish(batch) {
+          await broker.publish(batch.filter(({ priority }) => priority > 0))
+          return batch.map(() => ({ status: 'stored' }))
+        },
+      }),
+  },
+
   'answers an empty batch with a result': {
     caughtBy: ['publish: an empty batch has no results'],
     breaks: () => (broker) =>

@@ -82,7 +82,7 @@ function failure(error: unknown, step: Step['step']): Step {
   return { step, status: 'failed', detail, remedy: ERROR_CODES[error.code].remedy }
 }
 
-/** The queues whose jobs no worker takes: none serves them, or the consumers of those that do fail. */
+/** The queues whose jobs perhaps no worker takes: none serves them, or the consumers of those that do fail. */
 async function untakenOf({ admin }: Pick<Broker, 'admin'>, queues: readonly QueueStats[]): Promise<readonly Step[]> {
   const suspects = queues.filter(isUntaken)
   if (suspects.length === 0) return []
@@ -94,8 +94,8 @@ async function untakenOf({ admin }: Pick<Broker, 'admin'>, queues: readonly Queu
     return {
       step: 'queues',
       status: 'warning',
-      detail: `${plural(now.ready, 'job')} in ${name} waited for ${WATCH_MS / 1000} s, and no worker took one`,
-      remedy: 'Start a worker for it. If one runs, look in its log for "receiving failed".',
+      detail: `${plural(now.ready, 'job')} in ${name} waiting and none running, as ${WATCH_MS / 1000} s before: perhaps no worker takes them`,
+      remedy: 'Start a worker for it if there is none. If there is one, look in its log for "receiving failed".',
     }
   })
 }

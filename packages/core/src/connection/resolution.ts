@@ -45,5 +45,6 @@ export function withEnvironment(choice: BrokerChoice): BrokerChoice {
     server: process.env['ZYQUEUE_SERVER'] || undefined,
     connection: process.env['ZYQUEUE_CONNECTION'] || undefined,
   }
-  return inherit(choice, environment, 'ZYQUEUE_CONNECTION')
+  // `zyqueue work -C` sets the variable for its processes.
+  return inherit(choice, environment, 'ZYQUEUE_CONNECTION or -C')
 }

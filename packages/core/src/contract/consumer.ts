@@ -5,8 +5,8 @@ export interface Consumer {
   /**
    * Resolves to at most `max` deliveries as soon as there is one, to [] after about a second without one, and to [] at once
    * if the signal is aborted. Jobs that were claimed for an aborted call go back, uncounted. Core makes one call at a time.
-   * Rejects with `ZYQ_LEASE_LOST` after the lease has ended, and with `ZYQ_BROKER_BUSY` if nothing was claimed and core
-   * should ask again.
+   * Rejects with `ZYQ_LEASE_LOST` after the lease has ended. After any other error but `ZYQ_CLOSED` core keeps a consumer
+   * with a renewable lease and asks again, so jobs that a rejected call has claimed must come with a later call.
    */
   receive(max: number, options: { readonly signal: AbortSignal }): Promise<readonly Delivery[]>
   ack(deliveries: readonly Delivery[]): Promise<readonly SettleResult[]>

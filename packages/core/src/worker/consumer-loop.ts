@@ -34,12 +34,14 @@ export interface ConsumerLoopOptions {
   readonly log: Logger
   /** Whether the worker could start one more job at once. */
   readonly hasFreeSlot: () => boolean
+  /** How many jobs of the session the worker has not started. */
+  readonly countUnstarted: (session: ConsumerSession) => number
   readonly onDeliveries: (loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]) => void
   /** A session is over: what of it was not started is to be forgotten. */
   readonly onSessionEnd: (session: ConsumerSession) => void
   readonly onSessionStart: (session: ConsumerSession) => void
-  /** It has failed again and again, without an outage of the broker, and has stopped: the worker must end. */
-  readonly onFailed: (error: ZyQueueError) => void
+  /** Called when it has failed again and again without an outage of the broker. True if the worker ends for that. */
+  readonly endsFor: (error: ZyQueueError) => boolean
 }
 
 /**
@@ -61,6 +63,8 @@ export class ConsumerLoop {
   #receiving = new AbortController()
   #running: Promise<void> = Promise.resolve()
   #hasty = 0
+  /** When a lasting failure had the connection replaced last. */
+  #replacedAt = -Infinity
   #wake: (() => void) | undefined
   #giveUp: (() => void) | undefined
 
@@ -88,6 +92,11 @@ export class ConsumerLoop {
 
   get connection(): Connection {
     return this.#options.connection
+  }
+
+  /** Whether receiving has failed for a long time without an outage of the broker, and still does. */
+  get isFailing(): boolean {
+    return this.#failures.isLasting
   }
 
   /** Whether nobody can say whom to charge with a death, so that all are who were held. */
@@ -204,8 +213,10 @@ export class ConsumerLoop {
         this.#watch.forget()
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
-        this.#noteFailure(error)
-        if (this.#failures.isLasting) return this.#options.onFailed(error)
+        const logs = this.#failures.add(error)
+        const ends = this.isFailing && this.#options.endsFor(error)
+        if (logs || ends) this.#logFailure(error, ends)
+        if (ends) return
         await this.#recover(error)
       }
     }
@@ -284,26 +295,40 @@ export class ConsumerLoop {
     return 0
   }
 
-  #noteFailure(error: ZyQueueError): void {
-    const logs = this.#failures.add(error)
-    const { count, lastingMs, isLasting } = this.#failures
-    if (!logs && !isLasting) return
+  #logFailure(error: ZyQueueError, ends: boolean): void {
+    const { count, lastingMs } = this.#failures
     const fields = { err: error, ...(count > 1 && { failures: count, lastingMs }) }
-    if (isLasting) this.#options.log.error(fields, 'receiving fails again and again: the worker ends')
-    else this.#options.log.warn(fields, whatIsDoneAbout(error))
+    if (!this.isFailing) return this.#options.log.warn(fields, whatIsDoneAbout(error))
+    this.#options.log.error(fields, `receiving fails again and again: ${ends ? 'the worker ends' : 'retrying'}`)
   }
 
   async #recover(error: ZyQueueError): Promise<void> {
     const { log, connection } = this.#options
-    const outlives = isOutage(error) && connection.broker.leases.kind === 'renewable'
-    if (this.#session !== undefined && !outlives) await this.#end(this.#session)
-    await pause(backoffMs(RECONNECT, this.#failures.count - 1), this.#stop.signal)
+    if (this.#session !== undefined && this.#isOver(error)) await this.#end(this.#session)
+    if (this.#mayReplace()) {
+      this.#replacedAt = performance.now()
+      void this.#rebuild()
+    }
+    await pause(backoffMs(RECONNECT, this.#failures.streak - 1), this.#stop.signal)
     try {
       await connection.open()
       if (isConnectionLoss(error)) log.info({}, 'connection is back')
     } catch (stillAway) {
       log.debug({ err: stillAway }, 'broker still away')
     }
+  }
+
+  /** Whether the error ends the session: a renewable lease outlives all but its own end, and its jobs go on. */
+  #isOver({ code }: ZyQueueError): boolean {
+    const isRenewable = this.connection.broker.leases.kind === 'renewable'
+    return !isRenewable || code === 'ZYQ_LEASE_LOST' || code === 'ZYQ_CLOSED'
+  }
+
+  /** Whether a failure that lasts may have the connection replaced: not often, and not under jobs that run or are being settled. */
+  #mayReplace(): boolean {
+    if (!this.isFailing || performance.now() - this.#replacedAt < this.#failures.lastsAfterMs) return false
+    const session = this.#session
+    return session === undefined || session.inHand === this.#options.countUnstarted(session)
   }
 
   /** Its jobs belong to others now. Those that run cannot be called back; no other of them is to start. */
@@ -335,7 +360,7 @@ export class ConsumerLoop {
 
 function whatIsDoneAbout(error: ZyQueueError): string {
   if (isConnectionLoss(error)) return 'connection lost, coming back'
-  return isOutage(error) ? 'broker is busy, asking again' : 'receiving failed, beginning again'
+  return isOutage(error) ? 'broker is busy, asking again' : 'receiving failed, trying again'
 }
 
 /** Each queue once. Throws `ConfigError` (`ZYQ_CONFIG`) where two tasks want the same one with other options. */

@@ -1,7 +1,7 @@
 import { isConnectionLoss } from '../connection/connection.ts'
 import type { ZyQueueError } from '../errors.ts'
 
-/** For how many stalls in a row a consumer may fail, and how often it must have, before its worker ends. */
+/** For how many times `stallMs` a consumer must have failed, and how often, until its failure is lasting. */
 const MAX_STALLS = 2
 const MIN_FAILURES = 5
 /** The first failure is logged, the fourth, the sixteenth, … */
@@ -12,49 +12,75 @@ export function isOutage(error: ZyQueueError): boolean {
   return isConnectionLoss(error) || error.code === 'ZYQ_BROKER_BUSY'
 }
 
-/** How a consumer has failed since it received the last time. */
+/** How a consumer has failed. */
 export class Failures {
+  /** After so many ms of failures they are lasting. */
+  readonly lastsAfterMs: number
   readonly #stallMs: number
+  /** All, until the consumer receives and there is none for `stallMs`. */
   #count = 0
   #since = 0
+  #lastAt = 0
   #nextLogAt = 1
-  /** Those since the last outage. */
+  #loggedLasting = false
+  /** Those since it received the last time. */
+  #streak = 0
+  /** Those of them since the last outage. */
   #own = { count: 0, since: 0 }
 
   constructor(stallMs: number) {
     this.#stallMs = stallMs
+    this.lastsAfterMs = MAX_STALLS * stallMs
   }
 
+  /** How many there have been since the consumer last went without one for `stallMs`. It may have received between them. */
   get count(): number {
     return this.#count
   }
 
-  /** How long ago the first was, in ms. */
+  /** How many there have been since the consumer received the last time. */
+  get streak(): number {
+    return this.#streak
+  }
+
+  /** How long ago the first of `count` was, in ms. */
   get lastingMs(): number {
     return this.#count === 0 ? 0 : Math.round(performance.now() - this.#since)
   }
 
-  /** Whether they have gone on for so long, without an outage that explains them, that another process should try. */
+  /** Whether the consumer has received nothing for so long, without an outage that explains it, that another should try. */
   get isLasting(): boolean {
     const { count, since } = this.#own
-    return count >= MIN_FAILURES && performance.now() - since >= MAX_STALLS * this.#stallMs
+    return count >= MIN_FAILURES && performance.now() - since >= this.lastsAfterMs
   }
 
   /** Takes note of one more; returns whether to log it. */
   add(error: ZyQueueError): boolean {
     const now = performance.now()
+    if (this.#streak === 0 && now - this.#lastAt >= this.#stallMs) {
+      this.#count = 0
+      this.#nextLogAt = 1
+    }
+    this.#lastAt = now
     if (this.#count++ === 0) this.#since = now
+    this.#streak++
     if (isOutage(error) || error.code === 'ZYQ_BROKER_FULL') this.#own = { count: 0, since: 0 }
     else if (this.#own.count++ === 0) this.#own.since = now
-    if (this.#count < this.#nextLogAt) return false
-    this.#nextLogAt *= LOG_FACTOR
-    return true
+    return this.#logs()
   }
 
   /** The consumer has received. */
   clear(): void {
-    this.#count = 0
-    this.#nextLogAt = 1
+    this.#streak = 0
     this.#own = { count: 0, since: 0 }
+  }
+
+  /** At growing intervals, and once when they have become lasting. */
+  #logs(): boolean {
+    const turnsLasting = this.isLasting && !this.#loggedLasting
+    this.#loggedLasting = this.isLasting
+    if (this.#count < this.#nextLogAt) return turnsLasting
+    this.#nextLogAt *= LOG_FACTOR
+    return true
   }
 }

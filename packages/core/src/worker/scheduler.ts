@@ -93,6 +93,11 @@ export class Scheduler<Item extends Runnable> {
     this.#schedule()
   }
 
+  /** How many that are meant have not been started. */
+  count(isMeant: (item: Item) => boolean): number {
+    return [...this.#held, ...this.#waiting.slice(this.#next)].filter(isMeant).length
+  }
+
   /** Takes out what has not been started and is meant. */
   remove(isMeant: (item: Item) => boolean): readonly Item[] {
     const held = this.#held

@@ -15,7 +15,11 @@ interface Verdict {
 interface Attempt {
   readonly results: readonly SettleResult[]
   readonly error?: ZyQueueError
+  /** Whether the call failed as a whole, and not for the connection or the load of the broker. */
+  readonly isRefused?: boolean
 }
+
+type Call<Item> = (items: readonly Item[]) => Promise<readonly SettleResult[]>
 
 /**
  * Tells the broker what became of deliveries: gathers the outcomes of one moment into one call of each kind, one at a
@@ -109,15 +113,11 @@ export class Settler {
     }
   }
 
-  async #insist<Item>(
-    verb: string,
-    items: readonly Item[],
-    call: (items: readonly Item[]) => Promise<readonly SettleResult[]>,
-  ): Promise<void> {
+  async #insist<Item>(verb: string, items: readonly Item[], call: Call<Item>): Promise<void> {
     const since = performance.now()
     let open = items
     for (let tries = 0; open.length > 0; tries++) {
-      const { results, error } = await this.#attempt(open, call)
+      const { results, error } = await this.#attemptEach(open, call, tries, since + this.#leaseMs)
       const lost = results.filter((result) => result.status === 'lease-lost').length
       if (lost > 0) this.#tooLate(verb, lost)
       this.#noteReturned(verb, results)
@@ -154,10 +154,7 @@ export class Settler {
     this.#log.warn({ jobs }, `${verb} came too late: the jobs have gone back, or to another owner`)
   }
 
-  async #attempt<Item>(
-    items: readonly Item[],
-    call: (items: readonly Item[]) => Promise<readonly SettleResult[]>,
-  ): Promise<Attempt> {
+  async #attempt<Item>(items: readonly Item[], call: Call<Item>): Promise<Attempt> {
     try {
       await this.#connection.open()
       const results = await call(items)
@@ -165,20 +162,41 @@ export class Settler {
       return unknown === undefined ? { results } : { results, error: this.#connection.wrap(unknown.error) }
     } catch (thrown) {
       const error = this.#connection.wrap(thrown)
-      if (error.code === 'ZYQ_BROKER' && items.length > 1) return this.#halves(items, call)
-      return { results: items.map(() => ({ status: 'unknown', error })), error }
+      const isRefused = error.code === 'ZYQ_BROKER'
+      return { results: items.map(() => ({ status: 'unknown', error })), error, isRefused }
     }
   }
 
-  /** A call that fails as a whole may fail for one item that the adapter cannot write: the others are settled without it. */
-  async #halves<Item>(
-    items: readonly Item[],
-    call: (items: readonly Item[]) => Promise<readonly SettleResult[]>,
-  ): Promise<Attempt> {
-    const middle = items.length >> 1
-    const first = await this.#attempt(items.slice(0, middle), call)
-    const second = await this.#attempt(items.slice(middle), call)
-    const error = first.error ?? second.error
-    return { results: [...first.results, ...second.results], ...(error && { error }) }
+  /**
+   * A call that was refused as a whole may fail for some items that the adapter cannot write: the others are settled without
+   * them. Three items are tried alone first. If all of these are refused too, the broker refuses everything, and the next try
+   * takes three others.
+   */
+  async #attemptEach<Item>(items: readonly Item[], call: Call<Item>, tries: number, untilMs: number): Promise<Attempt> {
+    const attempt = await this.#attempt(items, call)
+    if (attempt.isRefused !== true || items.length < 2) return attempt
+    const samples = new Set([0, items.length >> 1, items.length - 1].map((index) => (index + tries) % items.length))
+    for (const at of samples) {
+      const alone = await this.#attempt(items.slice(at, at + 1), call)
+      if (alone.isRefused === true) continue
+      const before = await this.#divide(items.slice(0, at), call, untilMs)
+      return joined(before, alone, await this.#divide(items.slice(at + 1), call, untilMs))
+    }
+    return attempt
   }
+
+  /** Attempts all at once, and what is refused in halves, until `untilMs` on the clock of `performance.now()`. */
+  async #divide<Item>(items: readonly Item[], call: Call<Item>, untilMs: number): Promise<Attempt> {
+    if (items.length === 0) return { results: [] }
+    const attempt = await this.#attempt(items, call)
+    if (attempt.isRefused !== true || items.length < 2 || performance.now() > untilMs) return attempt
+    const middle = items.length >> 1
+    const first = await this.#divide(items.slice(0, middle), call, untilMs)
+    return joined(first, await this.#divide(items.slice(middle), call, untilMs))
+  }
+}
+
+function joined(...attempts: readonly Attempt[]): Attempt {
+  const error = attempts.find((attempt) => attempt.error !== undefined)?.error
+  return { results: attempts.flatMap(({ results }) => results), ...(error && { error }) }
 }

@@ -55,7 +55,7 @@ export interface Supervision {
   readonly afterDeath: boolean
   /** Called whenever a consumer begins or ends. */
   readonly onSessions: (loops: readonly ConsumerLoop[]) => void
-  /** Called when it ends by itself, and why: it has done its share of jobs, or a consumer fails. It begins to retire then. */
+  /** Called when it ends by itself, and why: it has done its share of jobs, or all its consumers fail. It begins to retire then. */
   readonly onFinishing: (reason: string) => void
 }
 
@@ -74,8 +74,6 @@ export class Worker implements AsyncDisposable {
   readonly #scheduler: Scheduler<ActiveJob>
   readonly #ended: Promise<void>
   #resolveEnded: () => void = () => {}
-  #rejectEnded: (error: ZyQueueError) => void = () => {}
-  #failure: ZyQueueError | undefined
   #execution: Execution | undefined
   #loops: ConsumerLoop[] = []
   #state: WorkerState = 'new'
@@ -105,17 +103,14 @@ export class Worker implements AsyncDisposable {
       run: (job) => this.#run(job),
       onEnd: () => this.#afterRun(),
     })
-    this.#ended = new Promise((resolve, reject) => {
+    this.#ended = new Promise((resolve) => {
       this.#resolveEnded = resolve
-      this.#rejectEnded = reject
     })
-    // A program may not care, and must not end for that.
-    this.#ended.catch(() => {})
   }
 
   /**
-   * Resolves when it has closed, whoever asked for that. Rejects then with the last `ZyQueueError` if it has ended by itself:
-   * receiving failed for twice `stallMs`, and its broker was there.
+   * Resolves when the worker has closed, for whatever reason. Never rejects. A broker that fails does not close the worker: it
+   * goes on trying.
    */
   get ended(): Promise<void> {
     return this.#ended
@@ -224,13 +219,14 @@ export class Worker implements AsyncDisposable {
       afterDeath: this.#supervision?.afterDeath ?? false,
       log: this.#log,
       hasFreeSlot: () => this.#scheduler.hasFreeSlot,
+      countUnstarted: (session) => this.#scheduler.count((job) => job.session === session),
       onDeliveries: (loop, session, deliveries) => this.#take(loop, session, deliveries),
       onSessionStart: () => this.#supervision?.onSessions(this.#loops),
       onSessionEnd: (session) => {
         this.#scheduler.remove((job) => job.session === session)
         this.#supervision?.onSessions(this.#loops)
       },
-      onFailed: (error) => this.#fail(error),
+      endsFor: (error) => this.#endsFor(error),
     })
   }
 
@@ -238,8 +234,7 @@ export class Worker implements AsyncDisposable {
     const jobs: ActiveJob[] = []
     for (const delivery of deliveries) {
       const opened = this.#execution?.open(delivery, session, loop.chargesAll)
-      if (opened === undefined || this.#closing !== undefined || this.#scheduler.exhausted)
-        session.settle(delivery, GIVE_BACK)
+      if (opened === undefined || this.#takesNoMore) session.settle(delivery, GIVE_BACK)
       else if ('kind' in opened) session.settle(delivery, opened)
       else jobs.push({ session, delivery, work: opened, alone: opened.alone })
     }
@@ -250,6 +245,11 @@ export class Worker implements AsyncDisposable {
       return
     }
     this.#scheduler.add(jobs)
+  }
+
+  /** A job that is held gives its start back: what is left of the share is for the jobs in hand then. */
+  get #takesNoMore(): boolean {
+    return this.#closing !== undefined || this.#hadItsShare || this.#scheduler.exhausted
   }
 
   #run(job: ActiveJob): Run {
@@ -293,11 +293,15 @@ export class Worker implements AsyncDisposable {
     if (this.#hadItsShare && running.size === 0 && waiting === 0) void this.finishAndClose()
   }
 
-  /** Its consumer does not work, and no other of this process would. Jobs that run may end. */
-  #fail(error: ZyQueueError): void {
-    this.#failure ??= error
-    this.#supervision?.onFinishing(`receiving fails again and again: ${error.code}: ${error.message}`)
+  /**
+   * Retires the worker, and returns true, if a supervisor puts another in its place and no loop still works. Jobs that run may
+   * end.
+   */
+  #endsFor(error: ZyQueueError): boolean {
+    if (this.#supervision === undefined || !this.#loops.every((loop) => loop.isFailing)) return false
+    this.#supervision.onFinishing(`receiving fails again and again: ${error.code}: ${error.message}`)
     void this.finishAndClose()
+    return true
   }
 
   /** Its share of jobs is started: those that run have all the time they need, and what it holds besides is for others. */
@@ -353,8 +357,7 @@ export class Worker implements AsyncDisposable {
     clearTimeout(this.#grace)
     this.#state = 'closed'
     this.#release?.()
-    if (this.#failure === undefined) this.#resolveEnded()
-    else this.#rejectEnded(this.#failure)
+    this.#resolveEnded()
   }
 
   /** How long the broker has to take what is to be settled: one that is away would hold up the end until its leases are over. */
