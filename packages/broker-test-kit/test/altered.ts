@@ -1,11 +1,13 @@
 import type {
   Broker,
   BrokerAdmin,
+  Calls,
   Consumer,
   ConsumeOptions,
   DeadLetters,
   Delivery,
   OutboundMessage,
+  RenewableLeases,
 } from '@zyqueue/core/broker'
 
 /** A broker that does as the given one, but for what is changed. */
@@ -14,17 +16,47 @@ export function altered(broker: Broker, changes: Partial<Broker>): Broker {
     name: broker.name,
     capabilities: broker.capabilities,
     admin: broker.admin,
-    connect: (options) => broker.connect(options),
+    connect: () => broker.connect(),
     declare: (queues) => broker.declare(queues),
     publish: (batch) => broker.publish(batch),
     consume: (options) => broker.consume(options),
-    renew: async (ids, leaseMs) => (await broker.renew?.(ids, leaseMs)) ?? [],
-    reclaim: async (id, charged) => broker.reclaim?.(id, charged),
-    ...(broker.call && { call: broker.call.bind(broker) }),
+    leases: broker.leases,
+    ...(broker.calls && { calls: broker.calls }),
     errorCode: (error) => broker.errorCode(error),
     close: () => broker.close(),
     ...changes,
   }
+}
+
+/** A broker whose renewable leases are changed. */
+export function alteredLeases(
+  broker: Broker,
+  changesOf: (leases: RenewableLeases) => Partial<RenewableLeases>,
+): Broker {
+  const { leases } = broker
+  if (leases.kind !== 'renewable') return broker
+  return altered(broker, {
+    leases: {
+      kind: 'renewable',
+      renew: (ids, leaseMs) => leases.renew(ids, leaseMs),
+      reclaim: (id, lost) => leases.reclaim(id, lost),
+      ...changesOf(leases),
+    },
+  })
+}
+
+/** A broker whose calls are changed, if it has any. */
+export function alteredCalls(broker: Broker, changes: Partial<Calls>): Broker {
+  const { calls } = broker
+  if (calls === undefined) return broker
+  return altered(broker, {
+    calls: {
+      call: (message, options) => calls.call(message, options),
+      answer: (answers) => calls.answer(answers),
+      sendUpdate: (delivery, update) => calls.sendUpdate(delivery, update),
+      ...changes,
+    },
+  })
 }
 
 export function alteredAdmin(broker: Broker, changes: Partial<BrokerAdmin>): Broker {
@@ -67,8 +99,6 @@ export function alteredConsumers(
       return {
         receive: (max, { signal }) => consumer.receive(max, { signal }),
         ack: (deliveries) => consumer.ack(deliveries),
-        ...(consumer.answer && { answer: consumer.answer.bind(consumer) }),
-        ...(consumer.tell && { tell: consumer.tell.bind(consumer) }),
         release: (releases) => consumer.release(releases),
         reject: (rejections) => consumer.reject(rejections),
         close: () => consumer.close(),
@@ -98,9 +128,17 @@ function idOf({ id }: { readonly id: string }): string {
 
 /** A broker whose deliveries are seen changed; they are settled as the ones that they were made of. */
 export function alteredDeliveries(broker: Broker, change: (delivery: Delivery) => Delivery): Broker {
-  return alteredConsumers(broker, (consumer) => {
-    const originals = new WeakMap<Delivery, Delivery>()
-    const originalOf = (delivery: Delivery): Delivery => originals.get(delivery) ?? delivery
+  const originals = new WeakMap<Delivery, Delivery>()
+  const originalOf = (delivery: Delivery): Delivery => originals.get(delivery) ?? delivery
+  const { calls } = broker
+  const answering =
+    calls === undefined
+      ? broker
+      : alteredCalls(broker, {
+          answer: (all) => calls.answer(all.map((one) => ({ ...one, delivery: originalOf(one.delivery) }))),
+          sendUpdate: (delivery, update) => calls.sendUpdate(originalOf(delivery), update),
+        })
+  return alteredConsumers(answering, (consumer) => {
     return {
       async receive(max, options) {
         const deliveries = await consumer.receive(max, options)
@@ -111,9 +149,6 @@ export function alteredDeliveries(broker: Broker, change: (delivery: Delivery) =
         })
       },
       ack: (deliveries) => consumer.ack(deliveries.map(originalOf)),
-      answer: async (all) =>
-        (await consumer.answer?.(all.map((one) => ({ ...one, delivery: originalOf(one.delivery) })))) ?? [],
-      tell: (delivery, news) => consumer.tell?.(originalOf(delivery), news),
       release: (all) => consumer.release(all.map((one) => ({ ...one, delivery: originalOf(one.delivery) }))),
       reject: (all) => consumer.reject(all.map((one) => ({ ...one, delivery: originalOf(one.delivery) }))),
     }

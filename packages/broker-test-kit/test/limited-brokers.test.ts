@@ -7,13 +7,11 @@ import { MemoryEngine } from './memory-engine.ts'
 /** All that a broker may honestly be unable to do. */
 const limits = {
   delay: 'none',
-  lease: 'connection',
   deadLetter: 'none',
   deliveryCount: 'none',
   priorities: 3,
   release: 'republish',
   idempotentPublish: false,
-  call: 'none',
 } satisfies Partial<BrokerCapabilities>
 
 /** Three levels: 0–3, 4–6, 7–9. */
@@ -52,10 +50,8 @@ function limited(broker: Broker): Broker {
     },
     consume: (options) => withConsumers.consume({ ...options, leaseMs: 600_000 }),
   })
-  delete inAll.renew
-  delete inAll.reclaim
-  delete inAll.call
-  return inAll
+  const { calls: _calls, ...withoutCalls } = inAll
+  return { ...withoutCalls, leases: { kind: 'connection' } }
 }
 
 /** Makes a limited broker dishonest; the second is the memory broker behind it. */
@@ -105,11 +101,10 @@ const boasts: Readonly<Record<string, Lie>> = {
     claim: { priorities: 2 },
     caughtBy: 'priorities: the higher priority arrives first, within one level the earlier',
   },
-  'has renewable leases': {
-    claim: { lease: 'renewable' },
+  'counts deliveries by itself': {
+    claim: { deliveryCount: 'emulated' },
     caughtBy: 'lifecycle: the capabilities are frozen and agree with each other',
   },
-  'has calls': { claim: { call: 'native' }, caughtBy: 'calls: an ack answers nothing, which is an answer' },
   'has idempotent publishes': {
     claim: { idempotentPublish: true },
     caughtBy: 'publish: an id that was stored already is stored once',

@@ -1,4 +1,4 @@
-import { type Broker, type BrokerAdmin, type Consumer, type Delivery, type Finding } from '@zyqueue/core/broker'
+import type { Broker, BrokerAdmin, Calls, Consumer, Delivery, Finding, Leases } from '@zyqueue/core/broker'
 import { createMemoryBroker, createMemoryStore } from '@zyqueue/core/testing'
 import type { BrokerHarness } from '../src/index.ts'
 import { altered, alteredAdmin, alteredConsumers } from './altered.ts'
@@ -85,12 +85,19 @@ export class MemoryEngine {
   }
 
   #behindWire(memory: Broker, wire: Wire): Broker {
-    const byConnection = this.#lease === 'connection' && ({ lease: 'connection', deliveryCount: 'none' } as const)
+    const byConnection = this.#lease === 'connection'
+    const { deliveryCount } = memory.capabilities
     const through = altered(memory, {
-      capabilities: Object.freeze({ ...memory.capabilities, durable: true, ...byConnection }),
+      capabilities: Object.freeze({
+        ...memory.capabilities,
+        durable: true,
+        deliveryCount: byConnection ? 'none' : deliveryCount,
+      }),
+      leases: byConnection ? { kind: 'connection' } : leasesBehind(memory.leases, wire),
+      ...(memory.calls && { calls: callsBehind(memory.calls, wire) }),
       admin: adminBehind(memory.admin, wire),
-      async connect(options) {
-        await memory.connect(options)
+      async connect() {
+        await memory.connect()
         wire.connect()
       },
       declare: (queues) => wire.run(() => memory.declare(queues)),
@@ -100,23 +107,16 @@ export class MemoryEngine {
           (error) => batch.map(() => ({ status: 'unknown', error })),
         ),
       consume: (options) => wire.run(() => memory.consume(options)),
-      renew: (ids, leaseMs) => wire.run(async () => (await memory.renew?.(ids, leaseMs)) ?? []),
-      reclaim: (id, charged) => wire.run(async () => memory.reclaim?.(id, charged)),
       async close() {
         wire.close()
         await memory.close()
       },
     })
-    if (byConnection) {
-      delete through.renew
-      delete through.reclaim
-    }
     return alteredConsumers(through, (consumer) => {
       if (byConnection) wire.onLost(() => consumer.close())
       return {
         receive: (max, { signal }) => wire.run((lost) => this.#receive(consumer, max, signal, lost)),
         ack: (deliveries) => wire.run(() => consumer.ack(deliveries)),
-        answer: (answers) => wire.run(async () => (await consumer.answer?.(answers)) ?? []),
         release: (releases) => wire.run(() => consumer.release(releases)),
         reject: (rejections) => wire.run(() => consumer.reject(rejections)),
       }
@@ -145,6 +145,23 @@ export class MemoryEngine {
     } finally {
       for (const each of [signal, lost]) each.removeEventListener('abort', abort)
     }
+  }
+}
+
+function leasesBehind(leases: Leases, wire: Wire): Leases {
+  if (leases.kind !== 'renewable') return leases
+  return {
+    kind: 'renewable',
+    renew: (ids, leaseMs) => wire.run(() => leases.renew(ids, leaseMs)),
+    reclaim: (id, lost) => wire.run(() => leases.reclaim(id, lost)),
+  }
+}
+
+function callsBehind(calls: Calls, wire: Wire): Calls {
+  return {
+    call: (message, options) => calls.call(message, options),
+    answer: (answers) => wire.run(() => calls.answer(answers)),
+    sendUpdate: (delivery, update) => calls.sendUpdate(delivery, update),
   }
 }
 

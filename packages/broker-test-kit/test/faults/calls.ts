@@ -1,4 +1,4 @@
-import { altered, alteredConsumers } from '../altered.ts'
+import { altered, alteredCalls, alteredConsumers } from '../altered.ts'
 import type { Faults } from './fault.ts'
 
 /** Brokers that are wrong about jobs that somebody waits for. */
@@ -9,17 +9,18 @@ export const callFaults: Faults = {
       'calls: the job of a lost owner goes to another, and the call goes on',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
-        answer: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
-      })),
+      alteredCalls(broker, {
+        answer: async (all) =>
+          (await broker.calls?.answer(all.map((answer) => ({ ...answer, body: new Uint8Array() })))) ?? [],
+      }),
   },
 
   'answers an ack with something': {
     caughtBy: ['calls: an ack answers nothing, which is an answer'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alteredConsumers(broker, () => ({
         ack: async (all) =>
-          (await consumer.answer?.(all.map((delivery) => ({ delivery, body: Uint8Array.of(0x31) })))) ?? [],
+          (await broker.calls?.answer(all.map((delivery) => ({ delivery, body: Uint8Array.of(0x31) })))) ?? [],
       })),
   },
 
@@ -31,20 +32,18 @@ export const callFaults: Faults = {
       })),
   },
 
-  'keeps the news to itself': {
-    caughtBy: ['calls: news come in their order, before the end'],
-    breaks: () => (broker) => alteredConsumers(broker, () => ({ tell: () => {} })),
+  'sends no updates': {
+    caughtBy: ['calls: updates come in their order, before the end'],
+    breaks: () => (broker) => alteredCalls(broker, { sendUpdate: () => {} }),
   },
 
   'waits on after an abort': {
     caughtBy: ['calls: a call that is aborted rejects, and a late answer hurts nobody'],
     breaks: () => (broker) => {
       const { signal } = new AbortController()
-      return altered(broker, {
-        ...(broker.call && {
-          call: async (message, options) =>
-            (await broker.call?.(message, { ...options, signal })) ?? { status: 'failed' },
-        }),
+      return alteredCalls(broker, {
+        call: async (message, options) =>
+          (await broker.calls?.call(message, { ...options, signal })) ?? { status: 'failed' },
       })
     },
   },

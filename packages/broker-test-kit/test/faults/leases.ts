@@ -1,5 +1,5 @@
 import type { Consumer, Delivery, SettleResult } from '@zyqueue/core/broker'
-import { altered, alteredConsumers, alteredDeliveries } from '../altered.ts'
+import { altered, alteredConsumers, alteredDeliveries, alteredLeases } from '../altered.ts'
 import { changingDeliveries, type Breaks, type Faults } from './fault.ts'
 
 /** Does to a job, in whosever hands it is, what its late owner asks for. */
@@ -78,10 +78,10 @@ export const leaseFaults: Faults = {
       'admin: a lost worker is listed no more',
     ],
     breaks: () => (broker) =>
-      altered(broker, {
-        consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }),
-        renew: async (ids) => (await broker.renew?.(ids, 600_000)) ?? [],
-      }),
+      altered(
+        alteredLeases(broker, (leases) => ({ renew: (ids) => leases.renew(ids, 600_000) })),
+        { consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }) },
+      ),
   },
 
   'has leases of its own length until they are renewed': {
@@ -95,7 +95,7 @@ export const leaseFaults: Faults = {
       'leases: to renew extends the lease of all jobs to so many milliseconds from then',
       'leases: an owner keeps all of its jobs while its lease lasts',
     ],
-    breaks: () => (broker) => altered(broker, { renew: async () => [] }),
+    breaks: () => (broker) => alteredLeases(broker, () => ({ renew: async () => [] })),
   },
 
   'extends only the first of the held jobs': {
@@ -106,7 +106,7 @@ export const leaseFaults: Faults = {
     breaks: () => {
       const ends = new Map<string, () => Promise<void>>()
       return (broker) =>
-        altered(
+        alteredLeases(
           alteredConsumers(broker, (consumer, { consumerId }) => {
             const others: Delivery[] = []
             ends.set(consumerId, async () => {
@@ -120,12 +120,12 @@ export const leaseFaults: Faults = {
               },
             }
           }),
-          {
+          (leases) => ({
             async renew(ids, leaseMs) {
               for (const id of ids) await ends.get(id)?.()
-              return (await broker.renew?.(ids, leaseMs)) ?? []
+              return leases.renew(ids, leaseMs)
             },
-          },
+          }),
         )
     },
   },
@@ -133,12 +133,12 @@ export const leaseFaults: Faults = {
   'says that no lease has ended': {
     caughtBy: ['leases: to renew tells which leases have ended, and revives none'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alteredLeases(broker, (leases) => ({
         async renew(ids, leaseMs) {
-          await broker.renew?.(ids, leaseMs)
+          await leases.renew(ids, leaseMs)
           return []
         },
-      }),
+      })),
   },
 
   'revives an ended lease': {
@@ -146,17 +146,17 @@ export const leaseFaults: Faults = {
     breaks: () => {
       const revived = new Set<string>()
       return (broker) =>
-        altered(
+        alteredLeases(
           alteredConsumers(broker, (consumer, { consumerId }) => ({
             ack: async (all) => (revived.has(consumerId) ? all.map(() => ({ status: 'ok' })) : consumer.ack(all)),
           })),
-          {
+          (leases) => ({
             async renew(ids, leaseMs) {
-              const ended = (await broker.renew?.(ids, leaseMs)) ?? []
+              const ended = await leases.renew(ids, leaseMs)
               for (const id of ended) revived.add(id)
               return ended
             },
-          },
+          }),
         )
     },
   },
@@ -175,7 +175,7 @@ export const leaseFaults: Faults = {
 
   'reclaims nothing': {
     caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
-    breaks: () => (broker) => altered(broker, { reclaim: async () => undefined }),
+    breaks: () => (broker) => alteredLeases(broker, () => ({ reclaim: async () => undefined })),
   },
 
   'charges everyone at reclaim': {
@@ -183,7 +183,7 @@ export const leaseFaults: Faults = {
     breaks: () => {
       const seen = new Set<string>()
       return (broker) =>
-        altered(
+        alteredLeases(
           alteredConsumers(broker, (consumer) => ({
             async receive(max, options) {
               const deliveries = await consumer.receive(max, options)
@@ -191,32 +191,32 @@ export const leaseFaults: Faults = {
               return deliveries
             },
           })),
-          {
-            reclaim: async (id) =>
-              broker.reclaim?.(
+          (leases) => ({
+            reclaim: (id) =>
+              leases.reclaim(
                 id,
                 [...seen].map((jobId) => ({ id: jobId })),
               ),
-          },
+          }),
         )
     },
   },
 
   'charges nobody at reclaim': {
     caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
-    breaks: () => (broker) => altered(broker, { reclaim: async (id) => broker.reclaim?.(id, []) }),
+    breaks: () => (broker) => alteredLeases(broker, (leases) => ({ reclaim: (id) => leases.reclaim(id, []) })),
   },
 
   'drops the headers of a charge': {
     caughtBy: ['leases: to reclaim puts the headers of a charge over those of the job'],
     breaks: () => (broker) =>
-      altered(broker, {
-        reclaim: async (id, charged) =>
-          broker.reclaim?.(
+      alteredLeases(broker, (leases) => ({
+        reclaim: (id, lost) =>
+          leases.reclaim(
             id,
-            charged.map((charge) => ({ id: charge.id })),
+            lost.map((delivery) => ({ id: delivery.id })),
           ),
-      }),
+      })),
   },
 
   'rejects the reclaim of an unknown consumer': {
@@ -224,13 +224,13 @@ export const leaseFaults: Faults = {
     breaks: () => {
       const gone = new Set<string>()
       return (broker) =>
-        altered(broker, {
-          async reclaim(id, charged) {
+        alteredLeases(broker, (leases) => ({
+          async reclaim(id, lost) {
             if (gone.has(id)) throw new Error('unknown consumer')
             gone.add(id)
-            await broker.reclaim?.(id, charged)
+            await leases.reclaim(id, lost)
           },
-        })
+        }))
     },
   },
 

@@ -1,3 +1,4 @@
+import { reclaimOf } from '../../src/reclaim.ts'
 import type { Broker } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { altered, alteredConsumers } from '../altered.ts'
@@ -20,10 +21,10 @@ export const lifecycleFaults: Faults = {
     breaks: () => (broker) => {
       let connected = false
       return altered(broker, {
-        async connect(options) {
+        async connect() {
           if (connected) throw new Error('connected already')
           connected = true
-          await broker.connect(options)
+          await broker.connect()
         },
       })
     },
@@ -32,7 +33,7 @@ export const lifecycleFaults: Faults = {
   'hangs in an aborted connect': {
     caughtBy: ['lifecycle: a connect whose signal is aborted settles'],
     breaks: () => (broker) =>
-      altered(broker, { connect: (options) => (options?.signal?.aborted ? hang() : broker.connect(options)) }),
+      altered(broker, { connect: () => (options?.signal?.aborted ? hang() : broker.connect()) }),
   },
 
   'hangs before connect': {
@@ -40,9 +41,9 @@ export const lifecycleFaults: Faults = {
     breaks: () => (broker) => {
       let connected = false
       return altered(broker, {
-        connect(options) {
+        connect() {
           connected = true
-          return broker.connect(options)
+          return broker.connect()
         },
         publish: (batch) => (connected ? broker.publish(batch) : hang()),
       })
@@ -54,8 +55,8 @@ export const lifecycleFaults: Faults = {
     breaks: () => (broker) => {
       let connected = false
       const changing = altered(broker, {
-        async connect(options) {
-          await broker.connect(options)
+        async connect() {
+          await broker.connect()
           connected = true
         },
       })
@@ -86,8 +87,8 @@ export const lifecycleFaults: Faults = {
     breaks: () => (broker) => {
       let timer: ReturnType<typeof setInterval> | undefined
       return altered(broker, {
-        async connect(options) {
-          await broker.connect(options)
+        async connect() {
+          await broker.connect()
           timer ??= setInterval(() => undefined, 1000)
         },
         close() {
@@ -125,8 +126,8 @@ export const lifecycleFaults: Faults = {
     breaks: () => (broker) => {
       let connected = false
       return altered(broker, {
-        async connect(options) {
-          await broker.connect(options)
+        async connect() {
+          await broker.connect()
           connected = true
         },
         close: async () => (connected ? broker.close() : Promise.reject(new Error('not connected'))),
@@ -139,8 +140,8 @@ export const lifecycleFaults: Faults = {
     breaks: () => (broker) => {
       let open = true
       return altered(broker, {
-        connect: (options) =>
-          broker.connect(options).catch((error: unknown) => {
+        connect: () =>
+          broker.connect().catch((error: unknown) => {
             if (open) throw error
           }),
         close() {
@@ -328,12 +329,8 @@ export const lifecycleFaults: Faults = {
             return deliveries
           },
           async close() {
-            await broker
-              .reclaim?.(
-                consumerId,
-                [...seen].map((id) => ({ id })),
-              )
-              .catch(() => undefined)
+            const lost = [...seen].map((id) => ({ id }))
+            await reclaimOf(broker.leases)?.(consumerId, lost).catch(() => undefined)
             await consumer.close()
           },
         }

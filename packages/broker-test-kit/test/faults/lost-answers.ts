@@ -24,8 +24,8 @@ export const lostAnswerFaults: Faults = {
     breaks: () => (broker) => {
       const unanswered: OutboundMessage[] = []
       return altered(broker, {
-        async connect(options) {
-          await broker.connect(options)
+        async connect() {
+          await broker.connect()
           const again = unanswered.splice(0)
           if (again.length > 0) await broker.publish(again.map(copyOf))
         },

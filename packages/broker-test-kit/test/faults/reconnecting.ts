@@ -17,9 +17,9 @@ export const reconnectingFaults: Faults = {
     breaks: () => (broker) => {
       let connected = false
       return altered(broker, {
-        async connect(options) {
+        async connect() {
           if (connected) throw new BrokerError('ZYQ_CONNECTION_LOST', 'It is lost for good.')
-          await broker.connect(options)
+          await broker.connect()
           connected = true
         },
       })
@@ -31,8 +31,8 @@ export const reconnectingFaults: Faults = {
     breaks: () => (broker) => {
       let connects = 0
       return altered(broker, {
-        async connect(options) {
-          if (connects < 2) await broker.connect(options)
+        async connect() {
+          if (connects < 2) await broker.connect()
           connects += 1
         },
       })
@@ -43,7 +43,7 @@ export const reconnectingFaults: Faults = {
     caughtBy: [CODES, REFUSED, AGAIN],
     breaks: () => (broker) => {
       let first: Promise<void> | undefined
-      return altered(broker, { connect: (options) => (first ??= broker.connect(options)) })
+      return altered(broker, { connect: () => (first ??= broker.connect()) })
     },
   },
 
@@ -86,7 +86,7 @@ export const reconnectingFaults: Faults = {
 
   'calls an engine connected that refused it': {
     caughtBy: [CODES, REFUSED],
-    breaks: () => (broker) => altered(broker, { connect: (options) => broker.connect(options).catch(() => undefined) }),
+    breaks: () => (broker) => altered(broker, { connect: () => broker.connect().catch(() => undefined) }),
   },
 
   'forgets its consumers with the connection': {

@@ -11,8 +11,8 @@ function forgetting(forget: (broker: Broker, queue: string) => Promise<unknown>)
     let forgotten = 0
     return (broker, engine) =>
       altered(broker, {
-        async connect(options) {
-          await broker.connect(options)
+        async connect() {
+          await broker.connect()
           if (forgotten === engine.restarted) return
           forgotten = engine.restarted
           for (const { name } of await broker.admin.queues()) await forget(broker, name)
@@ -58,7 +58,7 @@ export const restartFaults: Faults = {
     caughtBy: [RESTART],
     breaks: () => (broker) => {
       let first: Promise<void> | undefined
-      return altered(broker, { connect: (options) => (first ??= broker.connect(options)) })
+      return altered(broker, { connect: () => (first ??= broker.connect()) })
     },
   },
 
