@@ -1,8 +1,8 @@
-import type { Broker, Delivery } from '@zyqueue/core/broker'
+import type { Broker, Delivery, RenewableLeases } from '@zyqueue/core/broker'
 import { createMemoryBroker, createMemoryStore } from '@zyqueue/core/testing'
 import { describe, expect, test } from 'vitest'
 import { brokerTests, type BrokerHarness } from '../src/index.ts'
-import { altered, alteredConsumers } from './altered.ts'
+import { altered, alteredConsumers, alteredLeases } from './altered.ts'
 
 const messageTimeoutMs = 400
 
@@ -32,10 +32,13 @@ class MessageTimeouts {
     const memory = this.#alter(createMemoryBroker(this.#store))
     const timers = new Set<NodeJS.Timeout>()
     const broker = altered(memory, {
-      capabilities: Object.freeze({ ...memory.capabilities, lease: 'connection' }),
+      leases: { kind: 'message', timeoutMs: messageTimeoutMs },
       async consume(options) {
         const consumer = await memory.consume({ ...options, leaseMs: messageTimeoutMs })
-        const extend = (): void => void memory.renew?.([options.consumerId], messageTimeoutMs).catch(() => undefined)
+        const extend = (): void =>
+          void renewableOf(memory)
+            .renew([options.consumerId], messageTimeoutMs)
+            .catch(() => undefined)
         timers.add(setInterval(extend, messageTimeoutMs / 4).unref())
         return consumer
       },
@@ -44,8 +47,6 @@ class MessageTimeouts {
         await memory.close()
       },
     })
-    delete broker.renew
-    delete broker.reclaim
     this.#timers.set(broker, timers)
     return broker
   }
@@ -53,6 +54,10 @@ class MessageTimeouts {
   #stop(broker: Broker): void {
     for (const timer of this.#timers.get(broker) ?? []) clearInterval(timer)
   }
+}
+
+function renewableOf({ leases }: Broker): RenewableLeases {
+  return leases.kind === 'renewable' ? leases : expect.fail('the memory broker renews')
 }
 
 function suiteOf(engine: MessageTimeouts): ReadonlyMap<string, () => Promise<void>> {
@@ -69,7 +74,7 @@ function holdingUp(broker: Broker, isDue: () => boolean): Broker {
       if (deliveries.length === 0 || !isDue()) return deliveries
       const until = performance.now() + messageTimeoutMs
       while (performance.now() < until);
-      await broker.reclaim?.(consumerId, [])
+      await renewableOf(broker).reclaim(consumerId, [])
       return deliveries
     },
   }))
@@ -111,12 +116,12 @@ test('a broker that extends only the first of its messages is caught', async () 
         },
       }
     })
-    return altered(consuming, {
+    return alteredLeases(consuming, (leases) => ({
       async renew(ids, leaseMs) {
         for (const release of releasing) await release()
-        return (await broker.renew?.(ids, leaseMs)) ?? []
+        return leases.renew(ids, leaseMs)
       },
-    })
+    }))
   })
   await expect(suiteOf(extendsTheFirst).get(kept)?.()).rejects.toThrow(/./)
 })

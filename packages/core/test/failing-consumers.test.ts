@@ -26,7 +26,7 @@ function workerOn(options: WorkerOptions, supervision?: Supervision) {
 
 function supervise() {
   const ledger = { begin: vi.fn(), end: vi.fn(), flush: vi.fn(), start: vi.fn() }
-  return { ledger, afterDeath: false, onSessions: vi.fn(), onRetire: vi.fn() }
+  return { ledger, afterDeath: false, onSessions: vi.fn(), onFinishing: vi.fn() }
 }
 
 /** Has every call of `receive` reject, until the returned function is called. */
@@ -126,10 +126,10 @@ test('a supervised worker goes on for the broker that works, and ends when none 
   await until('a new connection', () => bad.made() > made)
   await works.submit(1)
   await until('the other queue is served', () => worker.status.running === 1)
-  expect(supervision.onRetire).not.toHaveBeenCalled()
+  expect(supervision.onFinishing).not.toHaveBeenCalled()
   breakReceiving(good)
   await until('it retires', () => worker.status.state === 'draining')
-  expect(supervision.onRetire.mock.calls).toEqual([
+  expect(supervision.onFinishing.mock.calls).toEqual([
     [expect.stringMatching(/^receiving fails again and again: ZYQ_BROKER: no right to receive \d+$/)],
   ])
   let1.open()

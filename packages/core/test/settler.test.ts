@@ -13,7 +13,7 @@ function delivery(id: string): Delivery {
 }
 
 function setUp(script: Partial<Consumer>, options: { leaseMs?: number; lease?: 'connection' | 'renewable' } = {}) {
-  const connection = connectionTo(scripted({ capabilities: { lease: options.lease ?? 'renewable' } }))
+  const connection = connectionTo(scripted(options.lease === 'connection' ? { lease: 'connection' } : {}))
   onTestFinished(() => connection.close())
   const logger = recordingLogger()
   let left = 0

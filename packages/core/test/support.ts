@@ -1,6 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
-import type { Broker, BrokerCapabilities, BrokerPlugin, Consumer, Finding } from '../src/contract/index.ts'
+import type {
+  Broker,
+  BrokerCapabilities,
+  BrokerPlugin,
+  Consumer,
+  Finding,
+  Leases,
+  RenewableLeases,
+} from '../src/contract/index.ts'
 import { Connection } from '../src/connection/connection.ts'
 import type { Logger } from '../src/logger.ts'
 import { createMemoryBroker, createMemoryStore, type MemoryStore } from '../src/testing/index.ts'
@@ -12,14 +20,14 @@ export interface Script {
   declare?: (real: Broker, ...call: Parameters<Broker['declare']>) => Promise<void>
   publish?: (real: Broker, ...call: Parameters<Broker['publish']>) => ReturnType<Broker['publish']>
   consume?: (real: Broker, ...call: Parameters<Broker['consume']>) => ReturnType<Broker['consume']>
-  renew?: (real: Broker, ...call: Parameters<NonNullable<Broker['renew']>>) => Promise<readonly string[]>
+  renew?: (real: RenewableLeases, ...call: Parameters<RenewableLeases['renew']>) => Promise<readonly string[]>
   receive?: (real: Consumer, ...call: Parameters<Consumer['receive']>) => ReturnType<Consumer['receive']>
   ack?: (real: Consumer, ...call: Parameters<Consumer['ack']>) => ReturnType<Consumer['ack']>
   release?: (real: Consumer, ...call: Parameters<Consumer['release']>) => ReturnType<Consumer['release']>
   close?: (real: Broker) => Promise<void>
   check?: () => Promise<readonly Finding[]>
-  /** Where false, nobody can be charged. */
-  reclaims?: false
+  /** The lease is the connection. */
+  lease?: 'connection'
 }
 
 export interface ScriptedBroker extends BrokerPlugin {
@@ -36,7 +44,7 @@ export function scripted(script: Script = {}): ScriptedBroker {
   let made = 0
   return {
     kind: 'zyqueue.broker',
-    apiVersion: 1,
+    apiVersion: 2,
     name: 'scripted',
     schemes: [],
     store,
@@ -63,13 +71,18 @@ function scriptedBroker(real: Broker, script: Script): Broker {
       const consumer = await (script.consume === undefined ? real.consume(...call) : script.consume(real, ...call))
       return scriptedConsumer(consumer, script)
     },
-    renew: async (...call) => {
-      const renewed = script.renew === undefined ? real.renew?.(...call) : script.renew(real, ...call)
-      return (await renewed) ?? []
-    },
-    ...(script.reclaims !== false && { reclaim: async (...call) => real.reclaim?.(...call) }),
+    leases: scriptedLeases(real.leases, script),
     errorCode: (error) => real.errorCode(error),
     close: () => (script.close === undefined ? real.close() : script.close(real)),
+  }
+}
+
+function scriptedLeases(real: Leases, script: Script): Leases {
+  if (real.kind !== 'renewable' || script.lease === 'connection') return { kind: 'connection' }
+  return {
+    kind: 'renewable',
+    renew: (...call) => (script.renew === undefined ? real.renew(...call) : script.renew(real, ...call)),
+    reclaim: (...call) => real.reclaim(...call),
   }
 }
 

@@ -241,7 +241,7 @@ test.each([
 test('where the lease is the connection’s, a lost connection means a new consumer', async () => {
   const ran = vi.fn()
   const consume = vi.fn((real, options) => real.consume(options))
-  const { task, worker, broker } = setUp({ capabilities: { lease: 'connection' }, consume }, ran)
+  const { task, worker, broker } = setUp({ lease: 'connection', consume }, ran)
   await worker.start()
   let losses = 0
   broker.script.receive = (real, ...call) =>
@@ -258,7 +258,7 @@ test('where a death is charged to all that is held, a job that it would condemn 
   const consumed: number[] = []
   const { broker, task, worker, stats } = setUp(
     {
-      capabilities: { lease: 'connection' },
+      lease: 'connection',
       consume: (real, options) => {
         consumed.push(options.prefetch)
         return real.consume(options)
@@ -274,7 +274,8 @@ test('where a death is charged to all that is held, a job that it would condemn 
   const queues = [task.queueSpec]
   const consumer = await mortal.consume({ queues, prefetch: 3, leaseMs: 60_000, consumerId: 'mortal', client })
   const lost = await consumer.receive(3, { signal: new AbortController().signal })
-  await mortal.reclaim?.('mortal', lost.slice(0, 2))
+  if (mortal.leases.kind !== 'renewable') expect.fail('the memory broker renews')
+  await mortal.leases.reclaim('mortal', lost.slice(0, 2))
   await worker.start()
   await until('the suspects have run', () => '3' in held)
   await task.submit([4, 5])
@@ -289,7 +290,7 @@ test('where a death is charged to all that is held, a job that it would condemn 
 })
 
 test.each([
-  ['nobody can be charged', { reclaims: false }],
+  ['nobody can be charged', { lease: 'connection' }],
   ['the supervisor says who is charged', {}],
 ] as const)('after a death, where %s', async (_, script) => {
   const consumed: number[] = []
@@ -306,7 +307,7 @@ test.each([
   const worker = new Worker({ tasks: [task] }, supervision)
   onTestFinished(() => worker.close())
   await worker.start()
-  if (!('reclaims' in script)) return expect(consumed).toEqual([expect.not.closeTo(1)])
+  if (!('lease' in script)) return expect(consumed).toEqual([expect.not.closeTo(1)])
   // Idle or not, after a while.
   await until('batches', () => consumed.length === 2)
   // What killed the process before is first met alone.
@@ -350,7 +351,7 @@ function setUpFreeze(ended: boolean, options: WorkerOptions) {
         return real.consume({ ...options, leaseMs: 600_000 })
       },
       renew: async (real, ids) => {
-        if (state !== 'frozen') return (await real.renew?.(ids, 600_000)) ?? []
+        if (state !== 'frozen') return real.renew(ids, 600_000)
         state = 'asked'
         events.push('asked')
         return ended ? ids : []
@@ -408,7 +409,7 @@ test('a claim that comes late, while a job is held, does not keep a worker that 
       },
       renew: async (real, ids) => {
         if (state !== 'new') await renewed.opened
-        return (await real.renew?.(ids, 600_000)) ?? []
+        return real.renew(ids, 600_000)
       },
     },
     async ({ data }) => {
@@ -638,7 +639,7 @@ test('a job whose settlement the broker refuses comes back, though its connectio
   let acks = 0
   const { task, worker, stats } = setUp(
     {
-      capabilities: { lease: 'connection' },
+      lease: 'connection',
       ack: (real, items) =>
         acks++ === 0 ? Promise.resolve(items.map(() => ({ status: 'unknown', error: refused }))) : real.ack(items),
     },

@@ -30,12 +30,6 @@ export const lifecycleFaults: Faults = {
     },
   },
 
-  'hangs in an aborted connect': {
-    caughtBy: ['lifecycle: a connect whose signal is aborted settles'],
-    breaks: () => (broker) =>
-      altered(broker, { connect: () => (options?.signal?.aborted ? hang() : broker.connect()) }),
-  },
-
   'hangs before connect': {
     caughtBy: ['lifecycle: before connect, every call settles'],
     breaks: () => (broker) => {
