@@ -229,6 +229,12 @@ export const ERROR_CODES = {
     cause: 'The handler ran longer than its timeout.',
     remedy: 'Pass `job.signal` on to what the handler waits for, or raise the timeout.',
   },
+  ZYQ_POSTPONE_LIMIT: {
+    kind: 'job',
+    retryable: false,
+    cause: 'The handler postponed the job until later than `maxPostponeMs` after it did so the first time.',
+    remedy: 'Find out why the job is never ready, or raise `maxPostponeMs`; then `zyqueue dead retry`.',
+  },
   ZYQ_JOB_POISON: {
     kind: 'job',
     retryable: false,

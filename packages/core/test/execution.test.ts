@@ -1,9 +1,9 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import type { Delivery } from '../src/contract/index.ts'
 import { silentLogger } from '../src/logger.ts'
 import { NO_HEADERS, withHeaders } from '../src/messages/envelope.ts'
-import { Discard, Reject, Retry } from '../src/middleware/signals.ts'
+import { Discard, Postpone, Reject, Retry } from '../src/middleware/signals.ts'
 import { Task } from '../src/tasks/task.ts'
 import { Execution, type Work } from '../src/worker/execution.ts'
 import type { Job } from '../src/worker/job.ts'
@@ -105,7 +105,7 @@ test.each([
 ])('where %s (%s), of %i chances a job has these alone: %j', (_, chargesAll, maxDeliveries, alone) => {
   const execution = executionOf(task('t', { maxDeliveries }))
   const isAlone = (deliveryCount: number): boolean =>
-    work(execution.open(delivery('t', {}, { deliveryCount }), undefined, chargesAll)).alone
+    work(execution.open(delivery('t', {}, { deliveryCount }), { chargesAll })).alone
   expect(alone.map((__, deliveryCount) => isAlone(deliveryCount))).toEqual(alone)
 })
 
@@ -214,5 +214,51 @@ test('Discard is done, Reject is dead, Retry comes back, and data that does not 
   expect(await outcomeOf(() => 1, {}, { data: z.string() })).toMatchObject({
     kind: 'reject',
     reason: expect.stringMatching(/^ZYQ_VALIDATION: /),
+  })
+})
+
+describe('a job that its handler postpones', () => {
+  const dayMs = 86_400_000
+  const postponing = (delayMs: number, options: Options = {}) =>
+    executionOf(task('t', options, () => Promise.reject(new Postpone({ delayMs }))))
+
+  test('is released for later and counts no attempt', async () => {
+    const execution = postponing(60_000, { retries: 0 })
+    const outcome = await execution.run(work(execution.open(delivery('t', { 'zyq-attempts': '2' }))))
+    expect(outcome).toMatchObject({ kind: 'release', headers: { 'zyq-attempts': '2' } })
+    expect(outcome.kind === 'release' && outcome.delayMs).toSatisfy((ms: number) => ms > 59_000 && ms <= 60_000)
+    const since = outcome.kind === 'release' ? Number(outcome.headers?.['zyq-postponed-since']) : 0
+    expect(Date.now() - since).toBeLessThan(60_000)
+  })
+
+  test('keeps when that happened first, and dies if it would wait for longer than maxPostponeMs in all', async () => {
+    const execution = postponing(1_000, { maxPostponeMs: dayMs })
+    const since = String(Date.now() - dayMs + 10_000)
+    const again = await execution.run(work(execution.open(delivery('t', { 'zyq-postponed-since': since }))))
+    expect(again).toMatchObject({ kind: 'release', headers: { 'zyq-postponed-since': since } })
+    const long = String(Date.now() - dayMs)
+    const dead = await execution.run(work(execution.open(delivery('t', { 'zyq-postponed-since': long }))))
+    expect(dead).toMatchObject({ kind: 'reject', reason: expect.stringMatching(/^ZYQ_POSTPONE_LIMIT: /) })
+    expect(dead.kind === 'reject' && 'zyq-postponed-since' in dead.headers).toBe(false)
+  })
+
+  test('fails if its broker has no delays, or if its caller waits', async () => {
+    const execution = postponing(1_000, { retries: 0 })
+    const undelayed = await execution.run(work(execution.open(delivery('t'), { canDelay: false })))
+    expect(undelayed).toMatchObject({ kind: 'reject', reason: expect.stringContaining('no delays') })
+    const called = await execution.run(work(execution.open(delivery('t', {}, { foreground: true }))))
+    expect(called).toMatchObject({ kind: 'reject', reason: expect.stringContaining('caller waits') })
+  })
+
+  test.each([{}, { delayMs: Number.NaN }, { delayMs: 5n }, { readyAtMs: new Date('?') }, { delayMs: 1, readyAtMs: 1 }])(
+    'needs an instant: %o',
+    (options) => {
+      const make = (): unknown => Reflect.construct(Postpone, [options])
+      expect(make).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
+    },
+  )
+
+  test('may name an instant that has passed', () => {
+    expect(new Postpone({ readyAtMs: new Date(1) }).readyAtMs).toBe(1)
   })
 })

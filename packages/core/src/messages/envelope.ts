@@ -18,6 +18,8 @@ export const HEADER = {
   suspect: 'zyq-suspect',
   /** How many of its lost deliveries were such kills: those count as attempts or not at all, and not as deaths. */
   kills: 'zyq-kills',
+  /** When the job was postponed the first time, in ms since 1970. */
+  postponedSince: 'zyq-postponed-since',
   /** On a dead letter: how many attempts it had. */
   attemptsMade: 'zyq-attempts-made',
 } as const
@@ -67,6 +69,12 @@ export function countHeader(headers: Headers, name: string, fallback: number): n
   if (text === undefined) return fallback
   if (!/^\d{1,9}$/.test(text)) throw new CodecError('ZYQ_DECODE', `The header ${name} is not a count.`)
   return Number(text)
+}
+
+/** An instant in ms since 1970 that a header carries; `fallback` if it is absent or another program wrote something else. */
+export function timeHeader(headers: Headers, name: string, fallback: number): number {
+  const text = headers[name]
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : fallback
 }
 
 /** What was thrown, in one line short enough for a header. Never throws. */

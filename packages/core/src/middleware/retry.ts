@@ -4,7 +4,7 @@ import { countHeader, HEADER } from '../messages/envelope.ts'
 import { parseOptions, retryPolicySchema, type RetryPolicy } from '../tasks/options.ts'
 import type { Job } from '../worker/job.ts'
 import type { Middleware } from './middleware.ts'
-import { checkDelay, Discard, Reject, Retry } from './signals.ts'
+import { checkDelay, Discard, Postpone, Reject, Retry } from './signals.ts'
 
 export const DEFAULT_RETRIES = 3
 const MIN_DELAY_MS = 1_000
@@ -12,7 +12,7 @@ const MAX_DELAY_MS = 600_000
 
 /**
  * Turns a failed attempt into a `Retry` with exponential backoff and full jitter, until `limit` retries are used up.
- * Not retried: a `Reject`, a `Discard`, and data that does not decode or fit its schema, which would not fit the next time either.
+ * Not retried: a `Reject`, a `Discard`, a `Postpone`, and data that does not decode or fit its schema, which would not fit the next time either.
  *
  * Throws `ConfigError` (`ZYQ_CONFIG`) if the policy is not one that a task may have.
  */
@@ -29,7 +29,8 @@ export function retry(policy: RetryPolicy): Middleware {
 
 /** What a failed attempt is to throw in the place of what it threw: a `Retry`, or its failure for good. Never throws. */
 export function retried(policy: RetryPolicy, job: Job, thrown: unknown): unknown {
-  if (thrown instanceof Discard || thrown instanceof Reject || thrown instanceof CodecError) return thrown
+  if (thrown instanceof Discard || thrown instanceof Reject || thrown instanceof Postpone) return thrown
+  if (thrown instanceof CodecError) return thrown
   const { cause, delayMs } = failureOf(thrown)
   const limit = limitOf(policy, job)
   if (job.attempt > limit) {

@@ -62,6 +62,58 @@ export class Reject extends Error {
   }
 }
 
+export type PostponeOptions =
+  | {
+      /** The job is ready again this many ms from now, from 0 to ten years. */
+      readonly delayMs: number
+    }
+  | {
+      /** The job is ready again at this instant, in ms since 1970 or as a `Date`. An instant that has passed means now. */
+      readonly readyAtMs: number | Date
+    }
+
+/**
+ * Thrown by a handler: the job must run later, and nothing has failed. It counts no attempt, and is not logged as a failure.
+ * Use it if a service asks to be called again later. `maxPostponeMs` of the task bounds how long a job is postponed in all.
+ *
+ * ```ts
+ * if (response.status === 429) throw new Postpone({ delayMs: 1_000 * Number(response.headers.get('retry-after')) })
+ * ```
+ *
+ * The constructor throws `ConfigError` (`ZYQ_CONFIG`) if the options have no such instant.
+ */
+export class Postpone extends Error {
+  override readonly name = 'Postpone'
+  /** When the job is ready again, in ms since 1970. */
+  readonly readyAtMs: number
+  readonly [brand] = 'postpone'
+
+  constructor(options: PostponeOptions) {
+    super('The handler postponed the job')
+    this.readyAtMs = readyAtOf(options)
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return signalOf(value) === 'postpone'
+  }
+}
+
+/** Looks at the types first: callers without types give anything. */
+function readyAtOf(options: unknown): number {
+  const given = typeof options === 'object' && options !== null ? options : {}
+  const delayMs: unknown = 'delayMs' in given ? given.delayMs : undefined
+  const readyAt: unknown = 'readyAtMs' in given ? given.readyAtMs : undefined
+  const now = Date.now()
+  const readyAtMs = readyAt instanceof Date ? readyAt.getTime() : readyAt
+  const instant = typeof delayMs === 'number' ? now + Math.max(0, delayMs) : readyAtMs
+  const isGiven = (delayMs === undefined) !== (readyAt === undefined)
+  if (isGiven && typeof instant === 'number' && instant <= now + MAX_DELAY_MS) return instant
+  throw new ConfigError(
+    'ZYQ_CONFIG',
+    `Postpone: give either delayMs, a number of ms from 0 to ${MAX_DELAY_MS}, or readyAtMs, ms since 1970 or a Date.`,
+  )
+}
+
 /** Throws `ConfigError` (`ZYQ_CONFIG`). Looks at the type first: a BigInt, a `Date` and a text compare like numbers. */
 export function checkDelay(delayMs: unknown): void {
   if (delayMs === undefined) return

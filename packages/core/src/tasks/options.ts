@@ -49,6 +49,11 @@ export interface TaskOptions extends BrokerTaskOptions {
    * neighbour is condemned with it; with 1 there is none to tell them apart. Default: 5.
    */
   readonly maxDeliveries?: number
+  /**
+   * A job that its handler postpones (`Postpone`) until later than this many ms after the first time is dead-lettered with
+   * `ZYQ_POSTPONE_LIMIT`. Default: thirty days.
+   */
+  readonly maxPostponeMs?: number
   /** Wrapped around the handler, the first outermost. */
   readonly middleware?: readonly Middleware[]
 }
@@ -102,6 +107,7 @@ const taskSchema = z
     timeoutMs: timerMs,
     hardTimeoutMs: timerMs,
     maxDeliveries: z.int().positive(),
+    maxPostponeMs: delayMs,
     middleware: z.array(z.custom<Middleware>((value) => typeof value === 'function')),
     data: z.custom<StandardSchemaV1>(isStandardSchema, 'expected a Standard Schema, such as one of Zod'),
   })

@@ -105,6 +105,10 @@ export class ConsumerLoop {
     return leases.kind === 'message' || leases.reclaim === undefined
   }
 
+  get canDelay(): boolean {
+    return this.connection.broker.capabilities.delay !== 'none'
+  }
+
   /** Resolves when it consumes. Rejects with `ZyQueueError` where the broker refuses, or is away for half a minute. */
   start(): Promise<void> {
     const started = this.#begin()

@@ -1,11 +1,12 @@
 import type { Delivery, Headers } from '../contract/index.ts'
 import { ERROR_CODES } from '../error-codes.ts'
 import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
+import { DEFAULT_MAX_POSTPONE_MS } from '../limits.ts'
 import type { Logger } from '../logger.ts'
-import { countHeader, decodeData, errorHeader, HEADER, withHeaders } from '../messages/envelope.ts'
+import { countHeader, decodeData, errorHeader, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import { compose, type Middleware } from '../middleware/middleware.ts'
 import { DEFAULT_RETRIES, retried } from '../middleware/retry.ts'
-import { Discard, Retry } from '../middleware/signals.ts'
+import { Discard, Postpone, Retry } from '../middleware/signals.ts'
 import { timeout } from '../middleware/timeout.ts'
 import { validate } from '../middleware/validate.ts'
 import { property } from '../plain.ts'
@@ -24,6 +25,17 @@ export interface Work {
    * all that a lost worker held is charged, half of them are lost; or its last one was killed over it or one of its neighbours.
    */
   readonly alone: boolean
+  /** Whether the broker of the job has delays. */
+  readonly canDelay: boolean
+}
+
+/** What is known of the broker that a delivery comes from. */
+export interface Origin {
+  readonly updates?: UpdateSender
+  /** Whether it counts a lost delivery also for a job that was only held. Default: false. */
+  readonly chargesAll?: boolean
+  /** Default: true. */
+  readonly canDelay?: boolean
 }
 
 /** Runs an attempt: what it returns is the result or a promise of it. */
@@ -47,11 +59,8 @@ export class Execution {
     }
   }
 
-  /**
-   * What a delivery asks for, or its outcome where it is not to be run. `chargesAll`: whether its deliveries are counted also
-   * where it was merely held.
-   */
-  open(delivery: Delivery, updates?: UpdateSender, chargesAll = false): Work | Outcome {
+  /** What a delivery asks for, or its outcome if it must not run. */
+  open(delivery: Delivery, { updates, chargesAll = false, canDelay = true }: Origin = {}): Work | Outcome {
     const { headers, queue, deliveryCount } = delivery
     try {
       // First: what cannot be read does not name its task either.
@@ -84,7 +93,7 @@ export class Execution {
         updates,
       })
       const isSuspect = lost > 0 && (chargesAll ? lost * 2 >= maxDeliveries : lost === maxDeliveries - 1)
-      return { task, job, alone: isSuspect || HEADER.suspect in headers }
+      return { task, job, canDelay, alone: isSuspect || HEADER.suspect in headers }
     } catch (error) {
       if (error instanceof CodecError) return this.#refuse(delivery, `${error.code}: ${error.message}`)
       throw error
@@ -92,23 +101,24 @@ export class Execution {
   }
 
   /** Runs one attempt. Never throws or rejects. No promise where the handler gives none: most of what a short job costs. */
-  run({ task, job }: Work): Outcome | Promise<Outcome> {
+  run(work: Work): Outcome | Promise<Outcome> {
+    const { task, job } = work
     try {
       if (HEADER.killed in job.headers) {
         throw new JobError('ZYQ_JOB_TIMEOUT', 'The handler ran longer than its hard timeout; its process was killed.')
       }
       const result = this.#pipelines.get(task)?.(this.#worker, job)
-      return isThenable(result) ? this.#outcome(task, job, result) : success(result)
+      return isThenable(result) ? this.#outcome(work, result) : success(result)
     } catch (error) {
-      return this.#failure(task, job, error)
+      return this.#failure(work, error)
     }
   }
 
-  async #outcome(task: AnyTask, job: Job, running: PromiseLike<unknown>): Promise<Outcome> {
+  async #outcome(work: Work, running: PromiseLike<unknown>): Promise<Outcome> {
     try {
       return success(await running)
     } catch (error) {
-      return this.#failure(task, job, error)
+      return this.#failure(work, error)
     }
   }
 
@@ -119,8 +129,11 @@ export class Execution {
     return tasks.length === 1 ? tasks[0] : tasks.find((task) => task.name === queue)
   }
 
-  #failure(task: AnyTask, job: Job, thrown: unknown): Outcome {
-    const judged = judge(task, job, thrown)
+  #failure(work: Work, thrown: unknown): Outcome {
+    const { task, job } = work
+    const postponed = thrown instanceof Postpone ? this.#postpone(work, thrown) : undefined
+    if (postponed !== undefined && 'kind' in postponed) return postponed
+    const judged = postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : judge(task, job, postponed ?? thrown)
     // Whoever waits hears of it at once, and decides whether to call again.
     const error = job.foreground && judged instanceof Retry ? failureOf(judged) : judged
     const log = { task: task.name, job: job.id, attempt: job.attempt }
@@ -141,6 +154,7 @@ export class Execution {
       headers: withHeaders(job.headers, {
         // Put back into its queue by hand, it starts afresh.
         [HEADER.attempts]: undefined,
+        [HEADER.postponedSince]: undefined,
         [HEADER.killed]: undefined,
         [HEADER.suspect]: undefined,
         [HEADER.kills]: undefined,
@@ -148,6 +162,29 @@ export class Execution {
         [HEADER.error]: errorHeader(error),
       }),
     }
+  }
+
+  /** Gives the job back for later, uncounted; the error that it fails with if it cannot wait that long. */
+  #postpone({ task, job, canDelay }: Work, { readyAtMs }: Postpone): Outcome | JobError {
+    if (job.foreground) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job that its caller waits for.')
+    if (!canDelay) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job, and its broker has no delays.')
+    const now = Date.now()
+    const since = timeHeader(job.headers, HEADER.postponedSince, now)
+    const { maxPostponeMs = DEFAULT_MAX_POSTPONE_MS } = task.options
+    if (readyAtMs > since + maxPostponeMs) {
+      const text = `The handler postponed the job until more than ${maxPostponeMs} ms after the first time.`
+      return new JobError('ZYQ_POSTPONE_LIMIT', text)
+    }
+    const delayMs = Math.max(0, readyAtMs - now)
+    this.#log.debug({ task: task.name, job: job.id, attempt: job.attempt, delayMs }, 'job postponed')
+    const kills = killsOf(job.headers)
+    const headers = withHeaders(job.headers, {
+      [HEADER.postponedSince]: String(since),
+      [HEADER.killed]: undefined,
+      [HEADER.suspect]: undefined,
+      [HEADER.kills]: kills === 0 ? undefined : String(kills),
+    })
+    return { kind: 'release', delayMs, headers }
   }
 
   #headersAfterFailure(job: Job, cause: unknown) {

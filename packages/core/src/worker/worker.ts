@@ -232,8 +232,9 @@ export class Worker implements AsyncDisposable {
 
   #take(loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]): void {
     const jobs: ActiveJob[] = []
+    const { chargesAll, canDelay } = loop
     for (const delivery of deliveries) {
-      const opened = this.#execution?.open(delivery, session, loop.chargesAll)
+      const opened = this.#execution?.open(delivery, { updates: session, chargesAll, canDelay })
       if (opened === undefined || this.#takesNoMore) session.settle(delivery, GIVE_BACK)
       else if ('kind' in opened) session.settle(delivery, opened)
       else jobs.push({ session, delivery, work: opened, alone: opened.alone })
