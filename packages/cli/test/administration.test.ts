@@ -31,7 +31,7 @@ const create = ({ connection = '' }) => ({
     version: async () => '9.1',
   },
 })
-export default { kind: 'zyqueue.broker', apiVersion: 1, name: 'known', schemes: ['known'], create }
+export default { kind: 'zyqueue.broker', apiVersion: 2, name: 'known', schemes: ['known'], create }
 `
 
 async function ask(line: string): Promise<Ended> {

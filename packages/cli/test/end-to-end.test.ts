@@ -134,7 +134,7 @@ test('brokers shows what is installed and what it can do', async () => {
 
 test('brokers tells of each that is at fault in its own row, and shows the others', async () => {
   const create = `create: () => ({ capabilities: { durable: false }, close: async () => {} })`
-  const fields = `kind: 'zyqueue.broker', apiVersion: 1, schemes: []`
+  const fields = `kind: 'zyqueue.broker', apiVersion: 2, schemes: []`
   const sources = {
     // As compilers make CommonJS of a module.
     compiled: `exports.__esModule = true; exports.default = { ${fields}, name: 'compiled', ${create} }`,

@@ -10,7 +10,14 @@ export { SubmitError, type FailedSubmission } from './producer/submit-error.ts'
 export { createWorker, type Worker, type WorkerStatus } from './worker/worker.ts'
 export type { WorkerOptions } from './worker/options.ts'
 export type { Job, WorkerContext } from './worker/job.ts'
-export type { Middleware, MiddlewareContext } from './middleware/middleware.ts'
+export type {
+  Middleware,
+  MiddlewareContext,
+  RunMiddleware,
+  Submission,
+  SubmitMiddleware,
+} from './middleware/middleware.ts'
+export type { JobEnd, JobEndEvent, RunTrace, SubmitTrace, WorkerStateEvent } from './diagnostics.ts'
 export { retry } from './middleware/retry.ts'
 export { timeout } from './middleware/timeout.ts'
 export { validate } from './middleware/validate.ts'

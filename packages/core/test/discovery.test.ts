@@ -7,7 +7,7 @@ import { connectionTo } from '../src/connection/connection.ts'
 import { findBroker, installedBrokers, type BrokerChoice } from '../src/connection/discovery.ts'
 import { memoryBroker } from '../src/testing/index.ts'
 
-const plugin = (name: string, version = 1) =>
+const plugin = (name: string, version = 2) =>
   `export default { kind: 'zyqueue.broker', apiVersion: ${version}, name: '${name}', schemes: ['${name}'], create() {} }`
 
 /** A folder with files; a `package.json` with the dependencies that its `node_modules` has, unless there is one. */
@@ -95,10 +95,10 @@ test('an engine’s client library is not taken for its broker', async () => {
 })
 
 test('made for another version of the contract', async () => {
-  const dir = await project(packaged('zyqueue-broker-x', plugin('x', 2)))
+  const dir = await project(packaged('zyqueue-broker-x', plugin('x', 1)))
   expect(await failure({ server: 'x' }, dir)).toMatchObject({
     code: 'ZYQ_BROKER_API_VERSION',
-    message: expect.stringMatching(/version 2 .* version 1/),
+    message: expect.stringMatching(/version 1 .* version 2/),
   })
 })
 

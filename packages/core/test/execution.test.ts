@@ -197,7 +197,7 @@ test('Discard is done, Reject is dead, Retry comes back, and data that does not 
   const discard = () => {
     throw new Discard()
   }
-  expect(await outcomeOf(discard)).toEqual({ kind: 'ack' })
+  expect(await outcomeOf(discard)).toEqual({ kind: 'ack', end: 'discarded' })
   const reject = () => {
     throw new Reject('no such customer', { cause: new Error('404') })
   }

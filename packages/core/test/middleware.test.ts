@@ -1,11 +1,14 @@
 import fc from 'fast-check'
-import { expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { CodecError, JobError } from '../src/errors.ts'
 import { silentLogger } from '../src/logger.ts'
 import { NO_HEADERS, withHeaders } from '../src/messages/envelope.ts'
-import { compose, type Middleware, type MiddlewareContext } from '../src/middleware/middleware.ts'
+import { compose, type Middleware, type RunMiddleware, type MiddlewareContext } from '../src/middleware/middleware.ts'
 import { retry } from '../src/middleware/retry.ts'
 import { Discard, Reject, Retry } from '../src/middleware/signals.ts'
+import { producers } from '../src/producer/producers.ts'
+import { Task } from '../src/tasks/task.ts'
+import { scripted, uniqueName } from './support.ts'
 import { timeout } from '../src/middleware/timeout.ts'
 import { validate } from '../src/middleware/validate.ts'
 import { Job } from '../src/worker/job.ts'
@@ -26,7 +29,7 @@ const thrower = (thrown: unknown) => async (): Promise<never> => {
   throw thrown
 }
 
-async function thrownBy(middleware: Middleware, at: MiddlewareContext, error: unknown): Promise<unknown> {
+async function thrownBy(middleware: RunMiddleware, at: MiddlewareContext, error: unknown): Promise<unknown> {
   return Promise.resolve(middleware(at, thrower(error))).then(
     () => expect.fail('it was to throw'),
     (thrown: unknown) => thrown,
@@ -36,7 +39,7 @@ async function thrownBy(middleware: Middleware, at: MiddlewareContext, error: un
 test('the first of a chain is the outermost, and sees result and failure', async () => {
   const order: string[] = []
   const named =
-    (name: string): Middleware =>
+    (name: string): RunMiddleware =>
     async (_context, next) => {
       order.push(`${name} in`)
       try {
@@ -192,4 +195,56 @@ test('a signal that is asked for late is aborted already', () => {
   expect(job.signal.aborted).toBe(true)
   expect(job.signal.reason).toBe('first')
   expect(job.signal).toBe(job.signal)
+})
+
+describe('the submit side', () => {
+  const stored = async (middleware: Middleware, submit: (task: Task<unknown>) => Promise<unknown>, options = {}) => {
+    const server = scripted()
+    const task = new Task<unknown>(uniqueName(), { server, middleware: [middleware], ...options })
+    await submit(task)
+    const broker = server.create({ baseDir: '/' })
+    await broker.connect()
+    const jobs = (await broker.admin.jobs?.(task.queue, { limit: 10 })) ?? []
+    await producers.close()
+    return jobs.map(({ body, headers }) => ({
+      data: JSON.parse(Buffer.from(body).toString()),
+      headers: { ...headers },
+    }))
+  }
+  const doubling: Middleware = {
+    async submit(submission) {
+      submission.data = Number(submission.data) * 2
+      submission.headers['x-task'] = submission.task.length > 0 ? 'known' : ''
+    },
+  }
+  const headers = { 'x-task': 'known' }
+
+  test('changes data and headers of one job, of a list and of a stream', async () => {
+    expect(await stored(doubling, (task) => task.submit(1))).toEqual([{ data: 2, headers }])
+    const four = [
+      { data: 4, headers },
+      { data: 6, headers },
+    ]
+    expect(await stored(doubling, (task) => task.submit([2, 3]))).toEqual(four)
+    expect(await stored(doubling, (task) => task.submitMany([2, 3]))).toEqual(four)
+  })
+
+  test('comes before the schema, and what it throws refuses the submission', async () => {
+    const odd = z.number().refine((value) => value % 2 === 1)
+    await expect(stored(doubling, (task) => task.submit(1), { data: odd })).rejects.toMatchObject({
+      code: 'ZYQ_VALIDATION',
+    })
+    const refusing: Middleware = { submit: () => Promise.reject(new Error('quota')) }
+    await expect(stored(refusing, (task) => task.submit(1))).rejects.toThrow('quota')
+  })
+
+  test('may not add a header of core', async () => {
+    const forging: Middleware = { submit: ({ headers: added }) => void (added['zyq-task'] = 'other') }
+    await expect(stored(forging, (task) => task.submit(1))).rejects.toMatchObject({ code: 'ZYQ_CONFIG' })
+  })
+
+  test.each([{}, { submit: 1 }, { run: 'x' }, 7, null])('is a function or has one: %o', (middleware) => {
+    const define = (): unknown => Reflect.construct(Task, [uniqueName(), { middleware: [middleware] }])
+    expect(define).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
+  })
 })

@@ -109,7 +109,7 @@ test('each outcome has its call', async () => {
   const [a, b, c] = [delivery('a'), delivery('b'), delivery('c')]
   settler.settle(a, GIVE_BACK)
   settler.settle(b, { kind: 'release', delayMs: 50, headers: { x: '1' } })
-  settler.settle(c, { kind: 'reject', reason: 'ZYQ_JOB_FAILED: no', headers: {} })
+  settler.settle(c, { kind: 'reject', end: 'dead', reason: 'ZYQ_JOB_FAILED: no', headers: {} })
   await settler.flush()
   expect(calls).toEqual([
     [

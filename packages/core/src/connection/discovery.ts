@@ -174,15 +174,17 @@ function loadError(candidate: string, error: unknown): ConfigError {
   })
 }
 
+const API_VERSION: BrokerPlugin['apiVersion'] = 2
+
 function checkPlugin(value: unknown, what: string): BrokerPlugin {
   if (!isPlugin(value)) {
     throw new ConfigError('ZYQ_BROKER_EXPORTS', `${what} does not export a ZyQueue broker as its default export.`)
   }
   const version: number = value.apiVersion
-  if (version !== 1) {
+  if (version !== API_VERSION) {
     throw new ConfigError(
       'ZYQ_BROKER_API_VERSION',
-      `${what} speaks version ${version} of the broker contract; this @zyqueue/core speaks version 1.`,
+      `${what} implements version ${version} of the broker contract, and this @zyqueue/core needs version ${API_VERSION}. Install versions that match.`,
     )
   }
   return value

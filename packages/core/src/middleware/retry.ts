@@ -3,7 +3,7 @@ import { CodecError, JobError } from '../errors.ts'
 import { countHeader, HEADER } from '../messages/envelope.ts'
 import { parseOptions, retryPolicySchema, type RetryPolicy } from '../tasks/options.ts'
 import type { Job } from '../worker/job.ts'
-import type { Middleware } from './middleware.ts'
+import type { RunMiddleware } from './middleware.ts'
 import { checkDelay, Discard, Postpone, Reject, Retry } from './signals.ts'
 
 export const DEFAULT_RETRIES = 3
@@ -16,7 +16,7 @@ const MAX_DELAY_MS = 600_000
  *
  * Throws `ConfigError` (`ZYQ_CONFIG`) if the policy is not one that a task may have.
  */
-export function retry(policy: RetryPolicy): Middleware {
+export function retry(policy: RetryPolicy): RunMiddleware {
   parseOptions(retryPolicySchema, policy, 'retry')
   return async ({ job }, next) => {
     try {

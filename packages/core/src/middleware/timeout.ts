@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { JobError } from '../errors.ts'
 import { parseOptions, timerMs } from '../tasks/options.ts'
-import type { Middleware } from './middleware.ts'
+import type { RunMiddleware } from './middleware.ts'
 
 const timeoutSchema = z.object({ ms: timerMs })
 
@@ -10,7 +10,7 @@ const timeoutSchema = z.object({ ms: timerMs })
  * it then throws, it has failed with `ZYQ_JOB_TIMEOUT`. Throws `ConfigError` (`ZYQ_CONFIG`) if `ms` is not a whole number
  * from 1 to 2,147,483,647.
  */
-export function timeout(ms: number): Middleware {
+export function timeout(ms: number): RunMiddleware {
   parseOptions(timeoutSchema, { ms }, 'timeout')
   return async ({ job, worker }, next) => {
     const late = new JobError('ZYQ_JOB_TIMEOUT', `The handler ran longer than ${ms} ms.`)

@@ -108,24 +108,34 @@ const taskSchema = z
     hardTimeoutMs: timerMs,
     maxDeliveries: z.int().positive(),
     maxPostponeMs: delayMs,
-    middleware: z.array(z.custom<Middleware>((value) => typeof value === 'function')),
+    middleware: z.array(z.custom<Middleware>(isMiddleware, 'expected a function, or { submit, run }')),
     data: z.custom<StandardSchemaV1>(isStandardSchema, 'expected a Standard Schema, such as one of Zod'),
   })
   .partial()
+
+const headersSchema = z.record(
+  z.string().regex(/^(?!zyq-)[!-@[-~]+$/, 'header names are lower case ASCII and do not begin with zyq-'),
+  z.string(),
+)
 
 const submitSchema = z
   .object({
     ...sharedShape,
     delayMs: z.number().nonnegative().max(MAX_DELAY_MS),
     retries: retriesSchema,
-    headers: z.record(
-      z.string().regex(/^(?!zyq-)[!-@[-~]+$/, 'header names are lower case ASCII and do not begin with zyq-'),
-      z.string(),
-    ),
+    headers: headersSchema,
   })
   .partial()
 
 const callSchema = z.object({ timeout: timerMs })
+
+function isMiddleware(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return typeof value === 'function'
+  const sides: unknown[] = ['submit', 'run']
+    .map((side) => Reflect.get(value, side))
+    .filter((side) => side !== undefined)
+  return sides.length > 0 && sides.every((side) => typeof side === 'function')
+}
 
 function isStandardSchema(value: unknown): boolean {
   return value !== null && (typeof value === 'object' || typeof value === 'function') && '~standard' in value
@@ -188,4 +198,9 @@ function reading<Result>(call: string, read: () => Result): Result {
 export function priorityLevel(priority: CheckedTaskOptions['priority']): number {
   if (priority === undefined) return NORMAL_PRIORITY
   return typeof priority === 'number' ? priority : PRIORITY_NAMES[priority]
+}
+
+/** Throws `ConfigError` (`ZYQ_CONFIG`) if a middleware or a subscriber added a header that no job may have. */
+export function checkAddedHeaders(headers: Readonly<Record<string, string>>): void {
+  parseOptions(z.object({ headers: headersSchema }), { headers }, 'a header of a middleware')
 }

@@ -1,11 +1,13 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import type { OutboundMessage, QueueSpec } from '../contract/index.ts'
+import type { Headers, OutboundMessage, QueueSpec } from '../contract/index.ts'
 import type { BrokerChoice } from '../connection/discovery.ts'
 import { inherit } from '../connection/inherit.ts'
 import { ConfigError } from '../errors.ts'
-import { encodeData, HEADER, NO_HEADERS, withHeaders } from '../messages/envelope.ts'
+import { submitTracing, type SubmitTrace } from '../diagnostics.ts'
+import { emptyHeaders, encodeData, HEADER, NO_HEADERS, withHeaders } from '../messages/envelope.ts'
 import { createJobIds } from '../messages/job-id.ts'
 import { callJob, callsUnsupported, type CallOptions } from '../producer/call.ts'
+import { submitSideOf, type Submission, type SubmitMiddleware } from '../middleware/middleware.ts'
 import type { JobHandle, JobHandles } from '../producer/job-handles.ts'
 import type { Producer } from '../producer/producer.ts'
 import { producerFor, withProducer } from '../producer/producers.ts'
@@ -14,6 +16,7 @@ import { submitStream, type SubmitManyOptions } from '../producer/submit-stream.
 import type { Job, WorkerContext } from '../worker/job.ts'
 import { checkName } from './names.ts'
 import {
+  checkAddedHeaders,
   checkCallTimeout,
   NO_OPTIONS,
   priorityLevel,
@@ -43,7 +46,8 @@ export type AnyTask = Task
 interface Route {
   readonly producer: Producer
   readonly queue: QueueSpec
-  readonly message: (id: string, data: unknown) => OutboundMessage
+  /** `added`: headers beside those of the options. */
+  readonly message: (id: string, data: unknown, added: Headers | undefined) => OutboundMessage
 }
 
 const nextId = createJobIds()
@@ -58,6 +62,7 @@ export class Task<Data = unknown, Result = unknown> {
   readonly brokerOptions: Readonly<Record<string, unknown>>
   /** Absent where the task is defined elsewhere (`remoteTask`). */
   readonly handler: AnyHandler<Result> | undefined
+  readonly #submitSides: readonly SubmitMiddleware[]
   readonly #queues = new Map<string, QueueSpec>()
   #diverted: BrokerChoice | undefined
   /** Whose broker is known to do what the options ask for. */
@@ -73,6 +78,7 @@ export class Task<Data = unknown, Result = unknown> {
     this.options = core
     this.brokerOptions = broker
     this.handler = handler
+    this.#submitSides = (core.middleware ?? []).flatMap((middleware) => submitSideOf(middleware) ?? [])
     checkName('task', this.name)
     checkName('queue', this.queue)
   }
@@ -106,7 +112,9 @@ export class Task<Data = unknown, Result = unknown> {
     const checked = splitSubmitOptions(options)
     return withProducer<JobHandle | JobHandle[]>(this.#choiceOf(checked), (producer) => {
       const route = this.#route(producer, checked)
-      return Array.isArray(data) ? this.#submitList(route, data) : this.#submitOne(route, data)
+      return Array.isArray(data)
+        ? this.#traced(route, data.length, (added) => this.#submitList(route, data, added))
+        : this.#traced<JobHandle | JobHandle[]>(route, 1, (added) => this.#submitOne(route, data, added))
     })
   }
 
@@ -120,13 +128,15 @@ export class Task<Data = unknown, Result = unknown> {
     const { onProgress, ...submitOptions } = options
     const checked = splitSubmitOptions(submitOptions)
     const route = this.#route(await producerFor(this.#choiceOf(checked)), checked)
-    return submitStream({
-      source,
-      ...route,
-      task: this.name,
-      message: (id, data) => this.#message(route, id, data),
-      ...(onProgress === undefined ? {} : { onProgress }),
-    })
+    return this.#traced(route, undefined, (added) =>
+      submitStream({
+        source,
+        ...route,
+        task: this.name,
+        message: (id, data) => this.#message(route, id, data, added),
+        ...(onProgress === undefined ? {} : { onProgress }),
+      }),
+    )
   }
 
   /**
@@ -146,8 +156,10 @@ export class Task<Data = unknown, Result = unknown> {
       const { connection } = producer
       if (connection.broker.calls === undefined) throw callsUnsupported(connection.broker.name)
       const route = this.#route(producer, checked)
-      const message = await this.#message(route, nextId(), data)
-      return callJob(connection, route.queue, message, { timeout, signal, onProgress, onData, onWarning })
+      return this.#traced(route, 1, async (added) => {
+        const message = await this.#message(route, nextId(), data, added)
+        return callJob(connection, route.queue, message, { timeout, signal, onProgress, onData, onWarning })
+      })
     })
   }
 
@@ -165,15 +177,30 @@ export class Task<Data = unknown, Result = unknown> {
     this.#diverted = choice
   }
 
-  async #submitOne(route: Route, data: unknown): Promise<JobHandle> {
-    const message = await this.#message(route, nextId(), data)
+  /** Without a subscriber it costs one look. A subscriber may add headers. */
+  #traced<Done>(
+    route: Route,
+    jobs: number | undefined,
+    submit: (added: Headers | undefined) => Promise<Done>,
+  ): Promise<Done> {
+    if (!submitTracing.hasSubscribers) return submit(undefined)
+    const { name: broker } = route.producer.connection.broker
+    const trace: SubmitTrace = { task: this.name, queue: route.queue.name, broker, jobs, headers: emptyHeaders() }
+    return submitTracing.tracePromise(async () => {
+      checkAddedHeaders(trace.headers)
+      return submit(trace.headers)
+    }, trace)
+  }
+
+  async #submitOne(route: Route, data: unknown, added: Headers | undefined): Promise<JobHandle> {
+    const message = await this.#message(route, nextId(), data, added)
     const [result] = await route.producer.publish(route.queue, [message])
     if (result?.status !== 'stored') throw result?.error
     return this.#handle(message.id, route)
   }
 
-  async #submitList(route: Route, list: readonly unknown[]): Promise<JobHandle[]> {
-    const messages = await this.#messages(route, list)
+  async #submitList(route: Route, list: readonly unknown[], added: Headers | undefined): Promise<JobHandle[]> {
+    const messages = await this.#messages(route, list, added)
     const results = await route.producer.publishAll(route.queue, messages)
     const stored: JobHandle[] = []
     const refused: FailedSubmission[] = []
@@ -221,10 +248,15 @@ export class Task<Data = unknown, Result = unknown> {
     const delayMs = Math.ceil(options.delayMs ?? 0)
     const priority = priorityLevel(options.priority ?? this.options.priority)
     // Written out: to spread what they have in common costs more than the rest of a submit.
+    const withAdded = (added: Headers | undefined): Headers => (added ? withHeaders(headers, added) : headers)
     if (Object.keys(broker).length === 0) {
-      return (id, data) => ({ queue: name, id, body: encodeData(data), headers, delayMs, priority })
+      return (id, data, added) => {
+        return { queue: name, id, body: encodeData(data), headers: withAdded(added), delayMs, priority }
+      }
     }
-    return (id, data) => ({ queue: name, id, body: encodeData(data), headers, delayMs, priority, options: broker })
+    return (id, data, added) => {
+      return { queue: name, id, body: encodeData(data), headers: withAdded(added), delayMs, priority, options: broker }
+    }
   }
 
   #headers(queue: QueueSpec, { headers, retries }: CheckedSubmitOptions) {
@@ -237,18 +269,47 @@ export class Task<Data = unknown, Result = unknown> {
   }
 
   /** `which` says which item of a list it is, where there are several. */
-  #message(route: Route, id: string, data: unknown, which = ''): OutboundMessage | Promise<OutboundMessage> {
+  #message(
+    route: Route,
+    id: string,
+    data: unknown,
+    added: Headers | undefined,
+    which = '',
+  ): OutboundMessage | Promise<OutboundMessage> {
+    if (this.#submitSides.length === 0) return this.#validMessage(route, id, data, added, which)
+    return this.#passSubmitSides(route, data, added).then((submission) =>
+      this.#validMessage(route, id, submission.data, submission.headers, which),
+    )
+  }
+
+  async #passSubmitSides(route: Route, data: unknown, added: Headers | undefined): Promise<Submission> {
+    const headers: Record<string, string> = Object.assign(emptyHeaders(), added)
+    const submission: Submission = { task: this.name, queue: route.queue.name, data, headers }
+    for (const submitSide of this.#submitSides) await submitSide(submission)
+    checkAddedHeaders(headers)
+    return submission
+  }
+
+  #validMessage(
+    route: Route,
+    id: string,
+    data: unknown,
+    added: Headers | undefined,
+    which: string,
+  ): OutboundMessage | Promise<OutboundMessage> {
     const { data: schema } = this.options
-    if (schema === undefined) return route.message(id, data)
+    if (schema === undefined) return route.message(id, data, added)
     // The input travels, not what the schema makes of it: receipt runs the schema once more.
     const valid = validate(schema, data, `The data for ${this.name}${which}`)
-    return valid instanceof Promise ? valid.then(() => route.message(id, data)) : route.message(id, data)
+    return valid instanceof Promise ? valid.then(() => route.message(id, data, added)) : route.message(id, data, added)
   }
 
   /** All of a list, before any is sent: async so that one that throws at once leaves no promise of another behind. */
-  #messages(route: Route, list: readonly unknown[]): Promise<readonly OutboundMessage[]> {
+  #messages(route: Route, list: readonly unknown[], added: Headers | undefined): Promise<readonly OutboundMessage[]> {
     const which = list.length === 1 ? '' : ', item '
-    return Promise.all(list.map(async (data, at) => this.#message(route, nextId(), data, which && `${which}${at}`)))
+    return Promise.all(
+      list.map(async (data, at) => this.#message(route, nextId(), data, added, which && `${which}${at}`)),
+    )
   }
 
   #handle(id: string, route: Route): JobHandle {

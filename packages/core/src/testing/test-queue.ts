@@ -4,7 +4,7 @@ import { ConfigError } from '../errors.ts'
 import { MAX_TIMER_MS } from '../limits.ts'
 import { safeLogger, silentLogger, type Logger } from '../logger.ts'
 import { decodeData, HEADER } from '../messages/envelope.ts'
-import type { Middleware } from '../middleware/middleware.ts'
+import type { Middleware, RunMiddleware } from '../middleware/middleware.ts'
 import { closeProducer, producerFor } from '../producer/producers.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Execution } from '../worker/execution.ts'
@@ -220,7 +220,7 @@ class MemoryTestQueue implements TestQueue {
   }
 
   /** What handlers return and throw, which a worker does not keep. */
-  readonly #note: Middleware = async ({ job }, next) => {
+  readonly #note: RunMiddleware = async ({ job }, next) => {
     const entry = this.#entries.get(job.id)
     try {
       const result = await next()

@@ -1,10 +1,11 @@
 import type { Delivery, Headers } from '../contract/index.ts'
+import { runTracing, type RunTrace } from '../diagnostics.ts'
 import { ERROR_CODES } from '../error-codes.ts'
 import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
 import { DEFAULT_MAX_POSTPONE_MS } from '../limits.ts'
 import type { Logger } from '../logger.ts'
 import { countHeader, decodeData, errorHeader, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
-import { compose, type Middleware } from '../middleware/middleware.ts'
+import { compose, runSideOf, type Middleware, type RunMiddleware } from '../middleware/middleware.ts'
 import { DEFAULT_RETRIES, retried } from '../middleware/retry.ts'
 import { Discard, Postpone, Retry } from '../middleware/signals.ts'
 import { timeout } from '../middleware/timeout.ts'
@@ -12,7 +13,7 @@ import { validate } from '../middleware/validate.ts'
 import { property } from '../plain.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Job, type UpdateSender, type WorkerContext } from './job.ts'
-import { ACK, type Outcome } from './outcome.ts'
+import { ACK, DISCARD, type Outcome } from './outcome.ts'
 
 const DEFAULT_MAX_DELIVERIES = 5
 
@@ -107,11 +108,17 @@ export class Execution {
       if (HEADER.killed in job.headers) {
         throw new JobError('ZYQ_JOB_TIMEOUT', 'The handler ran longer than its hard timeout; its process was killed.')
       }
-      const result = this.#pipelines.get(task)?.(this.#worker, job)
+      const result = runTracing.hasSubscribers ? this.#traced(work) : this.#pipelines.get(task)?.(this.#worker, job)
       return isThenable(result) ? this.#outcome(work, result) : success(result)
     } catch (error) {
       return this.#failure(work, error)
     }
+  }
+
+  #traced({ task, job }: Work): Promise<unknown> {
+    const { queue, id, attempt, headers, storedAtMs } = job
+    const trace: RunTrace = { task: task.name, queue, id, attempt, headers, storedAtMs, worker: this.#worker.id }
+    return runTracing.tracePromise(async () => this.#pipelines.get(task)?.(this.#worker, job), trace)
   }
 
   async #outcome(work: Work, running: PromiseLike<unknown>): Promise<Outcome> {
@@ -139,17 +146,20 @@ export class Execution {
     const log = { task: task.name, job: job.id, attempt: job.attempt }
     if (error instanceof Discard) {
       this.#log.info(log, `job discarded: ${messageOf(error)}`)
-      return ACK
+      return DISCARD
     }
     if (error instanceof Retry) {
       const delayMs = error.delayMs ?? 0
       const why = error.cause === undefined ? '' : `: ${messageOf(error.cause)}`
       this.#log.info({ ...log, delayMs }, `attempt failed, to be retried${why}`)
-      return { kind: 'release', delayMs, headers: this.#headersAfterFailure(job, error.cause) }
+      const headers = this.#headersAfterFailure(job, error.cause)
+      return { kind: 'release', end: 'retried', delayMs, headers, error: error.cause ?? error }
     }
     this.#log.error({ ...log, err: error }, `job failed, ${whereTo(job)}`)
     return {
       kind: 'reject',
+      end: 'dead',
+      error,
       reason: `${codeOf(error)}: ${errorHeader(error)}`,
       headers: withHeaders(job.headers, {
         // Put back into its queue by hand, it starts afresh.
@@ -184,7 +194,7 @@ export class Execution {
       [HEADER.suspect]: undefined,
       [HEADER.kills]: kills === 0 ? undefined : String(kills),
     })
-    return { kind: 'release', delayMs, headers }
+    return { kind: 'release', end: 'postponed', delayMs, headers }
   }
 
   #headersAfterFailure(job: Job, cause: unknown) {
@@ -206,7 +216,7 @@ export class Execution {
       [HEADER.suspect]: undefined,
       [HEADER.kills]: undefined,
     })
-    return { kind: 'reject', reason, headers }
+    return { kind: 'reject', end: 'dead', reason, headers }
   }
 }
 
@@ -243,9 +253,9 @@ function codeOf(error: unknown): string {
 /** The soft timeout, then what users wrap around, then the schema, at last the handler. */
 function pipelineOf(task: AnyTask, middleware: readonly Middleware[]): Pipeline {
   const { timeoutMs, data, middleware: own = [] } = task.options
-  const chain: Middleware[] = []
+  const chain: RunMiddleware[] = []
   if (timeoutMs !== undefined) chain.push(timeout(timeoutMs))
-  chain.push(...middleware, ...own)
+  chain.push(...[...middleware, ...own].flatMap((each) => runSideOf(each) ?? []))
   if (data !== undefined) chain.push(validate(data))
   const handle: Pipeline = (worker, job) => task.handler?.run(worker, job)
   if (chain.length === 0) return handle
@@ -254,7 +264,7 @@ function pipelineOf(task: AnyTask, middleware: readonly Middleware[]): Pipeline 
 }
 
 function success(result: unknown): Outcome {
-  return result === undefined ? ACK : { kind: 'ack', result }
+  return result === undefined ? ACK : { kind: 'ack', end: 'done', result }
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -4,12 +4,12 @@ import { hostname } from 'node:os'
 import { createConnection } from '../connection/connection.ts'
 import type { Delivery } from '../contract/index.ts'
 import type { BrokerChoice } from '../connection/discovery.ts'
-import { BrokerError, ConfigError, type ZyQueueError } from '../errors.ts'
+import { BrokerError, type ZyQueueError } from '../errors.ts'
+import { jobChannel, workerChannel, type JobEndEvent, type WorkerStateEvent } from '../diagnostics.ts'
 import { hostMonotonicMs } from '../host-clock.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
 import { parseOptions } from '../tasks/options.ts'
-import { registeredTasks } from '../tasks/registry.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Execution, type Work } from './execution.ts'
 import { ConsumerLoop } from './consumer-loop.ts'
@@ -24,6 +24,7 @@ import {
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
 import { HELD, Scheduler, type Run, type Runnable, type RunLedger } from './scheduler.ts'
+import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
 
 /** How long a broker may take to answer when a worker has to end. */
@@ -131,14 +132,14 @@ export class Worker implements AsyncDisposable {
    * where it was drained or closed before it was ready.
    */
   async start(): Promise<void> {
-    if (this.#state !== 'new') throw new BrokerError('ZYQ_CLOSED', 'A worker starts once.')
-    this.#state = 'starting'
+    if (this.status.state !== 'new') throw new BrokerError('ZYQ_CLOSED', 'A worker starts once.')
+    this.#enter('starting')
     this.#release = keepAlive()
     try {
-      const tasks = this.#tasks()
+      const tasks = tasksOf(this.#options, this.#supervision !== undefined)
       const { name = 'worker', middleware = [] } = this.#options
       this.#execution = new Execution(tasks, { id: this.id, name, log: this.#log }, middleware)
-      const loops = await Promise.all([...groupByBroker(tasks)].map(([choice, group]) => this.#loop(choice, group)))
+      const loops = await Promise.all([...groupByBroker(tasks)].map(([choice, group]) => this.#openLoop(choice, group)))
       // Closed meanwhile: these have nothing open yet.
       if (this.#closing !== undefined) return
       this.#loops = loops
@@ -147,7 +148,7 @@ export class Worker implements AsyncDisposable {
       await this.close()
       throw error
     }
-    if (this.#state === 'starting') this.#state = 'running'
+    if (this.#state === 'starting') this.#enter('running')
   }
 
   /**
@@ -184,30 +185,7 @@ export class Worker implements AsyncDisposable {
     await this.close()
   }
 
-  #tasks(): readonly AnyTask[] {
-    const { queues, tasks = registeredTasks() } = this.#options
-    const meant = queues === undefined ? tasks : tasks.filter((task) => queues.includes(task.queue))
-    const unknown = queues?.filter((queue) => !tasks.some((task) => task.queue === queue)) ?? []
-    if (unknown.length > 0) {
-      const known = [...new Set(tasks.map((task) => task.queue))].join(', ')
-      throw new ConfigError('ZYQ_CONFIG', `No task has the queue ${unknown.join(', ')}. There are: ${known}.`)
-    }
-    if (meant.length === 0) throw new ConfigError('ZYQ_CONFIG', 'There is no task to run: define one with queueJob.')
-    for (const task of meant) {
-      if (task.handler === undefined) {
-        throw new ConfigError('ZYQ_CONFIG', `The task ${task.name} is a remote one: it has no handler to run here.`)
-      }
-      if (task.options.hardTimeoutMs !== undefined && this.#supervision === undefined) {
-        throw new ConfigError(
-          'ZYQ_UNSUPPORTED',
-          `The task ${task.name} has a hard timeout, which only a supervisor can keep: run it with \`zyqueue work\`, or use \`timeoutMs\`.`,
-        )
-      }
-    }
-    return meant
-  }
-
-  async #loop(choice: BrokerChoice, tasks: readonly AnyTask[]): Promise<ConsumerLoop> {
+  async #openLoop(choice: BrokerChoice, tasks: readonly AnyTask[]): Promise<ConsumerLoop> {
     const { leaseMs = DEFAULT_LEASE_MS, stallMs = DEFAULT_STALL_MS, name = 'worker' } = this.#options
     return new ConsumerLoop({
       connection: await createConnection(choice),
@@ -236,8 +214,10 @@ export class Worker implements AsyncDisposable {
     for (const delivery of deliveries) {
       const opened = this.#execution?.open(delivery, { updates: session, chargesAll, canDelay })
       if (opened === undefined || this.#takesNoMore) session.settle(delivery, GIVE_BACK)
-      else if ('kind' in opened) session.settle(delivery, opened)
-      else jobs.push({ session, delivery, work: opened, alone: opened.alone })
+      else if ('kind' in opened) {
+        if (jobChannel.hasSubscribers) this.#publishEnd(delivery, opened)
+        session.settle(delivery, opened)
+      } else jobs.push({ session, delivery, work: opened, alone: opened.alone })
     }
     if (!jobs.some(({ alone }) => alone)) loop.takeMany(session)
     else if (loop.takeSingly(session)) {
@@ -278,9 +258,33 @@ export class Worker implements AsyncDisposable {
   }
 
   #afterAttempt(job: ActiveJob, since: number, outcome: Outcome | undefined): void {
-    this.#prefetch.note(performance.now() - since)
+    const durationMs = performance.now() - since
+    this.#prefetch.note(durationMs)
     this.#done++
+    if (jobChannel.hasSubscribers && outcome !== undefined)
+      this.#publishEnd(job.delivery, outcome, job.work, durationMs)
     if (!this.#givenBack.has(job)) job.session.settle(job.delivery, outcome ?? GIVE_BACK)
+  }
+
+  #enter(state: WorkerState): void {
+    this.#state = state
+    const event: WorkerStateEvent = { worker: this.id, name: this.#options.name ?? 'worker', state }
+    if (workerChannel.hasSubscribers) workerChannel.publish(event)
+  }
+
+  #publishEnd({ id, queue }: Delivery, outcome: Outcome, work?: Work, durationMs = 0): void {
+    if (outcome.end === undefined) return
+    const event: JobEndEvent = {
+      end: outcome.end,
+      task: work?.task.name,
+      queue,
+      id,
+      attempt: work?.job.attempt ?? 0,
+      durationMs,
+      error: 'error' in outcome ? outcome.error : 'reason' in outcome ? outcome.reason : undefined,
+      delayMs: outcome.kind === 'release' ? outcome.delayMs : 0,
+    }
+    jobChannel.publish(event)
   }
 
   #afterRun(): void {
@@ -342,7 +346,7 @@ export class Worker implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    this.#state = 'draining'
+    this.#enter('draining')
     const since = performance.now()
     const stopped = Promise.all(this.#loops.map((loop) => loop.stopReceiving()))
     this.#giveBackUnstarted()
@@ -356,7 +360,7 @@ export class Worker implements AsyncDisposable {
     clearTimeout(this.#deadline)
     // A drain that came late may have set it anew.
     clearTimeout(this.#grace)
-    this.#state = 'closed'
+    this.#enter('closed')
     this.#release?.()
     this.#resolveEnded()
   }
@@ -385,16 +389,4 @@ export class Worker implements AsyncDisposable {
 /** A worker for this process; `start` sets it going. Throws `ConfigError`. */
 export function createWorker(options: WorkerOptions = {}): Worker {
   return new Worker(options)
-}
-
-/** One group for each broker and connection that tasks name. */
-function groupByBroker(tasks: readonly AnyTask[]): Map<BrokerChoice, AnyTask[]> {
-  const groups = new Map<BrokerChoice, AnyTask[]>()
-  for (const task of tasks) {
-    const { server, connection } = task.choice
-    const known = [...groups.keys()].find((choice) => choice.server === server && choice.connection === connection)
-    const choice = known ?? task.choice
-    groups.set(choice, [...(groups.get(choice) ?? []), task])
-  }
-  return groups
 }

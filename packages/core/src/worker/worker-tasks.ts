@@ -1,0 +1,43 @@
+import type { BrokerChoice } from '../connection/discovery.ts'
+import { ConfigError } from '../errors.ts'
+import { registeredTasks } from '../tasks/registry.ts'
+import type { AnyTask } from '../tasks/task.ts'
+import type { WorkerOptions } from './options.ts'
+
+/** The tasks that a worker runs. Throws `ConfigError` if there is none, or if it cannot run one of them. */
+export function tasksOf(
+  { queues, tasks = registeredTasks() }: Pick<WorkerOptions, 'queues' | 'tasks'>,
+  isSupervised: boolean,
+): readonly AnyTask[] {
+  const served = queues === undefined ? tasks : tasks.filter((task) => queues.includes(task.queue))
+  const unknown = queues?.filter((queue) => !tasks.some((task) => task.queue === queue)) ?? []
+  if (unknown.length > 0) {
+    const known = [...new Set(tasks.map((task) => task.queue))].join(', ')
+    throw new ConfigError('ZYQ_CONFIG', `No task has the queue ${unknown.join(', ')}. There are: ${known}.`)
+  }
+  if (served.length === 0) throw new ConfigError('ZYQ_CONFIG', 'There is no task to run: define one with queueJob.')
+  for (const task of served) {
+    if (task.handler === undefined) {
+      throw new ConfigError('ZYQ_CONFIG', `The task ${task.name} is a remote one: it has no handler to run here.`)
+    }
+    if (task.options.hardTimeoutMs !== undefined && !isSupervised) {
+      throw new ConfigError(
+        'ZYQ_UNSUPPORTED',
+        `The task ${task.name} has a hard timeout, which only a supervisor can keep: run it with \`zyqueue work\`, or use \`timeoutMs\`.`,
+      )
+    }
+  }
+  return served
+}
+
+/** One group for each broker and connection that tasks name. */
+export function groupByBroker(tasks: readonly AnyTask[]): Map<BrokerChoice, AnyTask[]> {
+  const groups = new Map<BrokerChoice, AnyTask[]>()
+  for (const task of tasks) {
+    const { server, connection } = task.choice
+    const known = [...groups.keys()].find((choice) => choice.server === server && choice.connection === connection)
+    const choice = known ?? task.choice
+    groups.set(choice, [...(groups.get(choice) ?? []), task])
+  }
+  return groups
+}
