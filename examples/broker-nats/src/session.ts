@@ -58,7 +58,7 @@ export class Session {
   /**
    * As `request`, for a pull, which the server may leave without an answer: undefined then. A pull that runs out as the last job
    * goes to another is such a one, in one of some thousand cases (nats-server 2.9). Another request tells whether the connection
-   * is silent. An answer that comes even later goes to `onLate`: a job that nobody takes would wait for the end of `ackWait`.
+   * is silent. An answer that comes even later goes to `onLate`: otherwise its job would wait until `ackWait` ends.
    */
   async look(subject: string, payload: string, onLate: (message: Msg) => void): Promise<Msg | undefined> {
     if (!this.isOpen) throw connectionLost()
