@@ -1,4 +1,5 @@
 import { Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager } from '@nats-io/jetstream'
 import {
   connect,
@@ -25,6 +26,7 @@ export class Session {
   readonly manager: JetStreamManager
   readonly #client: JetStreamClient
   readonly #pending = new Set<() => void>()
+  #closing: Promise<void> | undefined
 
   static async open(options: ConnectionOptions): Promise<Session> {
     const connection = await connect({ ...options, reconnect: false, timeout: TIMEOUT_MS })
@@ -41,10 +43,20 @@ export class Session {
   }
 
   get isOpen(): boolean {
-    return !this.connection.isClosed()
+    return this.#closing === undefined && !this.connection.isClosed()
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /**
+   * `close` of the client takes the listeners off its socket at once. A write that the server no longer takes, because it has
+   * just ended the connection, reports its error one tick later, and would end the process when nobody listens.
+   */
+  async #close(): Promise<void> {
+    await turn()
     await this.connection.close()
   }
 
