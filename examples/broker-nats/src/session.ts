@@ -1,4 +1,5 @@
 import { Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager } from '@nats-io/jetstream'
 import {
   connect,
@@ -25,6 +26,7 @@ export class Session {
   readonly manager: JetStreamManager
   readonly #client: JetStreamClient
   readonly #pending = new Set<() => void>()
+  #closing: Promise<void> | undefined
 
   static async open(options: ConnectionOptions): Promise<Session> {
     const connection = await connect({ ...options, reconnect: false, timeout: TIMEOUT_MS })
@@ -41,10 +43,20 @@ export class Session {
   }
 
   get isOpen(): boolean {
-    return !this.connection.isClosed()
+    return this.#closing === undefined && !this.connection.isClosed()
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /**
+   * `close` of the client takes the listeners off its socket at once. A write that the server no longer takes, because it has
+   * just ended the connection, reports its error one tick later, and would end the process when nobody listens.
+   */
+  async #close(): Promise<void> {
+    await turn()
     await this.connection.close()
   }
 
@@ -58,7 +70,7 @@ export class Session {
   /**
    * As `request`, for a pull, which the server may leave without an answer: undefined then. A pull that runs out as the last job
    * goes to another is such a one, in one of some thousand cases (nats-server 2.9). Another request tells whether the connection
-   * is silent. An answer that comes even later goes to `onLate`: a job that nobody takes would wait for the end of `ackWait`.
+   * is silent. An answer that comes even later goes to `onLate`: otherwise its job would wait until `ackWait` ends.
    */
   async look(subject: string, payload: string, onLate: (message: Msg) => void): Promise<Msg | undefined> {
     if (!this.isOpen) throw connectionLost()

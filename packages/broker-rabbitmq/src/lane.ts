@@ -24,7 +24,7 @@ export class Batch {
   readonly #results: (Outcome | undefined)[]
   readonly #done: (results: readonly Outcome[]) => void
   #open: number
-  /** What the server said of those that it gave back: that comes before the confirm. */
+  /** Why the server returned messages, by their index. A return comes before the confirm. */
   #returned: Map<number, string> | undefined
 
   constructor(messages: readonly Outgoing[], done: (results: readonly Outcome[]) => void) {
@@ -34,7 +34,7 @@ export class Batch {
     this.#done = done
   }
 
-  /** Those that nothing is known of. */
+  /** The messages without a result. */
   *open(): Iterable<readonly [number, Outgoing]> {
     for (const entry of this.messages.entries()) if (this.#results[entry[0]] === undefined) yield entry
   }
@@ -87,7 +87,7 @@ export class Lane {
   #hasRefused = false
   #isRetired = false
 
-  /** `forget` is called when nothing more is to be sent with it. */
+  /** `forget` is called when no more messages must be sent on this channel. */
   constructor(channel: ConfirmChannel, forget: () => void, onStored: (routingKey: string) => void) {
     this.#channel = channel
     this.#forget = forget

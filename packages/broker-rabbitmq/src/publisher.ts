@@ -238,7 +238,7 @@ interface Exit {
   /** Calls that it has not answered. */
   underWay: number
   isRetired: boolean
-  /** A body of so many bytes is taken, and one of so many is not. */
+  /** The server accepts a body of `taken` bytes, and refuses one of `tooMany` bytes. */
   taken: number
   tooMany: number
 }

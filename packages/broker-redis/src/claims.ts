@@ -9,7 +9,7 @@ import type { Servers } from './servers.ts'
 export const LOOK_MS = 1000
 /** The most queues that one claim asks, but for a look. */
 const MAX_QUEUES = 32
-/** While other queues are served, claims reject with the errors of one only once in so many ms. */
+/** The least time, in ms, between two errors of broken queues while other queues are served. */
 const ERROR_INTERVAL_MS = 2_000
 
 /** One job that has come into a consumer's hands. */

@@ -116,7 +116,7 @@ export interface Proxy {
   readonly port: number
   /** From now on nothing passes, and nobody is told: the connections of now are black holes. New ones work. */
   blackHole(): void
-  /** From now on it takes no more than so many bytes a second from its clients. */
+  /** Limits the bytes per second that it reads from its clients, from now on. */
   slow(bytesPerSecond: number): void
   /** Cuts all connections instead of passing on what the server sends next. */
   cutReply(): void

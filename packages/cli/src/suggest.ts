@@ -3,6 +3,8 @@ export function suggest(word: string, candidates: Iterable<string>): string | un
   let best: string | undefined
   let least = Math.max(2, Math.floor(word.length / 3)) + 1
   for (const candidate of candidates) {
+    // At least this many letters differ: a long text costs nothing.
+    if (Math.abs(word.length - candidate.length) >= least) continue
     const distance = editDistance(word, candidate)
     if (distance < least) [best, least] = [candidate, distance]
   }

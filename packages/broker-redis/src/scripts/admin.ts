@@ -106,7 +106,7 @@ end
 return reply
 `)
 
-/** The fields of the dead letters that the arguments name, and of those that there are, the letters; and how to remove them. */
+/** Finds the dead letters that the arguments name, with their fields, and removes them. */
 const CHOOSE_DEAD = `
 local function chooseDead(dead, died, from)
   local fields = {}
