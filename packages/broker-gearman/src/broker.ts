@@ -14,16 +14,16 @@ import {
   type PublishResult,
   type QueueSpec,
 } from '@zyqueue/core/broker'
-import { GearmanAdmin } from './admin.ts'
-import { chargesOf } from './charges.ts'
-import type { Connection } from './connection.ts'
-import { GearmanConsumer } from './consumer.ts'
+import { GearmanAdmin } from './admin/admin.ts'
+import { chargesOf } from './consume/lost-deliveries.ts'
+import type { PacketConnection } from './connection/packet-connection.ts'
+import { GearmanConsumer } from './consume/consumer.ts'
 import { closed, connectionLost, errorCode } from './errors.ts'
 import { checkQueue, parseAddresses, refuseOptions } from './options.ts'
 import { callOf, firstOf, type Routed } from './routes.ts'
-import { askAll, Server } from './server.ts'
-import { submit } from './submit.ts'
-import { isMessageId, MAX_UNIQUE_BYTES } from './workload.ts'
+import { askAll, GearmanServer } from './connection/gearman-server.ts'
+import { submit } from './publish/publish.ts'
+import { isMessageId, MAX_UNIQUE_BYTES } from './message.ts'
 
 /** Some of these are under way at once. Their answers come one after the other, and who submits anew does so while the server works. */
 const MAX_BATCH = 128
@@ -37,14 +37,14 @@ export class GearmanBroker implements Broker {
   readonly location: string
   readonly capabilities: BrokerCapabilities
   readonly admin: GearmanAdmin
-  readonly #servers: readonly Server[]
+  readonly #servers: readonly GearmanServer[]
   readonly #consumers = new Set<GearmanConsumer>()
   #turn = 0
   #closing: Promise<void> | undefined
 
   /** Throws `ZYQ_CONNECTION_STRING`. */
   constructor({ connection }: ConnectOptions) {
-    this.#servers = parseAddresses(connection).map((address) => new Server(address))
+    this.#servers = parseAddresses(connection).map((address) => new GearmanServer(address))
     this.location = this.#servers.map(({ name }) => name).join(', ')
     this.admin = new GearmanAdmin(this.#servers)
     this.capabilities = Object.freeze({
@@ -163,7 +163,7 @@ export class GearmanBroker implements Broker {
   }
 
   /** Those that answer; the others are tried again beside it. Throws `ZYQ_CONNECTION_LOST` where there is none. */
-  #clients(): readonly { readonly server: Server; readonly client: Connection }[] {
+  #clients(): readonly { readonly server: GearmanServer; readonly client: PacketConnection }[] {
     this.#assertOpen()
     const clients = this.#servers.flatMap((server) => {
       const { client } = server
@@ -174,7 +174,7 @@ export class GearmanBroker implements Broker {
     return clients
   }
 
-  #hint(server: Server, queue: string, atMs: number): void {
+  #hint(server: GearmanServer, queue: string, atMs: number): void {
     for (const consumer of this.#consumers) consumer.hint(server, queue, atMs)
   }
 
@@ -185,7 +185,7 @@ export class GearmanBroker implements Broker {
 
 /** Of several servers each answers for its own part, whatever the others do. */
 async function submitPart(
-  client: Connection,
+  client: PacketConnection,
   routes: readonly Routed[],
   isOnly: boolean,
 ): Promise<readonly PublishResult[]> {

@@ -1,5 +1,5 @@
 import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
-import { ProtocolError } from './protocol.ts'
+import { ProtocolError } from './connection/protocol.ts'
 
 /** What the server answered instead of doing as it was asked: the code and the text of its ERROR packet. */
 export class GearmanError extends Error {

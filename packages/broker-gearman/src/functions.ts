@@ -14,7 +14,7 @@ export type Purpose =
 
 export function purposeOf(functionName: string): Purpose {
   if (!functionName.startsWith(PREFIX)) return { kind: 'ready', queue: functionName }
-  if (functionName === CHARGES_FUNCTION) return { kind: 'charges' }
+  if (functionName === LOST_FUNCTION) return { kind: 'charges' }
   const dead = deadFunction('')
   if (functionName.startsWith(dead)) return { kind: 'dead', queue: functionName.slice(dead.length) }
   const [, at, queue] = /^zyq:delayed:(\d{1,15}):(.*)$/s.exec(functionName) ?? []
@@ -37,7 +37,7 @@ export function delayedFunction(queue: string, atMs: number): string {
 }
 
 /** Holds what is known of owners that died (`charges.ts`). */
-export const CHARGES_FUNCTION = 'zyq:charges'
+export const LOST_FUNCTION = 'zyq:charges'
 
 /** The width of the finest slots, in ms: a delayed job is at most so late, and what the server takes. */
 const FINEST_MS = 250

@@ -1,8 +1,8 @@
 import type { OutboundMessage } from '@zyqueue/core/broker'
 import { deadFunction, delayedFunction, slotOf } from './functions.ts'
-import { PACKET } from './protocol.ts'
-import type { Submission } from './submit.ts'
-import { backgroundPacket, encodeAgain, encodeCall, encodeFirst, foregroundPacket, type StoredJob } from './workload.ts'
+import { PACKET } from './connection/protocol.ts'
+import type { Submission } from './publish/publish.ts'
+import { backgroundPacket, encodeAgain, encodeCall, encodeFirst, foregroundPacket, type StoredJob } from './message.ts'
 
 /** A submission with the slot that it is delayed to, where it is. */
 export interface Routed extends Submission {

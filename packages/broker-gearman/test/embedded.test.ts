@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import { brokerTests } from '@zyqueue/broker-test-kit'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { startJobServer, type JobServer } from '../src/embedded/index.ts'
+import { startJobServer, type JobServer } from '../src/server/index.ts'
 import { brokerAt, proxied } from './proxied.ts'
 import { openBroker, queueName } from './support.ts'
 

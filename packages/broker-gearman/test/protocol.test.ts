@@ -13,7 +13,7 @@ import {
   readAssignment,
   splitArguments,
   type Packet,
-} from '../src/protocol.ts'
+} from '../src/connection/protocol.ts'
 import {
   decodeJob,
   encodeAgain,
@@ -22,7 +22,7 @@ import {
   levelOf,
   MAX_UNIQUE_BYTES,
   type StoredJob,
-} from '../src/workload.ts'
+} from '../src/message.ts'
 
 const bytes = (most = 200) => fc.uint8Array({ maxLength: most }).map((array) => Buffer.from(array))
 const packet = fc.record({ type: fc.integer({ min: 0, max: 2 ** 32 - 1 }), body: bytes() })

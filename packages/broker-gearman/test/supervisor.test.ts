@@ -8,7 +8,7 @@ import { ensureInstalled, startGearmand, type TestServer } from '@zyqueue/test-s
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { parseAddresses } from '../src/options.ts'
-import { TextConnection } from '../src/text.ts'
+import { TextConnection } from '../src/connection/text-connection.ts'
 import { eventually, gearman, openBroker, queueName } from './support.ts'
 
 const tool = await ensureInstalled('gearman')

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { workerOf } from '../src/admin.ts'
+import { workerOf } from '../src/admin/admin.ts'
 import { clientIdOf, clientInfoOf } from '../src/client-id.ts'
 import { delayedFunction, purposeOf, slotOf } from '../src/functions.ts'
 import { parseAddresses } from '../src/options.ts'

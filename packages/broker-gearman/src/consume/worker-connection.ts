@@ -1,9 +1,16 @@
 import type { BrokerError, PublishResult } from '@zyqueue/core/broker'
-import { Connection } from './connection.ts'
-import { GearmanError } from './errors.ts'
-import type { Address } from './options.ts'
-import { PACKET, PacketWriter, readAssignment, readUniqueStatus, type Assignment, type Packet } from './protocol.ts'
-import { submit, type Submission } from './submit.ts'
+import { PacketConnection } from '../connection/packet-connection.ts'
+import { GearmanError } from '../errors.ts'
+import type { Address } from '../options.ts'
+import {
+  PACKET,
+  PacketWriter,
+  readAssignment,
+  readUniqueStatus,
+  type Assignment,
+  type Packet,
+} from '../connection/protocol.ts'
+import { submit, type Submission } from '../publish/publish.ts'
 
 /** The most jobs that are asked for at once. */
 const MAX_WIDTH = 512
@@ -20,20 +27,20 @@ interface Ability {
   isEmpty: boolean
 }
 
-export interface LinkEvents {
-  readonly onJob: (link: Link, assignment: Assignment) => void
+export interface WorkerConnectionEvents {
+  readonly onJob: (link: WorkerConnection, assignment: Assignment) => void
   /** There may be jobs, or all answers have come: the time to ask again. */
   readonly onReady: () => void
-  readonly onEnd: (link: Link, error: BrokerError) => void
+  readonly onEnd: (link: WorkerConnection, error: BrokerError) => void
 }
 
 /**
  * A consumer's connection to one server, as a worker: what it can do, what it has asked for and what it holds. The server
  * takes back all that it holds when it ends.
  */
-export class Link {
-  readonly #connection: Connection
-  readonly #events: LinkEvents
+export class WorkerConnection {
+  readonly #connection: PacketConnection
+  readonly #events: WorkerConnectionEvents
   readonly #abilities = new Map<string, Ability>()
   /** The ability that the server looks at first: the one that was announced last. */
   #front: string | undefined
@@ -46,11 +53,11 @@ export class Link {
   /** Connects and announces who it is and the queues that it serves. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
   static async open(
     address: Address,
-    options: { readonly clientId: string; readonly queues: readonly string[]; readonly events: LinkEvents },
+    options: { readonly clientId: string; readonly queues: readonly string[]; readonly events: WorkerConnectionEvents },
     signal: AbortSignal,
-  ): Promise<Link> {
-    const connection = await Connection.open(address, signal)
-    const link = new Link(connection, options.events)
+  ): Promise<WorkerConnection> {
+    const connection = await PacketConnection.open(address, signal)
+    const link = new WorkerConnection(connection, options.events)
     connection.watched = true
     const packets = new PacketWriter().packet(PACKET.SET_CLIENT_ID, options.clientId)
     for (const queue of options.queues) link.#announce(packets, queue, false)
@@ -62,7 +69,7 @@ export class Link {
     return link
   }
 
-  private constructor(connection: Connection, events: LinkEvents) {
+  private constructor(connection: PacketConnection, events: WorkerConnectionEvents) {
     this.#connection = connection
     this.#events = events
   }

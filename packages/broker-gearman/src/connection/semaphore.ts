@@ -1,5 +1,5 @@
 /** Lets so many pieces of work be under way at once; the others wait in their order. */
-export class Gate {
+export class Semaphore {
   readonly #waiting: (() => void)[] = []
   #free: number
 

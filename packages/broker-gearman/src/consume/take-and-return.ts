@@ -1,15 +1,15 @@
-import { Connection } from './connection.ts'
-import { purposeOf } from './functions.ts'
-import { PACKET, PacketWriter, readAssignment, type Assignment } from './protocol.ts'
-import type { Server } from './server.ts'
-import { submit, type Submission } from './submit.ts'
-import { decodeJob, type ReceivedJob } from './workload.ts'
+import { PacketConnection } from '../connection/packet-connection.ts'
+import { purposeOf } from '../functions.ts'
+import { PACKET, PacketWriter, readAssignment, type Assignment } from '../connection/protocol.ts'
+import type { GearmanServer } from '../connection/gearman-server.ts'
+import { submit, type Submission } from '../publish/publish.ts'
+import { decodeJob, type ReceivedJob } from '../message.ts'
 
 /** Jobs that are asked for at once. */
 const WINDOW = 256
 
 /** What becomes of a job that was looked at. */
-export type Verdict =
+export type Decision =
   /** It goes back to where it was when all have been looked at. */
   | 'keep'
   | 'delete'
@@ -21,14 +21,14 @@ export type Verdict =
  * server takes back at the end, or when this process dies. Resolves to how many were deleted or moved. Looks at no more than
  * `most`, so that it ends although others submit.
  */
-export async function harvest(
-  server: Pick<Server, 'address' | 'signal'>,
+export async function takeAndReturn(
+  server: Pick<GearmanServer, 'address' | 'signal'>,
   functions: readonly string[],
   most: number,
-  judge: (job: ReceivedJob, queue: string) => Verdict,
+  judge: (job: ReceivedJob, queue: string) => Decision,
 ): Promise<number> {
   if (functions.length === 0 || most === 0) return 0
-  const connection = await Connection.open(server.address, server.signal)
+  const connection = await PacketConnection.open(server.address, server.signal)
   const onAbort = (): void => connection.close()
   server.signal.addEventListener('abort', onAbort)
   try {
@@ -52,7 +52,7 @@ export async function harvest(
   }
 }
 
-function grab(connection: Connection, count: number): Promise<readonly Assignment[]> {
+function grab(connection: PacketConnection, count: number): Promise<readonly Assignment[]> {
   const packets = new PacketWriter()
   for (let asked = 0; asked < count; asked++) packets.packet(PACKET.GRAB_JOB_UNIQ)
   return new Promise((resolve, reject) => {
@@ -72,9 +72,9 @@ function grab(connection: Connection, count: number): Promise<readonly Assignmen
 }
 
 async function carryOut(
-  connection: Connection,
+  connection: PacketConnection,
   jobs: readonly Assignment[],
-  judge: (job: ReceivedJob, queue: string) => Verdict,
+  judge: (job: ReceivedJob, queue: string) => Decision,
 ): Promise<number> {
   const doomed: Assignment[] = []
   const moved: { readonly job: Assignment; readonly submission: Submission }[] = []

@@ -3,13 +3,13 @@
  * job is submitted anew first, and forgotten when the server has it. None of these rejects.
  */
 import { BrokerError, type Delivery, type Rejection, type Release, type SettleResult } from '@zyqueue/core/broker'
-import { PORTION } from './connection.ts'
-import { slotOf } from './functions.ts'
-import { portionsOf } from './gate.ts'
+import { PORTION } from '../connection/packet-connection.ts'
+import { slotOf } from '../functions.ts'
+import { portionsOf } from '../connection/semaphore.ts'
 import type { HeldJob } from './held-job.ts'
-import type { Link } from './link.ts'
-import { PACKET, PacketWriter } from './protocol.ts'
-import { deadLetter, delayedAgain, readyAgain, type Routed } from './routes.ts'
+import type { WorkerConnection } from './worker-connection.ts'
+import { PACKET, PacketWriter } from '../connection/protocol.ts'
+import { deadLetter, delayedAgain, readyAgain, type Routed } from '../routes.ts'
 
 export interface Entry<Item> {
   readonly item: Item
@@ -33,7 +33,10 @@ export interface Acknowledgement {
 const OK: SettleResult = { status: 'ok' }
 const LEASE_LOST: SettleResult = { status: 'lease-lost' }
 
-export async function acknowledge(link: Link, entries: readonly Entry<Acknowledgement>[]): Promise<readonly Settled[]> {
+export async function acknowledge(
+  link: WorkerConnection,
+  entries: readonly Entry<Acknowledgement>[],
+): Promise<readonly Settled[]> {
   return finish(
     link,
     entries.map(({ item, job }) => ({ handle: job.handle, isDone: true, body: item.body })),
@@ -41,7 +44,7 @@ export async function acknowledge(link: Link, entries: readonly Entry<Acknowledg
 }
 
 /** A job that a client waits for is not stored anew: the client is told of the failure, and decides. */
-export async function release(link: Link, entries: readonly Entry<Release>[]): Promise<readonly Settled[]> {
+export async function release(link: WorkerConnection, entries: readonly Entry<Release>[]): Promise<readonly Settled[]> {
   const nowMs = Date.now()
   return restore(link, entries, {
     again: ({ item: { delayMs, headers }, job }) => {
@@ -56,7 +59,10 @@ export async function release(link: Link, entries: readonly Entry<Release>[]): P
   })
 }
 
-export async function reject(link: Link, entries: readonly Entry<Rejection>[]): Promise<readonly Settled[]> {
+export async function reject(
+  link: WorkerConnection,
+  entries: readonly Entry<Rejection>[],
+): Promise<readonly Settled[]> {
   const atMs = performance.timeOrigin + performance.now()
   return restore(link, entries, {
     again: ({ item: { reason, headers }, job }, index) => {
@@ -84,7 +90,7 @@ interface Ways<Item> {
 }
 
 async function restore<Item>(
-  link: Link,
+  link: WorkerConnection,
   entries: readonly Entry<Item>[],
   { again, ends, reasonOf }: Ways<Item>,
 ): Promise<readonly Settled[]> {
@@ -149,14 +155,14 @@ function writeReason(packets: PacketWriter, job: HeldJob, reason: string | undef
  * Settlements have no answer but the ECHO behind them and, before it, a refusal of each job that this connection did not have
  * any more: one that an operator has cancelled. Refusals do not say which job they mean.
  */
-async function finish(link: Link, endings: readonly Ending[]): Promise<readonly Settled[]> {
+async function finish(link: WorkerConnection, endings: readonly Ending[]): Promise<readonly Settled[]> {
   const portions = await Promise.all(
     portionsOf(endings, PORTION).map((portion) => link.pass(() => finishPortion(link, portion))),
   )
   return portions.flat()
 }
 
-async function finishPortion(link: Link, endings: readonly Ending[]): Promise<readonly Settled[]> {
+async function finishPortion(link: WorkerConnection, endings: readonly Ending[]): Promise<readonly Settled[]> {
   const count = endings.length
   const packets = new PacketWriter()
   for (const { handle, isDone, body } of endings) {

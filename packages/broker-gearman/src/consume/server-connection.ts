@@ -1,41 +1,41 @@
 import type { BrokerError, ConsumeOptions } from '@zyqueue/core/broker'
-import { clientIdOf } from './client-id.ts'
-import { Link } from './link.ts'
-import type { Assignment } from './protocol.ts'
-import { backoffMs, type Server } from './server.ts'
-import { Watch } from './watch.ts'
+import { clientIdOf } from '../client-id.ts'
+import { WorkerConnection } from './worker-connection.ts'
+import type { Assignment } from '../connection/protocol.ts'
+import { backoffMs, type GearmanServer } from '../connection/gearman-server.ts'
+import { DelayPoller } from './delay-poller.ts'
 
-export interface StationEvents {
-  readonly onJob: (link: Link, assignment: Assignment) => void
+export interface ServerConnectionEvents {
+  readonly onJob: (link: WorkerConnection, assignment: Assignment) => void
   readonly onReady: () => void
   /** There are so many charges on the server. */
   readonly onCharges: (count: number) => Promise<void>
   /** A link has ended: the server has taken back what it held. */
-  readonly onLost: (link: Link) => void
+  readonly onLost: (link: WorkerConnection) => void
 }
 
 /** A consumer's place at one server: its link while the server is there, and the patience to join it again. */
-export class Station {
-  readonly server: Server
+export class ServerConnection {
+  readonly server: GearmanServer
   readonly #options: ConsumeOptions
-  readonly #events: StationEvents
+  readonly #events: ServerConnectionEvents
   readonly #end = new AbortController()
-  #link: Link | undefined
+  #link: WorkerConnection | undefined
   /** Whether the charges on the server are known: before that, a job that it gives would be taken for one that has none. */
   #isReady = false
-  #watch: Watch | undefined
+  #watch: DelayPoller | undefined
   #lost: BrokerError | undefined
   #failures = 0
   #timer: NodeJS.Timeout | undefined
 
-  constructor(server: Server, options: ConsumeOptions, events: StationEvents) {
+  constructor(server: GearmanServer, options: ConsumeOptions, events: ServerConnectionEvents) {
     this.server = server
     this.#options = options
     this.#events = events
   }
 
   /** The connection to the server, while there is one that jobs may be asked of. */
-  get link(): Link | undefined {
+  get link(): WorkerConnection | undefined {
     return this.#isReady ? this.#link : undefined
   }
 
@@ -70,7 +70,7 @@ export class Station {
   async #join(): Promise<void> {
     const queues = this.#options.queues.map(({ name }) => name)
     const signal = AbortSignal.any([this.#end.signal, this.server.signal])
-    const link = await Link.open(
+    const link = await WorkerConnection.open(
       this.server.address,
       {
         clientId: clientIdOf(this.#options.client),
@@ -91,7 +91,7 @@ export class Station {
     if (link.ended) return
     this.#link = link
     this.#failures = 0
-    this.#watch = new Watch(this.server.address, queues, {
+    this.#watch = new DelayPoller(this.server.address, queues, {
       onDue: (functionName) => link.serveOnce(functionName),
       onEmpty: (functionName) => link.serveNoMore(functionName),
       onCharges: (count) => this.#events.onCharges(count),

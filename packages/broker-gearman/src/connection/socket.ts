@@ -1,6 +1,6 @@
 import { createConnection, type Socket } from 'node:net'
-import { unreachable } from './errors.ts'
-import { nameOf, type Address } from './options.ts'
+import { unreachable } from '../errors.ts'
+import { nameOf, type Address } from '../options.ts'
 
 /** How long a server may take to accept a connection, in ms. */
 const CONNECT_MS = 5_000

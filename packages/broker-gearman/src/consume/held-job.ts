@@ -1,8 +1,8 @@
 import type { Delivery, Headers } from '@zyqueue/core/broker'
-import type { StoredCharge } from './charges.ts'
-import type { Link } from './link.ts'
-import type { Assignment } from './protocol.ts'
-import { isOurs, type ReceivedJob, type StoredJob } from './workload.ts'
+import type { LostDeliveryNote } from './lost-deliveries.ts'
+import type { WorkerConnection } from './worker-connection.ts'
+import type { Assignment } from '../connection/protocol.ts'
+import { isOurs, type ReceivedJob, type StoredJob } from '../message.ts'
 
 /** A job that the server has assigned to one of this consumer's connections. */
 export class HeldJob implements Delivery {
@@ -14,12 +14,18 @@ export class HeldJob implements Delivery {
   readonly deliveryCount: number
   /** Whether its submitter waits for its end. Of a foreign job this is asked when it has come. */
   foreground: boolean
-  readonly #link: Link
+  readonly #link: WorkerConnection
   readonly #assignment: Assignment
   readonly #dueMs: number | undefined
   readonly #charges: readonly string[]
 
-  constructor(link: Link, queue: string, assignment: Assignment, job: ReceivedJob, charges: readonly StoredCharge[]) {
+  constructor(
+    link: WorkerConnection,
+    queue: string,
+    assignment: Assignment,
+    job: ReceivedJob,
+    charges: readonly LostDeliveryNote[],
+  ) {
     const { charges: counted = [] } = job
     const fresh = charges.filter(({ key }) => !counted.includes(key))
     this.id = job.id
@@ -35,7 +41,7 @@ export class HeldJob implements Delivery {
     this.#dueMs = job.dueMs
   }
 
-  get link(): Link {
+  get link(): WorkerConnection {
     return this.#link
   }
 
@@ -68,7 +74,7 @@ export class HeldJob implements Delivery {
   }
 }
 
-function headersOver(headers: Headers, charges: readonly StoredCharge[]): Headers {
+function headersOver(headers: Headers, charges: readonly LostDeliveryNote[]): Headers {
   const merged: Record<string, string> = Object.assign(Object.create(null), headers)
   for (const charge of charges) for (const [name, value] of Object.entries(charge.headers ?? {})) merged[name] = value
   return merged

@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net'
 import type { BrokerError } from '@zyqueue/core/broker'
-import { closed, connectionLost, GearmanError, unreachable } from './errors.ts'
-import { Gate } from './gate.ts'
-import { nameOf, type Address } from './options.ts'
+import { closed, connectionLost, GearmanError, unreachable } from '../errors.ts'
+import { Semaphore } from './semaphore.ts'
+import { nameOf, type Address } from '../options.ts'
 import { PACKET, PacketReader, PacketWriter, ProtocolError, splitArguments, type Packet } from './protocol.ts'
 import { openSocket } from './socket.ts'
 
@@ -56,10 +56,10 @@ const NEWS: ReadonlySet<number> = new Set([
  * A peer that falls silent while something is due, or that was told to be watched, is asked for an ECHO and given up after
  * some seconds: half-open connections are noticed. Neither its socket nor its timer keeps the process alive.
  */
-export class Connection {
+export class PacketConnection {
   readonly where: string
   /** What writes many jobs passes here. */
-  readonly gate = new Gate(PORTIONS_UNDER_WAY)
+  readonly gate = new Semaphore(PORTIONS_UNDER_WAY)
   readonly #socket: Socket
   #events: ConnectionEvents = {}
   readonly #reader = new PacketReader()
@@ -71,8 +71,8 @@ export class Connection {
   watched = false
 
   /** Connects, and has the server say that it speaks Gearman. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
-  static async open(address: Address, signal: AbortSignal): Promise<Connection> {
-    const connection = new Connection(await openSocket(address, signal), nameOf(address))
+  static async open(address: Address, signal: AbortSignal): Promise<PacketConnection> {
+    const connection = new PacketConnection(await openSocket(address, signal), nameOf(address))
     const onAbort = (): void => connection.close()
     signal.addEventListener('abort', onAbort)
     try {

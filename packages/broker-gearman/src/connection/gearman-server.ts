@@ -1,11 +1,11 @@
 import { setMaxListeners } from 'node:events'
 import { BrokerError, type CallOptions, type CallResult } from '@zyqueue/core/broker'
-import { Calls } from './calls.ts'
-import { Connection } from './connection.ts'
-import { closed, connectionLost } from './errors.ts'
-import { nameOf, type Address } from './options.ts'
-import type { Submission } from './submit.ts'
-import { TextConnection } from './text.ts'
+import { Calls } from '../publish/calls.ts'
+import { PacketConnection } from './packet-connection.ts'
+import { closed, connectionLost } from '../errors.ts'
+import { nameOf, type Address } from '../options.ts'
+import type { Submission } from '../publish/publish.ts'
+import { TextConnection } from './text-connection.ts'
 
 /** How long a server that is away is left alone, in ms: doubled for each try, with jitter. */
 const MIN_BACKOFF_MS = 100
@@ -17,12 +17,12 @@ export function backoffMs(failures: number): number {
 }
 
 /** One of the servers that a broker may use, and the connection that its jobs are submitted on. */
-export class Server {
+export class GearmanServer {
   readonly address: Address
   readonly name: string
   readonly #end = new AbortController()
-  #client: { readonly connection: Connection; readonly calls: Calls } | undefined
-  #opening: Promise<Connection> | undefined
+  #client: { readonly connection: PacketConnection; readonly calls: Calls } | undefined
+  #opening: Promise<PacketConnection> | undefined
   #failures = 0
   #retryAt = 0
 
@@ -39,12 +39,12 @@ export class Server {
   }
 
   /** The connection that jobs are submitted on, where it is open. */
-  get client(): Connection | undefined {
+  get client(): PacketConnection | undefined {
     return this.#client?.connection.ended === false ? this.#client.connection : undefined
   }
 
   /** Opens that connection; one attempt, shared by all who wait. Rejects with `ZYQ_UNREACHABLE` or `ZYQ_CLOSED`. */
-  connect(): Promise<Connection> {
+  connect(): Promise<PacketConnection> {
     const { client } = this
     if (client !== undefined) return Promise.resolve(client)
     this.#opening ??= this.#open().finally(() => {
@@ -90,11 +90,11 @@ export class Server {
     this.#client?.connection.close()
   }
 
-  async #open(): Promise<Connection> {
+  async #open(): Promise<PacketConnection> {
     if (this.signal.aborted) throw closed()
     try {
       const calls = new Calls()
-      const connection = await Connection.open(this.address, this.signal)
+      const connection = await PacketConnection.open(this.address, this.signal)
       connection.listen({ onPacket: (packet) => calls.take(packet), onEnd: (error) => calls.end(error) })
       this.#failures = 0
       this.#client = { connection, calls }
@@ -108,8 +108,8 @@ export class Server {
 
 /** What all are asked, and those that answer say. Rejects as the first does where none answers. */
 export async function askAll<Result>(
-  servers: readonly Server[],
-  ask: (server: Server) => Promise<Result>,
+  servers: readonly GearmanServer[],
+  ask: (server: GearmanServer) => Promise<Result>,
 ): Promise<readonly Result[]> {
   const outcomes = await Promise.allSettled(servers.map(ask))
   const answers = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))

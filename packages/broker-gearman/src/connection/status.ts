@@ -1,5 +1,5 @@
-import { GearmanError } from './errors.ts'
-import type { TextConnection } from './text.ts'
+import { GearmanError } from '../errors.ts'
+import type { TextConnection } from './text-connection.ts'
 
 /** What `status` tells of a function. */
 export interface FunctionStatus {

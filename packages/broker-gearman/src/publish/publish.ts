@@ -1,9 +1,9 @@
 import type { PublishResult } from '@zyqueue/core/broker'
-import { PORTION, type Connection } from './connection.ts'
-import { GearmanError } from './errors.ts'
-import { portionsOf } from './gate.ts'
-import { PACKET, PacketWriter } from './protocol.ts'
-import type { Wire } from './workload.ts'
+import { PORTION, type PacketConnection } from '../connection/packet-connection.ts'
+import { GearmanError } from '../errors.ts'
+import { portionsOf } from '../connection/semaphore.ts'
+import { PACKET, PacketWriter } from '../connection/protocol.ts'
+import type { Wire } from '../message.ts'
 
 /** A job on its way to a function. */
 export interface Submission extends Wire {
@@ -19,7 +19,7 @@ const STORED: PublishResult = { status: 'stored' }
  * sent then.
  */
 export async function submit(
-  connection: Connection,
+  connection: PacketConnection,
   submissions: readonly Submission[],
 ): Promise<readonly PublishResult[]> {
   connection.assertOpen()
@@ -30,7 +30,10 @@ export async function submit(
 }
 
 /** Never rejects. */
-function submitPortion(connection: Connection, portion: readonly Submission[]): Promise<readonly PublishResult[]> {
+function submitPortion(
+  connection: PacketConnection,
+  portion: readonly Submission[],
+): Promise<readonly PublishResult[]> {
   const packets = new PacketWriter()
   for (const { packet, functionName, unique, workload } of portion) {
     packets.packet(packet, `${functionName}\0${unique}\0`, workload)

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { Assignment } from './protocol.ts'
-import { freshUnique } from './workload.ts'
+import type { Assignment } from '../connection/protocol.ts'
+import { freshUnique } from '../message.ts'
 
 const KEYED = /^foreign\.[\w-]{16}\./
 

@@ -1,9 +1,9 @@
 import { Buffer } from 'node:buffer'
 import type { CallResult, News } from '@zyqueue/core/broker'
-import type { Connection } from './connection.ts'
-import { GearmanError } from './errors.ts'
-import { PACKET, PacketWriter, ProtocolError, splitArguments, type Packet } from './protocol.ts'
-import type { Submission } from './submit.ts'
+import type { PacketConnection } from '../connection/packet-connection.ts'
+import { GearmanError } from '../errors.ts'
+import { PACKET, PacketWriter, ProtocolError, splitArguments, type Packet } from '../connection/protocol.ts'
+import type { Submission } from './publish.ts'
 
 interface Call {
   readonly onNews: (news: News) => void
@@ -20,7 +20,7 @@ export class Calls {
    * `onAbandoned` with the handle of the job that nobody waits for any more. Rejects, too, where the connection had ended before.
    */
   async call(
-    connection: Connection,
+    connection: PacketConnection,
     { packet, functionName, unique, workload }: Submission,
     options: {
       readonly signal: AbortSignal
@@ -93,7 +93,7 @@ export class Calls {
     for (const { settle } of this.#calls.values()) settle({ status: 'unknown', error })
   }
 
-  #askForExceptions(connection: Connection): void {
+  #askForExceptions(connection: PacketConnection): void {
     if (this.#hearsExceptions) return
     this.#hearsExceptions = true
     const packets = new PacketWriter().packet(PACKET.OPTION_REQ, 'exceptions')
@@ -109,7 +109,7 @@ export class Calls {
 }
 
 /** The packet that tells whoever waits for a job of its news. */
-export function newsPacket(handle: string, news: News): PacketWriter {
+export function updatePacket(handle: string, news: News): PacketWriter {
   const packets = new PacketWriter()
   switch (news.kind) {
     case 'progress':

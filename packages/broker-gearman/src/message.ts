@@ -13,7 +13,7 @@ import { Buffer } from 'node:buffer'
 import { randomBytes } from 'node:crypto'
 import type { Headers } from '@zyqueue/core/broker'
 import { z } from 'zod'
-import { PACKET } from './protocol.ts'
+import { PACKET } from './connection/protocol.ts'
 
 /** gearmand keeps 63 bytes of a unique, and takes two jobs of one for the same. */
 export const MAX_UNIQUE_BYTES = 63

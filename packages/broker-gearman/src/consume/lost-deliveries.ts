@@ -9,12 +9,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Charge } from '@zyqueue/core/broker'
 import { z } from 'zod'
 import { chargeKeyOf } from './foreign-id.ts'
-import { CHARGES_FUNCTION } from './functions.ts'
-import { harvest } from './harvest.ts'
-import { PACKET } from './protocol.ts'
-import type { Server } from './server.ts'
-import type { Submission } from './submit.ts'
-import type { ReceivedJob } from './workload.ts'
+import { LOST_FUNCTION } from '../functions.ts'
+import { takeAndReturn } from './take-and-return.ts'
+import { PACKET } from '../connection/protocol.ts'
+import type { GearmanServer } from '../connection/gearman-server.ts'
+import type { Submission } from '../publish/publish.ts'
+import type { ReceivedJob } from '../message.ts'
 
 /** A job that was charged and is not settled after so long was settled by one who did not know of it. */
 const FORGET_MS = 30 * 24 * 60 * 60 * 1000
@@ -33,19 +33,19 @@ const chargeSchema = z.object({
   at: z.number(),
   headers: z.record(z.string(), z.string()).optional(),
 })
-export type StoredCharge = z.infer<typeof chargeSchema>
+export type LostDeliveryNote = z.infer<typeof chargeSchema>
 
 /** What charges jobs whose owner is gone. For the same owner and job it is the same each time, so that it counts once. */
 export function chargesOf(consumerId: string, charged: readonly Charge[]): readonly Submission[] {
   return charged.map(({ id, headers }) => {
-    const charge: StoredCharge = {
+    const charge: LostDeliveryNote = {
       job: chargeKeyOf(id),
       key: hash(consumerId).slice(0, 12),
       at: Date.now(),
       ...(headers === undefined ? {} : { headers: { ...headers } }),
     }
     return {
-      functionName: CHARGES_FUNCTION,
+      functionName: LOST_FUNCTION,
       packet: PACKET.SUBMIT_JOB_BG,
       unique: `zyq.charge.${hash(`${consumerId} ${chargeKeyOf(id)}`)}`,
       workload: Buffer.from(JSON.stringify(charge)),
@@ -58,16 +58,16 @@ function hash(text: string): string {
 }
 
 /** A consumer's copy of the charges on its servers. */
-export class Charges {
+export class LostDeliveries {
   readonly #byServer = new Map<
-    Server,
-    { readonly count: number; readonly byJob: ReadonlyMap<string, readonly StoredCharge[]> }
+    GearmanServer,
+    { readonly count: number; readonly byJob: ReadonlyMap<string, readonly LostDeliveryNote[]> }
   >()
   readonly #settled = new Set<string>()
   #deleting: Promise<void> | undefined
 
   /** Those of a job, in the order in which they were made; each once, although every server may have it. */
-  of(jobId: string): readonly StoredCharge[] {
+  of(jobId: string): readonly LostDeliveryNote[] {
     if (this.#byServer.size === 0) return []
     const job = chargeKeyOf(jobId)
     const found = [...this.#byServer.values()].flatMap(({ byJob }) => byJob.get(job) ?? [])
@@ -76,25 +76,25 @@ export class Charges {
   }
 
   /** Makes the copy of a server's charges anew where it has another number of them than the copy. Rejects where it cannot. */
-  async refresh(server: Server, count: number): Promise<void> {
+  async refresh(server: GearmanServer, count: number): Promise<void> {
     if ((this.#byServer.get(server)?.count ?? 0) === count) return
     if (count === 0) {
       this.#byServer.delete(server)
       return
     }
-    const found = new Map<string, StoredCharge>()
+    const found = new Map<string, LostDeliveryNote>()
     let deleted = 0
     for (let tries = 0; found.size + deleted < count && tries < READ_TRIES; tries++) {
       // Fewer than there are: others look at the same moment, and hold what they see for a moment.
       if (tries > 0) await sleep(Math.random() * READ_PAUSE_MS, undefined, { ref: false, signal: server.signal })
-      deleted += await harvest(server, [CHARGES_FUNCTION], count + MORE, (job) => {
+      deleted += await takeAndReturn(server, [LOST_FUNCTION], count + MORE, (job) => {
         const charge = parse(job)
         if (charge === undefined || charge.at < Date.now() - FORGET_MS) return 'delete'
         found.set(`${charge.job} ${charge.key}`, charge)
         return 'keep'
       })
     }
-    const byJob = new Map<string, StoredCharge[]>()
+    const byJob = new Map<string, LostDeliveryNote[]>()
     for (const charge of found.values()) byJob.set(charge.job, [...(byJob.get(charge.job) ?? []), charge])
     this.#byServer.set(server, { count: found.size, byJob })
   }
@@ -121,14 +121,14 @@ export class Charges {
           const charge = parse(job)
           return charge === undefined || jobs.has(charge.job) ? 'delete' : 'keep'
         }
-        await harvest(server, [CHARGES_FUNCTION], count + MORE, judge).catch(() => 0)
+        await takeAndReturn(server, [LOST_FUNCTION], count + MORE, judge).catch(() => 0)
       }
     }
     this.#deleting = undefined
   }
 }
 
-function parse({ body }: ReceivedJob): StoredCharge | undefined {
+function parse({ body }: ReceivedJob): LostDeliveryNote | undefined {
   try {
     return chargeSchema.parse(JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString()))
   } catch {

@@ -7,14 +7,14 @@ import {
   type QueueStats,
   type WorkerStats,
 } from '@zyqueue/core/broker'
-import { clientInfoOf } from './client-id.ts'
-import { closed, errorCode, GearmanError } from './errors.ts'
-import { purposeOf } from './functions.ts'
-import { harvest, type Verdict } from './harvest.ts'
-import { readyAgain } from './routes.ts'
-import { askAll, type Server } from './server.ts'
-import { functionsOf, levelsOf, type FunctionStatus, type Levels } from './status.ts'
-import type { ReceivedJob, StoredJob } from './workload.ts'
+import { clientInfoOf } from '../client-id.ts'
+import { closed, errorCode, GearmanError } from '../errors.ts'
+import { purposeOf } from '../functions.ts'
+import { takeAndReturn, type Decision } from '../consume/take-and-return.ts'
+import { readyAgain } from '../routes.ts'
+import { askAll, type GearmanServer } from '../connection/gearman-server.ts'
+import { functionsOf, levelsOf, type FunctionStatus, type Levels } from '../connection/status.ts'
+import type { ReceivedJob, StoredJob } from '../message.ts'
 
 /** The oldest server that this adapter was made for. */
 const OLDEST = [1, 1, 18] as const
@@ -32,9 +32,9 @@ const NOTHING: Readonly<Tally> = { ready: 0, delayed: 0, active: 0, dead: 0, wor
 /** Looks into the servers on connections of its own, which are closed afterwards: jobs go on beside it. */
 export class GearmanAdmin implements BrokerAdmin {
   readonly deadLetters: DeadLetters
-  readonly #servers: readonly Server[]
+  readonly #servers: readonly GearmanServer[]
 
-  constructor(servers: readonly Server[]) {
+  constructor(servers: readonly GearmanServer[]) {
     this.#servers = servers
     this.deadLetters = {
       list: (queue, { limit }) => this.#listDead(queue, limit),
@@ -69,7 +69,7 @@ export class GearmanAdmin implements BrokerAdmin {
   async purge(queue: string): Promise<number> {
     const counts = await this.#ofQueue(queue, (server, functions) => {
       const waiting = functions.filter(({ name }) => ['ready', 'delayed'].includes(purposeOf(name).kind))
-      return harvest(server, waiting.map(nameOf), sumOf(waiting), () => 'delete')
+      return takeAndReturn(server, waiting.map(nameOf), sumOf(waiting), () => 'delete')
     })
     return total(counts)
   }
@@ -133,7 +133,7 @@ export class GearmanAdmin implements BrokerAdmin {
   async #exhume(
     queue: string,
     ids: readonly string[] | undefined,
-    verdict: (job: ReceivedJob) => Verdict,
+    verdict: (job: ReceivedJob) => Decision,
   ): Promise<number> {
     const meant = ids === undefined ? undefined : new Set(ids)
     const counts = await this.#ofQueue(queue, async (server, functions) =>
@@ -145,18 +145,18 @@ export class GearmanAdmin implements BrokerAdmin {
   }
 
   #inspectDead(
-    server: Server,
+    server: GearmanServer,
     functions: readonly FunctionStatus[],
-    judge: (job: ReceivedJob) => Verdict,
+    judge: (job: ReceivedJob) => Decision,
   ): Promise<number> {
     const dead = functions.filter(({ name }) => purposeOf(name).kind === 'dead')
-    return harvest(server, dead.map(nameOf), sumOf(dead), judge)
+    return takeAndReturn(server, dead.map(nameOf), sumOf(dead), judge)
   }
 
   /** Works on each server with those of its functions that hold jobs of this queue. Unknown to all: `ZYQ_QUEUE_NOT_FOUND`. */
   async #ofQueue<Result>(
     queue: string,
-    work: (server: Server, functions: readonly FunctionStatus[]) => Promise<Result>,
+    work: (server: GearmanServer, functions: readonly FunctionStatus[]) => Promise<Result>,
   ): Promise<readonly Result[]> {
     const results = await this.#ask(async (server) => {
       const own = (await server.command(functionsOf)).filter(({ name }) => {
@@ -171,7 +171,7 @@ export class GearmanAdmin implements BrokerAdmin {
     return results.flat()
   }
 
-  async #checkServer(server: Server): Promise<readonly Finding[]> {
+  async #checkServer(server: GearmanServer): Promise<readonly Finding[]> {
     try {
       const version = await versionOf(server)
       return [...checkVersion(server, version), DURABILITY]
@@ -183,7 +183,7 @@ export class GearmanAdmin implements BrokerAdmin {
     }
   }
 
-  #ask<Result>(ask: (server: Server) => Promise<Result>): Promise<readonly Result[]> {
+  #ask<Result>(ask: (server: GearmanServer) => Promise<Result>): Promise<readonly Result[]> {
     return askAll(this.#servers, ask)
   }
 
@@ -198,7 +198,7 @@ const DURABILITY: Finding = {
   remedy: 'gearmand --queue-type=libsqlite3 --libsqlite3-db=FILE',
 }
 
-function checkVersion(server: Server, version: string): readonly Finding[] {
+function checkVersion(server: GearmanServer, version: string): readonly Finding[] {
   const parts = version.split(/[.+-]/).map(Number)
   const [different = 0] = OLDEST.map((least, index) => (parts[index] ?? 0) - least).filter(
     (difference) => difference !== 0,
@@ -213,7 +213,7 @@ function checkVersion(server: Server, version: string): readonly Finding[] {
   ]
 }
 
-function versionOf(server: Server): Promise<string> {
+function versionOf(server: GearmanServer): Promise<string> {
   return server.command((text) => text.command('version'))
 }
 
@@ -252,7 +252,7 @@ function add(tallies: Map<string, Tally>, { name, waiting, running, workers }: F
 }
 
 /** `39 127.0.0.1 client : function function`: a file descriptor of the server, where it comes from, its id, what it can do. */
-export function workerOf(line: string, server: Pick<Server, 'name'>): WorkerStats | undefined {
+export function workerOf(line: string, server: Pick<GearmanServer, 'name'>): WorkerStats | undefined {
   const [, descriptor, address, id, functions] = /^(\d+) (\S+) (.*) :(.*)$/s.exec(line) ?? []
   if (descriptor === undefined || address === undefined || id === undefined || functions === undefined) return undefined
   const queues = functions.split(' ').filter((name) => name !== '' && purposeOf(name).kind === 'ready')

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { BrokerError } from '@zyqueue/core/broker'
-import { closed, connectionLost, GearmanError } from './errors.ts'
-import { nameOf, type Address } from './options.ts'
+import { closed, connectionLost, GearmanError } from '../errors.ts'
+import { nameOf, type Address } from '../options.ts'
 import { openSocket } from './socket.ts'
 
 /** How long a server may leave a command without a byte of answer, in ms. */

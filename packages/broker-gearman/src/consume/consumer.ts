@@ -10,20 +10,20 @@ import {
   type Release,
   type SettleResult,
 } from '@zyqueue/core/broker'
-import { Charges } from './charges.ts'
-import { newsPacket } from './calls.ts'
-import { closed } from './errors.ts'
+import { LostDeliveries } from './lost-deliveries.ts'
+import { updatePacket } from '../publish/calls.ts'
+import { closed } from '../errors.ts'
 import { foreignId } from './foreign-id.ts'
-import { purposeOf, slotOf } from './functions.ts'
+import { purposeOf, slotOf } from '../functions.ts'
 import { HeldJob } from './held-job.ts'
-import type { Link } from './link.ts'
-import type { Assignment } from './protocol.ts'
-import { PACKET, PacketWriter } from './protocol.ts'
-import { delayedAgain } from './routes.ts'
-import type { Server } from './server.ts'
-import { acknowledge, reject, release, type Entry, type Settled } from './settlement.ts'
-import { Station } from './station.ts'
-import { decodeJob, isAskable } from './workload.ts'
+import type { WorkerConnection } from './worker-connection.ts'
+import type { Assignment } from '../connection/protocol.ts'
+import { PACKET, PacketWriter } from '../connection/protocol.ts'
+import { delayedAgain } from '../routes.ts'
+import type { GearmanServer } from '../connection/gearman-server.ts'
+import { acknowledge, reject, release, type Entry, type Settled } from './settle.ts'
+import { ServerConnection } from './server-connection.ts'
+import { decodeJob, isAskable } from '../message.ts'
 
 /** How long `receive` waits for a first job, in ms. */
 const WAIT_MS = 1_000
@@ -38,12 +38,12 @@ const UNTOLD: Settled = {
  */
 export class GearmanConsumer implements Consumer {
   readonly #options: ConsumeOptions
-  readonly #stations: readonly Station[]
+  readonly #stations: readonly ServerConnection[]
   readonly #onClosed: (consumer: GearmanConsumer) => void
   /** Jobs that have come and nobody has received. */
   #arrived: HeldJob[] = []
   /** Foreign jobs of this turn, of which the server must say whether a client waits for them. */
-  readonly #asked = new Map<Link, HeldJob[]>()
+  readonly #asked = new Map<WorkerConnection, HeldJob[]>()
   /** How many foreign jobs have come and have not arrived. */
   #asking = 0
   /** Jobs that were received, or will be, and are not settled. */
@@ -51,14 +51,14 @@ export class GearmanConsumer implements Consumer {
   /** Jobs whose settlement is under way, which still fill the prefetch. */
   #settling = 0
   readonly #settlements = new Set<Promise<unknown>>()
-  readonly #charges = new Charges()
+  readonly #charges = new LostDeliveries()
   readonly #bell = new Bell()
   #turn = 0
   #closing: Promise<void> | undefined
 
   /** Resolves when it has one server at least. Rejects with `ZYQ_UNREACHABLE` where none answers. */
   static async open(
-    servers: readonly Server[],
+    servers: readonly GearmanServer[],
     options: ConsumeOptions,
     onClosed: (consumer: GearmanConsumer) => void,
   ): Promise<GearmanConsumer> {
@@ -73,7 +73,7 @@ export class GearmanConsumer implements Consumer {
   }
 
   private constructor(
-    servers: readonly Server[],
+    servers: readonly GearmanServer[],
     options: ConsumeOptions,
     onClosed: (consumer: GearmanConsumer) => void,
   ) {
@@ -81,7 +81,7 @@ export class GearmanConsumer implements Consumer {
     this.#onClosed = onClosed
     this.#stations = servers.map(
       (server) =>
-        new Station(server, options, {
+        new ServerConnection(server, options, {
           onJob: (link, assignment) => this.#take(link, assignment),
           onReady: () => this.#bell.ring(),
           onCharges: (count) => this.#charges.refresh(server, count),
@@ -114,7 +114,7 @@ export class GearmanConsumer implements Consumer {
 
   tell(delivery: Delivery, news: News): void {
     if (delivery instanceof HeldJob && this.#inHand.has(delivery)) {
-      delivery.link.tell(newsPacket(delivery.handle, news))
+      delivery.link.tell(updatePacket(delivery.handle, news))
     }
   }
 
@@ -127,7 +127,7 @@ export class GearmanConsumer implements Consumer {
   }
 
   /** A job of this queue was delayed on this server. */
-  hint(server: Server, queue: string, atMs: number): void {
+  hint(server: GearmanServer, queue: string, atMs: number): void {
     this.#stations.find((station) => station.server === server)?.hint(queue, atMs)
   }
 
@@ -187,7 +187,7 @@ export class GearmanConsumer implements Consumer {
     }
   }
 
-  #take(link: Link, assignment: Assignment): void {
+  #take(link: WorkerConnection, assignment: Assignment): void {
     const purpose = purposeOf(assignment.functionName)
     const queue = 'queue' in purpose ? purpose.queue : assignment.functionName
     const received = decodeJob(assignment.unique, assignment.workload)
@@ -213,7 +213,7 @@ export class GearmanConsumer implements Consumer {
     })
   }
 
-  async #arriveKnown(link: Link, jobs: readonly HeldJob[]): Promise<void> {
+  async #arriveKnown(link: WorkerConnection, jobs: readonly HeldJob[]): Promise<void> {
     // If the connection is lost, its jobs are, too.
     const awaited = await link.areAwaited(jobs.map(({ unique }) => unique)).catch(() => undefined)
     this.#asking -= jobs.length
@@ -246,11 +246,11 @@ export class GearmanConsumer implements Consumer {
   async #settle<Item>(
     items: readonly Item[],
     deliveryOf: (item: Item) => Delivery,
-    act: (link: Link, entries: readonly Entry<Item>[]) => Promise<readonly Settled[]>,
+    act: (link: WorkerConnection, entries: readonly Entry<Item>[]) => Promise<readonly Settled[]>,
   ): Promise<readonly SettleResult[]> {
     if (this.#closing !== undefined) throw closed()
     const results = items.map((): SettleResult => ({ status: 'lease-lost' }))
-    const groups = new Map<Link, (Entry<Item> & { readonly index: number })[]>()
+    const groups = new Map<WorkerConnection, (Entry<Item> & { readonly index: number })[]>()
     let count = 0
     for (const [index, item] of items.entries()) {
       const job = deliveryOf(item)
@@ -261,7 +261,10 @@ export class GearmanConsumer implements Consumer {
       else group.push({ index, item, job })
     }
     this.#settling += count
-    const settleGroup = async (link: Link, group: readonly (Entry<Item> & { readonly index: number })[]) => {
+    const settleGroup = async (
+      link: WorkerConnection,
+      group: readonly (Entry<Item> & { readonly index: number })[],
+    ) => {
       const settled = await act(link, group)
       const done: string[] = []
       for (const [place, { index, job }] of group.entries()) {
@@ -291,11 +294,11 @@ export class GearmanConsumer implements Consumer {
     work.then(forget, forget)
   }
 
-  #stationOf(link: Link): Station | undefined {
+  #stationOf(link: WorkerConnection): ServerConnection | undefined {
     return this.#stations.find((station) => station.link === link)
   }
 
-  #forget(link: Link): void {
+  #forget(link: WorkerConnection): void {
     for (const delivery of this.#inHand) {
       if (delivery instanceof HeldJob && delivery.link === link) this.#inHand.delete(delivery)
     }

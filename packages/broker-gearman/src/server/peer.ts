@@ -1,5 +1,12 @@
 import type { Socket } from 'node:net'
-import { PACKET, PacketReader, PacketWriter, ProtocolError, splitArguments, type Packet } from '../protocol.ts'
+import {
+  PACKET,
+  PacketReader,
+  PacketWriter,
+  ProtocolError,
+  splitArguments,
+  type Packet,
+} from '../connection/protocol.ts'
 import type { Job, JobFunction, Jobs, Level } from './jobs.ts'
 
 /** SUBMIT_JOB packets, by what they ask for. */

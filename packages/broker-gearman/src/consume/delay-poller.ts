@@ -1,14 +1,14 @@
-import { delayedFunction, purposeOf } from './functions.ts'
-import type { Address } from './options.ts'
-import { functionsOf, type FunctionStatus } from './status.ts'
-import { TextConnection } from './text.ts'
+import { delayedFunction, purposeOf } from '../functions.ts'
+import type { Address } from '../options.ts'
+import { functionsOf, type FunctionStatus } from '../connection/status.ts'
+import { TextConnection } from '../connection/text-connection.ts'
 
 /** How often a server is asked what is there, in ms. */
 const LOOK_MS = 1_000
 /** How long a function of delayed jobs is left after its time, in ms: clocks differ, and nobody may submit to one that is dropped. */
 const DROP_AFTER_MS = 60_000
 
-export interface WatchEvents {
+export interface DelayPollerEvents {
   /** There are jobs in a function of delayed ones whose time has come. */
   readonly onDue: (functionName: string) => void
   /** There is nothing in a function of delayed ones that somebody serves. */
@@ -21,10 +21,10 @@ export interface WatchEvents {
  * Knows when delayed jobs of some queues on one server are due: from what the server lists, about once a second, and from
  * hints. Drops functions that have had their time and are empty, so that they do not pile up.
  */
-export class Watch {
+export class DelayPoller {
   readonly #address: Address
   readonly #queues: ReadonlySet<string>
-  readonly #events: WatchEvents
+  readonly #events: DelayPollerEvents
   readonly #end = new AbortController()
   readonly #poll: NodeJS.Timeout
   /** The functions whose time will come before the next look. */
@@ -32,7 +32,7 @@ export class Watch {
   #text: TextConnection | undefined
   #looking: Promise<void> | undefined
 
-  constructor(address: Address, queues: readonly string[], events: WatchEvents) {
+  constructor(address: Address, queues: readonly string[], events: DelayPollerEvents) {
     this.#address = address
     this.#queues = new Set(queues)
     this.#events = events
