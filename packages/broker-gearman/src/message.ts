@@ -1,29 +1,37 @@
 /**
- * What a job is on the wire: a unique and a workload.
+ * The format of stored jobs. `encodeJob` makes the packet that submits a job, and `decodeJob` reads what a server assigns.
  *
  * If a job is only an id and a body, the workload is the body, as every Gearman program writes and reads it, and the unique is
- * a mark and the id. The mark says that the job is ours, its priority, and whether its submitter waits: a worker is not told by
- * gearmand. Otherwise the workload is an envelope: `#zyq1 `, the rest as one line of JSON (`Head`), and the body behind it as it
- * is. JSON never begins with `#`, so neither is taken for the other.
+ * a mark and the id. The mark says that the job is ours, its priority, and whether its submitter waits: gearmand does not report
+ * these to workers. Every other job travels in an envelope: `#zyq1 `, one line of JSON (`Head`), and the body. JSON never begins
+ * with `#`, so an envelope is never taken for a body.
  *
- * A job without a mark and without an envelope is foreign: another program has submitted it. Its unique is not its id, because
- * other programs use a unique again.
+ * The number in `#zyq1 ` is the version of the format. A job of another version is kept as it is: it becomes a dead letter whose
+ * reason says which version it has, and returns to its queue unchanged when it is requeued.
+ *
+ * A job without a mark and without an envelope is foreign: another program submitted it. Its unique is not its id, because other
+ * programs use the same unique again.
  */
 import { Buffer } from 'node:buffer'
 import { randomBytes } from 'node:crypto'
 import type { Headers } from '@zyqueue/core/broker'
 import { z } from 'zod'
 import { PACKET } from './connection/protocol.ts'
+import { deadFunction, delayedFunction, slotOf } from './functions.ts'
 
-/** gearmand keeps 63 bytes of a unique, and takes two jobs of one for the same. */
+/** gearmand keeps 63 bytes of a unique, and joins two jobs that have the same. */
 export const MAX_UNIQUE_BYTES = 63
 
-const MAGIC = Buffer.from('#zyq1 ')
-const LINE_FEED = 10
-/** A head is headers and a reason: where no line ends so far on, it is no envelope. */
+/** The version of the envelope that this adapter writes and reads. */
+export const FORMAT = 1
+const ENVELOPE = /^#zyq(\d{1,6}) /
+const MAX_PREFIX_BYTES = '#zyq999999 '.length
+const HASH = 0x23
+const LINE_FEED = 0x0a
+/** The head holds headers and a reason. A workload without a line feed in this many bytes is no envelope. */
 const MAX_HEAD_BYTES = 16 * 1024 * 1024
 
-/** gearmand's three queues of a function. */
+/** The three levels of priority of a function in gearmand. */
 export type Level = 'high' | 'normal' | 'low'
 
 export function levelOf(priority: number): Level {
@@ -31,14 +39,18 @@ export function levelOf(priority: number): Level {
   return priority >= 4 ? 'normal' : 'low'
 }
 
-/** A priority of the middle of each level, for jobs that do not tell their own; they are those that core gives these names. */
+/** The priority of a job that says only its level: the priorities that core gives these names. */
 const PRIORITY: Readonly<Record<Level, number>> = { high: 7, normal: 4, low: 1 }
 
 const MARK = { high: 'zyq+', normal: 'zyq:', low: 'zyq-', call: 'zyq=' } as const
 const MARKED = /^zyq(?<mark>[-+:=])(?<id>.+)$/s
 const LEVEL: Readonly<Record<string, Level>> = { '+': 'high', '-': 'low' }
 
-export interface StoredJob {
+const BACKGROUND = { high: PACKET.SUBMIT_JOB_HIGH_BG, normal: PACKET.SUBMIT_JOB_BG, low: PACKET.SUBMIT_JOB_LOW_BG }
+const FOREGROUND = { high: PACKET.SUBMIT_JOB_HIGH, normal: PACKET.SUBMIT_JOB, low: PACKET.SUBMIT_JOB_LOW }
+
+/** A job as it is stored. */
+export interface GearmanJob {
   readonly id: string
   readonly headers: Headers
   readonly body: Uint8Array
@@ -46,18 +58,30 @@ export interface StoredJob {
   readonly priority: number
   /** How many owners it has lost. */
   readonly deliveryCount: number
-  /** The keys of the charges that were counted before: they may be there still. */
-  readonly charges?: readonly string[]
-  /** When it is due, in ms since 1970, where it is delayed. */
+  /** The keys of the lost deliveries that `deliveryCount` holds already. Their notes may still exist. */
+  readonly lost?: readonly string[]
+  /** When a delayed job is due, in ms since 1970. */
   readonly dueMs?: number | undefined
-  /** Where it is a dead letter. */
+  /** Present if the job is a dead letter. */
   readonly death?: { readonly reason: string; readonly atMs: number } | undefined
+  /** The version of the format, if this adapter cannot read it. `body` is then the whole workload. */
+  readonly unknownFormat?: number | undefined
 }
 
-/** What a workload and a unique say. The id of a foreign job is empty: see `foreign-id.ts`. */
-export interface ReceivedJob extends StoredJob {
-  /** Whether it is a call of ours, whose submitter waits for its end. */
+/** The id of a foreign job is empty: see `foreign-id.ts`. */
+export interface ReceivedJob extends GearmanJob {
+  /** Whether the job is a call of ours, whose submitter waits for its end. */
   readonly isCall: boolean
+}
+
+/** One SUBMIT_JOB packet. */
+export interface Submission {
+  readonly packet: number
+  readonly functionName: string
+  readonly unique: string
+  readonly workload: Uint8Array
+  /** The slot of a delayed job. */
+  readonly atMs?: number | undefined
 }
 
 const headSchema = z.object({
@@ -65,107 +89,76 @@ const headSchema = z.object({
   priority: z.number().int().min(0).max(9).optional(),
   headers: z.array(z.tuple([z.string(), z.string()])).optional(),
   deliveries: z.number().int().nonnegative().optional(),
-  charges: z.array(z.string()).optional(),
+  lost: z.array(z.string()).optional(),
   due: z.number().optional(),
   reason: z.string().optional(),
   diedAt: z.number().optional(),
+  format: z.number().int().optional(),
 })
-/** The first line of an envelope. Headers are pairs, since JSON objects have a word of their own for `__proto__`. */
+/** The first line of an envelope. Headers are pairs, because `__proto__` is special in JSON objects. */
 type Head = z.infer<typeof headSchema>
 
 const NO_HEADERS: Headers = Object.freeze(headersOf([]))
 
-export interface Wire {
-  readonly unique: string
-  readonly workload: Uint8Array
-}
-
-/** A job for a function where nobody has submitted it before: its id, marked, is its unique. */
-export function encodeFirst(job: StoredJob): Wire {
-  const unique = MARK[levelOf(job.priority)] + job.id
-  if (!isPlain(job, unique)) return { unique: freshUnique(), workload: encodeEnvelope(job) }
-  return { unique, workload: job.body }
-}
-
-/** A job that somebody waits for. Its unique is marked, so that no background job ever has the same. */
-export function encodeCall(job: StoredJob): Wire {
-  const unique = MARK.call + job.id
-  if (!isPlain(job, unique)) return { unique: MARK.call + freshUnique(), workload: encodeEnvelope(job) }
-  return { unique, workload: job.body }
-}
-
 /**
- * A job that is stored anew while the server still has it under its old unique, or beside what others know of it: under a
- * unique that was never used.
+ * Where a job goes and what is sent. `new`: the job was never stored. `copy`: the server may still hold the job under its old
+ * unique, so the copy gets a unique that was never used. `call`: the submitter waits for the job, which is new.
  */
-export function encodeAgain(job: StoredJob): Wire {
-  return { unique: freshUnique(), workload: encodeEnvelope(job) }
-}
-
-/** Never throws: what is no envelope of ours is a body. `body` is a view into the workload. */
-export function decodeJob(unique: string, workload: Buffer): ReceivedJob {
-  const { mark = '', id: markedId = '' } = MARKED.exec(unique)?.groups ?? {}
-  const isCall = mark === '='
-  const envelope = startsEnvelope(workload) ? decodeEnvelope(workload) : undefined
-  if (envelope === undefined) {
-    return {
-      id: markedId,
-      headers: NO_HEADERS,
-      body: workload,
-      priority: PRIORITY[LEVEL[mark] ?? 'normal'],
-      deliveryCount: 0,
-      isCall,
-    }
-  }
-  const { head, body } = envelope
-  const { id, priority = PRIORITY.normal, headers, deliveries = 0, charges = [], due, reason, diedAt = 0 } = head
+export function encodeJob(queue: string, job: GearmanJob, kind: 'new' | 'copy' | 'call'): Submission {
+  const level = levelOf(job.priority)
+  const packet = (kind === 'call' ? FOREGROUND : BACKGROUND)[level]
+  const target = targetOf(queue, job)
+  const unique = (kind === 'call' ? MARK.call : MARK[level]) + job.id
+  if (kind !== 'copy' && isPlain(job, unique)) return { packet, ...target, unique, workload: job.body }
+  const isAsStored = job.unknownFormat !== undefined && target.functionName === queue
   return {
-    id,
-    headers: headers === undefined ? NO_HEADERS : headersOf(headers),
-    body,
-    priority,
-    deliveryCount: deliveries,
-    charges,
-    dueMs: due,
-    death: reason === undefined ? undefined : { reason, atMs: diedAt },
-    isCall,
+    packet,
+    ...target,
+    // No background job may ever have the unique of a call.
+    unique: kind === 'call' ? MARK.call + freshUnique() : freshUnique(),
+    workload: isAsStored ? job.body : encodeEnvelope(job),
   }
 }
 
-/** The packet that submits a background job of this priority. */
-export function backgroundPacket(priority: number): number {
-  const packets = { high: PACKET.SUBMIT_JOB_HIGH_BG, normal: PACKET.SUBMIT_JOB_BG, low: PACKET.SUBMIT_JOB_LOW_BG }
-  return packets[levelOf(priority)]
+function targetOf(queue: string, { death, dueMs }: GearmanJob): Pick<Submission, 'functionName' | 'atMs'> {
+  if (death !== undefined) return { functionName: deadFunction(queue) }
+  if (dueMs === undefined) return { functionName: queue }
+  const atMs = slotOf(dueMs, Date.now())
+  return { functionName: delayedFunction(queue, atMs), atMs }
 }
 
-/** The packet that submits a job that its client waits for. */
-export function foregroundPacket(priority: number): number {
-  const packets = { high: PACKET.SUBMIT_JOB_HIGH, normal: PACKET.SUBMIT_JOB, low: PACKET.SUBMIT_JOB_LOW }
-  return packets[levelOf(priority)]
+/** Never throws: a workload that is no envelope is a body. `body` is a view into the workload. */
+export function decodeJob(unique: string, workload: Buffer): ReceivedJob {
+  const { mark = '', id = '' } = MARKED.exec(unique)?.groups ?? {}
+  const isCall = mark === '='
+  const priority = PRIORITY[LEVEL[mark] ?? 'normal']
+  const plain = { id, headers: NO_HEADERS, body: workload, priority, deliveryCount: 0, isCall }
+  const version = versionOf(workload)
+  if (version === undefined) return plain
+  if (version !== FORMAT) return { ...plain, unknownFormat: version }
+  const envelope = decodeEnvelope(workload)
+  return envelope === undefined ? plain : { ...jobOf(envelope.head, envelope.body), isCall }
 }
 
-/** Whether one of our programs has submitted the job of this unique. */
+/** Whether one of our programs submitted the job of this unique. */
 export function isOurs(unique: string): boolean {
   return unique.startsWith('zyq')
 }
 
-/** Whether a server knows which job is meant by this unique. `-` stands for the payload. */
+/** Whether a server finds the job of this unique. `-` stands for the payload. */
 export function isAskable(unique: string): boolean {
   return unique !== '' && unique !== '-'
 }
 
-export function isMessageId(id: string): boolean {
-  return id.length <= MAX_UNIQUE_BYTES && /^[\x20-\x7e]+$/.test(id)
-}
-
-function isPlain(job: StoredJob, unique: string): boolean {
+/** Whether the job needs no envelope. */
+function isPlain(job: GearmanJob, unique: string): boolean {
   return (
     job.dueMs === undefined &&
     job.death === undefined &&
     job.deliveryCount === 0 &&
     job.body.length > 0 &&
     unique.length <= MAX_UNIQUE_BYTES &&
-    !startsEnvelope(job.body) &&
+    versionOf(job.body) === undefined &&
     isEmpty(job.headers)
   )
 }
@@ -175,47 +168,58 @@ function isEmpty(headers: Headers): boolean {
   return true
 }
 
-function encodeEnvelope({
-  id,
-  headers,
-  body,
-  priority,
-  deliveryCount,
-  charges = [],
-  dueMs,
-  death,
-}: StoredJob): Uint8Array {
-  const pairs = Object.entries(headers)
+/** The version of an envelope. The first byte tells nearly all bodies apart. */
+function versionOf(workload: Uint8Array): number | undefined {
+  if (workload[0] !== HASH) return undefined
+  const prefix = Buffer.from(workload.buffer, workload.byteOffset, Math.min(MAX_PREFIX_BYTES, workload.byteLength))
+  const [, version] = ENVELOPE.exec(prefix.toString('latin1')) ?? []
+  return version === undefined ? undefined : Number(version)
+}
+
+function encodeEnvelope(job: GearmanJob): Uint8Array {
+  const { id, priority, deliveryCount, lost = [], dueMs, death, unknownFormat } = job
+  const headers = Object.entries(job.headers)
   const head: Head = {
     id,
     ...(priority === PRIORITY.normal ? {} : { priority }),
-    ...(pairs.length === 0 ? {} : { headers: pairs }),
+    ...(headers.length === 0 ? {} : { headers }),
     ...(deliveryCount === 0 ? {} : { deliveries: deliveryCount }),
-    ...(charges.length === 0 ? {} : { charges: [...charges] }),
+    ...(lost.length === 0 ? {} : { lost: [...lost] }),
     ...(dueMs === undefined ? {} : { due: dueMs }),
     ...(death === undefined ? {} : { reason: death.reason, diedAt: death.atMs }),
+    ...(unknownFormat === undefined ? {} : { format: unknownFormat }),
   }
-  return Buffer.concat([MAGIC, Buffer.from(`${JSON.stringify(head)}\n`), body])
+  return Buffer.concat([Buffer.from(`#zyq${FORMAT} ${JSON.stringify(head)}\n`), job.body])
 }
 
-function startsEnvelope(workload: Uint8Array): boolean {
-  // The first byte tells nearly all others apart.
-  return workload[0] === MAGIC[0] && MAGIC.every((byte, index) => workload[index] === byte)
-}
-
+/** `undefined` if the rest of the workload is no envelope: another program may send such a prefix. */
 function decodeEnvelope(workload: Buffer): { readonly head: Head; readonly body: Buffer } | undefined {
   const end = workload.subarray(0, MAX_HEAD_BYTES).indexOf(LINE_FEED)
   if (end < 0) return undefined
   try {
-    const head = headSchema.parse(JSON.parse(workload.toString('utf8', MAGIC.length, end)))
+    const head = headSchema.parse(JSON.parse(workload.toString('utf8', workload.indexOf(' ') + 1, end)))
     return { head, body: workload.subarray(end + 1) }
   } catch {
-    // A stranger's job that looks like an envelope: it is delivered as it is, and core says what is wrong with it.
     return undefined
   }
 }
 
-/** Without a prototype, so that a header named `constructor` is just that. */
+function jobOf(head: Head, body: Buffer): GearmanJob {
+  const { id, priority = PRIORITY.normal, headers, deliveries = 0, lost = [], due, reason, diedAt = 0, format } = head
+  return {
+    id,
+    headers: headers === undefined ? NO_HEADERS : headersOf(headers),
+    body,
+    priority,
+    deliveryCount: deliveries,
+    lost,
+    dueMs: due,
+    death: reason === undefined ? undefined : { reason, atMs: diedAt },
+    unknownFormat: format,
+  }
+}
+
+/** Without a prototype, so that a header may be named `constructor`. */
 function headersOf(pairs: Iterable<readonly [string, string]>): Headers {
   const headers: Record<string, string> = Object.create(null)
   for (const [name, value] of pairs) headers[name] = value
@@ -226,7 +230,7 @@ function headersOf(pairs: Iterable<readonly [string, string]>): Headers {
 const RUN = `zyq.${Date.now().toString(36)}.${randomBytes(9).toString('base64url')}.`
 let uniques = 0
 
-/** A text that was never used before. */
+/** A unique that was never used before. */
 export function freshUnique(): string {
   return RUN + (uniques++).toString(36)
 }

@@ -8,15 +8,15 @@ import {
   type WorkerStats,
 } from '@zyqueue/core/broker'
 import { clientInfoOf } from '../client-id.ts'
-import { closed, errorCode, GearmanError } from '../errors.ts'
-import { purposeOf } from '../functions.ts'
-import { takeAndReturn, type Decision } from '../consume/take-and-return.ts'
-import { readyAgain } from '../routes.ts'
-import { askAll, type GearmanServer } from '../connection/gearman-server.ts'
 import { functionsOf, levelsOf, type FunctionStatus, type Levels } from '../connection/status.ts'
-import type { ReceivedJob, StoredJob } from '../message.ts'
+import { describeFormat } from '../consume/held-job.ts'
+import { takeAndReturn, type Decision } from '../consume/take-and-return.ts'
+import { errorCode, GearmanError } from '../errors.ts'
+import { purposeOf, type Purpose } from '../functions.ts'
+import { askServers, type GearmanServer } from '../gearman-server.ts'
+import { encodeJob, type ReceivedJob } from '../message.ts'
 
-/** The oldest server that this adapter was made for. */
+/** The oldest server that this adapter supports. */
 const OLDEST = [1, 1, 18] as const
 
 interface Tally {
@@ -27,9 +27,9 @@ interface Tally {
   workers: number
 }
 
-const NOTHING: Readonly<Tally> = { ready: 0, delayed: 0, active: 0, dead: 0, workers: 0 }
+const EMPTY: Readonly<Tally> = { ready: 0, delayed: 0, active: 0, dead: 0, workers: 0 }
 
-/** Looks into the servers on connections of its own, which are closed afterwards: jobs go on beside it. */
+/** Each call opens connections of its own and closes them. */
 export class GearmanAdmin implements BrokerAdmin {
   readonly deadLetters: DeadLetters
   readonly #servers: readonly GearmanServer[]
@@ -38,25 +38,30 @@ export class GearmanAdmin implements BrokerAdmin {
     this.#servers = servers
     this.deadLetters = {
       list: (queue, { limit }) => this.#listDead(queue, limit),
-      requeue: (queue, ids) => this.#exhume(queue, ids, (job) => readyAgain(alive(job), queue)),
-      purge: (queue, ids) => this.#exhume(queue, ids, () => 'delete'),
+      requeue: (queue, ids) => this.#decideDead(queue, ids, (job) => requeue(job, queue)),
+      purge: (queue, ids) => this.#decideDead(queue, ids, () => 'delete'),
     }
   }
 
-  async queues(): Promise<readonly QueueStats[]> {
+  async queues(names?: readonly string[]): Promise<readonly QueueStats[]> {
+    const wanted = names === undefined ? undefined : new Set(names)
     const sums = new Map<string, Tally>()
-    const nowMs = Date.now()
     const levels = new Map<string, Levels>()
+    const nowMs = Date.now()
     const answers = await this.#ask((server) =>
       server.command((text) => Promise.all([functionsOf(text), levelsOf(text)])),
     )
     for (const [functions, ofServer] of answers) {
       const tallies = new Map<string, Tally>()
       for (const status of functions) add(tallies, status, nowMs)
-      for (const [name, tally] of tallies) sums.set(name, sumUp(tally, sums.get(name)))
+      for (const [name, tally] of tallies) sums.set(name, sumTallies(tally, sums.get(name)))
       for (const [name, each] of ofServer) levels.set(name, sumLevels(each, levels.get(name)))
     }
-    return [...sums].map(([name, tally]) => ({ name, ...tally, ...levels.get(name) }))
+    return [...sums].flatMap(([name, tally]) => {
+      if (wanted?.has(name) === false) return []
+      const details = levels.get(name)
+      return [{ name, ...tally, ...(details === undefined ? {} : { details: { ...details } }) }]
+    })
   }
 
   async workers(): Promise<readonly WorkerStats[]> {
@@ -66,24 +71,16 @@ export class GearmanAdmin implements BrokerAdmin {
     return lists.flat()
   }
 
-  async purge(queue: string): Promise<number> {
-    const counts = await this.#ofQueue(queue, (server, functions) => {
-      const waiting = functions.filter(({ name }) => ['ready', 'delayed'].includes(purposeOf(name).kind))
-      return takeAndReturn(server, waiting.map(nameOf), sumOf(waiting), () => 'delete')
-    })
-    return total(counts)
+  purge(queue: string): Promise<number> {
+    return this.#takeFrom(queue, ['ready', 'delayed'], () => 'delete')
   }
 
   async limit(queue: string, most: number): Promise<void> {
-    await this.#ofQueue(queue, (server) =>
-      // A limit of 0 is none.
-      server.command((text) => text.command(`maxqueue ${queue} ${most}`)),
-    )
+    await this.#ofQueue(queue, (server) => server.command((text) => text.command(`maxqueue ${queue} ${most}`)))
   }
 
   async check(): Promise<readonly Finding[]> {
-    const findings = await Promise.all(this.#servers.map((server) => this.#checkServer(server)))
-    this.#assertOpen()
+    const findings = await Promise.all(this.#servers.map((server) => checkServer(server)))
     return findings.flat()
   }
 
@@ -97,12 +94,12 @@ export class GearmanAdmin implements BrokerAdmin {
       try {
         await server.command((text) => text.command('shutdown'))
       } catch (error) {
-        // Some end before they answer.
+        // Some servers end before they answer.
         if (errorCode(error) === 'ZYQ_CONNECTION_LOST') return
         if (!(error instanceof GearmanError)) throw error
         throw new BrokerError(
           'ZYQ_BROKER',
-          `gearmand at ${server.name} does not know \`shutdown\` (${error.message}). Send its process SIGTERM, or SIGUSR1 to let it end what runs`,
+          `gearmand at ${server.name} does not know the command shutdown (${error.message}). Send its process SIGTERM, or SIGUSR1 to let running jobs end.`,
           { cause: error },
         )
       }
@@ -111,59 +108,59 @@ export class GearmanAdmin implements BrokerAdmin {
 
   async #listDead(queue: string, limit: number): Promise<readonly DeadLetter[]> {
     const newest: ReceivedJob[] = []
-    await this.#ofQueue(queue, (server, functions) =>
-      this.#inspectDead(server, functions, (job) => {
-        newest.push(job)
-        // What cannot be shown is not kept in memory.
-        if (newest.length > 2 * limit + 1_000) keepNewest(newest, limit)
-        return 'keep'
-      }),
-    )
+    await this.#takeFrom(queue, ['dead'], (job) => {
+      newest.push(job)
+      // Older ones need not stay in memory.
+      if (newest.length > 2 * limit + 1_000) keepNewest(newest, limit)
+      return 'keep'
+    })
     keepNewest(newest, limit)
-    return newest.map(({ id, headers, body, death }) => ({
+    return newest.map(({ id, headers, body, death, unknownFormat }) => ({
       id,
       queue,
-      reason: death?.reason ?? '',
+      reason: death?.reason ?? (unknownFormat === undefined ? '' : describeFormat(unknownFormat)),
       headers,
       body,
       ...(death === undefined ? {} : { diedAtMs: Math.floor(death.atMs) }),
     }))
   }
 
-  async #exhume(
+  #decideDead(
     queue: string,
     ids: readonly string[] | undefined,
-    verdict: (job: ReceivedJob) => Decision,
+    decide: (job: ReceivedJob) => Decision,
   ): Promise<number> {
-    const meant = ids === undefined ? undefined : new Set(ids)
-    const counts = await this.#ofQueue(queue, async (server, functions) =>
-      meant?.size === 0
-        ? 0
-        : this.#inspectDead(server, functions, (job) => (meant?.has(job.id) === false ? 'keep' : verdict(job))),
-    )
-    return total(counts)
+    const wanted = ids === undefined ? undefined : new Set(ids)
+    // For no ids, each server is only asked whether it knows the queue.
+    const kinds: readonly Purpose['kind'][] = wanted?.size === 0 ? [] : ['dead']
+    return this.#takeFrom(queue, kinds, (job) => (wanted?.has(job.id) === false ? 'keep' : decide(job)))
   }
 
-  #inspectDead(
-    server: GearmanServer,
-    functions: readonly FunctionStatus[],
-    judge: (job: ReceivedJob) => Decision,
+  /** Takes the jobs of a queue from its functions of these kinds. Resolves to how many were deleted or moved. */
+  async #takeFrom(
+    queue: string,
+    kinds: readonly Purpose['kind'][],
+    decide: (job: ReceivedJob) => Decision,
   ): Promise<number> {
-    const dead = functions.filter(({ name }) => purposeOf(name).kind === 'dead')
-    return takeAndReturn(server, dead.map(nameOf), sumOf(dead), judge)
+    const counts = await this.#ofQueue(queue, (server, functions) => {
+      const chosen = functions.filter(({ name }) => kinds.includes(purposeOf(name).kind))
+      const names = chosen.map(({ name }) => name)
+      return takeAndReturn(server, names, sum(chosen.map(({ waiting }) => waiting)), decide)
+    })
+    return sum(counts)
   }
 
-  /** Works on each server with those of its functions that hold jobs of this queue. Unknown to all: `ZYQ_QUEUE_NOT_FOUND`. */
+  /** Calls `work` for each server that knows the queue, with the functions of the queue. */
   async #ofQueue<Result>(
     queue: string,
     work: (server: GearmanServer, functions: readonly FunctionStatus[]) => Promise<Result>,
   ): Promise<readonly Result[]> {
     const results = await this.#ask(async (server) => {
-      const own = (await server.command(functionsOf)).filter(({ name }) => {
+      const functions = (await server.command(functionsOf)).filter(({ name }) => {
         const purpose = purposeOf(name)
         return 'queue' in purpose && purpose.queue === queue
       })
-      return own.length === 0 ? [] : [await work(server, own)]
+      return functions.length === 0 ? [] : [await work(server, functions)]
     })
     if (results.every((result) => result.length === 0)) {
       throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `No Gearman server has a function "${queue}"`)
@@ -171,24 +168,8 @@ export class GearmanAdmin implements BrokerAdmin {
     return results.flat()
   }
 
-  async #checkServer(server: GearmanServer): Promise<readonly Finding[]> {
-    try {
-      const version = await versionOf(server)
-      return [...checkVersion(server, version), DURABILITY]
-    } catch (error) {
-      if (errorCode(error) === 'ZYQ_CLOSED') throw error
-      return [
-        { level: 'problem', message: `No Gearman server answers at ${server.name}`, remedy: 'Start gearmand there' },
-      ]
-    }
-  }
-
   #ask<Result>(ask: (server: GearmanServer) => Promise<Result>): Promise<readonly Result[]> {
-    return askAll(this.#servers, ask)
-  }
-
-  #assertOpen(): void {
-    if (this.#servers.some(({ signal }) => signal.aborted)) throw closed()
+    return askServers(this.#servers, ask)
   }
 }
 
@@ -198,27 +179,30 @@ const DURABILITY: Finding = {
   remedy: 'gearmand --queue-type=libsqlite3 --libsqlite3-db=FILE',
 }
 
+async function checkServer(server: GearmanServer): Promise<readonly Finding[]> {
+  try {
+    return [...checkVersion(server, await versionOf(server)), DURABILITY]
+  } catch (error) {
+    if (errorCode(error) === 'ZYQ_CLOSED') throw error
+    const message = `No Gearman server answers at ${server.name}`
+    return [{ level: 'problem', message, remedy: 'Start gearmand there' }]
+  }
+}
+
 function checkVersion(server: GearmanServer, version: string): readonly Finding[] {
   const parts = version.split(/[.+-]/).map(Number)
-  const [different = 0] = OLDEST.map((least, index) => (parts[index] ?? 0) - least).filter(
-    (difference) => difference !== 0,
-  )
-  if (different >= 0) return []
-  return [
-    {
-      level: 'warning',
-      message: `gearmand at ${server.name} is ${version}; this adapter was made for ${OLDEST.join('.')} and later`,
-      remedy: 'Update gearmand',
-    },
-  ]
+  const differences = OLDEST.map((oldest, index) => (parts[index] ?? 0) - oldest)
+  if ((differences.find((difference) => difference !== 0) ?? 0) >= 0) return []
+  const message = `gearmand at ${server.name} is ${version}, and this adapter supports ${OLDEST.join('.')} and later`
+  return [{ level: 'warning', message, remedy: 'Update gearmand' }]
 }
 
 function versionOf(server: GearmanServer): Promise<string> {
   return server.command((text) => text.command('version'))
 }
 
-/** A worker is on every server that it reaches. */
-function sumUp(one: Tally, other: Tally = NOTHING): Tally {
+/** A worker is connected to every server that it reaches, so the largest number of workers counts. */
+function sumTallies(one: Tally, other: Tally = EMPTY): Tally {
   return {
     ready: one.ready + other.ready,
     delayed: one.delayed + other.delayed,
@@ -236,10 +220,10 @@ function sumLevels(one: Levels, other: Levels | undefined): Levels {
 function add(tallies: Map<string, Tally>, { name, waiting, running, workers }: FunctionStatus, nowMs: number): void {
   const purpose = purposeOf(name)
   if (!('queue' in purpose)) return
-  const tally = tallies.get(purpose.queue) ?? { ...NOTHING }
+  const tally = tallies.get(purpose.queue) ?? { ...EMPTY }
   tallies.set(purpose.queue, tally)
   if (purpose.kind === 'dead') {
-    // One that runs is being looked at by an operator.
+    // An operator looks at the running ones.
     tally.dead += waiting + running
     return
   }
@@ -251,7 +235,7 @@ function add(tallies: Map<string, Tally>, { name, waiting, running, workers }: F
   else tally.delayed += waiting
 }
 
-/** `39 127.0.0.1 client : function function`: a file descriptor of the server, where it comes from, its id, what it can do. */
+/** Reads `39 127.0.0.1 client : function function`: a file descriptor of the server, the address of the worker, its id, its abilities. */
 export function workerOf(line: string, server: Pick<GearmanServer, 'name'>): WorkerStats | undefined {
   const [, descriptor, address, id, functions] = /^(\d+) (\S+) (.*) :(.*)$/s.exec(line) ?? []
   if (descriptor === undefined || address === undefined || id === undefined || functions === undefined) return undefined
@@ -261,14 +245,15 @@ export function workerOf(line: string, server: Pick<GearmanServer, 'name'>): Wor
     id: `${server.name}/${descriptor}`,
     client: clientInfoOf(id, address),
     queues: [...new Set(queues)],
-    address,
-    fileDescriptor: Number(descriptor),
+    details: { ip: address, file_descriptor: Number(descriptor) },
   }
 }
 
-/** With no losses to its name; charges that are there still were counted. */
-function alive({ id, headers, body, priority, charges = [] }: ReceivedJob): StoredJob {
-  return { id, headers, body, priority, charges, deliveryCount: 0 }
+/** Its old lost deliveries do not count any more; the notes that still exist were counted. */
+function requeue({ death, ...job }: ReceivedJob, queue: string): Decision {
+  // Another version of this adapter stored this dead letter, and only that one can requeue it.
+  if (death === undefined && job.unknownFormat !== undefined) return 'keep'
+  return encodeJob(queue, { ...job, deliveryCount: 0, dueMs: undefined }, 'copy')
 }
 
 function keepNewest(jobs: ReceivedJob[], limit: number): void {
@@ -276,14 +261,6 @@ function keepNewest(jobs: ReceivedJob[], limit: number): void {
   jobs.splice(limit)
 }
 
-function nameOf({ name }: FunctionStatus): string {
-  return name
-}
-
-function sumOf(functions: readonly FunctionStatus[]): number {
-  return total(functions.map(({ waiting }) => waiting))
-}
-
-function total(counts: readonly number[]): number {
-  return counts.reduce((sum, count) => sum + count, 0)
+function sum(counts: readonly number[]): number {
+  return counts.reduce((total, count) => total + count, 0)
 }

@@ -1,46 +1,44 @@
 import type { Socket } from 'node:net'
 import type { BrokerError } from '@zyqueue/core/broker'
-import { closed, connectionLost, GearmanError, unreachable } from '../errors.ts'
-import { Semaphore } from './semaphore.ts'
-import { nameOf, type Address } from '../options.ts'
+import { connectionLost, GearmanError, unreachable } from '../errors.ts'
+import { formatAddress, type Address } from '../options.ts'
 import { PACKET, PacketReader, PacketWriter, ProtocolError, splitArguments, type Packet } from './protocol.ts'
-import { openSocket } from './socket.ts'
+import { Semaphore } from './semaphore.ts'
+import { openSocket, SocketConnection } from './socket-connection.ts'
 
-/** How often an open connection is looked at, in ms. */
-const LOOK_MS = 1_000
-/** Looks in a row without a sign of life before the peer is asked for one, and before it is given up. */
-const LOOKS_BEFORE_ECHO = 2
-const LOOKS_BEFORE_LOSS = 8
+/** After this many silent turns the server is asked for a sign of life, and after more of them it is given up. */
+const SILENT_TURNS_BEFORE_ECHO = 2
+const MAX_SILENT_TURNS = 8
 
 /**
- * How many jobs are submitted or settled in one go, and how many such portions are under way on a connection. gearmand serves
- * a connection until it has nothing more to read from it, and a persistent queue writes some hundred jobs a second: whoever
- * sent thousands at once would have everybody else wait for seconds.
+ * How many jobs are submitted or settled at once, and how many such portions are in flight on a connection. gearmand serves a
+ * connection until there is nothing more to read from it, and a persistent queue writes some hundred jobs a second: a client
+ * that sent thousands of jobs at once would block all other clients for seconds.
  */
-export const PORTION = 512
-const PORTIONS_UNDER_WAY = 2
+const PORTION = 512
+const MAX_PORTIONS_IN_FLIGHT = 2
 
-/** Answers that are due. gearmand answers in the order in which it was asked, so the first of these is for the next answer. */
-interface Due {
+/** Answers that the server owes. It answers in the order of the requests, so the next answer is for the first of these. */
+interface Pending {
   readonly types: readonly number[]
   remaining: number
-  /** Settlements since the last barrier that turned out to be of jobs that this worker no longer holds. */
+  /** How many settlements since the last barrier were of jobs that this worker no longer holds. */
   stale: number
   readonly onAnswer: (answer: Packet | GearmanError, stale: number) => void
   readonly onLoss: (error: BrokerError) => void
 }
 
-export interface ConnectionEvents {
-  /** Packets that answer nothing: NOOP for a worker that sleeps, and news of jobs for a client that waits for them. */
+export interface PacketConnectionEvents {
+  /** Gets packets that answer no request: NOOP for a sleeping worker, and updates of jobs for a client that waits. */
   readonly onPacket?: (packet: Packet) => void
-  /** Called once, when the connection has ended, however it did; all that was due has been told before. */
+  /** Called once, when the connection has ended and all pending requests have been told. */
   readonly onEnd?: (error: BrokerError) => void
 }
 
-/** What gearmand, and others, say to a settlement of a job that the worker does not have. */
+/** How servers refuse the settlement of a job that the worker does not hold. */
 const STALE_SETTLEMENT: ReadonlySet<string> = new Set(['JOB_NOT_FOUND', 'NO_SUCH_JOB'])
 
-const NEWS: ReadonlySet<number> = new Set([
+const UPDATES: ReadonlySet<number> = new Set([
   PACKET.NOOP,
   PACKET.WORK_STATUS,
   PACKET.WORK_COMPLETE,
@@ -51,28 +49,22 @@ const NEWS: ReadonlySet<number> = new Set([
 ])
 
 /**
- * One connection to one server, for a client or a worker.
+ * One connection of a client or worker in the binary protocol.
  *
- * A peer that falls silent while something is due, or that was told to be watched, is asked for an ECHO and given up after
- * some seconds: half-open connections are noticed. Neither its socket nor its timer keeps the process alive.
+ * A server that is silent while it owes an answer, or while `isWatched`, is asked for an ECHO and given up after some seconds,
+ * so half-open connections are noticed.
  */
-export class PacketConnection {
-  readonly where: string
-  /** What writes many jobs passes here. */
-  readonly gate = new Semaphore(PORTIONS_UNDER_WAY)
-  readonly #socket: Socket
-  #events: ConnectionEvents = {}
+export class PacketConnection extends SocketConnection {
+  /** Whether the end of the connection must be noticed although the server owes no answer. */
+  isWatched = false
+  readonly #portions = new Semaphore(MAX_PORTIONS_IN_FLIGHT)
   readonly #reader = new PacketReader()
-  readonly #due: Due[] = []
-  readonly #timer: NodeJS.Timeout
-  #silentLooks = 0
-  #ended: BrokerError | undefined
-  /** Whether its end is to be noticed although nothing is due. */
-  watched = false
+  readonly #pending: Pending[] = []
+  #events: PacketConnectionEvents = {}
 
-  /** Connects, and has the server say that it speaks Gearman. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
+  /** Connects, and checks that the server speaks Gearman. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
   static async open(address: Address, signal: AbortSignal): Promise<PacketConnection> {
-    const connection = new PacketConnection(await openSocket(address, signal), nameOf(address))
+    const connection = new PacketConnection(await openSocket(address, signal), address)
     const onAbort = (): void => connection.close()
     signal.addEventListener('abort', onAbort)
     try {
@@ -80,65 +72,60 @@ export class PacketConnection {
       return connection
     } catch (error) {
       signal.throwIfAborted()
-      throw unreachable(connection.where, error)
+      throw unreachable(formatAddress(address), error)
     } finally {
       signal.removeEventListener('abort', onAbort)
     }
   }
 
-  private constructor(socket: Socket, where: string) {
-    this.where = where
-    this.#socket = socket
-    // Counted in looks, not in time: where this very process was blocked, what the peer has sent is yet to be read.
-    this.#timer = setInterval(() => this.#look(), LOOK_MS).unref()
-    socket.on('data', (chunk) => this.#read(chunk))
-    socket.on('error', (error) => this.#end(connectionLost(where, error)))
-    socket.on('close', () => this.#end(connectionLost(where)))
+  private constructor(socket: Socket, address: Address) {
+    super(socket, address, MAX_SILENT_TURNS)
   }
 
-  /** Who is told from now on; of its end at once, where it has ended already. To be called once, when it has opened. */
-  listen(events: ConnectionEvents): void {
+  /** Sets the listener. If the connection has ended already, its `onEnd` is called at once. */
+  listen(events: PacketConnectionEvents): void {
     this.#events = events
-    if (this.#ended !== undefined) events.onEnd?.(this.#ended)
+    if (this.ended !== undefined) events.onEnd?.(this.ended)
   }
 
-  get ended(): boolean {
-    return this.#ended !== undefined
-  }
-
-  /** Throws `ZYQ_CONNECTION_LOST` or `ZYQ_CLOSED` where it has ended. */
-  assertOpen(): void {
-    if (this.#ended !== undefined) throw this.#ended
-  }
-
-  /** Writes packets that have no answer. Where the connection has ended, they are dropped: its end was told. */
+  /** Writes packets that have no answer. Does nothing if the connection has ended. */
   write(packets: PacketWriter): void {
-    if (this.#ended !== undefined) return
-    this.#socket.cork()
-    for (const bytes of packets.buffers()) this.#socket.write(bytes)
-    this.#socket.uncork()
+    if (this.ended !== undefined) return
+    this.socket.cork()
+    for (const bytes of packets.buffers()) this.socket.write(bytes)
+    this.socket.uncork()
   }
 
   /**
    * Writes packets that have `count` answers of these types. `onAnswer` is called for each in their order, or with the error
-   * that the server answered instead; `onLoss` once, where the connection ends before all have come.
+   * that the server answered instead; `onLoss` once, if the connection ends before all have come.
    */
   ask(
     packets: PacketWriter,
     types: readonly number[],
     count: number,
-    onAnswer: Due['onAnswer'],
-    onLoss: Due['onLoss'],
+    onAnswer: Pending['onAnswer'],
+    onLoss: Pending['onLoss'],
   ): void {
-    if (this.#ended !== undefined) return onLoss(this.#ended)
-    if (count > 0) this.#due.push({ types, remaining: count, stale: 0, onAnswer, onLoss })
+    if (this.ended !== undefined) return onLoss(this.ended)
+    this.#pending.push({ types, remaining: count, stale: 0, onAnswer, onLoss })
     this.write(packets)
   }
 
+  /** As `ask`, and resolves to all answers. Rejects with `ZYQ_CONNECTION_LOST` or `ZYQ_CLOSED`. */
+  askAll(packets: PacketWriter, types: readonly number[], count: number): Promise<readonly (Packet | GearmanError)[]> {
+    return new Promise((resolve, reject) => {
+      const answers: (Packet | GearmanError)[] = []
+      const onAnswer = (answer: Packet | GearmanError): void => {
+        if (answers.push(answer) === count) resolve(answers)
+      }
+      this.ask(packets, types, count, onAnswer, reject)
+    })
+  }
+
   /**
-   * Writes packets and an ECHO behind them. Resolves when it comes back: the server has then dealt with all of them. The
-   * number is how many settlements among them it refused, because the worker no longer had the job. Rejects with
-   * `ZYQ_CONNECTION_LOST`.
+   * Writes packets and an ECHO request. Resolves when the server has processed all of them, to the number of settlements that it
+   * refused because the worker no longer had the job. Rejects with `ZYQ_CONNECTION_LOST`.
    */
   barrier(packets: PacketWriter = new PacketWriter()): Promise<number> {
     return new Promise((resolve, reject) => {
@@ -147,69 +134,69 @@ export class PacketConnection {
     })
   }
 
-  /** Ends it at once. */
-  close(): void {
-    this.#end(closed())
+  /** Sends a list in portions, so that other connections get their turn. One result for each item, in their order. */
+  async sendInPortions<Item, Result>(
+    items: readonly Item[],
+    send: (portion: readonly Item[]) => Promise<readonly Result[]>,
+  ): Promise<readonly Result[]> {
+    const results: Promise<readonly Result[]>[] = []
+    for (let start = 0; start < items.length; start += PORTION) {
+      results.push(this.#portions.run(() => send(items.slice(start, start + PORTION))))
+    }
+    return (await Promise.all(results)).flat()
   }
 
-  #read(chunk: Buffer): void {
-    this.#silentLooks = 0
+  protected override read(chunk: Buffer): void {
     try {
       this.#reader.push(chunk, (packet) => {
-        if (this.#ended === undefined) this.#take(packet)
+        if (this.ended === undefined) this.#receive(packet)
       })
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
-      this.#end(connectionLost(this.where, error))
+      this.end(connectionLost(this.location, error))
     }
   }
 
-  #take(packet: Packet): void {
-    if (NEWS.has(packet.type)) return this.#events.onPacket?.(packet)
-    if (packet.type === PACKET.ERROR) return this.#takeError(packet)
-    const [due] = this.#due
-    if (due === undefined || !due.types.includes(packet.type)) {
-      throw new ProtocolError(`The peer sent a packet of type ${packet.type}, which nobody had asked for`)
-    }
-    this.#answer(due, packet)
+  protected override isExpecting(): boolean {
+    return this.#pending.length > 0 || this.isWatched
   }
 
-  #takeError({ body }: Packet): void {
+  protected override onSilentTurn(turns: number): void {
+    if (turns === SILENT_TURNS_BEFORE_ECHO && this.#pending.length === 0) this.barrier().catch(() => {})
+  }
+
+  protected override onEnd(error: BrokerError): void {
+    for (const { onLoss } of this.#pending.splice(0)) onLoss(error)
+    this.#events.onEnd?.(error)
+  }
+
+  #receive(packet: Packet): void {
+    if (UPDATES.has(packet.type)) return this.#events.onPacket?.(packet)
+    if (packet.type === PACKET.ERROR) return this.#receiveError(packet)
+    const [first] = this.#pending
+    if (first === undefined || !first.types.includes(packet.type)) {
+      throw new ProtocolError(`The server sent a packet of type ${packet.type} that answers no request`)
+    }
+    this.#answer(first, packet)
+  }
+
+  #receiveError({ body }: Packet): void {
     const { texts, rest } = splitArguments(body, 1)
     const [code = ''] = texts
     if (STALE_SETTLEMENT.has(code)) {
-      const barrier = this.#due.find(({ types }) => types.includes(PACKET.ECHO_RES))
+      const barrier = this.#pending.find(({ types }) => types.includes(PACKET.ECHO_RES))
       if (barrier !== undefined) barrier.stale++
       return
     }
     const error = new GearmanError(code, rest.toString())
-    const [due] = this.#due
-    if (due === undefined) this.#end(connectionLost(this.where, error))
-    else this.#answer(due, error)
+    const [first] = this.#pending
+    if (first === undefined) this.end(connectionLost(this.location, error))
+    else this.#answer(first, error)
   }
 
-  #answer(due: Due, answer: Packet | GearmanError): void {
-    due.remaining--
-    if (due.remaining === 0) this.#due.shift()
-    due.onAnswer(answer, due.stale)
-  }
-
-  #look(): void {
-    if (this.#due.length === 0 && !this.watched) {
-      this.#silentLooks = 0
-      return
-    }
-    this.#silentLooks++
-    if (this.#silentLooks === LOOKS_BEFORE_ECHO && this.#due.length === 0) this.barrier().catch(() => {})
-    if (this.#silentLooks >= LOOKS_BEFORE_LOSS) this.#end(connectionLost(this.where, new Error('it does not answer')))
-  }
-
-  #end(error: BrokerError): void {
-    if (this.#ended !== undefined) return
-    this.#ended = error
-    clearInterval(this.#timer)
-    this.#socket.destroy()
-    for (const due of this.#due.splice(0)) due.onLoss(error)
-    this.#events.onEnd?.(error)
+  #answer(pending: Pending, answer: Packet | GearmanError): void {
+    pending.remaining--
+    if (pending.remaining === 0) this.#pending.shift()
+    pending.onAnswer(answer, pending.stale)
   }
 }

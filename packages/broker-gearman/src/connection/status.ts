@@ -1,10 +1,9 @@
 import { GearmanError } from '../errors.ts'
 import type { TextConnection } from './text-connection.ts'
 
-/** What `status` tells of a function. */
+/** One line of the command `status`. */
 export interface FunctionStatus {
   readonly name: string
-  /** Jobs that wait. */
   readonly waiting: number
   readonly running: number
   readonly workers: number
@@ -17,7 +16,20 @@ export interface Levels {
   readonly low: number
 }
 
-/** The levels of all functions, by their names; empty where a server does not tell. The columns are name, high, normal, low, workers. */
+/** All functions of a server. The columns are name, jobs, running jobs among them, workers. */
+export async function functionsOf(text: TextConnection): Promise<readonly FunctionStatus[]> {
+  return (await text.list('status')).map((line) => {
+    const [name = '', total, running, workers] = line.split('\t')
+    return {
+      name,
+      waiting: Math.max(0, Number(total) - Number(running)),
+      running: Number(running),
+      workers: Number(workers),
+    }
+  })
+}
+
+/** The levels of all functions, by their names. Empty if the server does not know the command. */
 export async function levelsOf(text: TextConnection): Promise<ReadonlyMap<string, Levels>> {
   try {
     const lines = await text.list('prioritystatus')
@@ -31,17 +43,4 @@ export async function levelsOf(text: TextConnection): Promise<ReadonlyMap<string
     if (error instanceof GearmanError) return new Map()
     throw error
   }
-}
-
-/** All functions of a server. The columns are name, jobs, running ones among them, workers. */
-export async function functionsOf(text: TextConnection): Promise<readonly FunctionStatus[]> {
-  return (await text.list('status')).map((line) => {
-    const [name = '', total, running, workers] = line.split('\t')
-    return {
-      name,
-      waiting: Math.max(0, Number(total) - Number(running)),
-      running: Number(running),
-      workers: Number(workers),
-    }
-  })
 }

@@ -1,11 +1,12 @@
 import type { Socket } from 'node:net'
+import { StringDecoder } from 'node:string_decoder'
 import type { BrokerError } from '@zyqueue/core/broker'
-import { closed, connectionLost, GearmanError } from '../errors.ts'
-import { nameOf, type Address } from '../options.ts'
-import { openSocket } from './socket.ts'
+import { GearmanError } from '../errors.ts'
+import type { Address } from '../options.ts'
+import { openSocket, SocketConnection } from './socket-connection.ts'
 
-/** How long a server may leave a command without a byte of answer, in ms. */
-const ANSWER_MS = 5_000
+/** After this many seconds without a byte of an answer the server is given up. */
+const MAX_SILENT_TURNS = 5
 
 interface Pending {
   readonly isList: boolean
@@ -14,72 +15,63 @@ interface Pending {
 }
 
 /**
- * A connection for the commands of operators: text, a line each. An answer is a line, or, for lists, lines up to one with
- * a single dot. It carries no jobs, so it is in nobody's way.
+ * A connection for the text commands of operators, one line each. An answer is one line, or for lists several lines and a line
+ * with a dot. No jobs travel on it.
  */
-export class TextConnection {
-  readonly #socket: Socket
+export class TextConnection extends SocketConnection {
+  readonly #decoder = new StringDecoder('utf8')
   readonly #pending: Pending[] = []
   #lines: string[] = []
   #partial = ''
-  #ended: BrokerError | undefined
 
   /** Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
   static async open(address: Address, signal: AbortSignal): Promise<TextConnection> {
-    return new TextConnection(await openSocket(address, signal), nameOf(address))
+    return new TextConnection(await openSocket(address, signal), address)
   }
 
-  private constructor(socket: Socket, where: string) {
-    this.#socket = socket
-    socket.setEncoding('utf8')
-    socket.on('data', (text: string) => this.#read(text))
-    socket.on('error', (error) => this.#end(connectionLost(where, error)))
-    socket.on('close', () => this.#end(connectionLost(where)))
-    socket.on('timeout', () => {
-      if (this.#pending.length > 0) this.#end(connectionLost(where, new Error('it does not answer')))
-    })
+  private constructor(socket: Socket, address: Address) {
+    super(socket, address, MAX_SILENT_TURNS)
   }
 
-  get ended(): boolean {
-    return this.#ended !== undefined
-  }
-
-  /** The fields of each line of a list (`status`, `workers`, …). Rejects with `ZYQ_CONNECTION_LOST`. */
+  /** The lines of a list, such as `status` or `workers`. Rejects with `ZYQ_CONNECTION_LOST`. */
   list(command: string): Promise<readonly string[]> {
     return this.#send(command, true)
   }
 
-  /** What a command that is no list answers, without its `OK`. Rejects with `GearmanError` where it answers `ERR`. */
+  /** The answer to a command, without its `OK`. Rejects with `GearmanError` if the server answers `ERR`. */
   async command(command: string): Promise<string> {
     const [line = ''] = await this.#send(command, false)
     if (!line.startsWith('ERR ')) return line.replace(/^OK ?/, '')
     const [, code = '', text = ''] = /^ERR (\S+) ?(.*)$/s.exec(line) ?? []
-    throw new GearmanError(code, decodeURIComponentSafely(text.replaceAll('+', ' ')))
+    throw new GearmanError(code, decodeText(text))
   }
 
-  close(): void {
-    this.#end(closed())
+  protected override read(chunk: Buffer): void {
+    const lines = (this.#partial + this.#decoder.write(chunk)).split('\n')
+    this.#partial = lines.pop() ?? ''
+    for (const line of lines) this.#receive(line.replace(/\r$/, ''))
+  }
+
+  protected override isExpecting(): boolean {
+    return this.#pending.length > 0
+  }
+
+  protected override onEnd(error: BrokerError): void {
+    for (const { reject } of this.#pending.splice(0)) reject(error)
   }
 
   #send(command: string, isList: boolean): Promise<readonly string[]> {
     return new Promise((resolve, reject) => {
-      if (this.#ended !== undefined) return reject(this.#ended)
+      if (this.ended !== undefined) return reject(this.ended)
       this.#pending.push({ isList, resolve, reject })
-      this.#socket.setTimeout(ANSWER_MS)
-      // `create function` takes the last word to its end, and needs the carriage return to end it.
-      this.#socket.write(`${command}\r\n`)
+      // `create function` takes the last word up to the carriage return.
+      this.socket.write(`${command}\r\n`)
     })
   }
 
-  #read(text: string): void {
-    const lines = (this.#partial + text).split('\n')
-    this.#partial = lines.pop() ?? ''
-    for (const line of lines) this.#take(line.replace(/\r$/, ''))
-  }
-
-  #take(line: string): void {
+  #receive(line: string): void {
     const [pending] = this.#pending
-    // Some answers of gearmand have an empty line behind them.
+    // gearmand sends an empty line after some answers.
     if (pending === undefined || (line === '' && this.#lines.length === 0)) return
     if (pending.isList && line !== '.' && !(line.startsWith('ERR ') && this.#lines.length === 0)) {
       this.#lines.push(line)
@@ -91,21 +83,15 @@ export class TextConnection {
     if (!pending.isList) pending.resolve([line])
     else if (line === '.') pending.resolve(lines)
     else pending.reject(new GearmanError('ERR', line.slice(4)))
-    if (this.#pending.length === 0) this.#socket.setTimeout(0)
-  }
-
-  #end(error: BrokerError): void {
-    if (this.#ended !== undefined) return
-    this.#ended = error
-    this.#socket.destroy()
-    for (const { reject } of this.#pending.splice(0)) reject(error)
   }
 }
 
-function decodeURIComponentSafely(text: string): string {
+/** gearmand encodes the text of an error like a query string. */
+function decodeText(text: string): string {
+  const spaced = text.replaceAll('+', ' ')
   try {
-    return decodeURIComponent(text)
+    return decodeURIComponent(spaced)
   } catch {
-    return text
+    return spaced
   }
 }

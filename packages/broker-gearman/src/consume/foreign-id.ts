@@ -5,8 +5,8 @@ import { freshUnique } from '../message.ts'
 const KEYED = /^foreign\.[\w-]{16}\./
 
 /**
- * An id for one delivery of a job that another program has submitted. It is never used again: gearmand gives out its handles
- * again after a restart, and programs use a unique again. It begins with a key that all deliveries of the job share.
+ * An id for one delivery of a job that another program submitted. It is never used again: gearmand uses its handles again after
+ * a restart, and programs use the same unique again. It begins with a key that all deliveries of the job share.
  */
 export function foreignId(server: string, { functionName, handle, workload }: Assignment): string {
   const hash = createHash('sha256').update(`${server}\0${functionName}\0${handle}\0`).update(workload)
@@ -14,6 +14,6 @@ export function foreignId(server: string, { functionName, handle, workload }: As
 }
 
 /** The name under which the lost deliveries of a job are counted. */
-export function chargeKeyOf(jobId: string): string {
+export function lossKeyOf(jobId: string): string {
   return KEYED.exec(jobId)?.[0] ?? jobId
 }

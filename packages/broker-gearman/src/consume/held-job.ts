@@ -1,81 +1,68 @@
 import type { Delivery, Headers } from '@zyqueue/core/broker'
-import type { LostDeliveryNote } from './lost-deliveries.ts'
-import type { WorkerConnection } from './worker-connection.ts'
 import type { Assignment } from '../connection/protocol.ts'
-import { isOurs, type ReceivedJob, type StoredJob } from '../message.ts'
+import { queueOf } from '../functions.ts'
+import { decodeJob, FORMAT, isOurs, type GearmanJob } from '../message.ts'
+import { foreignId } from './foreign-id.ts'
+import type { LostDeliveries, LostDeliveryNote } from './lost-deliveries.ts'
+import type { WorkerConnection } from './worker-connection.ts'
 
-/** A job that the server has assigned to one of this consumer's connections. */
-export class HeldJob implements Delivery {
-  readonly id: string
-  readonly queue: string
-  readonly body: Uint8Array
-  readonly headers: Headers
-  readonly priority: number
-  readonly deliveryCount: number
-  /** Whether its submitter waits for its end. Of a foreign job this is asked when it has come. */
-  foreground: boolean
-  readonly #link: WorkerConnection
-  readonly #assignment: Assignment
-  readonly #dueMs: number | undefined
-  readonly #charges: readonly string[]
+/** A job that a server has assigned to one of a consumer's connections. */
+export interface HeldJob {
+  readonly worker: WorkerConnection
+  readonly handle: string
+  readonly functionName: string
+  /** Whether another program submitted it, and may wait for its end. */
+  readonly isForeign: boolean
+  /** When a delayed job is due, in ms since 1970. */
+  readonly dueMs: number | undefined
+  /** What a copy of it must hold. */
+  readonly job: GearmanJob
+  readonly delivery: Delivery
+}
 
-  constructor(
-    link: WorkerConnection,
-    queue: string,
-    assignment: Assignment,
-    job: ReceivedJob,
-    charges: readonly LostDeliveryNote[],
-  ) {
-    const { charges: counted = [] } = job
-    const fresh = charges.filter(({ key }) => !counted.includes(key))
-    this.id = job.id
-    this.queue = queue
-    this.body = job.body
-    this.headers = fresh.length === 0 ? job.headers : headersOver(job.headers, fresh)
-    this.priority = job.priority
-    this.deliveryCount = job.deliveryCount + fresh.length
-    this.#charges = fresh.length === 0 ? counted : [...counted, ...fresh.map(({ key }) => key)]
-    this.foreground = job.isCall
-    this.#link = link
-    this.#assignment = assignment
-    this.#dueMs = job.dueMs
-  }
-
-  get link(): WorkerConnection {
-    return this.#link
-  }
-
-  get handle(): string {
-    return this.#assignment.handle
-  }
-
-  get functionName(): string {
-    return this.#assignment.functionName
-  }
-
-  get unique(): string {
-    return this.#assignment.unique
-  }
-
-  /** Whether another program has submitted it, and perhaps waits for its end. */
-  get isForeign(): boolean {
-    return !isOurs(this.unique)
-  }
-
-  /** When it is due, where it was delayed. */
-  get dueMs(): number | undefined {
-    return this.#dueMs
-  }
-
-  /** What is to be stored of it elsewhere. */
-  stored(changes: Partial<StoredJob>): StoredJob {
-    const { id, body, headers, priority, deliveryCount } = this
-    return { id, body, headers, priority, deliveryCount, charges: this.#charges, ...changes }
+/** `isAwaited`: the server says that a client waits for the job. */
+export function holdJob(
+  worker: WorkerConnection,
+  assignment: Assignment,
+  lostDeliveries: LostDeliveries,
+  isAwaited: boolean,
+): HeldJob {
+  const { handle, functionName, unique } = assignment
+  const { isCall, dueMs, ...received } = decodeJob(unique, assignment.workload)
+  const id = received.id || foreignId(worker.location, assignment)
+  const { lost: counted = [], unknownFormat, body, priority } = received
+  const notes = lostDeliveries.of(id).filter(({ key }) => !counted.includes(key))
+  const queue = queueOf(functionName)
+  const headers = notes.length === 0 ? received.headers : mergeHeaders(received.headers, notes)
+  const deliveryCount = received.deliveryCount + notes.length
+  const lost = notes.length === 0 ? counted : [...counted, ...notes.map(({ key }) => key)]
+  return {
+    worker,
+    handle,
+    functionName,
+    isForeign: !isOurs(unique),
+    dueMs,
+    job: { id, headers, body, priority, deliveryCount, lost, unknownFormat },
+    delivery: {
+      id,
+      queue,
+      headers,
+      body,
+      priority,
+      deliveryCount,
+      foreground: isCall || isAwaited,
+      ...(unknownFormat === undefined ? {} : { undecodable: describeFormat(unknownFormat) }),
+    },
   }
 }
 
-function headersOver(headers: Headers, charges: readonly LostDeliveryNote[]): Headers {
+/** For the reason of a dead letter. */
+export function describeFormat(format: number): string {
+  return `The job has format ${format}, and this version of @zyqueue/broker-gearman reads format ${FORMAT}. Update it, then requeue the dead letter.`
+}
+
+function mergeHeaders(headers: Headers, notes: readonly LostDeliveryNote[]): Headers {
   const merged: Record<string, string> = Object.assign(Object.create(null), headers)
-  for (const charge of charges) for (const [name, value] of Object.entries(charge.headers ?? {})) merged[name] = value
+  for (const note of notes) for (const [name, value] of Object.entries(note.headers ?? {})) merged[name] = value
   return merged
 }

@@ -1,54 +1,60 @@
 /**
- * Charges: what is known of owners that died. gearmand gives the job of a dead worker to the next one and does not tell how
- * often it has done so; but a supervisor knows which jobs its dead process was running, and leaves a charge for each on
- * every server, as a job of a function that nobody serves. Consumers keep a copy of all charges, which are few, and count those of a job when
- * they get it. A charge is deleted when its job has been settled by somebody who knew of it.
+ * Counts lost deliveries. gearmand gives the job of a dead worker to the next one and does not say how often it has done so. But
+ * a supervisor knows which jobs its dead process was running, and leaves a note about each on every server, as a job of a function
+ * that no worker serves. Consumers keep a copy of all notes, which are few, and count those of a job when they get it. A note
+ * is deleted when a consumer that knew it has settled its job.
  */
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Charge } from '@zyqueue/core/broker'
+import type { LostDelivery } from '@zyqueue/core/broker'
 import { z } from 'zod'
-import { chargeKeyOf } from './foreign-id.ts'
-import { LOST_FUNCTION } from '../functions.ts'
-import { takeAndReturn } from './take-and-return.ts'
 import { PACKET } from '../connection/protocol.ts'
-import type { GearmanServer } from '../connection/gearman-server.ts'
-import type { Submission } from '../publish/publish.ts'
-import type { ReceivedJob } from '../message.ts'
+import { LOST_FUNCTION } from '../functions.ts'
+import type { GearmanServer } from '../gearman-server.ts'
+import type { ReceivedJob, Submission } from '../message.ts'
+import { lossKeyOf } from './foreign-id.ts'
+import { takeAndReturn } from './take-and-return.ts'
 
-/** A job that was charged and is not settled after so long was settled by one who did not know of it. */
-const FORGET_MS = 30 * 24 * 60 * 60 * 1000
+/** The version of the format of notes. */
+const NOTE_FORMAT = 1
+/** After this time a consumer that did not know the note has settled its job: the note is deleted. */
+const MAX_AGE_MS = 30 * 24 * 60 * 60 * 1000
 
-/** How often the charges are read until all are seen, and how long between two times, in ms, at most. What was seen once counts. */
-const READ_TRIES = 40
-const READ_PAUSE_MS = 40
-/** How many may have been added since they were counted, and are to be seen too. */
-const MORE = 10_000
+/** How often the notes are read until all were seen, and the longest pause between two times. Notes that were seen once count. */
+const MAX_READS = 40
+const MAX_PAUSE_MS = 40
+/** Room for notes that were added after they were counted. */
+const MARGIN = 10_000
 
-const chargeSchema = z.object({
-  /** The job's id, or of a foreign one what its ids have in common. */
+const noteSchema = z.object({
+  v: z.literal(NOTE_FORMAT),
+  /** The id of the job, or what the ids of a foreign job have in common. */
   job: z.string(),
-  /** Tells this loss from the others of the same job. */
+  /** Distinguishes the losses of one job. */
   key: z.string(),
+  /** When the delivery was lost, in ms since 1970. */
   at: z.number(),
   headers: z.record(z.string(), z.string()).optional(),
 })
-export type LostDeliveryNote = z.infer<typeof chargeSchema>
+const versionSchema = z.object({ v: z.number() })
+export type LostDeliveryNote = z.infer<typeof noteSchema>
 
-/** What charges jobs whose owner is gone. For the same owner and job it is the same each time, so that it counts once. */
-export function chargesOf(consumerId: string, charged: readonly Charge[]): readonly Submission[] {
-  return charged.map(({ id, headers }) => {
-    const charge: LostDeliveryNote = {
-      job: chargeKeyOf(id),
+/** Packets that store the notes. Those of one owner and job are always the same, so that the loss counts once. */
+export function encodeLostDeliveries(consumerId: string, lost: readonly LostDelivery[]): readonly Submission[] {
+  return lost.map(({ id, headers }) => {
+    const job = lossKeyOf(id)
+    const note: LostDeliveryNote = {
+      v: NOTE_FORMAT,
+      job,
       key: hash(consumerId).slice(0, 12),
       at: Date.now(),
       ...(headers === undefined ? {} : { headers: { ...headers } }),
     }
     return {
-      functionName: LOST_FUNCTION,
       packet: PACKET.SUBMIT_JOB_BG,
-      unique: `zyq.charge.${hash(`${consumerId} ${chargeKeyOf(id)}`)}`,
-      workload: Buffer.from(JSON.stringify(charge)),
+      functionName: LOST_FUNCTION,
+      unique: `zyq.lost.${hash(`${consumerId} ${job}`)}`,
+      workload: Buffer.from(JSON.stringify(note)),
     }
   })
 }
@@ -57,81 +63,92 @@ function hash(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 40)
 }
 
-/** A consumer's copy of the charges on its servers. */
+/** How many notes a server had when they were read, and the notes of each job. */
+interface Copy {
+  readonly count: number
+  readonly byJob: ReadonlyMap<string, readonly LostDeliveryNote[]>
+}
+
+/** A consumer's copy of the notes on its servers. */
 export class LostDeliveries {
-  readonly #byServer = new Map<
-    GearmanServer,
-    { readonly count: number; readonly byJob: ReadonlyMap<string, readonly LostDeliveryNote[]> }
-  >()
+  readonly #copies = new Map<GearmanServer, Copy>()
   readonly #settled = new Set<string>()
   #deleting: Promise<void> | undefined
 
-  /** Those of a job, in the order in which they were made; each once, although every server may have it. */
+  /** The notes of a job, the oldest first. Each comes once, although every server may have it. */
   of(jobId: string): readonly LostDeliveryNote[] {
-    if (this.#byServer.size === 0) return []
-    const job = chargeKeyOf(jobId)
-    const found = [...this.#byServer.values()].flatMap(({ byJob }) => byJob.get(job) ?? [])
-    const byKey = new Map(found.map((charge) => [charge.key, charge]))
+    if (this.#copies.size === 0) return []
+    const job = lossKeyOf(jobId)
+    const found = [...this.#copies.values()].flatMap(({ byJob }) => byJob.get(job) ?? [])
+    const byKey = new Map(found.map((note) => [note.key, note]))
     return [...byKey.values()].toSorted((a, b) => a.at - b.at)
   }
 
-  /** Makes the copy of a server's charges anew where it has another number of them than the copy. Rejects where it cannot. */
+  /** Reads the notes of a server again if their number has changed. Rejects if it fails. */
   async refresh(server: GearmanServer, count: number): Promise<void> {
-    if ((this.#byServer.get(server)?.count ?? 0) === count) return
+    if ((this.#copies.get(server)?.count ?? 0) === count) return
     if (count === 0) {
-      this.#byServer.delete(server)
+      this.#copies.delete(server)
       return
     }
     const found = new Map<string, LostDeliveryNote>()
     let deleted = 0
-    for (let tries = 0; found.size + deleted < count && tries < READ_TRIES; tries++) {
-      // Fewer than there are: others look at the same moment, and hold what they see for a moment.
-      if (tries > 0) await sleep(Math.random() * READ_PAUSE_MS, undefined, { ref: false, signal: server.signal })
-      deleted += await takeAndReturn(server, [LOST_FUNCTION], count + MORE, (job) => {
-        const charge = parse(job)
-        if (charge === undefined || charge.at < Date.now() - FORGET_MS) return 'delete'
-        found.set(`${charge.job} ${charge.key}`, charge)
+    let unreadable = 0
+    for (let reads = 0; found.size + deleted + unreadable < count && reads < MAX_READS; reads++) {
+      // Other consumers read at the same time, and hold some of the notes.
+      if (reads > 0) await sleep(Math.random() * MAX_PAUSE_MS, undefined, { ref: false, signal: server.signal })
+      unreadable = 0
+      deleted += await takeAndReturn(server, [LOST_FUNCTION], count + MARGIN, (job) => {
+        const note = parseNote(job)
+        if (note === 'unreadable') unreadable++
+        if (typeof note === 'string') return note === 'garbage' ? 'delete' : 'keep'
+        if (note.at < Date.now() - MAX_AGE_MS) return 'delete'
+        found.set(`${note.job} ${note.key}`, note)
         return 'keep'
       })
     }
     const byJob = new Map<string, LostDeliveryNote[]>()
-    for (const charge of found.values()) byJob.set(charge.job, [...(byJob.get(charge.job) ?? []), charge])
-    this.#byServer.set(server, { count: found.size, byJob })
+    for (const note of found.values()) byJob.set(note.job, [...(byJob.get(note.job) ?? []), note])
+    this.#copies.set(server, { count: found.size + unreadable, byJob })
   }
 
-  /** Has the charges of these jobs deleted: they are settled, and what was known of them is in what was stored. */
+  /** Deletes the notes of these jobs, which are settled. */
   settle(jobIds: readonly string[]): void {
-    for (const id of jobIds) if (this.of(id).length > 0) this.#settled.add(chargeKeyOf(id))
+    for (const id of jobIds) if (this.of(id).length > 0) this.#settled.add(lossKeyOf(id))
     if (this.#settled.size > 0) this.#deleting ??= this.#delete()
   }
 
-  /** Resolves when what was settled is deleted, as far as it can be. */
-  async idle(): Promise<void> {
+  /** Resolves when no deletion is pending. */
+  async flush(): Promise<void> {
     await this.#deleting
   }
 
-  /** Never rejects: a charge that stays is known by its key where its job comes again, and forgotten in the end. */
+  /** Never rejects. If a note stays, a copy of its job knows its key, and it is deleted for its age in the end. */
   async #delete(): Promise<void> {
     while (this.#settled.size > 0) {
       const jobs = new Set(this.#settled)
       this.#settled.clear()
-      for (const [server, { count, byJob }] of this.#byServer) {
+      for (const [server, { count, byJob }] of this.#copies) {
         if (![...jobs].some((job) => byJob.has(job))) continue
-        const judge = (job: ReceivedJob) => {
-          const charge = parse(job)
-          return charge === undefined || jobs.has(charge.job) ? 'delete' : 'keep'
-        }
-        await takeAndReturn(server, [LOST_FUNCTION], count + MORE, judge).catch(() => 0)
+        await takeAndReturn(server, [LOST_FUNCTION], count + MARGIN, (job) => {
+          const note = parseNote(job)
+          return typeof note === 'object' && jobs.has(note.job) ? 'delete' : 'keep'
+        }).catch(() => 0)
       }
     }
     this.#deleting = undefined
   }
 }
 
-function parse({ body }: ReceivedJob): LostDeliveryNote | undefined {
+/** `unreadable`: the note has a version that this adapter does not know, so another one reads it. */
+function parseNote({ body }: ReceivedJob): LostDeliveryNote | 'unreadable' | 'garbage' {
   try {
-    return chargeSchema.parse(JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString()))
+    const value: unknown = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString())
+    const note = noteSchema.safeParse(value)
+    if (note.success) return note.data
+    const version = versionSchema.safeParse(value).data?.v ?? NOTE_FORMAT
+    return version === NOTE_FORMAT ? 'garbage' : 'unreadable'
   } catch {
-    return undefined
+    return 'garbage'
   }
 }

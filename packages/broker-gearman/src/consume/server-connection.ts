@@ -1,29 +1,29 @@
 import type { BrokerError, ConsumeOptions } from '@zyqueue/core/broker'
 import { clientIdOf } from '../client-id.ts'
-import { WorkerConnection } from './worker-connection.ts'
-import type { Assignment } from '../connection/protocol.ts'
-import { backoffMs, type GearmanServer } from '../connection/gearman-server.ts'
+import { backoffMs, type GearmanServer } from '../gearman-server.ts'
 import { DelayPoller } from './delay-poller.ts'
+import { WorkerConnection } from './worker-connection.ts'
 
 export interface ServerConnectionEvents {
-  readonly onJob: (link: WorkerConnection, assignment: Assignment) => void
+  /** The server may have jobs. */
   readonly onReady: () => void
-  /** There are so many charges on the server. */
-  readonly onCharges: (count: number) => Promise<void>
-  /** A link has ended: the server has taken back what it held. */
-  readonly onLost: (link: WorkerConnection) => void
+  /** The number of notes about lost deliveries on the server. */
+  readonly onLostDeliveries: (count: number) => Promise<void>
+  /** The connection has ended: the server has taken back its jobs. */
+  readonly onLost: (worker: WorkerConnection) => void
 }
 
-/** A consumer's place at one server: its link while the server is there, and the patience to join it again. */
+/** A consumer's place at one server: connects again whenever the connection is lost. */
 export class ServerConnection {
   readonly server: GearmanServer
   readonly #options: ConsumeOptions
   readonly #events: ServerConnectionEvents
   readonly #end = new AbortController()
-  #link: WorkerConnection | undefined
-  /** Whether the charges on the server are known: before that, a job that it gives would be taken for one that has none. */
+  readonly #onServerClosed = (): void => this.#end.abort(this.server.signal.reason)
+  #worker: WorkerConnection | undefined
+  /** Whether the notes about lost deliveries were read. Before that, a job would seem to have none. */
   #isReady = false
-  #watch: DelayPoller | undefined
+  #poller: DelayPoller | undefined
   #lost: BrokerError | undefined
   #failures = 0
   #timer: NodeJS.Timeout | undefined
@@ -32,91 +32,82 @@ export class ServerConnection {
     this.server = server
     this.#options = options
     this.#events = events
+    server.signal.addEventListener('abort', this.#onServerClosed, { once: true })
   }
 
-  /** The connection to the server, while there is one that jobs may be asked of. */
-  get link(): WorkerConnection | undefined {
-    return this.#isReady ? this.#link : undefined
+  /** The connection, if the consumer may ask it for jobs. */
+  get worker(): WorkerConnection | undefined {
+    return this.#isReady ? this.#worker : undefined
   }
 
-  /** Why there is none. */
+  /** Why the last connection ended. */
   get lost(): BrokerError | undefined {
     return this.#lost
   }
 
-  /** Resolves when it has joined. Rejects where it has not, and tries on, until it is closed. */
+  /** Makes the first attempt. If it rejects, others follow until `close`. */
   async start(): Promise<void> {
     try {
-      await this.#join()
+      await this.#connect()
     } catch (error) {
-      this.#later()
+      this.#retryLater()
       throw error
     }
   }
 
-  /** A job of this queue was delayed on this server. */
-  hint(queue: string, atMs: number): void {
-    this.#watch?.hint(queue, atMs)
+  /** A job of this queue was delayed to this slot on this server. */
+  expectDelayed(queue: string, atMs: number): void {
+    this.#poller?.expectDelayed(queue, atMs)
   }
 
-  /** Gives back what the link holds. Never rejects. */
+  /** Gives back all jobs. Never rejects. */
   async close(): Promise<void> {
     this.#end.abort()
+    this.server.signal.removeEventListener('abort', this.#onServerClosed)
     clearTimeout(this.#timer)
-    this.#watch?.close()
-    await this.#link?.close()
+    this.#poller?.close()
+    await this.#worker?.close()
   }
 
-  async #join(): Promise<void> {
+  async #connect(): Promise<void> {
     const queues = this.#options.queues.map(({ name }) => name)
-    const signal = AbortSignal.any([this.#end.signal, this.server.signal])
-    const link = await WorkerConnection.open(
-      this.server.address,
-      {
-        clientId: clientIdOf(this.#options.client),
-        queues,
-        events: {
-          onJob: (from, assignment) => this.#events.onJob(from, assignment),
-          onReady: () => this.#events.onReady(),
-          onEnd: (_, error) => this.#leave(error),
-        },
-      },
-      signal,
-    )
+    const { signal } = this.#end
+    const clientId = clientIdOf(this.#options.client)
+    const events = { onReady: this.#events.onReady, onEnd: (_: unknown, error: BrokerError) => this.#leave(error) }
+    const worker = await WorkerConnection.open(this.server.address, { clientId, queues, events }, signal)
     if (signal.aborted) {
-      link.destroy()
+      worker.destroy()
       signal.throwIfAborted()
     }
-    // It may have ended before anybody was told of it.
-    if (link.ended) return
-    this.#link = link
+    // It may have ended already: `#leave` has been called then.
+    if (!worker.isOpen) return
+    this.#worker = worker
     this.#failures = 0
-    this.#watch = new DelayPoller(this.server.address, queues, {
-      onDue: (functionName) => link.serveOnce(functionName),
-      onEmpty: (functionName) => link.serveNoMore(functionName),
-      onCharges: (count) => this.#events.onCharges(count),
+    this.#poller = new DelayPoller(this.server.address, queues, {
+      onDue: (functionName) => worker.serveUntilEmpty(functionName),
+      onEmpty: (functionName) => worker.markEmpty(functionName),
+      onLostDeliveries: this.#events.onLostDeliveries,
     })
-    // What it gets from now on may have been charged before.
-    await this.#watch.look()
-    // Meanwhile it may have been left, and another joined.
-    if (this.#link === link) this.#isReady = true
+    await this.#poller.poll()
+    // The connection may be another one by now.
+    if (this.#worker === worker) this.#isReady = true
     this.#events.onReady()
   }
 
   #leave(error: BrokerError): void {
-    const link = this.#link
-    this.#link = undefined
+    const worker = this.#worker
+    this.#worker = undefined
     this.#isReady = false
-    this.#watch?.close()
+    this.#poller?.close()
     this.#lost = error
-    if (link !== undefined) this.#events.onLost(link)
-    this.#later()
+    if (worker !== undefined) this.#events.onLost(worker)
+    this.#retryLater()
   }
 
-  #later(): void {
-    if (this.#end.signal.aborted || this.server.signal.aborted) return
+  #retryLater(): void {
+    if (this.#end.signal.aborted) return
     const onTimer = (): void => {
-      this.#join().catch(() => this.#later())
+      this.#connect().catch(() => this.#retryLater())
     }
     this.#timer = setTimeout(onTimer, backoffMs(this.#failures++)).unref()
   }

@@ -1,184 +1,127 @@
 /**
- * How jobs leave a worker. A server forgets a job that is completed or failed, and has no word for "again" or "dead": such a
- * job is submitted anew first, and forgotten when the server has it. None of these rejects.
+ * How jobs leave a worker. A server deletes a job that is completed or failed, and has no packet for a retry or a dead letter: a
+ * copy of the job is submitted first, and the job is deleted when the server has stored the copy. No function here rejects.
  */
-import { BrokerError, type Delivery, type Rejection, type Release, type SettleResult } from '@zyqueue/core/broker'
-import { PORTION } from '../connection/packet-connection.ts'
-import { slotOf } from '../functions.ts'
-import { portionsOf } from '../connection/semaphore.ts'
+import { BrokerError, type SettleResult } from '@zyqueue/core/broker'
+import { PACKET, PacketWriter } from '../connection/protocol.ts'
+import type { Submission } from '../message.ts'
 import type { HeldJob } from './held-job.ts'
 import type { WorkerConnection } from './worker-connection.ts'
-import { PACKET, PacketWriter } from '../connection/protocol.ts'
-import { deadLetter, delayedAgain, readyAgain, type Routed } from '../routes.ts'
 
-export interface Entry<Item> {
-  readonly item: Item
-  readonly job: HeldJob
+/** A job that has succeeded. */
+export interface Completion {
+  readonly held: HeldJob
+  /** The result of the handler, for a client that waits. */
+  readonly body?: Uint8Array
+}
+
+/** A job that is stored elsewhere, or whose failure is reported to the client that waits for it. */
+export interface Failure {
+  readonly held: HeldJob
+  /** What replaces the job. Absent: a client waits for it and decides what happens. */
+  readonly copy: Submission | undefined
+  /** Whether a job without a copy has failed. Otherwise it stays, and another worker gets it when this connection ends. */
+  readonly isFinal: boolean
+  /** For a client that waits. */
+  readonly reason?: string
 }
 
 export interface Settled {
   readonly result: SettleResult
-  /** Whether the server still has it down as this connection's. */
+  /** Whether the server still counts the job as this worker's. */
   readonly isHeld: boolean
-  /** The slot that it was delayed to. */
-  readonly atMs?: number | undefined
 }
 
-/** A delivery that has ended well, with what its handler returned, for whoever waits for it. */
-export interface Acknowledgement {
-  readonly delivery: Delivery
-  readonly body?: Uint8Array | undefined
+interface Ending extends Completion {
+  readonly packet: typeof PACKET.WORK_COMPLETE | typeof PACKET.WORK_FAIL
 }
 
 const OK: SettleResult = { status: 'ok' }
 const LEASE_LOST: SettleResult = { status: 'lease-lost' }
 
-export async function acknowledge(
-  link: WorkerConnection,
-  entries: readonly Entry<Acknowledgement>[],
-): Promise<readonly Settled[]> {
+export function complete(worker: WorkerConnection, completions: readonly Completion[]): Promise<readonly Settled[]> {
   return finish(
-    link,
-    entries.map(({ item, job }) => ({ handle: job.handle, isDone: true, body: item.body })),
+    worker,
+    completions.map((completion) => ({ ...completion, packet: PACKET.WORK_COMPLETE })),
   )
 }
 
-/** A job that a client waits for is not stored anew: the client is told of the failure, and decides. */
-export async function release(link: WorkerConnection, entries: readonly Entry<Release>[]): Promise<readonly Settled[]> {
-  const nowMs = Date.now()
-  return restore(link, entries, {
-    again: ({ item: { delayMs, headers }, job }) => {
-      const stored = job.stored(headers === undefined ? {} : { headers })
-      if (delayMs <= 0) return readyAgain(stored, job.queue)
-      const dueMs = Math.ceil(nowMs + delayMs)
-      return delayedAgain({ ...stored, dueMs }, job.queue, slotOf(dueMs, nowMs))
-    },
-    // One that was not started stays: it goes to another worker when this connection ends.
-    ends: ({ delayMs, headers }) => delayMs > 0 || headers !== undefined,
-    reasonOf: () => undefined,
-  })
-}
-
-export async function reject(
-  link: WorkerConnection,
-  entries: readonly Entry<Rejection>[],
-): Promise<readonly Settled[]> {
-  const atMs = performance.timeOrigin + performance.now()
-  return restore(link, entries, {
-    again: ({ item: { reason, headers }, job }, index) => {
-      // In the order of the call, although it is one moment.
-      const death = { reason, atMs: atMs + index / 1_000 }
-      return deadLetter(job.stored({ death, ...(headers === undefined ? {} : { headers }) }), job.queue)
-    },
-    ends: () => true,
-    reasonOf: ({ reason }) => reason,
-  })
-}
-
-interface Ending {
-  readonly handle: string
-  readonly isDone: boolean
-  readonly body?: Uint8Array | undefined
-}
-
-interface Ways<Item> {
-  readonly again: (entry: Entry<Item>, index: number) => Routed
-  /** Whether this ends a job that a client waits for. */
-  readonly ends: (item: Item) => boolean
-  /** Why the job has failed, for a client that waits. */
-  readonly reasonOf: (item: Item) => string | undefined
-}
-
-async function restore<Item>(
-  link: WorkerConnection,
-  entries: readonly Entry<Item>[],
-  { again, ends, reasonOf }: Ways<Item>,
-): Promise<readonly Settled[]> {
+export async function replace(worker: WorkerConnection, failures: readonly Failure[]): Promise<readonly Settled[]> {
   try {
-    const settled = new Map<Entry<Item>, Settled>()
-    const packets = new PacketWriter()
-    for (const entry of entries) {
-      const { item, job } = entry
-      if (!job.foreground) continue
-      const isEnd = ends(item)
-      if (isEnd) {
-        writeReason(packets, job, reasonOf(item))
-        packets.packet(PACKET.WORK_FAIL, job.handle)
-      }
-      settled.set(entry, { result: OK, isHeld: !isEnd })
+    const settled = new Map<Failure, Settled>()
+    const calls = new PacketWriter()
+    for (const failure of failures) {
+      const { held, copy, isFinal, reason } = failure
+      if (copy !== undefined) continue
+      settled.set(failure, { result: OK, isHeld: !isFinal })
+      if (!isFinal) continue
+      writeReason(calls, held, reason)
+      calls.packet(PACKET.WORK_FAIL, held.handle)
     }
-    if (settled.size > 0) await link.settle(packets)
-    const rest = entries.filter((entry) => !settled.has(entry))
-    const routes = rest.map(again)
-    const stored = await link.submit(routes)
-    const gone: { readonly entry: Entry<Item>; readonly atMs: number | undefined }[] = []
-    // Of a foreign job without a unique the server does not say whether a client waits.
+    if (settled.size > 0) await worker.settle(calls)
+    const copied = failures.flatMap((failure) => (failure.copy === undefined ? [] : [{ failure, copy: failure.copy }]))
+    const results = await worker.submit(copied.map(({ copy }) => copy))
+    const stored: Failure[] = []
+    for (const [index, { failure }] of copied.entries()) {
+      const result = results[index]
+      if (result?.status === 'stored') stored.push(failure)
+      else settled.set(failure, { ...unknown(result?.error), isHeld: worker.isOpen })
+    }
+    // The server does not say whether a client waits for a foreign job without a unique. The reasons go before the failures,
+    // behind a barrier of their own: if the worker does not hold the job any more, the server refuses both.
     const reasons = new PacketWriter()
-    for (const [index, entry] of rest.entries()) {
-      const result = stored[index]
-      if (result?.status === 'stored') {
-        gone.push({ entry, atMs: routes[index]?.atMs })
-        writeReason(reasons, entry.job, reasonOf(entry.item))
-      } else {
-        const error = result?.error
-        settled.set(entry, { result: { status: 'unknown', error }, isHeld: !link.ended })
-      }
-    }
-    // Apart from the failures behind them: the server refuses both if it does not have the job any more.
-    const warns = gone.some(({ entry: { item, job } }) => job.isForeign && reasonOf(item) !== undefined)
-    if (warns) await link.settle(reasons)
+    for (const { held, reason } of stored) writeReason(reasons, held, reason)
+    if (stored.some(({ held, reason }) => held.isForeign && reason !== undefined)) await worker.settle(reasons)
     const finished = await finish(
-      link,
-      gone.map(({ entry }) => ({ handle: entry.job.handle, isDone: false })),
+      worker,
+      stored.map(({ held }) => ({ held, packet: PACKET.WORK_FAIL })),
     )
-    for (const [index, { entry, atMs }] of gone.entries()) {
-      settled.set(entry, { ...(finished[index] ?? unknown(undefined)), atMs })
-    }
-    return entries.map((entry) => settled.get(entry) ?? unknown(undefined))
+    for (const [index, failure] of stored.entries()) settled.set(failure, finished[index] ?? unknown(undefined))
+    return failures.map((failure) => settled.get(failure) ?? unknown(undefined))
   } catch (error) {
-    return entries.map(() => unknown(error))
+    return failures.map(() => unknown(error))
   }
 }
 
 /**
- * Tells a client that waits, or may wait unknown to us, why its job has failed. Our own calls ask for exceptions. Other clients
- * do not: gearmand turns an exception into a WORK_FAIL that libgearman does not understand, and forgets the job. They get the
- * reason as a warning. A WORK_FAIL must follow in both cases: some servers do not take an exception for the end.
+ * Sends the reason of a failure to a client that waits, or may wait. Our own calls ask for exceptions. Other clients do not:
+ * gearmand turns an exception into a WORK_FAIL that libgearman does not understand, and deletes the job. They get the reason as a
+ * warning. A WORK_FAIL must follow in both cases, because some servers do not take an exception for the end.
  */
-function writeReason(packets: PacketWriter, job: HeldJob, reason: string | undefined): void {
+function writeReason(
+  packets: PacketWriter,
+  { handle, isForeign, delivery }: HeldJob,
+  reason: string | undefined,
+): void {
   if (reason === undefined) return
-  if (job.isForeign) packets.packet(PACKET.WORK_WARNING, `${job.handle}\0${reason}`)
-  else if (job.foreground) packets.packet(PACKET.WORK_EXCEPTION, `${job.handle}\0${reason}`)
+  if (isForeign) packets.packet(PACKET.WORK_WARNING, `${handle}\0${reason}`)
+  else if (delivery.foreground === true) packets.packet(PACKET.WORK_EXCEPTION, `${handle}\0${reason}`)
 }
 
 /**
- * Settlements have no answer but the ECHO behind them and, before it, a refusal of each job that this connection did not have
- * any more: one that an operator has cancelled. Refusals do not say which job they mean.
+ * Settlements have no answers. The server answers the ECHO behind them and, before it, refuses each job that this worker did
+ * not hold any more, such as one that an operator cancelled. A refusal does not say which job it means.
  */
-async function finish(link: WorkerConnection, endings: readonly Ending[]): Promise<readonly Settled[]> {
-  const portions = await Promise.all(
-    portionsOf(endings, PORTION).map((portion) => link.pass(() => finishPortion(link, portion))),
-  )
-  return portions.flat()
+function finish(worker: WorkerConnection, endings: readonly Ending[]): Promise<readonly Settled[]> {
+  return worker.sendInPortions(endings, async (portion) => {
+    const packets = new PacketWriter()
+    for (const { packet, held, body } of portion) {
+      if (packet === PACKET.WORK_COMPLETE) packets.packet(packet, `${held.handle}\0`, body)
+      else packets.packet(packet, held.handle)
+    }
+    const settled = await settlePortion(worker, packets, portion.length)
+    return portion.map(() => settled)
+  })
 }
 
-async function finishPortion(link: WorkerConnection, endings: readonly Ending[]): Promise<readonly Settled[]> {
-  const count = endings.length
-  const packets = new PacketWriter()
-  for (const { handle, isDone, body } of endings) {
-    if (isDone) packets.packet(PACKET.WORK_COMPLETE, `${handle}\0`, body)
-    else packets.packet(PACKET.WORK_FAIL, handle)
-  }
-  const all = (settled: Settled): readonly Settled[] => Array.from({ length: count }, () => settled)
+async function settlePortion(worker: WorkerConnection, packets: PacketWriter, count: number): Promise<Settled> {
   try {
-    const stale = await link.settle(packets)
-    if (stale === 0) return all({ result: OK, isHeld: false })
-    if (stale >= count) return all({ result: LEASE_LOST, isHeld: false })
-    return all(
-      unknown(new BrokerError('ZYQ_LEASE_LOST', `The server did not have ${stale} of ${count} settled jobs any more`)),
-    )
+    const stale = await worker.settle(packets)
+    if (stale === 0) return { result: OK, isHeld: false }
+    if (stale >= count) return { result: LEASE_LOST, isHeld: false }
+    return unknown(new BrokerError('ZYQ_LEASE_LOST', `The server no longer had ${stale} of ${count} settled jobs`))
   } catch (error) {
-    return all(unknown(error))
+    return unknown(error)
   }
 }
 

@@ -1,72 +1,67 @@
-import type { BrokerError, PublishResult } from '@zyqueue/core/broker'
+import type { BrokerError, JobUpdate, PublishResult } from '@zyqueue/core/broker'
 import { PacketConnection } from '../connection/packet-connection.ts'
+import { PACKET, PacketWriter, readAssignment, readUniqueStatus, type Assignment } from '../connection/protocol.ts'
+import type { Packet } from '../connection/protocol.ts'
 import { GearmanError } from '../errors.ts'
+import type { Submission } from '../message.ts'
 import type { Address } from '../options.ts'
-import {
-  PACKET,
-  PacketWriter,
-  readAssignment,
-  readUniqueStatus,
-  type Assignment,
-  type Packet,
-} from '../connection/protocol.ts'
-import { submit, type Submission } from '../publish/publish.ts'
+import { submit } from '../publish/publish.ts'
 
-/** The most jobs that are asked for at once. */
+/** The most grabs in flight, and the most whose jobs arrive together. */
 const MAX_WIDTH = 512
+const MAX_GRABS = 128
 
-/** A function that this connection takes jobs of. */
+/** A function that this connection serves. */
 interface Ability {
-  /** Its jobs that are assigned and not settled. The server takes all of them back where the ability is withdrawn. */
+  /** How many of its jobs are unsettled. If the ability is withdrawn, the server takes all of them back. */
   held: number
-  /** The turn in which it was served, or tried, last. */
+  /** The turn in which it was served last. */
   servedAt: number
   /** Whether it is withdrawn when it is empty. */
-  readonly passing: boolean
-  /** Whether it is known to be. */
+  readonly isTemporary: boolean
   isEmpty: boolean
 }
 
 export interface WorkerConnectionEvents {
-  readonly onJob: (link: WorkerConnection, assignment: Assignment) => void
-  /** There may be jobs, or all answers have come: the time to ask again. */
+  /** The server may have jobs for this worker. */
   readonly onReady: () => void
-  readonly onEnd: (link: WorkerConnection, error: BrokerError) => void
+  /** The server has taken back all jobs of this worker. */
+  readonly onEnd: (worker: WorkerConnection, error: BrokerError) => void
 }
 
-/**
- * A consumer's connection to one server, as a worker: what it can do, what it has asked for and what it holds. The server
- * takes back all that it holds when it ends.
- */
+/** A consumer's connection to one server, as a worker. The server takes back all of its jobs when it ends. */
 export class WorkerConnection {
   readonly #connection: PacketConnection
   readonly #events: WorkerConnectionEvents
   readonly #abilities = new Map<string, Ability>()
-  /** The ability that the server looks at first: the one that was announced last. */
-  #front: string | undefined
+  /** The ability that was announced last: the server looks at it first. */
+  #first: string | undefined
   #turn = 0
-  #inFlight = 0
+  #grabbing = 0
+  /** How many grabs may be in flight: few if few jobs have come lately. */
   #width = 1
-  #asleep = false
+  #isAsleep = false
   #lastWasJob = false
 
-  /** Connects and announces who it is and the queues that it serves. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
+  /** Connects, and announces the client id and the queues. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
   static async open(
     address: Address,
     options: { readonly clientId: string; readonly queues: readonly string[]; readonly events: WorkerConnectionEvents },
     signal: AbortSignal,
   ): Promise<WorkerConnection> {
     const connection = await PacketConnection.open(address, signal)
-    const link = new WorkerConnection(connection, options.events)
-    connection.watched = true
+    const worker = new WorkerConnection(connection, options.events)
+    connection.isWatched = true
     const packets = new PacketWriter().packet(PACKET.SET_CLIENT_ID, options.clientId)
-    for (const queue of options.queues) link.#announce(packets, queue, false)
+    for (const queue of options.queues) worker.#announce(packets, queue, false)
     connection.write(packets)
     connection.listen({
-      onPacket: (packet) => link.#takeNews(packet),
-      onEnd: (error) => options.events.onEnd(link, error),
+      onPacket: ({ type }) => {
+        if (type === PACKET.NOOP) worker.#wakeUp()
+      },
+      onEnd: (error) => options.events.onEnd(worker, error),
     })
-    return link
+    return worker
   }
 
   private constructor(connection: PacketConnection, events: WorkerConnectionEvents) {
@@ -74,87 +69,92 @@ export class WorkerConnection {
     this.#events = events
   }
 
-  get ended(): boolean {
-    return this.#connection.ended
+  get isOpen(): boolean {
+    return this.#connection.ended === undefined
   }
 
   /** The server's host and port. */
-  get where(): string {
-    return this.#connection.where
-  }
-
-  /** Jobs that were asked for and have not come yet. */
-  get inFlight(): number {
-    return this.#inFlight
-  }
-
-  /** Jobs that are assigned to it. */
-  get held(): number {
-    let held = 0
-    for (const ability of this.#abilities.values()) held += ability.held
-    return held
+  get location(): string {
+    return this.#connection.location
   }
 
   /**
-   * Asks for jobs, at most `room`; returns how many it has asked for. It asks for few where few have come of late, and for
-   * none while the server is to say when there are any.
+   * Asks for at most `room` jobs. `onJobs` is called once, with the jobs that the server assigns. Returns for how many it has asked: for
+   * none while the worker sleeps, because the server wakes it up when there are jobs.
    */
-  grab(room: number): number {
-    const several = this.#abilities.size > 1
-    // Whose turn it is can be changed only while nothing is under way.
-    if (this.#asleep || (several && this.#inFlight > 0)) return 0
-    const count = Math.min(room, this.#width - this.#inFlight)
+  grab(room: number, onJobs: (jobs: readonly Assignment[]) => void): number {
+    const hasSeveral = this.#abilities.size > 1
+    // The order of the abilities can be changed only while no grab is in flight.
+    if (!this.isOpen || this.#isAsleep || (hasSeveral && this.#grabbing > 0)) return 0
+    const count = Math.min(room, this.#width - this.#grabbing, MAX_GRABS)
     if (count <= 0) return 0
     const packets = new PacketWriter()
-    if (several) this.#withdraw(packets, ({ isEmpty }) => isEmpty)
-    if (several && this.#lastWasJob) this.#giveTurn(packets)
+    if (hasSeveral) this.#withdraw(packets, ({ isEmpty }) => isEmpty)
+    if (hasSeveral && this.#lastWasJob) this.#giveTurn(packets)
     for (let asked = 0; asked < count; asked++) packets.packet(PACKET.GRAB_JOB_UNIQ)
-    this.#inFlight += count
-    this.#connection.ask(
-      packets,
-      [PACKET.JOB_ASSIGN_UNIQ, PACKET.NO_JOB],
-      count,
-      (answer) => this.#takeAnswer(answer),
-      () => {},
-    )
+    this.#grabbing += count
+    const jobs: Assignment[] = []
+    let answers = 0
+    const onAnswer = (answer: Packet | GearmanError): void => {
+      const job = this.#receive(answer)
+      if (job !== undefined) jobs.push(job)
+      if (++answers < count) return
+      if (this.#grabbing === 0 && !this.#lastWasJob) this.#sleep()
+      onJobs(jobs)
+    }
+    this.#connection.ask(packets, [PACKET.JOB_ASSIGN_UNIQ, PACKET.NO_JOB], count, onAnswer, () => onJobs([]))
     return count
   }
 
-  /** Takes jobs of this function too, until it is empty. */
-  serveOnce(functionName: string): void {
-    if (this.ended || this.#abilities.has(functionName)) return
+  /** Serves this function too, until it is empty. */
+  serveUntilEmpty(functionName: string): void {
+    if (!this.isOpen || this.#abilities.has(functionName)) return
     const packets = new PacketWriter()
     this.#announce(packets, functionName, true)
     this.#connection.write(packets)
-    // A worker that sleeps is not woken by what it says itself.
-    this.#asleep = false
-    this.#events.onReady()
+    // The server does not wake up a worker because of a new ability.
+    this.#wakeUp()
   }
 
-  /** Takes note that a function that was served until it is empty is so. */
-  serveNoMore(functionName: string): void {
+  /** The server says that a function that is served until it is empty has no more jobs. */
+  markEmpty(functionName: string): void {
     const ability = this.#abilities.get(functionName)
-    if (ability?.passing === true) ability.isEmpty = true
+    if (ability?.isTemporary === true) ability.isEmpty = true
   }
 
-  /** Takes note that a job of this function is settled. */
-  letGo(functionName: string): void {
+  /** A job of this function was settled. */
+  forget(functionName: string): void {
     const ability = this.#abilities.get(functionName)
     if (ability !== undefined) ability.held--
   }
 
-  /** Does a piece of work that writes many jobs when it is its turn. */
-  pass<Result>(work: () => Promise<Result>): Promise<Result> {
-    return this.#connection.gate.pass(work)
-  }
-
-  /** Writes packets that settle jobs. Resolves, when the server has dealt with them, to how many it refused as not held. */
+  /**
+   * Writes packets that settle jobs. Resolves, when the server has processed them, to the number of jobs that the worker no
+   * longer held.
+   */
   settle(packets: PacketWriter): Promise<number> {
     return this.#connection.barrier(packets)
   }
 
-  /** Writes packets that tell something of a job that is held. */
-  tell(packets: PacketWriter): void {
+  /** Settles a list in portions. One result for each item, in their order. */
+  sendInPortions<Item, Result>(
+    items: readonly Item[],
+    send: (portion: readonly Item[]) => Promise<readonly Result[]>,
+  ): Promise<readonly Result[]> {
+    return this.#connection.sendInPortions(items, send)
+  }
+
+  /** Settles a job whose copy is stored, without waiting for the server. */
+  complete(handle: string): void {
+    this.#connection.write(new PacketWriter().packet(PACKET.WORK_COMPLETE, `${handle}\0`))
+  }
+
+  /** Sends an update of a job to the client that waits for it. */
+  sendUpdate(handle: string, update: JobUpdate): void {
+    const packets = new PacketWriter()
+    if (update.kind === 'progress') packets.packet(PACKET.WORK_STATUS, `${handle}\0${update.done}\0${update.of}`)
+    else if (update.kind === 'data') packets.packet(PACKET.WORK_DATA, `${handle}\0`, update.body)
+    else packets.packet(PACKET.WORK_WARNING, `${handle}\0${update.text}`)
     this.#connection.write(packets)
   }
 
@@ -162,99 +162,97 @@ export class WorkerConnection {
     return submit(this.#connection, submissions)
   }
 
-  /** For each of these jobs, whether somebody waits for its end. Rejects with `ZYQ_CONNECTION_LOST`. */
-  areAwaited(uniques: readonly string[]): Promise<readonly boolean[]> {
-    if (uniques.length === 0) return Promise.resolve([])
+  /** The uniques of these jobs for whose end a client waits. Rejects with `ZYQ_CONNECTION_LOST`. */
+  async awaitedOf(uniques: readonly string[]): Promise<ReadonlySet<string>> {
+    if (uniques.length === 0) return new Set()
     const packets = new PacketWriter()
     for (const unique of uniques) packets.packet(PACKET.GET_STATUS_UNIQUE, unique)
-    return new Promise((resolve, reject) => {
-      const awaited: boolean[] = []
-      const onAnswer = (answer: Packet | GearmanError): void => {
-        // A server that does not know the question has no foreground job to lose by the answer "no".
-        awaited.push(!(answer instanceof GearmanError) && readUniqueStatus(answer.body).waiting > 0)
-        if (awaited.length === uniques.length) resolve(awaited)
-      }
-      this.#connection.ask(packets, [PACKET.STATUS_RES_UNIQUE], uniques.length, onAnswer, reject)
-    })
+    const answers = await this.#connection.askAll(packets, [PACKET.STATUS_RES_UNIQUE], uniques.length)
+    return new Set(
+      uniques.filter((_, index) => {
+        const answer = answers[index]
+        // A server that refuses the question does not say whether a client waits.
+        if (answer === undefined || answer instanceof GearmanError) return false
+        return readUniqueStatus(answer.body).waiting > 0
+      }),
+    )
   }
 
-  /** Gives back all that it holds, at once, and ends. Resolves when the server has it back. Never rejects. */
+  /** Gives back all jobs and closes. Resolves when the server has them back. Never rejects. */
   async close(): Promise<void> {
-    // To withdraw an ability gives back its jobs, and unlike the end of the connection it is done when the answer comes.
+    // If the abilities are withdrawn, the server has the jobs back when it answers. After the mere end that takes a moment.
     await this.#connection.barrier(new PacketWriter().packet(PACKET.RESET_ABILITIES)).catch(() => {})
     this.#connection.close()
   }
 
-  /** Ends it as the end of the process would. */
+  /** Closes as the end of the process would. */
   destroy(): void {
     this.#connection.close()
   }
 
-  #takeNews(packet: Packet): void {
-    if (packet.type !== PACKET.NOOP) return
-    this.#asleep = false
+  #receive(answer: Packet | GearmanError): Assignment | undefined {
+    this.#grabbing--
+    this.#lastWasJob = !(answer instanceof GearmanError) && answer.type === PACKET.JOB_ASSIGN_UNIQ
+    if (answer instanceof GearmanError || answer.type === PACKET.NO_JOB) {
+      this.#width = 1
+      return undefined
+    }
+    this.#width = Math.min(this.#width * 2, MAX_WIDTH)
+    const assignment = readAssignment(answer.body)
+    const ability = this.#abilities.get(assignment.functionName)
+    if (ability !== undefined) {
+      ability.held++
+      ability.servedAt = ++this.#turn
+      ability.isEmpty = false
+    }
+    return assignment
+  }
+
+  #wakeUp(): void {
+    this.#isAsleep = false
     this.#events.onReady()
   }
 
-  #takeAnswer(answer: Packet | GearmanError): void {
-    this.#inFlight--
-    const isJob = !(answer instanceof GearmanError) && answer.type === PACKET.JOB_ASSIGN_UNIQ
-    this.#lastWasJob = isJob
-    if (isJob) {
-      this.#width = Math.min(this.#width * 2, MAX_WIDTH)
-      const assignment = readAssignment(answer.body)
-      const ability = this.#abilities.get(assignment.functionName)
-      if (ability !== undefined) {
-        ability.held++
-        ability.servedAt = ++this.#turn
-        ability.isEmpty = false
-      }
-      this.#events.onJob(this, assignment)
-    } else this.#width = 1
-    if (this.#inFlight > 0) return
-    if (!isJob) this.#sleep()
-    this.#events.onReady()
-  }
-
-  /** The server looks once more before it lets a worker sleep: what came meanwhile is told by a NOOP. */
+  /** The server looks for jobs once more before it lets the worker sleep, and sends a NOOP when there are some. */
   #sleep(): void {
     const packets = new PacketWriter()
     this.#withdraw(packets, () => true)
-    this.#asleep = true
+    this.#isAsleep = true
     this.#connection.write(packets.packet(PACKET.PRE_SLEEP))
   }
 
-  /** To be called while nothing is under way: the server would take back what it has just given. */
-  #withdraw(packets: PacketWriter, isMeant: (ability: Ability) => boolean): void {
+  /** Must not be called while a grab is in flight: the server would take back the job that it assigns. */
+  #withdraw(packets: PacketWriter, isWanted: (ability: Ability) => boolean): void {
     for (const [name, ability] of this.#abilities) {
-      if (!ability.passing || ability.held > 0 || !isMeant(ability)) continue
+      if (!ability.isTemporary || ability.held > 0 || !isWanted(ability)) continue
       this.#abilities.delete(name)
-      if (this.#front === name) this.#front = undefined
+      if (this.#first === name) this.#first = undefined
       packets.packet(PACKET.CANT_DO, name)
     }
   }
 
-  #announce(packets: PacketWriter, functionName: string, passing: boolean): void {
-    this.#abilities.set(functionName, { held: 0, servedAt: 0, passing, isEmpty: false })
-    this.#front = functionName
+  #announce(packets: PacketWriter, functionName: string, isTemporary: boolean): void {
+    this.#abilities.set(functionName, { held: 0, servedAt: 0, isTemporary, isEmpty: false })
+    this.#first = functionName
     packets.packet(PACKET.CAN_DO, functionName)
   }
 
   /**
-   * Brings the function that has had no turn for the longest to the front. gearmand looks at functions in the order in which
-   * they were announced, the last first, so a long one in front would starve the others. Only one of which nothing is held
-   * can be moved; one of which something is held is not starving.
+   * Moves the function that was served least recently to the front. gearmand looks at functions in the order in which they were
+   * announced, the last first, so a long one in front would starve the others. Only a function without unsettled jobs can be
+   * moved; the others are not starving.
    */
   #giveTurn(packets: PacketWriter): void {
     let next: { readonly name: string; readonly ability: Ability } | undefined
     for (const [name, ability] of this.#abilities) {
-      if (ability.held === 0 && (next === undefined || ability.servedAt < next.ability.servedAt))
+      if (ability.held === 0 && (next === undefined || ability.servedAt < next.ability.servedAt)) {
         next = { name, ability }
+      }
     }
     if (next === undefined) return
     next.ability.servedAt = ++this.#turn
-    if (next.name === this.#front) return
-    this.#front = next.name
+    if (next.name === this.#first) return
+    this.#first = next.name
     packets.packet(PACKET.CANT_DO, next.name).packet(PACKET.CAN_DO, next.name)
   }
 }

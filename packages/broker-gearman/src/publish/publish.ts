@@ -1,32 +1,25 @@
 import type { PublishResult } from '@zyqueue/core/broker'
-import { PORTION, type PacketConnection } from '../connection/packet-connection.ts'
-import { GearmanError } from '../errors.ts'
-import { portionsOf } from '../connection/semaphore.ts'
+import type { PacketConnection } from '../connection/packet-connection.ts'
 import { PACKET, PacketWriter } from '../connection/protocol.ts'
-import type { Wire } from '../message.ts'
-
-/** A job on its way to a function. */
-export interface Submission extends Wire {
-  /** Which of the SUBMIT_JOB packets. */
-  readonly packet: number
-  readonly functionName: string
-}
+import { GearmanError } from '../errors.ts'
+import type { Submission } from '../message.ts'
 
 const STORED: PublishResult = { status: 'stored' }
 
 /**
- * Submits jobs, pipelined; one result for each, in their order. Rejects where the connection had ended before: nothing was
- * sent then.
+ * Submits jobs, pipelined. One result for each, in their order. Rejects if the connection had ended before: nothing was sent
+ * then.
  */
 export async function submit(
   connection: PacketConnection,
   submissions: readonly Submission[],
 ): Promise<readonly PublishResult[]> {
   connection.assertOpen()
-  const portions = portionsOf(submissions, PORTION).map((portion) =>
-    connection.gate.pass(() => submitPortion(connection, portion)),
-  )
-  return portions.length === 1 ? ((await portions[0]) ?? []) : (await Promise.all(portions)).flat()
+  return connection.sendInPortions(submissions, (portion) => submitPortion(connection, portion))
+}
+
+export function writeSubmission(packets: PacketWriter, { packet, functionName, unique, workload }: Submission): void {
+  packets.packet(packet, `${functionName}\0${unique}\0`, workload)
 }
 
 /** Never rejects. */
@@ -35,13 +28,11 @@ function submitPortion(
   portion: readonly Submission[],
 ): Promise<readonly PublishResult[]> {
   const packets = new PacketWriter()
-  for (const { packet, functionName, unique, workload } of portion) {
-    packets.packet(packet, `${functionName}\0${unique}\0`, workload)
-  }
+  for (const submission of portion) writeSubmission(packets, submission)
   return new Promise((resolve) => {
     const results: PublishResult[] = []
-    // Those of a later portion were not sent where the connection has ended meanwhile.
-    const status = connection.ended ? 'refused' : 'unknown'
+    // If the connection has ended meanwhile, a later portion is not sent.
+    const status = connection.ended === undefined ? 'unknown' : 'refused'
     connection.ask(
       packets,
       [PACKET.JOB_CREATED],
