@@ -138,8 +138,11 @@ test('abraxas serves as a job server, as far as it goes: it has no commands for 
   const deliveries = await receive(consumer, 2)
   expect(deliveries.map(textOf).toSorted()).toEqual(['1', '2'])
   expect(await consumer.ack(deliveries)).toEqual([{ status: 'ok' }, { status: 'ok' }])
-  const call = broker.call?.(message(queue, '3'), { signal: AbortSignal.timeout(120_000), onNews: () => {} })
+  const call = broker.calls?.call(message(queue, '3'), {
+    signal: AbortSignal.timeout(120_000),
+    onUpdate: () => {},
+  })
   const [called] = await receive(consumer, 1)
-  await consumer.answer?.(called === undefined ? [] : [{ delivery: called, body: Buffer.from('"done"') }])
+  await broker.calls?.answer(called === undefined ? [] : [{ delivery: called, body: Buffer.from('"done"') }])
   expect(await call).toMatchObject({ status: 'done' })
 })

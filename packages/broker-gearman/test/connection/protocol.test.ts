@@ -2,7 +2,7 @@ import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { once } from 'node:events'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import plugin from '../src/index.ts'
+import plugin from '../../src/index.ts'
 import {
   HEADER_BYTES,
   MAX_PACKET_BYTES,
@@ -13,16 +13,7 @@ import {
   readAssignment,
   splitArguments,
   type Packet,
-} from '../src/connection/protocol.ts'
-import {
-  decodeJob,
-  encodeAgain,
-  encodeCall,
-  encodeFirst,
-  levelOf,
-  MAX_UNIQUE_BYTES,
-  type StoredJob,
-} from '../src/message.ts'
+} from '../../src/connection/protocol.ts'
 
 const bytes = (most = 200) => fc.uint8Array({ maxLength: most }).map((array) => Buffer.from(array))
 const packet = fc.record({ type: fc.integer({ min: 0, max: 2 ** 32 - 1 }), body: bytes() })
@@ -41,7 +32,7 @@ function readAll(chunks: readonly Buffer[], sender: 'server' | 'client' = 'serve
 }
 
 describe('packets', () => {
-  test('what was written is read, however it is cut', () => {
+  test('reads what was written, however it is cut', () => {
     fc.assert(
       fc.property(fc.array(packet), fc.array(fc.nat()), (packets, places) => {
         const writer = new PacketWriter('server')
@@ -51,7 +42,7 @@ describe('packets', () => {
     )
   })
 
-  test('payloads that are sent from where they lie keep their place among the others', () => {
+  test('keeps the order of payloads that are sent without a copy', () => {
     fc.assert(
       fc.property(fc.array(fc.constantFrom(0, 10, 16 * 1024 - 1, 16 * 1024, 70_000), { maxLength: 8 }), (sizes) => {
         const writer = new PacketWriter('client')
@@ -68,7 +59,7 @@ describe('packets', () => {
     )
   })
 
-  test('anything else is a ProtocolError, or waits for more; nothing else is thrown', () => {
+  test('throws only ProtocolError, whatever it reads', () => {
     fc.assert(
       fc.property(bytes(60), fc.array(fc.nat()), (garbage, places) => {
         try {
@@ -83,13 +74,13 @@ describe('packets', () => {
     )
   })
 
-  test('a packet that claims to be too large is refused before it is waited for', () => {
+  test('refuses a packet by its announced size', () => {
     const header = Buffer.concat(new PacketWriter('server').packet(PACKET.NOOP).buffers())
     header.writeUInt32BE(MAX_PACKET_BYTES + 1, 8)
     expect(() => readAll([header])).toThrow(ProtocolError)
   })
 
-  test('arguments are what the NULs separate, and the last may hold any bytes', () => {
+  test('splits arguments at NULs, and the last may hold any bytes', () => {
     fc.assert(
       fc.property(
         fc.array(
@@ -106,88 +97,6 @@ describe('packets', () => {
       ),
     )
     expect(() => readAssignment(Buffer.from('H:1\0only two'))).toThrow(ProtocolError)
-  })
-})
-
-const headers = fc
-  .array(fc.tuple(fc.constantFrom('zyq-task', 'x-ü', '__proto__', 'constructor'), fc.string({ unit: 'grapheme' })))
-  .map((pairs) => Object.assign(Object.create(null), Object.fromEntries(pairs)) as Record<string, string>)
-
-const id = fc.string({
-  unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)),
-  minLength: 1,
-  maxLength: 63,
-})
-
-const job: fc.Arbitrary<StoredJob> = fc.record(
-  {
-    id,
-    headers,
-    body: fc.oneof(
-      bytes(),
-      fc.constantFrom('#zyq1 {}\n', '#zyq1 {"id":"a"}\nx', '{"a":1}', '').map((text) => Buffer.from(text)),
-    ),
-    priority: fc.integer({ min: 0, max: 9 }),
-    deliveryCount: fc.nat(20),
-    charges: fc.array(fc.string({ maxLength: 12 }), { maxLength: 3 }),
-    dueMs: fc.option(fc.nat(), { nil: undefined }),
-    death: fc.option(fc.record({ reason: fc.string({ unit: 'grapheme' }), atMs: fc.nat() }), { nil: undefined }),
-  },
-  { requiredKeys: ['id', 'headers', 'body', 'priority', 'deliveryCount'] },
-)
-
-describe('jobs on the wire', () => {
-  test('a job comes back as it was, whichever way it was written', () => {
-    fc.assert(
-      fc.property(job, fc.constantFrom(encodeFirst, encodeAgain, encodeCall), (sent, encode) => {
-        const { unique, workload } = encode(sent)
-        expect(unique.length).toBeGreaterThan(0)
-        expect(unique.length).toBeLessThanOrEqual(MAX_UNIQUE_BYTES)
-        expect(workload.length).toBeGreaterThan(0)
-        const got = decodeJob(unique, Buffer.from(workload))
-        expect({ id: got.id, headers: { ...got.headers }, body: Buffer.from(got.body) }).toEqual({
-          id: sent.id,
-          headers: { ...sent.headers },
-          body: Buffer.from(sent.body),
-        })
-        expect([got.deliveryCount, got.dueMs, got.death]).toEqual([sent.deliveryCount, sent.dueMs, sent.death])
-        expect(got.isCall).toBe(encode === encodeCall)
-        // Nobody stores a call anew, so it need not be known there.
-        if (encode !== encodeCall) expect(levelOf(got.priority)).toBe(levelOf(sent.priority))
-      }),
-      { numRuns: 500 },
-    )
-  })
-
-  test('plain JSON without metadata travels as it is, under its id with a mark', () => {
-    const body = Buffer.from('{"file":"a.png"}')
-    const plain = { id: 'job-1', headers: {}, body, priority: 4, deliveryCount: 0 }
-    expect(encodeFirst(plain)).toEqual({ unique: 'zyq:job-1', workload: body })
-    expect(encodeFirst({ ...plain, priority: 9 })).toEqual({ unique: 'zyq+job-1', workload: body })
-    expect(encodeFirst({ ...plain, priority: 0 })).toEqual({ unique: 'zyq-job-1', workload: body })
-    expect(encodeCall(plain)).toEqual({ unique: 'zyq=job-1', workload: body })
-  })
-
-  test.each(['', '-', 'order-42', '=order', 'zyq', 'zyq:'])(
-    'a job of another program has no id by its unique %j',
-    (unique) => {
-      expect(decodeJob(unique, Buffer.from('1'))).toMatchObject({ id: '', isCall: false })
-    },
-  )
-
-  test('whatever strangers send is a job', () => {
-    fc.assert(
-      fc.property(fc.string({ unit: 'binary' }), bytes(), (unique, workload) => {
-        expect(decodeJob(unique, workload).body.length).toBeLessThanOrEqual(workload.length)
-      }),
-    )
-    expect(decodeJob('u', Buffer.from('#zyq1 no JSON\nbody')).body.toString()).toBe('#zyq1 no JSON\nbody')
-  })
-
-  test('a unique is never used twice for jobs that are stored anew', () => {
-    const again = { id: 'a', headers: {}, body: Buffer.from('1'), priority: 4, deliveryCount: 0 }
-    const uniques = Array.from({ length: 1000 }, () => encodeAgain(again).unique)
-    expect(new Set(uniques).size).toBe(1000)
   })
 })
 
@@ -221,18 +130,18 @@ describe('broken peers', () => {
     ['speaks HTTP', (socket: Socket) => socket.write('HTTP/1.1 400 Bad Request\r\n\r\n')],
     ['closes at once', (socket: Socket) => socket.destroy()],
     [
-      'sends a packet nobody asked for',
+      'sends a packet that answers no request',
       (socket: Socket) =>
         socket.write(Buffer.concat(new PacketWriter('server').packet(PACKET.JOB_CREATED, 'H:1').buffers())),
     ],
-  ])('connect rejects where the peer %s', async (_, behave) => {
+  ])('connect rejects if the peer %s', async (_, behave) => {
     const broker = plugin.create({ connection: await peer(behave), baseDir: '/' })
     const error: unknown = await broker.connect().catch((thrown: unknown) => thrown)
     expect(broker.errorCode(error)).toBe('ZYQ_UNREACHABLE')
     await broker.close()
   })
 
-  test('random frames behind a good beginning settle what is under way, and crash nothing', async () => {
+  test('random bytes after a valid beginning settle every pending call', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.oneof(

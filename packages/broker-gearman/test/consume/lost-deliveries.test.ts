@@ -7,15 +7,15 @@ import { createSupervisor, type SupervisorOptions } from '@zyqueue/core/supervis
 import { ensureInstalled, startGearmand, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
-import { parseAddresses } from '../src/options.ts'
-import { TextConnection } from '../src/connection/text-connection.ts'
-import { eventually, gearman, openBroker, queueName } from './support.ts'
+import { parseAddresses } from '../../src/options.ts'
+import { TextConnection } from '../../src/connection/text-connection.ts'
+import { eventually, gearman, openBroker, queueName } from '../support.ts'
 
 const tool = await ensureInstalled('gearman')
 
 /** As worker processes load it. */
-const server = fileURLToPath(new URL('../dist/index.js', import.meta.url))
-const taskFile = fileURLToPath(new URL('children/tasks.js', import.meta.url))
+const server = fileURLToPath(new URL('../../dist/index.js', import.meta.url))
+const taskFile = fileURLToPath(new URL('../children/tasks.js', import.meta.url))
 
 await describeWithServer('gearmand', 'under a supervisor', () => {
   let gearmand: TestServer
@@ -72,7 +72,7 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
     if (address === undefined) throw new Error('no address')
     const text = await TextConnection.open(address, new AbortController().signal)
     onTestFinished(() => text.close())
-    await eventually(async () => (await text.list('status')).includes('zyq:charges\t0\t0\t0'))
+    await eventually(async () => (await text.list('status')).includes('zyq:lost\t0\t0\t0'))
   })
 
   test('a job past its hard timeout is killed, retried and dead-lettered', async () => {

@@ -2,8 +2,8 @@ import { producers, queueJob, remoteTask, Retry } from '@zyqueue/core'
 import { startGearmand, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import plugin from '../src/index.ts'
-import { consume, eventually, openBroker, ownServer, queueName, receive, startWorker } from './support.ts'
+import plugin from '../../src/index.ts'
+import { consume, eventually, openBroker, ownServer, queueName, receive, startWorker } from '../support.ts'
 
 await describeWithServer('gearmand', 'calls', () => {
   let server: TestServer

@@ -2,9 +2,9 @@
 import { createLogger, queueJob, Reject, type AnyTask } from '@zyqueue/core'
 import { ensureInstalled } from '@zyqueue/test-servers'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { startJobServer } from '../src/server/index.ts'
-import plugin from '../src/index.ts'
-import { consume, gearman, openBroker, ownServer, queueName, receive, startWorker, textOf } from './support.ts'
+import { startJobServer } from '../../src/server/index.ts'
+import plugin from '../../src/index.ts'
+import { consume, gearman, openBroker, ownServer, queueName, receive, startWorker, textOf } from '../support.ts'
 
 const tool = await ensureInstalled('gearman')
 

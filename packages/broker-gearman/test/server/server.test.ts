@@ -1,9 +1,9 @@
 import { createRequire } from 'node:module'
 import { brokerTests } from '@zyqueue/broker-test-kit'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { startJobServer, type JobServer } from '../src/server/index.ts'
-import { brokerAt, proxied } from './proxied.ts'
-import { openBroker, queueName } from './support.ts'
+import { startJobServer, type JobServer } from '../../src/server/index.ts'
+import { brokerAt, proxied } from '../proxied.ts'
+import { openBroker, queueName } from '../support.ts'
 
 describe('the embedded server', () => {
   let server: JobServer
