@@ -127,7 +127,7 @@ const submitSchema = z
   })
   .partial()
 
-const callSchema = z.object({ timeout: timerMs })
+const callSchema = z.object({ timeoutMs: timerMs })
 
 function isMiddleware(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return typeof value === 'function'
@@ -161,8 +161,8 @@ export function splitSubmitOptions(options: object | undefined): SplitOptions<Ch
 }
 
 /** Throws `ConfigError` (`ZYQ_CONFIG`) that names the option. */
-export function checkCallTimeout(timeout: number | undefined): void {
-  if (timeout !== undefined) parseOptions(callSchema, { timeout }, 'call')
+export function checkCallTimeout(timeoutMs: number | undefined): void {
+  if (timeoutMs !== undefined) parseOptions(callSchema, { timeoutMs }, 'call')
 }
 
 /** What comes of no options, the same object each time. */
