@@ -80,7 +80,7 @@ await describeWithServer('gearmand', 'calls', () => {
     const task = remoteTask(name, { server: plugin, connection: server.url })
     const broker = await openBroker(server.url)
     const ready = async () => (await broker.admin.queues()).find((queue) => queue.name === name)?.ready ?? 0
-    await expect(task.call({}, { timeout: 1_000 })).rejects.toMatchObject({ code: 'ZYQ_JOB_TIMEOUT' })
+    await expect(task.call({}, { timeoutMs: 1_000 })).rejects.toMatchObject({ code: 'ZYQ_JOB_TIMEOUT' })
     const abort = new AbortController()
     const call = task.call({}, { signal: abort.signal })
     call.catch(() => undefined)
@@ -108,7 +108,7 @@ await describeWithServer('gearmand', 'calls', () => {
     const name = queueName()
     const task = remoteTask<string>(name, { server: plugin, connection: server.url })
     const calls = (['low', 'normal', 'high'] as const).map((priority) =>
-      task.call(priority, { priority, timeout: 120_000 }),
+      task.call(priority, { priority, timeoutMs: 120_000 }),
     )
     const broker = await openBroker(server.url)
     await eventually(async () =>
@@ -117,38 +117,38 @@ await describeWithServer('gearmand', 'calls', () => {
     const consumer = await consume(broker, name)
     const deliveries = await receive(consumer, 3)
     expect(deliveries.map(({ body }) => String(body))).toEqual(['"high"', '"normal"', '"low"'])
-    await consumer.answer?.(deliveries.map((delivery) => ({ delivery, body: delivery.body })))
+    await broker.calls?.answer(deliveries.map((delivery) => ({ delivery, body: delivery.body })))
     expect(await Promise.all(calls)).toEqual(['low', 'normal', 'high'])
   })
 
   test('a call survives the worker that ran it', async () => {
     const name = queueName()
     const task = remoteTask<string>(name, { server: plugin, connection: server.url })
-    const call = task.call('data', { timeout: 120_000 })
+    const call = task.call('data', { timeoutMs: 120_000 })
     const first = await openBroker(server.url)
     await receive(await consume(first, name), 1)
     await first.close()
-    const second = await consume(await openBroker(server.url), name)
-    const [delivery] = await receive(second, 1)
+    const second = await openBroker(server.url)
+    const [delivery] = await receive(await consume(second, name), 1)
     expect(delivery).toMatchObject({ foreground: true })
-    await second.answer?.(delivery === undefined ? [] : [{ delivery, body: Buffer.from('"done"') }])
+    await second.calls?.answer(delivery === undefined ? [] : [{ delivery, body: Buffer.from('"done"') }])
     expect(await call).toBe('done')
   })
 
   test('a job that is waited for and was not begun goes to another worker when this one ends', async () => {
     const name = queueName()
     const task = remoteTask<string>(name, { server: plugin, connection: server.url })
-    const call = task.call('data', { timeout: 120_000 })
+    const call = task.call('data', { timeoutMs: 120_000 })
     const broker = await openBroker(server.url)
     const first = await consume(broker, name)
     const [delivery] = await receive(first, 1)
     if (delivery === undefined) throw new Error('nothing received')
     expect(await first.release([{ delivery, delayMs: 0 }])).toEqual([{ status: 'ok' }])
-    const second = await consume(await openBroker(server.url), name)
-    const receiving = receive(second, 1)
+    const second = await openBroker(server.url)
+    const receiving = receive(await consume(second, name), 1)
     await first.close()
     const [again] = await receiving
-    await second.answer?.(again === undefined ? [] : [{ delivery: again, body: Buffer.from('"done"') }])
+    await second.calls?.answer(again === undefined ? [] : [{ delivery: again, body: Buffer.from('"done"') }])
     expect(await call).toBe('done')
   })
 
