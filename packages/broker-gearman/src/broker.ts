@@ -68,11 +68,12 @@ export class GearmanBroker extends BrokerBase<readonly GearmanServer[]> implemen
     this.leases = { kind: 'connection', reclaim: (consumerId, lost) => this.#reclaim(consumerId, lost) }
     this.calls = {
       call: async (message, options) => {
-        const { connection: publisher } = this.#nextPublisher()
+        const publishers = this.#publishers()
         const submission = this.#encode(message, 'call')
-        return submission instanceof Error
-          ? { status: 'refused', error: submission }
-          : publisher.call(submission, options)
+        if (submission instanceof Error) return { status: 'refused', error: submission }
+        const publisher = publishers[this.#turn++ % publishers.length]
+        if (publisher === undefined) throw connectionLost(this.location)
+        return publisher.connection.call(submission, options)
       },
       answer: (answers) => this.#answer(answers),
       sendUpdate: (delivery, update) => {
@@ -102,28 +103,25 @@ export class GearmanBroker extends BrokerBase<readonly GearmanServer[]> implemen
     )
   }
 
-  /** Each server gets a part of the batch, and the next batch begins with the next server. */
+  /** The servers get messages in turn, and the next batch begins with the next server. */
   async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
     const publishers = this.#publishers()
     const results: PublishResult[] = []
-    const outgoing: Outgoing[] = []
+    const parts = publishers.map((): Outgoing[] => [])
+    const turn = this.#turn++
     for (const [index, message] of batch.entries()) {
       const submission = this.#encode(message, 'new')
       if (submission instanceof Error) results[index] = { status: 'refused', error: submission }
-      else outgoing.push({ index, message, submission })
+      else parts[(index + turn) % parts.length]?.push({ index, message, submission })
     }
-    const size = Math.ceil(outgoing.length / publishers.length)
-    const turn = this.#turn++
     await Promise.all(
-      publishers.map(async (_, place) => {
-        const part = outgoing.slice(place * size, (place + 1) * size)
-        const publisher = publishers[(place + turn) % publishers.length]
-        if (publisher === undefined || part.length === 0) return
-        const stored = await submitPart(publisher.connection, part, publishers.length === 1)
+      publishers.map(async ({ server, connection }, place) => {
+        const part = parts[place] ?? []
+        const stored = await submitPart(connection, part, publishers.length === 1)
         for (const [position, { index, message, submission }] of part.entries()) {
           const result = stored[position]
           if (result !== undefined) results[index] = result
-          if (submission.atMs !== undefined) this.#expectDelayed(publisher.server, message.queue, submission.atMs)
+          if (submission.atMs !== undefined) this.#expectDelayed(server, message.queue, submission.atMs)
         }
       }),
     )
@@ -165,9 +163,8 @@ export class GearmanBroker extends BrokerBase<readonly GearmanServer[]> implemen
     return servers.some(({ publisher }) => publisher !== undefined)
   }
 
-  protected override async closeConnection(servers: readonly GearmanServer[]): Promise<void> {
-    for (const server of servers) server.disconnect()
-  }
+  /** The connections end with the signal. */
+  protected override async closeConnection(): Promise<void> {}
 
   /** The server has taken the jobs back already. Another worker gets a job from any server and looks for its notes there. */
   async #reclaim(consumerId: string, lost: readonly LostDelivery[]): Promise<void> {
@@ -198,13 +195,6 @@ export class GearmanBroker extends BrokerBase<readonly GearmanServer[]> implemen
     })
     if (publishers.length === 0) throw connectionLost(this.location)
     return publishers
-  }
-
-  #nextPublisher(): Publisher {
-    const publishers = this.#publishers()
-    const publisher = publishers[this.#turn++ % publishers.length]
-    if (publisher === undefined) throw connectionLost(this.location)
-    return publisher
   }
 
   /** Why the message cannot be sent, or its packet. */

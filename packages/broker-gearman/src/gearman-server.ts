@@ -49,18 +49,11 @@ export class GearmanServer {
   /** Opens a connection for text commands, and closes it when `work` has settled. */
   async command<Result>(work: (text: TextConnection) => Promise<Result>): Promise<Result> {
     const text = await TextConnection.open(this.address, this.signal)
-    const onAbort = (): void => text.close()
-    this.signal.addEventListener('abort', onAbort)
     try {
       return await work(text)
     } finally {
-      this.signal.removeEventListener('abort', onAbort)
       text.close()
     }
-  }
-
-  disconnect(): void {
-    this.#publisher?.close()
   }
 
   async #open(): Promise<void> {

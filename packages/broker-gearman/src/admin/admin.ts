@@ -17,7 +17,7 @@ import { askServers, type GearmanServer } from '../gearman-server.ts'
 import { encodeJob, type ReceivedJob } from '../message.ts'
 
 /** The oldest server that this adapter supports. */
-const OLDEST = [1, 1, 18] as const
+const OLDEST = '1.1.18'
 
 interface Tally {
   ready: number
@@ -190,10 +190,8 @@ async function checkServer(server: GearmanServer): Promise<readonly Finding[]> {
 }
 
 function checkVersion(server: GearmanServer, version: string): readonly Finding[] {
-  const parts = version.split(/[.+-]/).map(Number)
-  const differences = OLDEST.map((oldest, index) => (parts[index] ?? 0) - oldest)
-  if ((differences.find((difference) => difference !== 0) ?? 0) >= 0) return []
-  const message = `gearmand at ${server.name} is ${version}, and this adapter supports ${OLDEST.join('.')} and later`
+  if (OLDEST.localeCompare(version, 'en', { numeric: true }) <= 0) return []
+  const message = `gearmand at ${server.name} is ${version}, and this adapter supports ${OLDEST} and later`
   return [{ level: 'warning', message, remedy: 'Update gearmand' }]
 }
 

@@ -10,11 +10,7 @@ export interface FunctionStatus {
 }
 
 /** How many jobs wait in a function, by their level. */
-export interface Levels {
-  readonly high: number
-  readonly normal: number
-  readonly low: number
-}
+export type Levels = Readonly<Record<'high' | 'normal' | 'low', number>>
 
 /** All functions of a server. The columns are name, jobs, running jobs among them, workers. */
 export async function functionsOf(text: TextConnection): Promise<readonly FunctionStatus[]> {

@@ -12,9 +12,10 @@ import {
   type Settlement,
   type SettleResult,
 } from '@zyqueue/core/broker'
-import type { Assignment } from '../connection/protocol.ts'
+import { PACKET, PacketWriter, type Assignment } from '../connection/protocol.ts'
 import type { GearmanServer } from '../gearman-server.ts'
 import { encodeJob, isAskable, isOurs, type GearmanJob } from '../message.ts'
+import { submit } from '../publish/publish.ts'
 import { holdJob, type HeldJob } from './held-job.ts'
 import { LostDeliveries } from './lost-deliveries.ts'
 import { ServerConnection } from './server-connection.ts'
@@ -173,7 +174,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     // If this fails, the connection is lost, and its jobs with it.
     const awaited = foreign.length === 0 ? new Set() : await worker.awaitedOf(foreign).catch(() => new Set())
     this.#inFlight -= asked
-    if (worker.isOpen) {
+    if (worker.connection.isOpen) {
       for (const job of jobs) {
         const held = holdJob(worker, job, this.#lostDeliveries, awaited.has(job.unique))
         if (held.dueMs === undefined || held.dueMs <= Date.now()) this.#arrived.push(held)
@@ -187,9 +188,9 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
   async #delayAgain(held: HeldJob, dueMs: number): Promise<void> {
     const { worker, handle, functionName, delivery } = held
     const submission = encodeJob(delivery.queue, { ...held.job, dueMs }, 'copy')
-    const [result] = await worker.submit([submission]).catch(() => [])
+    const [result] = await submit(worker.connection, [submission]).catch(() => [])
     if (result?.status !== 'stored') return
-    worker.complete(handle)
+    worker.connection.write(new PacketWriter().packet(PACKET.WORK_COMPLETE, `${handle}\0`))
     worker.forget(functionName)
     this.#expectCopy(held, submission.atMs)
     this.#wakeUp()

@@ -57,14 +57,11 @@ export class DelayPoller {
     this.#end.abort()
     for (const timer of this.#soon.values()) clearTimeout(timer)
     this.#soon.clear()
-    this.#text?.close()
   }
 
   async #poll(): Promise<void> {
-    if (this.#text === undefined || this.#text.ended !== undefined) {
-      this.#text = await TextConnection.open(this.#address, this.#end.signal)
-    }
-    const text = this.#text
+    const text = this.#text?.isOpen === true ? this.#text : await TextConnection.open(this.#address, this.#end.signal)
+    this.#text = text
     const nowMs = Date.now()
     let lost = 0
     for (const status of await functionsOf(text)) {

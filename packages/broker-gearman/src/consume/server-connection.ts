@@ -26,6 +26,7 @@ export class ServerConnection {
   #poller: DelayPoller | undefined
   #lost: BrokerError | undefined
   #failures = 0
+  #isClosing = false
   #timer: NodeJS.Timeout | undefined
 
   constructor(server: GearmanServer, options: ConsumeOptions, events: ServerConnectionEvents) {
@@ -62,11 +63,12 @@ export class ServerConnection {
 
   /** Gives back all jobs. Never rejects. */
   async close(): Promise<void> {
-    this.#end.abort()
+    this.#isClosing = true
     this.server.signal.removeEventListener('abort', this.#onServerClosed)
     clearTimeout(this.#timer)
     this.#poller?.close()
     await this.#worker?.close()
+    this.#end.abort()
   }
 
   async #connect(): Promise<void> {
@@ -75,12 +77,8 @@ export class ServerConnection {
     const clientId = clientIdOf(this.#options.client)
     const events = { onReady: this.#events.onReady, onEnd: (_: unknown, error: BrokerError) => this.#leave(error) }
     const worker = await WorkerConnection.open(this.server.address, { clientId, queues, events }, signal)
-    if (signal.aborted) {
-      worker.destroy()
-      signal.throwIfAborted()
-    }
     // It may have ended already: `#leave` has been called then.
-    if (!worker.isOpen) return
+    if (!worker.connection.isOpen) return
     this.#worker = worker
     this.#failures = 0
     this.#poller = new DelayPoller(this.server.address, queues, {
@@ -105,7 +103,7 @@ export class ServerConnection {
   }
 
   #retryLater(): void {
-    if (this.#end.signal.aborted) return
+    if (this.#isClosing || this.#end.signal.aborted) return
     const onTimer = (): void => {
       this.#connect().catch(() => this.#retryLater())
     }

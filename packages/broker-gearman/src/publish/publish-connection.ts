@@ -42,7 +42,7 @@ export class PublishConnection {
   }
 
   get isOpen(): boolean {
-    return this.#connection.ended === undefined
+    return this.#connection.isOpen
   }
 
   submit(submissions: readonly Submission[]): Promise<readonly PublishResult[]> {
@@ -90,10 +90,6 @@ export class PublishConnection {
         (error) => settle({ status: 'unknown', error }),
       )
     })
-  }
-
-  close(): void {
-    this.#connection.close()
   }
 
   #receive({ type, body }: Packet): void {
