@@ -67,6 +67,7 @@ export abstract class SocketConnection {
     socket.on('error', (error) => this.end(connectionLost(this.location, error)))
     socket.on('close', () => this.end(connectionLost(this.location)))
     signal.addEventListener('abort', this.#onAbort)
+    if (signal.aborted) queueMicrotask(this.#onAbort)
   }
 
   protected abstract read(chunk: Buffer): void

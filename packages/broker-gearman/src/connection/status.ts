@@ -27,16 +27,14 @@ export async function functionsOf(text: TextConnection): Promise<readonly Functi
 
 /** The levels of all functions, by their names. Empty if the server does not know the command. */
 export async function levelsOf(text: TextConnection): Promise<ReadonlyMap<string, Levels>> {
-  try {
-    const lines = await text.list('prioritystatus')
-    return new Map(
-      lines.map((line) => {
-        const [name = '', high, normal, low] = line.split('\t')
-        return [name, { high: Number(high), normal: Number(normal), low: Number(low) }]
-      }),
-    )
-  } catch (error) {
-    if (error instanceof GearmanError) return new Map()
+  const lines = await text.list('prioritystatus').catch((error: unknown) => {
+    if (error instanceof GearmanError) return []
     throw error
-  }
+  })
+  return new Map(
+    lines.map((line) => {
+      const [name = '', high, normal, low] = line.split('\t')
+      return [name, { high: Number(high), normal: Number(normal), low: Number(low) }]
+    }),
+  )
 }

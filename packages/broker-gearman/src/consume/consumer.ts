@@ -85,11 +85,6 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     held?.worker.sendUpdate(held.handle, update)
   }
 
-  /** A job of this queue was delayed to this slot on this server. */
-  expectDelayed(server: GearmanServer, queue: string, atMs: number): void {
-    this.#servers.find((connection) => connection.server === server)?.expectDelayed(queue, atMs)
-  }
-
   /** Waits for the first jobs to arrive, or for all if the call was stopped: the base then gives them back. */
   protected override async claim(room: number, isStopped: () => boolean): Promise<readonly Delivery[]> {
     for (;;) {
@@ -177,8 +172,12 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     if (worker.connection.isOpen) {
       for (const job of jobs) {
         const held = holdJob(worker, job, this.#lostDeliveries, awaited.has(job.unique))
-        if (held.dueMs === undefined || held.dueMs <= Date.now()) this.#arrived.push(held)
-        else this.#track(this.#delayAgain(held, held.dueMs))
+        if (held.dueMs === undefined || held.dueMs <= Date.now()) {
+          this.#arrived.push(held)
+          continue
+        }
+        const delaying = this.#delayAgain(held, held.dueMs).finally(() => this.#delaying.delete(delaying))
+        this.#delaying.add(delaying)
       }
     }
     this.#wakeUp()
@@ -192,13 +191,8 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     if (result?.status !== 'stored') return
     worker.connection.write(new PacketWriter().packet(PACKET.WORK_COMPLETE, `${handle}\0`))
     worker.forget(functionName)
-    this.#expectCopy(held, submission.atMs)
+    worker.server.expectDelayed(submission)
     this.#wakeUp()
-  }
-
-  #track(delaying: Promise<void>): void {
-    this.#delaying.add(delaying)
-    void delaying.finally(() => this.#delaying.delete(delaying))
   }
 
   async #complete(completions: readonly Completion[]): Promise<SettleResults> {
@@ -211,7 +205,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     if (first === undefined) return []
     const settled = await replace(first.held.worker, failures)
     for (const [index, { held, copy }] of failures.entries()) {
-      if (settled[index]?.isHeld === false) this.#expectCopy(held, copy?.atMs)
+      if (copy !== undefined && settled[index]?.isHeld === false) held.worker.server.expectDelayed(copy)
     }
     return this.#resultsOf(failures, settled)
   }
@@ -228,11 +222,6 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     }
     this.#lostDeliveries.settle(settledIds)
     return settled.map(({ result }) => result)
-  }
-
-  #expectCopy({ worker, delivery }: HeldJob, atMs: number | undefined): void {
-    if (atMs === undefined) return
-    this.#servers.find((server) => server.worker === worker)?.expectDelayed(delivery.queue, atMs)
   }
 
   #forget(worker: WorkerConnection): void {

@@ -9,7 +9,7 @@ import {
   type Packet,
 } from '../connection/protocol.ts'
 import { GearmanError } from '../errors.ts'
-import type { Address } from '../options.ts'
+import type { GearmanServer } from '../gearman-server.ts'
 
 /** The most grabs in flight, and the most whose jobs arrive together. */
 const MAX_WIDTH = 512
@@ -35,6 +35,7 @@ export interface WorkerConnectionEvents {
 
 /** A consumer's connection to one server, as a worker. The server takes back all of its jobs when it ends. */
 export class WorkerConnection {
+  readonly server: GearmanServer
   readonly connection: PacketConnection
   readonly #events: WorkerConnectionEvents
   readonly #abilities = new Map<string, Ability>()
@@ -49,12 +50,12 @@ export class WorkerConnection {
 
   /** Connects, and announces the client id and the queues. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
   static async open(
-    address: Address,
+    server: GearmanServer,
     options: { readonly clientId: string; readonly queues: readonly string[]; readonly events: WorkerConnectionEvents },
     signal: AbortSignal,
   ): Promise<WorkerConnection> {
-    const connection = await PacketConnection.open(address, signal)
-    const worker = new WorkerConnection(connection, options.events)
+    const connection = await PacketConnection.open(server.address, signal)
+    const worker = new WorkerConnection(server, connection, options.events)
     connection.isWatched = true
     const packets = new PacketWriter().packet(PACKET.SET_CLIENT_ID, options.clientId)
     for (const queue of options.queues) worker.#announce(packets, queue, false)
@@ -68,7 +69,8 @@ export class WorkerConnection {
     return worker
   }
 
-  private constructor(connection: PacketConnection, events: WorkerConnectionEvents) {
+  private constructor(server: GearmanServer, connection: PacketConnection, events: WorkerConnectionEvents) {
+    this.server = server
     this.connection = connection
     this.#events = events
   }
@@ -114,7 +116,7 @@ export class WorkerConnection {
   /** The server says that a function that is served until it is empty has no more jobs. */
   markEmpty(functionName: string): void {
     const ability = this.#abilities.get(functionName)
-    if (ability?.isTemporary === true) ability.isEmpty = true
+    if (ability !== undefined) ability.isEmpty = true
   }
 
   /** A job of this function was settled. */
