@@ -133,6 +133,7 @@ export class PacketConnection extends SocketConnection {
     items: readonly Item[],
     send: (portion: readonly Item[]) => Promise<readonly Result[]>,
   ): Promise<readonly Result[]> {
+    if (items.length <= PORTION) return items.length === 0 ? [] : this.#portions.run(() => send(items))
     const results: Promise<readonly Result[]>[] = []
     for (let start = 0; start < items.length; start += PORTION) {
       results.push(this.#portions.run(() => send(items.slice(start, start + PORTION))))
