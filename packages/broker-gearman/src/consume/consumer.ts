@@ -232,7 +232,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
   }
 }
 
-/** Absent if a client waits for the job: the client is told of the failure, and decides. */
+/** Absent if a client waits for the job: it gets the failure, and decides what happens. */
 function copyOf(held: HeldJob, changes: Partial<GearmanJob>): Failure['copy'] {
   return held.delivery.foreground === true ? undefined : encodeCopy(held, changes)
 }
