@@ -135,7 +135,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
   }
 
   protected override async end(): Promise<void> {
-    // A copy without the end of its original would run twice.
+    // A job whose copy is stored must be deleted before the server takes it back.
     await Promise.all(this.#delaying)
     this.#arrived = []
     await Promise.all([this.#lostDeliveries.flush(), ...this.#servers.map((server) => server.close())])
@@ -165,7 +165,8 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     // If this fails, the connection is lost, and its jobs with it.
     const awaited = foreign.length === 0 ? new Set() : await worker.awaitedOf(foreign).catch(() => new Set())
     this.#inFlight -= asked
-    if (worker.connection.isOpen) {
+    // When the consumer closes, the server takes back the jobs: a copy of one would run beside it.
+    if (worker.connection.isOpen && !this.isClosing) {
       for (const job of jobs) {
         const held = holdJob(worker, job, this.#lostDeliveries, awaited.has(job.unique))
         if (held.dueMs === undefined || held.dueMs <= Date.now()) {
