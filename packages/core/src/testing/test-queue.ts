@@ -7,7 +7,8 @@ import { decodeData, HEADER } from '../messages/envelope.ts'
 import type { Middleware, RunMiddleware } from '../middleware/middleware.ts'
 import { closeProducer, producerFor } from '../producer/producers.ts'
 import type { AnyTask } from '../tasks/task.ts'
-import { Execution } from '../worker/execution.ts'
+import { Execution, type Refusal, type Work } from '../worker/execution.ts'
+import { WorkerHooks } from '../worker/worker-hooks.ts'
 import { GIVE_BACK, type Outcome } from '../worker/outcome.ts'
 import { createVirtualClock, type VirtualClock } from './clock.ts'
 import { Heap, type HeapItem } from './heap.ts'
@@ -90,6 +91,7 @@ class MemoryTestQueue implements TestQueue {
   readonly clock = createVirtualClock()
   readonly #tasks: readonly AnyTask[]
   readonly #execution: Execution
+  readonly #hooks: WorkerHooks
   readonly #plugin: BrokerPlugin
   readonly #broker: Broker
   readonly #entries = new Map<string, Entry>()
@@ -109,6 +111,7 @@ class MemoryTestQueue implements TestQueue {
     }
     this.#broker = createMemoryBroker(store)
     const worker = { id: 'test', name: 'test', log: safeLogger(logger) }
+    this.#hooks = new WorkerHooks(worker.log)
     this.#execution = new Execution(tasks, worker, [this.#note, ...middleware])
     this.#tasks = divert(tasks, this.#plugin)
   }
@@ -197,12 +200,22 @@ class MemoryTestQueue implements TestQueue {
       entry.job.state = 'running'
     }
     const opened = this.#execution.open(delivery)
-    const isRun = !('kind' in opened)
-    const outcome = isRun ? await this.#execution.run(opened) : opened
+    const { outcome, isRun } = await this.#run(opened, delivery)
     if (entry !== undefined) this.#noteOutcome(entry, outcome, isRun)
     if (outcome.kind === 'ack') await consumer.ack([delivery])
     else if (outcome.kind === 'reject') await consumer.reject([{ delivery, ...outcome }])
     else await consumer.release([{ ...GIVE_BACK, delivery, ...outcome }])
+  }
+
+  async #run(opened: Work | Refusal, delivery: Delivery): Promise<{ outcome: Outcome; isRun: boolean }> {
+    const { task } = opened
+    if ('outcome' in opened) {
+      return { outcome: await this.#hooks.settle(task, delivery, false, opened.outcome), isRun: false }
+    }
+    const decision = await this.#hooks.start(opened.task, opened.job)
+    if (decision !== undefined && decision !== 'start') return { outcome: decision, isRun: false }
+    const ended = await this.#execution.run(opened)
+    return { outcome: await this.#hooks.settle(task, delivery, true, ended), isRun: true }
   }
 
   #noteOutcome(entry: Entry, outcome: Outcome, isRun: boolean): void {

@@ -34,6 +34,8 @@ export class Settler {
   readonly #gaveUp: () => void
   #gathered: Verdict[] = []
   #flushing: Promise<void> | undefined
+  /** Those whose outcome a hook still decides. */
+  readonly #undecided = new Set<Promise<void>>()
   #scheduled = false
 
   constructor(options: {
@@ -54,7 +56,9 @@ export class Settler {
     this.#gaveUp = options.gaveUp
   }
 
-  settle(delivery: Delivery, outcome: Outcome): void {
+  /** Settles a delivery, when its outcome is known. A promise of the outcome must not reject. */
+  settle(delivery: Delivery, outcome: Outcome | Promise<Outcome>): void {
+    if (outcome instanceof Promise) return this.#settleLater(delivery, outcome)
     this.#gathered.push({ delivery, outcome })
     if (this.#scheduled || this.#flushing !== undefined) return
     this.#scheduled = true
@@ -64,8 +68,18 @@ export class Settler {
     })
   }
 
+  #settleLater(delivery: Delivery, deciding: Promise<Outcome>): void {
+    const settling = this.#settleWhen(delivery, deciding).finally(() => this.#undecided.delete(settling))
+    this.#undecided.add(settling)
+  }
+
+  async #settleWhen(delivery: Delivery, deciding: Promise<Outcome>): Promise<void> {
+    this.settle(delivery, await deciding)
+  }
+
   /** Resolves when all that was settled before has been answered, or given up. Never rejects. */
   async flush(): Promise<void> {
+    if (this.#undecided.size > 0) await Promise.all(this.#undecided)
     while (this.#flushing !== undefined || this.#gathered.length > 0) {
       this.#flushing ??= this.#send(this.#gathered.splice(0)).finally(() => {
         this.#flushing = undefined
