@@ -4,14 +4,14 @@ import type { BatchHooks } from './batch-hooks.ts'
 const MAX_ITEMS = 1_000
 const MAX_IN_FLIGHT = 4
 
-interface Entry<Item, Result> {
+interface Pending<Item, Result> {
   readonly item: Item
   readonly resolve: (result: Result) => void
 }
 
 /** The items that wait for one hooks, and how many of its calls run. */
 interface Line<Item, Result> {
-  waiting: Entry<Item, Result>[]
+  waiting: Pending<Item, Result>[]
   inFlight: number
   isScheduled: boolean
 }
@@ -56,14 +56,14 @@ export class HookBatches<Item, Result> {
     })
   }
 
-  #take({ waiting }: Line<Item, Result>): readonly Entry<Item, Result>[] {
+  #take({ waiting }: Line<Item, Result>): readonly Pending<Item, Result>[] {
     const { sizeOf = () => 1 } = this.#options
     let size = 0
     const end = waiting.findIndex(({ item }, index) => (size += sizeOf(item)) > MAX_ITEMS && index > 0)
     return waiting.splice(0, end < 0 ? waiting.length : end)
   }
 
-  async #send(hooks: BatchHooks, line: Line<Item, Result>, entries: readonly Entry<Item, Result>[]): Promise<void> {
+  async #send(hooks: BatchHooks, line: Line<Item, Result>, entries: readonly Pending<Item, Result>[]): Promise<void> {
     const { call, onFailure } = this.#options
     let results: readonly Result[] = []
     let failure: unknown

@@ -65,7 +65,7 @@ export interface TestQueue extends AsyncDisposable {
 
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] }
 
-interface Entry extends HeapItem {
+interface TestEntry extends HeapItem {
   readonly job: Mutable<TestJob>
   readonly errors: unknown[]
 }
@@ -94,8 +94,8 @@ class MemoryTestQueue implements TestQueue {
   readonly #hooks: WorkerHooks
   readonly #plugin: BrokerPlugin
   readonly #broker: Broker
-  readonly #entries = new Map<string, Entry>()
-  readonly #waiting = new Heap<Entry>((a, b) => a.job.dueAtMs < b.job.dueAtMs)
+  readonly #entries = new Map<string, TestEntry>()
+  readonly #waiting = new Heap<TestEntry>((a, b) => a.job.dueAtMs < b.job.dueAtMs)
   readonly #queues = new Set<string>()
   #consumers = 0
   #last: Promise<void> = Promise.resolve()
@@ -218,7 +218,7 @@ class MemoryTestQueue implements TestQueue {
     return { outcome: await this.#hooks.settle(task, delivery, true, ended), isRun: true }
   }
 
-  #noteOutcome(entry: Entry, outcome: Outcome, isRun: boolean): void {
+  #noteOutcome(entry: TestEntry, outcome: Outcome, isRun: boolean): void {
     const { job } = entry
     if (isRun) job.attempts++
     if (outcome.kind === 'ack') job.state = 'done'
@@ -287,7 +287,7 @@ class MemoryTestQueue implements TestQueue {
       errors,
       reason: undefined,
     }
-    const entry: Entry = { job, errors, heapIndex: -1 }
+    const entry: TestEntry = { job, errors, heapIndex: -1 }
     this.#entries.set(id, entry)
     this.#queues.add(queue)
     this.#waiting.push(entry)

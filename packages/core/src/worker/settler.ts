@@ -6,13 +6,13 @@ import type { Logger } from '../logger.ts'
 import { encodeData } from '../messages/envelope.ts'
 import type { Outcome } from './outcome.ts'
 
-interface Verdict {
+interface Settlement {
   readonly delivery: Delivery
   readonly outcome: Outcome
 }
 
 /** What one call came to; `error` is set if the outcome of an item is unknown. */
-interface Attempt {
+interface SettleAttempt {
   readonly results: readonly SettleResult[]
   readonly error?: ZyQueueError
   /** Whether the call failed as a whole, and not for the connection or the load of the broker. */
@@ -32,7 +32,7 @@ export class Settler {
   readonly #log: Logger
   readonly #settled: (count: number) => void
   readonly #gaveUp: () => void
-  #gathered: Verdict[] = []
+  #gathered: Settlement[] = []
   #flushing: Promise<void> | undefined
   /** Those whose outcome a hook still decides. */
   readonly #undecided = new Set<Promise<void>>()
@@ -89,7 +89,7 @@ export class Settler {
     }
   }
 
-  async #send(verdicts: readonly Verdict[]): Promise<void> {
+  async #send(verdicts: readonly Settlement[]): Promise<void> {
     const acks: Delivery[] = []
     const answers: Answer[] = []
     const releases: Parameters<Consumer['release']>[0][number][] = []
@@ -168,7 +168,7 @@ export class Settler {
     this.#log.warn({ jobs }, `${verb} came too late: the jobs have gone back, or to another owner`)
   }
 
-  async #attempt<Item>(items: readonly Item[], call: Call<Item>): Promise<Attempt> {
+  async #attempt<Item>(items: readonly Item[], call: Call<Item>): Promise<SettleAttempt> {
     try {
       await this.#connection.open()
       const results = await call(items)
@@ -186,7 +186,12 @@ export class Settler {
    * them. Three items are tried alone first. If all of these are refused too, the broker refuses everything, and the next try
    * takes three others.
    */
-  async #attemptEach<Item>(items: readonly Item[], call: Call<Item>, tries: number, untilMs: number): Promise<Attempt> {
+  async #attemptEach<Item>(
+    items: readonly Item[],
+    call: Call<Item>,
+    tries: number,
+    untilMs: number,
+  ): Promise<SettleAttempt> {
     const attempt = await this.#attempt(items, call)
     if (attempt.isRefused !== true || items.length < 2) return attempt
     const samples = new Set([0, items.length >> 1, items.length - 1].map((index) => (index + tries) % items.length))
@@ -200,7 +205,7 @@ export class Settler {
   }
 
   /** Attempts all at once, and what is refused in halves, until `untilMs` on the clock of `performance.now()`. */
-  async #divide<Item>(items: readonly Item[], call: Call<Item>, untilMs: number): Promise<Attempt> {
+  async #divide<Item>(items: readonly Item[], call: Call<Item>, untilMs: number): Promise<SettleAttempt> {
     if (items.length === 0) return { results: [] }
     const attempt = await this.#attempt(items, call)
     if (attempt.isRefused !== true || items.length < 2 || performance.now() > untilMs) return attempt
@@ -210,7 +215,7 @@ export class Settler {
   }
 }
 
-function joined(...attempts: readonly Attempt[]): Attempt {
+function joined(...attempts: readonly SettleAttempt[]): SettleAttempt {
   const error = attempts.find((attempt) => attempt.error !== undefined)?.error
   return { results: attempts.flatMap(({ results }) => results), ...(error && { error }) }
 }
