@@ -3,7 +3,7 @@ import type { ConsumerInfo, StoredMsg } from '@nats-io/jetstream'
 import { createInbox } from '@nats-io/transport-node'
 import type { BrokerAdmin, DeadLetter, DeadLetters, Finding, QueueStats, WorkerStats } from '@zyqueue/core/broker'
 import { next, replyOf } from './consumer.ts'
-import { fromHeaders } from './envelope.ts'
+import { fromHeaders } from './message.ts'
 import { DEAD, DEAD_SUBJECTS, deadSubject, durableOf, JOBS, jobSubject, ROLL_CALL } from './names.ts'
 import type { Session } from './session.ts'
 

@@ -13,7 +13,7 @@ import {
   type QueueSpec,
 } from '@zyqueue/core/broker'
 import { createAdmin } from './admin.ts'
-import { readConnection, type NatsTarget } from './connection.ts'
+import { readConnection, type NatsTarget } from './options.ts'
 import { NatsConsumer } from './consumer.ts'
 import { API_ERRORS, closed, connectionLost, errorCode, refuseDelay, refuseOptions } from './errors.ts'
 import { DEAD, DEAD_SUBJECTS, durableOf, JOB_SUBJECTS, JOBS, jobSubject, ROLL_CALL } from './names.ts'

@@ -9,7 +9,7 @@ import {
   type SettleResult,
   type WorkerStats,
 } from '@zyqueue/core/broker'
-import { fromHeaders, type Envelope } from './envelope.ts'
+import { fromHeaders, type Envelope } from './message.ts'
 import { closed, connectionLost, refuseDelay } from './errors.ts'
 import { DEAD, deadSubject, durableOf, JOBS, jobSubject, wakeSubject } from './names.ts'
 import type { Session } from './session.ts'

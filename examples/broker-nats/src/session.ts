@@ -10,7 +10,7 @@ import {
   type MsgHdrs,
   type NatsConnection,
 } from '@nats-io/transport-node'
-import { toHeaders, type Envelope } from './envelope.ts'
+import { toHeaders, type Envelope } from './message.ts'
 import { connectionLost } from './errors.ts'
 
 /** The contract asks for about ten seconds. A busy machine needs most of them: an answer that is given up is a job that waits for `ackWait`. */
