@@ -86,8 +86,8 @@ export abstract class ConsumerBase<Held> implements Consumer {
       }
       this.#stopReceiving = stop
       signal.addEventListener('abort', stop, { once: true })
-      const taking = this.#claiming.then(() => this.#take(max, () => stopped))
-      this.#claiming = taking.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+      const taking = this.#claiming.then(() => this.#take(max, () => stopped, resolve))
+      this.#claiming = taking.then(() => resolve([]), reject).finally(() => signal.removeEventListener('abort', stop))
     })
   }
 
@@ -158,14 +158,19 @@ export abstract class ConsumerBase<Held> implements Consumer {
     this.#onClosed()
   }
 
-  async #take(max: number, isStopped: () => boolean): Promise<readonly Delivery[]> {
+  /** Calls `deliver` in the turn in which it finds that the call was not aborted: else both could claim the same outcome. */
+  async #take(
+    max: number,
+    isStopped: () => boolean,
+    deliver: (deliveries: readonly Delivery[]) => void,
+  ): Promise<void> {
     await this.#giveBack()
     const until = performance.now() + RECEIVE_WAIT_MS
     while (!isStopped()) {
       const room = Math.min(max, this.options.prefetch - this.unacked.size)
       if (room > 0) {
         const deliveries = await this.claim(room, isStopped)
-        if (deliveries.length > 0 && !isStopped()) return deliveries
+        if (deliveries.length > 0 && !isStopped()) return deliver(deliveries)
         this.#unwanted = deliveries
       }
       const left = until - performance.now()
@@ -173,7 +178,6 @@ export abstract class ConsumerBase<Held> implements Consumer {
       await this.#notifier.wait(Math.max(1, room > 0 ? Math.min(left, this.nextClaimMs) : left))
     }
     await this.#giveBack()
-    return []
   }
 
   /** While the answer is unknown, the jobs may be held here or not: the next call of `receive` asks again first. */

@@ -17,9 +17,9 @@ export class Unacked<Held> {
     return this.#entries.size
   }
 
-  /** Those that are not being settled. */
+  /** All of them, those whose settlement has no answer yet too: their timeouts must be extended. */
   *[Symbol.iterator](): Iterator<readonly [Delivery, Held]> {
-    for (const [delivery, { held, isSettling }] of this.#entries) if (!isSettling) yield [delivery, held]
+    for (const [delivery, { held }] of this.#entries) yield [delivery, held]
   }
 
   get(delivery: Delivery): Held | undefined {

@@ -4,7 +4,7 @@
 export type Headers = Readonly<Record<string, string>>
 
 export interface QueueSpec {
-  /** 1 to 128 characters of A–Z, a–z, 0–9, `.`, `_`, `:` and `-`. Case counts. */
+  /** 1 to 200 bytes of UTF-8 without white space or control characters. Case counts. */
   readonly name: string
   /** Whether the user gave no name, so that it is the name of the task. A broker may then generate one. */
   readonly unnamed?: boolean
