@@ -26,7 +26,7 @@ import { waitingJobs } from './behaviours/waiting-jobs.ts'
 import { Coverage } from './coverage.ts'
 import type { BrokerHarness } from './harness.ts'
 import { PunctualityWatch } from './punctuality-watch.ts'
-import { patienceOf, Stage } from './stage.ts'
+import { timeoutOf, Stage } from './stage.ts'
 import { Turns } from './turns.ts'
 
 /** How often a test is run if this process was too late for the leases of its jobs. */
@@ -68,7 +68,7 @@ const themesAlone: Themes = { memory, restarts }
  * have are left out, or test that it refuses; their names say so. The last test reports how much was tested.
  */
 export function brokerTests(harness: BrokerHarness): void {
-  const timeoutMs = 12 * patienceOf(harness) + (harness.delayedAfterRestartMs ?? 0)
+  const timeoutMs = 12 * timeoutOf(harness) + (harness.delayedAfterRestartMs ?? 0)
   const coverage = new Coverage(harness)
   const turns = new Turns()
   const define = (themes: Themes, take: (run: () => Promise<void>) => Promise<void>): void => {

@@ -68,11 +68,11 @@ export interface BrokerHarness {
   readonly messageTimeoutMs?: number
 
   /** How long what has to happen may take, in milliseconds. Default: 10,000, or five times `messageTimeoutMs` if that is more. */
-  readonly patienceMs?: number
+  readonly timeoutMs?: number
 
   /**
    * How long after a restart a delayed job may take to come, in milliseconds; for engines that offer a job that was on its way
-   * again only after a time of their own. Default: `patienceMs`.
+   * again only after a time of their own. Default: `timeoutMs`.
    */
   readonly delayedAfterRestartMs?: number
 }

@@ -22,7 +22,7 @@ import { reclaimOf } from './reclaim.ts'
 /** Long enough that no lease of a test ends by itself. */
 export const longLeaseMs = 600_000
 /** Twice what the contract calls about ten seconds. */
-const mostPatienceMs = 20_000
+const MAX_TIMEOUT_MS = 20_000
 
 /** An owner of jobs that a test will lose; it says no word to the broker itself. */
 export interface MortalOwner {
@@ -40,7 +40,7 @@ export class Stage {
   readonly capabilities: BrokerCapabilities
   /** A short lease, or the message timeout of an engine that has one. */
   readonly leaseMs: number
-  readonly patienceMs: number
+  readonly timeoutMs: number
   readonly #harness: BrokerHarness
   readonly #brokers: Broker[]
   /** The stage after a restart of the engine. */
@@ -56,7 +56,7 @@ export class Stage {
     this.broker = broker
     this.capabilities = broker.capabilities
     this.leaseMs = harness.messageTimeoutMs ?? harness.leaseMs ?? 1000
-    this.patienceMs = patienceOf(harness)
+    this.timeoutMs = timeoutOf(harness)
   }
 
   static async open(harness: BrokerHarness): Promise<Stage> {
@@ -73,12 +73,12 @@ export class Stage {
 
   /** The promise, bounded by the patience of the harness. */
   settled<Value>(what: string, promise: Promise<Value>): Promise<Value> {
-    return within(`${what} settles`, promise, this.patienceMs)
+    return within(`${what} settles`, promise, this.timeoutMs)
   }
 
   /** As `settled`, for what has to be given up first: the contract has an adapter do so within about ten seconds. */
   settledLate<Value>(what: string, promise: Promise<Value>): Promise<Value> {
-    return within(`${what} settles`, promise, Math.min(2 * this.patienceMs, mostPatienceMs))
+    return within(`${what} settles`, promise, Math.min(2 * this.timeoutMs, MAX_TIMEOUT_MS))
   }
 
   /** A promise that the test awaits later: should it fail before, nobody hears of this one's rejection, and that is well. */
@@ -90,9 +90,9 @@ export class Stage {
   eventually<Value>(
     what: string | (() => string),
     probe: () => Value | Promise<Value>,
-    patienceMs: number = this.patienceMs,
+    timeoutMs: number = this.timeoutMs,
   ): Promise<Exclude<Value, false | undefined>> {
-    return waitFor(what, probe, patienceMs)
+    return waitFor(what, probe, timeoutMs)
   }
 
   async newBroker(): Promise<Broker> {
@@ -234,7 +234,7 @@ export class Stage {
 
   /** How long after a restart a delayed job may take to come. */
   get delayedAfterRestartMs(): number {
-    return this.#harness.delayedAfterRestartMs ?? this.patienceMs
+    return this.#harness.delayedAfterRestartMs ?? this.timeoutMs
   }
 
   /** Puts a value that cannot be read behind the jobs of the queue, and gives its bytes. */
@@ -350,8 +350,8 @@ function deliveryOf({ delivery }: Release | Rejection): Delivery {
 }
 
 /** Time enough for a lease to end and for what follows. */
-export function patienceOf({ patienceMs, messageTimeoutMs = 0 }: BrokerHarness): number {
-  return patienceMs ?? Math.max(10_000, 5 * messageTimeoutMs)
+export function timeoutOf({ timeoutMs, messageTimeoutMs = 0 }: BrokerHarness): number {
+  return timeoutMs ?? Math.max(10_000, 5 * messageTimeoutMs)
 }
 
 let queuesNamed = 0

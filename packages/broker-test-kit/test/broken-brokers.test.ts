@@ -37,7 +37,7 @@ const faults: Faults = {
 function suiteOf(breaks: Breaks): ReadonlyMap<string, () => Promise<void>> {
   const suite = new Map<string, () => Promise<void>>()
   const { hooks } = new MemoryEngine(breaks())
-  brokerTests({ test: (name, body) => suite.set(name, body), ...hooks, leaseMs: 400, patienceMs: 2500 })
+  brokerTests({ test: (name, body) => suite.set(name, body), ...hooks, leaseMs: 400, timeoutMs: 2500 })
   return suite
 }
 

@@ -69,7 +69,7 @@ function harness(
     const broker = breaks(limited(memory), memory)
     return { ...broker, capabilities: Object.freeze({ ...broker.capabilities, ...claim }) }
   }, 'connection')
-  return { test: run, ...engine.hooks, patienceMs: 5000 }
+  return { test: run, ...engine.hooks, timeoutMs: 5000 }
 }
 
 describe('a broker that can do little, and says so, passes', () => {

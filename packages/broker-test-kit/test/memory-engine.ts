@@ -10,7 +10,7 @@ const UNREADABLE = 'x-kit-unreadable'
 const FINDING: Finding = { level: 'note', message: 'A setting that the harness knows of', remedy: 'None' }
 
 type Hooks = Required<
-  Omit<BrokerHarness, 'test' | 'leaseMs' | 'patienceMs' | 'messageTimeoutMs' | 'delayedAfterRestartMs'>
+  Omit<BrokerHarness, 'test' | 'leaseMs' | 'timeoutMs' | 'messageTimeoutMs' | 'delayedAfterRestartMs'>
 >
 
 /** What a consumer does with the deliveries among which are some that it cannot read; gives those that are delivered. */

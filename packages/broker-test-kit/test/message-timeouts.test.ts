@@ -24,7 +24,7 @@ class MessageTimeouts {
       killConnection: (broker) => this.#stop(broker),
       report: () => undefined,
       messageTimeoutMs,
-      patienceMs: 5000,
+      timeoutMs: 5000,
     }
   }
 

@@ -18,7 +18,7 @@ export const concurrency: Behaviours = {
       workAtRandom(stage, seed).catch((error: unknown) => {
         throw new Error(`seed ${seed}`, { cause: error })
       }),
-      6 * stage.patienceMs,
+      6 * stage.timeoutMs,
     )
   },
 }

@@ -147,7 +147,7 @@ export const receive: Behaviours = {
     let cameAt = performance.now()
     const drain = async (consumer: (typeof consumers)[number]): Promise<void> => {
       while (taken.length < count) {
-        assert.ok(performance.now() - cameAt < stage.patienceMs, `${taken.length} of ${count} came, and no more`)
+        assert.ok(performance.now() - cameAt < stage.timeoutMs, `${taken.length} of ${count} came, and no more`)
         const deliveries = await stage.settled('receive()', consumer.receive(7, { signal: never }))
         taken.push(...deliveries.map(textOf))
         if (deliveries.length > 0) cameAt = performance.now()
