@@ -16,7 +16,7 @@ import type {
 import { expectStatuses, nameOf } from './expect-statuses.ts'
 import type { BrokerHarness } from './harness.ts'
 import { noting } from './noting.ts'
-import { waitFor, within } from './wait-for.ts'
+import { waitFor, withTimeout } from './wait-for.ts'
 import { reclaimOf } from './reclaim.ts'
 
 /** Long enough that no lease of a test ends by itself. */
@@ -73,12 +73,12 @@ export class Stage {
 
   /** The promise, bounded by the patience of the harness. */
   settled<Value>(what: string, promise: Promise<Value>): Promise<Value> {
-    return within(`${what} settles`, promise, this.timeoutMs)
+    return withTimeout(`${what} settles`, promise, this.timeoutMs)
   }
 
   /** As `settled`, for what has to be given up first: the contract has an adapter do so within about ten seconds. */
   settledLate<Value>(what: string, promise: Promise<Value>): Promise<Value> {
-    return within(`${what} settles`, promise, Math.min(2 * this.timeoutMs, MAX_TIMEOUT_MS))
+    return withTimeout(`${what} settles`, promise, Math.min(2 * this.timeoutMs, MAX_TIMEOUT_MS))
   }
 
   /** A promise that the test awaits later: should it fail before, nobody hears of this one's rejection, and that is well. */

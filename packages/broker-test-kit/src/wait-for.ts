@@ -29,7 +29,7 @@ function isThere<Value>(value: Value): value is Exclude<Value, false | undefined
  * Settles as the promise does, or rejects with an `AssertionError` after `timeoutMs` milliseconds (default: 10,000).
  * Keeps the process alive meanwhile, as core does while a call of a broker is under way.
  */
-export async function within<Value>(
+export async function withTimeout<Value>(
   what: string,
   promise: Promise<Value>,
   timeoutMs: number = DEFAULT_TIMEOUT_MS,

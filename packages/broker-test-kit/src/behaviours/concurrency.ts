@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
-import { within } from '../wait-for.ts'
+import { withTimeout } from '../wait-for.ts'
 import type { Behaviours } from '../behaviour.ts'
 import { seededRandom } from '../random.ts'
 import { bytesOf, messageTo, numbered, textOf, type Stage } from '../stage.ts'
@@ -13,7 +13,7 @@ const mostReleases = 3
 export const concurrency: Behaviours = {
   'of 2,000 jobs that 4 consumers acknowledge or release at random, each is acknowledged once': async (stage) => {
     const seed = randomInt(2 ** 31)
-    await within(
+    await withTimeout(
       `the jobs are done (seed ${seed})`,
       workAtRandom(stage, seed).catch((error: unknown) => {
         throw new Error(`seed ${seed}`, { cause: error })

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createConnection, createServer, type Socket } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
-import { FaultProxy, waitFor, within } from '../../src/index.ts'
+import { FaultProxy, waitFor, withTimeout } from '../../src/index.ts'
 
 /** A server that keeps what it hears and answers each chunk in capitals, behind a proxy. */
 async function setUp() {
@@ -59,7 +59,7 @@ test('cut: the server hears, the client gets no answer and the end', async () =>
   const { socket, said, ended } = await connect(proxy)
   proxy.fault = 'cut'
   socket.write('hello')
-  await within('the end', ended)
+  await withTimeout('the end', ended)
   await waitFor('the server hears', () => heard() === 'hello')
   expect(said()).toBe('')
 })
@@ -69,8 +69,8 @@ test('cutOnce: the first that sends is heard and gets the end, the others pass',
   const [first, other] = [await connect(proxy), await connect(proxy)]
   const cut = proxy.cutOnce()
   first.socket.write('first')
-  await within('the cut', cut)
-  await within('the end', first.ended)
+  await withTimeout('the cut', cut)
+  await withTimeout('the end', first.ended)
   other.socket.write('other')
   await waitFor('the answer', () => other.said() === 'OTHER')
   await waitFor('the server hears', () => heard().includes('first'))
@@ -83,7 +83,7 @@ test('cutOnce: another fault takes its place', async () => {
   const { socket, said } = await connect(proxy)
   const cut = proxy.cutOnce()
   proxy.fault = 'pass'
-  await within('the cut that does not come', cut)
+  await withTimeout('the cut that does not come', cut)
   socket.write('hello')
   await waitFor('the answer', () => said() === 'HELLO')
 })
@@ -93,7 +93,7 @@ test('truncate: the server hears half', async () => {
   const { socket, ended } = await connect(proxy)
   proxy.fault = 'truncate'
   socket.write('hello!')
-  await within('the end', ended)
+  await withTimeout('the end', ended)
   await waitFor('the server hears', () => heard() === 'hel')
 })
 
@@ -118,7 +118,7 @@ test('halfClose: the client sees the end, and is heard all the same', async () =
   socket.write('one')
   await waitFor('an answer', () => said() === 'ONE')
   proxy.fault = 'halfClose'
-  expect(await within('the end', ended)).toBe('end')
+  expect(await withTimeout('the end', ended)).toBe('end')
   socket.write('two')
   await waitFor('the server hears', () => heard() === 'onetwo')
 })
@@ -140,7 +140,7 @@ test('reset: connections old and new are reset', async () => {
   socket.write('one')
   await waitFor('an answer', () => said() === 'ONE')
   proxy.fault = 'reset'
-  expect(await within('the end', ended)).toBe('reset')
+  expect(await withTimeout('the end', ended)).toBe('reset')
   const fresh = createConnection({ port: proxy.port, host: '127.0.0.1' })
-  await within('the end', new Promise((resolve) => fresh.on('error', resolve).on('close', resolve)))
+  await withTimeout('the end', new Promise((resolve) => fresh.on('error', resolve).on('close', resolve)))
 })
