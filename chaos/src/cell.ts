@@ -2,12 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { check, isClean, waitFor, type Aftermath, type ChaosRecord, type Verdict } from '@zyqueue/broker-test-kit'
+import { check, isClean, waitFor, type FinalState, type ChaosRecord, type CheckResult } from '@zyqueue/broker-test-kit'
 import type { DeadLetter } from '@zyqueue/core/broker'
 import { producers, setResolution, ZyQueueError, type OpenBroker } from '@zyqueue/core'
 import { z } from 'zod'
 import type { Fault } from './faults.ts'
-import { isDoomed, MAX_ATTEMPTS } from './load.ts'
+import { mustBeDead, MAX_ATTEMPTS } from './load.ts'
 import { rehearse } from './rehearse.ts'
 import { Scene } from './scene.ts'
 import type { TargetKind } from './target.ts'
@@ -22,7 +22,7 @@ const START_MS = 240_000
 /** Jobs that the producer submits in a second. */
 const JOBS_PER_SECOND = 150
 
-export interface Cell extends Verdict {
+export interface Cell extends CheckResult {
   readonly broker: string
   readonly fault: string
   readonly seed: number
@@ -56,20 +56,21 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
     await fault.heal?.(scene)
     const told = await scene.producersEnd(DRAIN_MS)
     const broker = await scene.broker()
-    const aftermath = await drain(scene, broker)
+    const finalState = await drain(scene, broker)
     const ended = await scene.end()
-    const verdict = check(remembered(scene), aftermath, {
+    const result = check(remembered(scene), finalState, {
       maxAttempts: MAX_ATTEMPTS,
-      isDoomed,
+      mustBeDead,
       idsAreUnique: kind.idsAreUnique,
     })
     const mayCondemn = kind.countsConnections && fault.cutsConnections === true
-    const ok = isClean(mayCondemn ? { ...verdict, wronglyDead: 0 } : verdict) && verdict.waiting === 0 && told && ended
+    const ok =
+      isClean(mayCondemn ? { ...result, wrongDeadLetters: 0 } : result) && result.waiting === 0 && told && ended
     return {
       broker: kind.broker,
       fault: fault.name,
       seed,
-      ...verdict,
+      ...result,
       ok,
       ...(ok
         ? {}
@@ -77,7 +78,7 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
             said: [
               ...(told ? [] : ['a producer did not end']),
               ...(ended ? [] : ['a supervisor did not end as it should']),
-              ...aftermath.waiting,
+              ...finalState.waiting,
               scene.said,
             ].join('\n'),
           }),
@@ -89,15 +90,15 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
 }
 
 /** Waits until all that was stored is done or dead, or nothing has come of it for too long. */
-async function drain(scene: Scene, broker: OpenBroker): Promise<Aftermath> {
+async function drain(scene: Scene, broker: OpenBroker): Promise<FinalState> {
   let [least, giveUpAt] = [Infinity, Infinity]
   for (;;) {
-    const aftermath = { waiting: [], dead: await deadJobs(broker, scene.task) }
-    const { lost, undead } = check(remembered(scene), aftermath, { isDoomed })
+    const finalState = { waiting: [], dead: await deadJobs(broker, scene.task) }
+    const { lost, missingDeadLetters } = check(remembered(scene), finalState, { mustBeDead })
     // What nobody acknowledged (an unknown submit, a duplicate) may still be on its way.
     const waiting = await leftIn(broker, scene.task)
-    const left = lost + undead + waiting.length
-    if (left === 0 || performance.now() > giveUpAt) return { ...aftermath, waiting }
+    const left = lost + missingDeadLetters + waiting.length
+    if (left === 0 || performance.now() > giveUpAt) return { ...finalState, waiting }
     if (left < least) [least, giveUpAt] = [left, performance.now() + DRAIN_MS]
     await sleep(DRAIN_LOOK_MS)
   }

@@ -40,6 +40,6 @@ export function hashOf(data: unknown): string {
 }
 
 /** Whether a job has to end among the dead letters; its name says so. */
-export function isDoomed(job: string): boolean {
-  return /^(?:poison|doomed|garbage)-/.test(job)
+export function mustBeDead(job: string): boolean {
+  return /^(?:poison|failing|garbage)-/.test(job)
 }

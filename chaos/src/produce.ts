@@ -24,7 +24,7 @@ record({ type: 'finished', pid: process.pid, at: now() })
 function newJob(number: number): Payload {
   const unlucky = random()
   return {
-    job: `${unlucky < 0.01 ? 'doomed' : prefix}-${prefix}${number}`,
+    job: `${unlucky < 0.01 ? 'failing' : prefix}-${prefix}${number}`,
     // Some long enough that there is always something in hand.
     ms: Math.floor(random() < 0.2 ? 100 + random() * 200 : random() * 20),
     fails: unlucky < 0.01 ? 99 : unlucky < 0.1 ? Math.ceil(random() * 3) : 0,

@@ -26,7 +26,9 @@ export function head(): string {
 }
 
 export function row(cell: Cell): string {
-  const rest = (['overlapping', 'overAttempted', 'wronglyDead', 'undead', 'corrupted', 'waiting'] as const)
+  const rest = (
+    ['overlapping', 'overAttempted', 'wrongDeadLetters', 'missingDeadLetters', 'corrupted', 'waiting'] as const
+  )
     .filter((figure) => cell[figure] > 0)
     .map((figure) => `${figure} ${cell[figure]}`)
   const cells = COLUMNS.map(([, width, value]) => String(value(cell) ?? '-').padEnd(width))

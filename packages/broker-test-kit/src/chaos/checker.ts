@@ -3,7 +3,7 @@ import type { ChaosRecord } from './records.ts'
 type RecordOf<Type extends ChaosRecord['type']> = Extract<ChaosRecord, { type: Type }>
 
 /** What was left when all had been healed and drained. */
-export interface Aftermath {
+export interface FinalState {
   /** Jobs, by their submitter's names, that are still in a queue. */
   readonly waiting: readonly string[]
   /** Jobs that are dead letters. */
@@ -15,7 +15,7 @@ export interface Expectations {
   /** Attempts that a job may have. Default: 1. */
   readonly maxAttempts?: number
   /** Whether a job is one that has to end among the dead letters. Default: none is. */
-  readonly isDoomed?: (job: string) => boolean
+  readonly mustBeDead?: (job: string) => boolean
   /**
    * Whether the broker has each id once: not where a release stores the job anew, for a crash in between leaves two copies,
    * and both may be delivered, at once even, and completed. `overlapping` and `staleAccepted` are not known then. Default: true.
@@ -24,7 +24,7 @@ export interface Expectations {
 }
 
 /** What a history came to; counts of jobs. */
-export interface Verdict {
+export interface CheckResult {
   readonly attempted: number
   /** Stored, as the submitter was told. */
   readonly acknowledged: number
@@ -42,10 +42,10 @@ export interface Verdict {
   readonly staleAccepted: number
   /** Given more attempts than they may have. */
   readonly overAttempted: number
-  /** Dead letters that were not doomed. */
-  readonly wronglyDead: number
-  /** Doomed, acknowledged, and not among the dead letters in the end. */
-  readonly undead: number
+  /** Dead letters that must not be dead. */
+  readonly wrongDeadLetters: number
+  /** Acknowledged jobs that must be dead and are not among the dead letters in the end. */
+  readonly missingDeadLetters: number
   /** Run with data that is not what was submitted. */
   readonly corrupted: number
   /** Submits that never settled, in a process that lived to its end. */
@@ -59,9 +59,9 @@ export interface Verdict {
 /** Judges a history: what every queue owes, whatever was broken on the way. Pure; the records are in the order of time. */
 export function check(
   records: readonly ChaosRecord[],
-  { waiting, dead }: Aftermath,
-  { maxAttempts = 1, isDoomed = () => false, idsAreUnique = true }: Expectations = {},
-): Verdict {
+  { waiting, dead }: FinalState,
+  { maxAttempts = 1, mustBeDead = () => false, idsAreUnique = true }: Expectations = {},
+): CheckResult {
   const submitted = new Map(of(records, 'submitted').map((record) => [record.job, record]))
   const answers = new Map(of(records, 'answered').map((record) => [record.job, record]))
   const finished = new Set(of(records, 'finished').map(({ pid }) => pid))
@@ -90,8 +90,8 @@ export function check(
     overlapping: idsAreUnique ? overlaps(records) : 0,
     staleAccepted: idsAreUnique ? staleCompletions(records) : 0,
     overAttempted: [...runs.values()].filter((all) => all.some(({ attempt }) => attempt > maxAttempts)).length,
-    wronglyDead: dead.filter((job) => !isDoomed(job)).length,
-    undead: stored.filter((job) => isDoomed(job) && !died.has(job) && !waits.has(job)).length,
+    wrongDeadLetters: dead.filter((job) => !mustBeDead(job)).length,
+    missingDeadLetters: stored.filter((job) => mustBeDead(job) && !died.has(job) && !waits.has(job)).length,
     corrupted: new Set(
       began.filter(({ job, hash }) => submitted.has(job) && submitted.get(job)?.hash !== hash).map(({ job }) => job),
     ).size,
@@ -101,18 +101,27 @@ export function check(
   }
 }
 
-/** Whether a verdict is free of all that must not be. Duplicates may be, and so may what waits. */
-export function isClean(verdict: Verdict): boolean {
-  const { lost, unexpected, overlapping, staleAccepted, overAttempted, wronglyDead, undead, corrupted, unsettled } =
-    verdict
+/** Whether a result is free of all that must not be. Duplicates may be, and so may what waits. */
+export function isClean(result: CheckResult): boolean {
+  const {
+    lost,
+    unexpected,
+    overlapping,
+    staleAccepted,
+    overAttempted,
+    wrongDeadLetters,
+    missingDeadLetters,
+    corrupted,
+    unsettled,
+  } = result
   const faults = [
     lost,
     unexpected,
     overlapping,
     staleAccepted,
     overAttempted,
-    wronglyDead,
-    undead,
+    wrongDeadLetters,
+    missingDeadLetters,
     corrupted,
     unsettled,
   ]

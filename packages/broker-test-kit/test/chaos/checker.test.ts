@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { check, isClean, type Aftermath, type ChaosRecord, type Verdict } from '../../src/index.ts'
+import { check, isClean, type FinalState, type ChaosRecord, type CheckResult } from '../../src/index.ts'
 
 /** What a sound queue does with one job. */
 interface Fate {
@@ -12,8 +12,8 @@ interface Fate {
 
 interface History {
   readonly records: ChaosRecord[]
-  readonly aftermath: Aftermath
-  readonly doomed: ReadonlySet<string>
+  readonly finalState: FinalState
+  readonly mustBeDead: ReadonlySet<string>
 }
 
 const MAX_ATTEMPTS = 3
@@ -37,8 +37,8 @@ function historyOf(fates: readonly Fate[]): History {
   const records: ChaosRecord[] = []
   let at = 0
   let workers = 100
-  const aftermath = { waiting: [] as string[], dead: [] as string[] }
-  const doomed = new Set<string>()
+  const finalState = { waiting: [] as string[], dead: [] as string[] }
+  const mustBeDead = new Set<string>()
   for (const [index, { answer, runs, end }] of fates.entries()) {
     const job = `job-${index}`
     const id = `id-${index}`
@@ -59,25 +59,25 @@ function historyOf(fates: readonly Fate[]): History {
         attempt++
       }
     }
-    if (end === 'dead') doomed.add(job)
-    if (end === 'dead') aftermath.dead.push(job)
-    if (end === 'waiting') aftermath.waiting.push(job)
+    if (end === 'dead') mustBeDead.add(job)
+    if (end === 'dead') finalState.dead.push(job)
+    if (end === 'waiting') finalState.waiting.push(job)
   }
   records.push({ type: 'finished', pid: 1, at: at++ })
-  return { records, aftermath, doomed }
+  return { records, finalState, mustBeDead }
 }
 
-function judge({ records, aftermath, doomed }: History): Verdict {
-  return check(records, aftermath, { maxAttempts: MAX_ATTEMPTS, isDoomed: (job) => doomed.has(job) })
+function checkHistory({ records, finalState, mustBeDead }: History): CheckResult {
+  return check(records, finalState, { maxAttempts: MAX_ATTEMPTS, mustBeDead: (job) => mustBeDead.has(job) })
 }
 
 test('a history of a queue that keeps its promises is clean', () => {
   fc.assert(
     fc.property(fc.array(fate, { maxLength: 30 }), (fates) => {
-      const verdict = judge(historyOf(fates))
-      expect(verdict).toMatchObject({ duplicated: 0, attempted: fates.length })
-      expect(verdict.acknowledged).toBe(fates.filter(({ answer }) => answer === 'stored').length)
-      expect(isClean(verdict)).toBe(true)
+      const result = checkHistory(historyOf(fates))
+      expect(result).toMatchObject({ duplicated: 0, attempted: fates.length })
+      expect(result.acknowledged).toBe(fates.filter(({ answer }) => answer === 'stored').length)
+      expect(isClean(result)).toBe(true)
     }),
   )
 })
@@ -91,34 +91,37 @@ const withOneDone = fc
   }))
 
 /** Each breaks one promise in a history, and is to be seen as that and nothing else. */
-const BREACHES: Readonly<
-  Record<string, { readonly seenAs: Partial<Verdict>; readonly breach: (history: History, index: number) => History }>
+const VIOLATIONS: Readonly<
+  Record<
+    string,
+    { readonly seenAs: Partial<CheckResult>; readonly violate: (history: History, index: number) => History }
+  >
 > = {
   'a job that is forgotten': {
     seenAs: { lost: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.filter((record) => !('id' in record && record.id === `id-${index}`)),
     }),
   },
   'a job that is done only half': {
     seenAs: { lost: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.filter((record) => !(record.type === 'ended' && record.job === `job-${index}`)),
     }),
   },
   'a job that is done twice': {
     seenAs: { duplicated: 1, recovered: 1 },
-    breach: ({ records, ...rest }, index) => ({ ...rest, records: [...records, ...runAgain(index, 'again')] }),
+    violate: ({ records, ...rest }, index) => ({ ...rest, records: [...records, ...runAgain(index, 'again')] }),
   },
   'a job that nobody submitted': {
     seenAs: { unexpected: 1 },
-    breach: ({ records, ...rest }) => ({ ...rest, records: [...records, ...runAgain(999, 'foreign')] }),
+    violate: ({ records, ...rest }) => ({ ...rest, records: [...records, ...runAgain(999, 'foreign')] }),
   },
   'a refused job that is run': {
     seenAs: { unexpected: 1, acknowledged: -1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.map((record) =>
         record.type === 'answered' && record.job === `job-${index}` ? { ...record, status: 'refused' } : record,
@@ -127,7 +130,7 @@ const BREACHES: Readonly<
   },
   'a delivery to an owner that has it already': {
     seenAs: { overlapping: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.flatMap((record) =>
         record.type === 'delivered' && record.id === `id-${index}` ? [record, record] : [record],
@@ -136,7 +139,7 @@ const BREACHES: Readonly<
   },
   'a stale owner whose ack is accepted': {
     seenAs: { staleAccepted: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.flatMap((record): ChaosRecord[] =>
         record.type === 'settled' && record.id === `id-${index}`
@@ -147,7 +150,7 @@ const BREACHES: Readonly<
   },
   'an attempt beyond the limit': {
     seenAs: { overAttempted: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.map((record) =>
         record.type === 'began' && record.job === `job-${index}` ? { ...record, attempt: MAX_ATTEMPTS + 1 } : record,
@@ -155,19 +158,19 @@ const BREACHES: Readonly<
     }),
   },
   'a dead letter that was not exhausted': {
-    seenAs: { wronglyDead: 1 },
-    breach: ({ aftermath, ...rest }, index) => ({
+    seenAs: { wrongDeadLetters: 1 },
+    violate: ({ finalState, ...rest }, index) => ({
       ...rest,
-      aftermath: { ...aftermath, dead: [...aftermath.dead, `job-${index}`] },
+      finalState: { ...finalState, dead: [...finalState.dead, `job-${index}`] },
     }),
   },
-  'a doomed job that is no dead letter': {
-    seenAs: { undead: 1 },
-    breach: ({ doomed, ...rest }, index) => ({ ...rest, doomed: new Set([...doomed, `job-${index}`]) }),
+  'a job that must be dead and is no dead letter': {
+    seenAs: { missingDeadLetters: 1 },
+    violate: ({ mustBeDead, ...rest }, index) => ({ ...rest, mustBeDead: new Set([...mustBeDead, `job-${index}`]) }),
   },
   'data that changed on the way': {
     seenAs: { corrupted: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.map((record) =>
         record.type === 'began' && record.job === `job-${index}` ? { ...record, hash: 'another' } : record,
@@ -176,7 +179,7 @@ const BREACHES: Readonly<
   },
   'a submit that never settles': {
     seenAs: { unsettled: 1, acknowledged: -1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.filter((record) => !(record.type === 'answered' && record.job === `job-${index}`)),
     }),
@@ -193,11 +196,11 @@ function runAgain(index: number, consumer: string): ChaosRecord[] {
   ]
 }
 
-describe('each breach is seen, and for what it is', () => {
-  test.each(Object.entries(BREACHES))('%s', (_name, { seenAs, breach }) => {
+describe('each violation is seen, and for what it is', () => {
+  test.each(Object.entries(VIOLATIONS))('%s', (_name, { seenAs, violate }) => {
     fc.assert(
       fc.property(withOneDone, ({ history, job }) => {
-        const [before, after] = [judge(history), judge(breach(history, job))]
+        const [before, after] = [checkHistory(history), checkHistory(violate(history, job))]
         const differences = Object.fromEntries(
           Object.entries(after)
             .map(([figure, count]) => [figure, count - (Reflect.get(before, figure) ?? 0)] as const)
@@ -217,21 +220,21 @@ test('the order in which jobs arrive is nobody’s business', () => {
         .array(fate, { maxLength: 20 })
         .chain((fates) => fc.tuple(fc.constant(fates), fc.shuffledSubarray(fates, { minLength: fates.length }))),
       ([fates, shuffled]) => {
-        const { recoverMs: _, ...verdict } = judge(historyOf(fates))
-        const { recoverMs: __, ...again } = judge(historyOf(shuffled))
-        expect(again).toEqual(verdict)
+        const { recoverMs: _, ...result } = checkHistory(historyOf(fates))
+        const { recoverMs: __, ...again } = checkHistory(historyOf(shuffled))
+        expect(again).toEqual(result)
       },
     ),
   )
 })
 
 test('the time to recover runs from the kill to the next run of what was cut short', () => {
-  const { records, aftermath, doomed } = historyOf([
+  const { records, finalState, mustBeDead } = historyOf([
     { answer: 'stored', runs: ['died', 'done'], end: 'done' },
     { answer: 'stored', runs: ['done'], end: 'done' },
   ])
   const slow = records.map((record) => (record.at > 4 ? { ...record, at: record.at + 300 } : record))
-  expect(judge({ records: slow, aftermath, doomed }).recoverMs).toBe(302)
+  expect(checkHistory({ records: slow, finalState, mustBeDead }).recoverMs).toBe(302)
 })
 
 test.each([
