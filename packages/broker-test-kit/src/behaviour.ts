@@ -1,9 +1,9 @@
 import type { Broker } from '@zyqueue/core/broker'
 import { reclaimOf } from './reclaim.ts'
 import type { BrokerHarness } from './harness.ts'
-import type { Stage } from './stage.ts'
+import type { Fixture } from './fixture.ts'
 
-type Body = (stage: Stage) => Promise<void>
+type Body = (fixture: Fixture) => Promise<void>
 
 /** Something that not every broker has, or not every harness. */
 export interface Feature {
@@ -28,12 +28,12 @@ export function conditional(behaviour: Body | Conditional): Conditional {
 }
 
 /** These tests are there only if the broker or the harness has the feature. */
-export function having(feature: Feature, behaviours: Behaviours): Behaviours {
+export function ifPresent(feature: Feature, behaviours: Behaviours): Behaviours {
   return onCondition(feature, true, behaviours)
 }
 
 /** These tests are there only if the feature is not. Their names say so. */
-export function lacking(feature: Feature, behaviours: Behaviours): Behaviours {
+export function ifAbsent(feature: Feature, behaviours: Behaviours): Behaviours {
   return onCondition(feature, false, behaviours)
 }
 
@@ -65,7 +65,7 @@ function hook(name: Hook): Feature {
 }
 
 /** Bodies up to this size are really sent; a broker that takes larger ones is spared. */
-export const largestBodySent = 32 * 1024 * 1024
+export const MAX_BODY_SENT = 32 * 1024 * 1024
 
 export const feature = {
   delays: ofBroker('delays', ({ capabilities }) => capabilities.delay !== 'none'),
@@ -81,7 +81,7 @@ export const feature = {
   workers: ofBroker('list of workers', ({ admin }) => admin.workers !== undefined),
   jobs: ofBroker('list of jobs', ({ admin }) => admin.jobs !== undefined),
   cancel: ofBroker('cancel', ({ admin }) => admin.cancel !== undefined),
-  bodyLimit: ofBroker('limit of 32 MiB for bodies', ({ capabilities }) => capabilities.maxBodyBytes <= largestBodySent),
+  bodyLimit: ofBroker('limit of 32 MiB for bodies', ({ capabilities }) => capabilities.maxBodyBytes <= MAX_BODY_SENT),
   killConnection: hook('killConnection'),
   stallConnection: hook('stallConnection'),
   healConnection: hook('healConnection'),

@@ -25,12 +25,12 @@ import { unreadableJobs } from './behaviours/unreadable-jobs.ts'
 import { waitingJobs } from './behaviours/waiting-jobs.ts'
 import { Coverage } from './coverage.ts'
 import type { BrokerHarness } from './harness.ts'
-import { PunctualityWatch } from './punctuality-watch.ts'
-import { timeoutOf, Stage } from './stage.ts'
-import { Turns } from './turns.ts'
+import { LagWatch } from './lag-watch.ts'
+import { timeoutOf, Fixture } from './fixture.ts'
+import { SharedLock } from './shared-lock.ts'
 
 /** How often a test is run if this process was too late for the leases of its jobs. */
-const MOST_ATTEMPTS = 2
+const MAX_ATTEMPTS = 2
 
 type Themes = Readonly<Record<string, Behaviours>>
 
@@ -70,28 +70,36 @@ const themesAlone: Themes = { memory, restarts }
 export function brokerTests(harness: BrokerHarness): void {
   const timeoutMs = 12 * timeoutOf(harness) + (harness.delayedAfterRestartMs ?? 0)
   const coverage = new Coverage(harness)
-  const turns = new Turns()
+  const lock = new SharedLock()
   const define = (themes: Themes, take: (run: () => Promise<void>) => Promise<void>): void => {
     for (const [theme, behaviours] of Object.entries(themes)) {
       for (const [behaviour, bodyOrConditional] of Object.entries(behaviours)) {
         const test = conditional(bodyOrConditional)
         const name = coverage.nameOf(`${theme}: ${behaviour}`, test)
         if (name === undefined) continue
-        harness.test(name, () => take(() => coverage.run(() => onStage(harness, test.body, coverage))), timeoutMs)
+        harness.test(
+          name,
+          () => take(() => coverage.run(() => runWithFixture(harness, test.body, coverage))),
+          timeoutMs,
+        )
       }
     }
   }
-  define(themesTogether, (run) => turns.together(run))
-  define(themesAlone, (run) => turns.alone(run))
+  define(themesTogether, (run) => lock.runShared(run))
+  define(themesAlone, (run) => lock.runExclusive(run))
 
   const { report = (line) => void process.stdout.write(`${line}\n`) } = harness
-  const summarize = async (stage: Stage): Promise<void> => {
+  const summarize = async (fixture: Fixture): Promise<void> => {
     report(coverage.summary())
     // Otherwise the wrong tests were run.
-    assert.deepEqual({ ...stage.capabilities }, { ...harness.sample.capabilities }, 'the capabilities of the sample')
-    assert.deepEqual(featuresIn({ ...harness, sample: stage.broker }), featuresIn(harness), 'the methods of the sample')
+    assert.deepEqual({ ...fixture.capabilities }, { ...harness.sample.capabilities }, 'the capabilities of the sample')
+    assert.deepEqual(
+      featuresIn({ ...harness, sample: fixture.broker }),
+      featuresIn(harness),
+      'the methods of the sample',
+    )
   }
-  const run = (): Promise<void> => turns.alone(() => onStage(harness, summarize, coverage))
+  const run = (): Promise<void> => lock.runExclusive(() => runWithFixture(harness, summarize, coverage))
   harness.test('summary: the tests were of what the broker has', run, timeoutMs)
 }
 
@@ -102,19 +110,19 @@ function featuresIn(harness: BrokerHarness): readonly string[] {
 }
 
 /** Runs a test. Runs it once again if it fails and the process was held up for so long that leases may have ended. */
-async function onStage(
+async function runWithFixture(
   harness: BrokerHarness,
-  body: (stage: Stage) => Promise<void>,
+  body: (fixture: Fixture) => Promise<void>,
   coverage: Coverage,
 ): Promise<void> {
   const { messageTimeoutMs } = harness
-  if (messageTimeoutMs === undefined) return onOneStage(harness, body)
+  if (messageTimeoutMs === undefined) return runOnce(harness, body)
   for (let attempt = 1; ; attempt++) {
-    const watch = new PunctualityWatch(messageTimeoutMs / 10)
+    const watch = new LagWatch(messageTimeoutMs / 10)
     try {
-      return await onOneStage(harness, body)
+      return await runOnce(harness, body)
     } catch (error) {
-      if (watch.isPunctual() || attempt === MOST_ATTEMPTS) throw error
+      if (watch.isOnTime() || attempt === MAX_ATTEMPTS) throw error
       coverage.noteRepeat()
     } finally {
       watch.stop()
@@ -122,15 +130,15 @@ async function onStage(
   }
 }
 
-async function onOneStage(harness: BrokerHarness, body: (stage: Stage) => Promise<void>): Promise<void> {
-  const stage = await Stage.open(harness)
+async function runOnce(harness: BrokerHarness, body: (fixture: Fixture) => Promise<void>): Promise<void> {
+  const fixture = await Fixture.open(harness)
   try {
-    await body(stage)
+    await body(fixture)
   } catch (error) {
-    stage.explain(error)
+    fixture.explain(error)
     // Why the test failed says more than why it could not be tidied up.
-    await stage.close().catch(() => undefined)
+    await fixture.close().catch(() => undefined)
     throw error
   }
-  await stage.close()
+  await fixture.close()
 }

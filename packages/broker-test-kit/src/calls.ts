@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Broker, CodeOf, QueueSpec } from '@zyqueue/core/broker'
-import { consumption, messageTo } from './stage.ts'
+import { consumeOptions, messageTo } from './test-data.ts'
 import { reclaimOf } from './reclaim.ts'
 
 /** Every method of a broker that does something, called on one queue. */
@@ -9,7 +9,7 @@ export function callsOf(broker: Broker, queue: QueueSpec): ReadonlyMap<string, (
   const calls = new Map<string, () => Promise<unknown>>([
     ['declare', () => broker.declare([queue])],
     ['publish', () => broker.publish([messageTo(queue)])],
-    ['consume', () => broker.consume(consumption([queue]))],
+    ['consume', () => broker.consume(consumeOptions([queue]))],
     ['admin.queues', () => admin.queues()],
     ['admin.purge', () => admin.purge(queue.name)],
     ['admin.deadLetters.list', () => admin.deadLetters.list(queue.name, { limit: 1 })],

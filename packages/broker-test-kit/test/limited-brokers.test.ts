@@ -1,7 +1,7 @@
 import type { Broker, BrokerCapabilities, Delivery } from '@zyqueue/core/broker'
 import { describe, expect, test } from 'vitest'
 import { brokerTests, type BrokerHarness } from '../src/index.ts'
-import { altered, alteredConsumers, alteredDeliveries } from './altered.ts'
+import { alterBroker, alterConsumers, alterDeliveries } from './alter.ts'
 import { MemoryEngine } from './memory-engine.ts'
 
 /** All that a broker may honestly be unable to do. */
@@ -25,7 +25,7 @@ function seen(delivery: Delivery): Delivery {
 
 function limited(broker: Broker): Broker {
   let published = 0
-  const withConsumers = alteredConsumers(alteredDeliveries(broker, seen), (consumer) => ({
+  const withConsumers = alterConsumers(alterDeliveries(broker, seen), (consumer) => ({
     async release(releases) {
       if (releases.some(({ delayMs }) => delayMs > 0)) throw new Error('no delays')
       return consumer.release(releases)
@@ -33,7 +33,7 @@ function limited(broker: Broker): Broker {
     reject: (rejections) => consumer.ack(rejections.map(({ delivery }) => delivery)),
   }))
   const { workers: _workers, jobs: _jobs, cancel: _cancel, ...admin } = broker.admin
-  const inAll = altered(withConsumers, {
+  const inAll = alterBroker(withConsumers, {
     admin,
     capabilities: Object.freeze({ ...broker.capabilities, ...limits }),
     async publish(batch) {
@@ -76,14 +76,14 @@ describe('a broker that can do little, and says so, passes', () => {
   brokerTests(harness(test))
 })
 
-interface Lie {
+interface FalseClaim {
   readonly claim?: Partial<BrokerCapabilities>
   readonly breaks?: Breaks
   readonly caughtBy: string
 }
 
 /** Brokers that say that they can do what they cannot. */
-const boasts: Readonly<Record<string, Lie>> = {
+const overclaims: Readonly<Record<string, FalseClaim>> = {
   'has delays': { claim: { delay: 'native' }, caughtBy: 'delays: a delay of thirty days is kept' },
   'has dead letters': {
     claim: { deadLetter: 'native' },
@@ -112,41 +112,41 @@ const boasts: Readonly<Record<string, Lie>> = {
 }
 
 /** Brokers that do not refuse what they say that they cannot do, or do less than even they must. */
-const understatements: Readonly<Record<string, Lie>> = {
+const underclaims: Readonly<Record<string, FalseClaim>> = {
   'has no delays, and takes delayed messages': {
-    breaks: (broker, memory) => altered(broker, { publish: (batch) => memory.publish(batch) }),
+    breaks: (broker, memory) => alterBroker(broker, { publish: (batch) => memory.publish(batch) }),
     caughtBy: 'delays: a delayed message is refused, and not stored (this broker has no delays)',
   },
   'has no delays, and releases with a delay': {
     breaks: (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: 0 }))),
       })),
     caughtBy: 'release: a release with a delay is refused, and settles nothing (this broker has no delays)',
   },
   'has no dead letters, and keeps some': {
     breaks: (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         admin: { ...broker.admin, deadLetters: { ...broker.admin.deadLetters, requeue: async () => 1 } },
       }),
     caughtBy:
       'dead letters: a rejected job is gone, and is not listed, requeued or purged (this broker has no dead letters)',
   },
   'has no delivery counts, and counts': {
-    breaks: (broker) => alteredDeliveries(broker, (delivery) => ({ ...delivery, deliveryCount: 1 })),
+    breaks: (broker) => alterDeliveries(broker, (delivery) => ({ ...delivery, deliveryCount: 1 })),
     caughtBy:
       'delivery counts: the job of a lost owner comes again with delivery count 0 (this broker has no delivery counts)',
   },
   'has no native release, and loses what is released': {
     breaks: (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
       })),
     caughtBy: 'release: a released job stays in its queue, wherever it stands (this broker has no native release)',
   },
   'has no idempotent publish, and stores nothing': {
     breaks: (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         publish: async (batch) =>
           broker
             .publish(batch.filter(({ priority }) => priority !== 4))
@@ -157,7 +157,7 @@ const understatements: Readonly<Record<string, Lie>> = {
 }
 
 describe.concurrent('the suite catches a broker that says that it', () => {
-  for (const [lie, { caughtBy, ...options }] of Object.entries({ ...boasts, ...understatements })) {
+  for (const [lie, { caughtBy, ...options }] of Object.entries({ ...overclaims, ...underclaims })) {
     test(lie, async () => {
       const suite = new Map<string, () => Promise<void>>()
       brokerTests(harness((name, body) => suite.set(name, body), options))
@@ -171,7 +171,7 @@ test('each test of what a broker does not have says so, and catches one that is 
   const ofAbsent: string[] = []
   const note = (name: string): unknown => name.includes('(this broker has no ') && ofAbsent.push(name)
   brokerTests(harness(note, { claim: { priorities: 1 } }))
-  const caught = Object.values(understatements).map(({ caughtBy }) => caughtBy)
+  const caught = Object.values(underclaims).map(({ caughtBy }) => caughtBy)
   expect(ofAbsent.toSorted()).toEqual(caught.toSorted())
 })
 

@@ -2,7 +2,7 @@ import type { Broker, Delivery, RenewableLeases } from '@zyqueue/core/broker'
 import { createMemoryBroker, createMemoryStore } from '@zyqueue/core/testing'
 import { describe, expect, test } from 'vitest'
 import { brokerTests, type BrokerHarness } from '../src/index.ts'
-import { altered, alteredConsumers, alteredLeases } from './altered.ts'
+import { alterBroker, alterConsumers, alterLeases } from './alter.ts'
 
 const messageTimeoutMs = 400
 
@@ -31,7 +31,7 @@ class MessageTimeouts {
   #create(): Broker {
     const memory = this.#alter(createMemoryBroker(this.#store))
     const timers = new Set<NodeJS.Timeout>()
-    const broker = altered(memory, {
+    const broker = alterBroker(memory, {
       leases: { kind: 'message', timeoutMs: messageTimeoutMs },
       async consume(options) {
         const consumer = await memory.consume({ ...options, leaseMs: messageTimeoutMs })
@@ -67,8 +67,8 @@ function suiteOf(engine: MessageTimeouts): ReadonlyMap<string, () => Promise<voi
 }
 
 /** A broker that holds up its process when it delivers, for longer than the engine waits: the messages are with others then. */
-function holdingUp(broker: Broker, isDue: () => boolean): Broker {
-  return alteredConsumers(broker, (consumer, { consumerId }) => ({
+function blockProcess(broker: Broker, isDue: () => boolean): Broker {
+  return alterConsumers(broker, (consumer, { consumerId }) => ({
     async receive(max, options) {
       const deliveries = await consumer.receive(max, options)
       if (deliveries.length === 0 || !isDue()) return deliveries
@@ -90,13 +90,13 @@ describe('a broker that extends its messages in time passes', () => {
 
 test('a test that fails because the process was held up runs again', async () => {
   let times = 0
-  const engine = new MessageTimeouts((broker) => holdingUp(broker, () => ++times === 1))
+  const engine = new MessageTimeouts((broker) => blockProcess(broker, () => ++times === 1))
   await suiteOf(engine).get('settle: ack ends a job')?.()
   expect(times).toBeGreaterThan(2)
 })
 
 test('a test that fails again and again does not pass', async () => {
-  const engine = new MessageTimeouts((broker) => holdingUp(broker, () => true))
+  const engine = new MessageTimeouts((broker) => blockProcess(broker, () => true))
   await expect(suiteOf(engine).get('settle: ack ends a job')?.()).rejects.toThrow(
     /ack\(\): result 0 of 1, of the job .* is lease-lost/,
   )
@@ -106,7 +106,7 @@ test('a broker that extends only the first of its messages is caught', async () 
   const others: Delivery[] = []
   const extendsTheFirst = new MessageTimeouts((broker) => {
     const releasing: (() => Promise<unknown>)[] = []
-    const consuming = alteredConsumers(broker, (consumer) => {
+    const consuming = alterConsumers(broker, (consumer) => {
       releasing.push(() => consumer.release(others.splice(0).map((delivery) => ({ delivery, delayMs: 0 }))))
       return {
         async receive(max, options) {
@@ -116,7 +116,7 @@ test('a broker that extends only the first of its messages is caught', async () 
         },
       }
     })
-    return alteredLeases(consuming, (leases) => ({
+    return alterLeases(consuming, (leases) => ({
       async renew(ids, leaseMs) {
         for (const release of releasing) await release()
         return leases.renew(ids, leaseMs)

@@ -1,59 +1,60 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Broker } from '@zyqueue/core/broker'
-import { asCore, publishAsCore } from '../as-core.ts'
-import { feature, having, type Behaviours } from '../behaviour.ts'
+import { callAsCore, publishAsCore } from '../as-core.ts'
+import { feature, ifPresent, type Behaviours } from '../behaviour.ts'
 import { callsOf, codeOf, outcomeOf } from '../calls.ts'
-import { bytesOf, messageTo, numbered, textOf, type Stage } from '../stage.ts'
+import type { Fixture } from '../fixture.ts'
+import { bytesOf, messageTo, numericBodies, textOf } from '../test-data.ts'
 
 const never = new AbortController().signal
 
-export const cutConnections: Behaviours = having(feature.killConnection, {
-  'calls under way when the connection is cut settle, and what they told is so': async (stage) => {
+export const cutConnections: Behaviours = ifPresent(feature.killConnection, {
+  'calls under way when the connection is cut settle, and what they told is so': async (fixture) => {
     // While requests are on their way, and while answers are: which of them it is, is a matter of luck.
-    for (const afterMs of [0, 1, 5]) await breakUnderway(stage, afterMs, (broker) => stage.cut(broker))
+    for (const afterMs of [0, 1, 5]) await breakUnderway(fixture, afterMs, (broker) => fixture.cut(broker))
   },
 
-  'after the connection was cut, every call settles': async (stage) => {
-    const broker = await stage.connectedBroker()
-    await stage.cut(broker)
-    await expectAllSettle(stage, broker)
+  'after the connection was cut, every call settles': async (fixture) => {
+    const broker = await fixture.connectedBroker()
+    await fixture.cut(broker)
+    await expectAllSettle(fixture, broker)
   },
 })
 
 /** One test: each part takes as long as an adapter's patience with its engine. */
-export const silentConnections: Behaviours = having(
+export const silentConnections: Behaviours = ifPresent(
   feature.killConnection,
-  having(feature.stallConnection, {
+  ifPresent(feature.stallConnection, {
     'whatever is called before and after the connection falls silent settles, and what it told is so': async (
-      stage,
+      fixture,
     ) => {
-      const silent = await stage.connectedBroker()
-      await stage.stall(silent)
-      const unreachable = await stage.newBroker()
-      await stage.stall(unreachable)
+      const silent = await fixture.connectedBroker()
+      await fixture.stall(silent)
+      const unreachable = await fixture.newBroker()
+      await fixture.stall(unreachable)
       const connecting = outcomeOf(() => unreachable.connect())
       await Promise.all([
-        breakUnderway(stage, 0, (broker) => stage.stall(broker)),
-        expectAllSettle(stage, silent),
-        stage.settledLate('connect() to a server that says nothing', connecting),
+        breakUnderway(fixture, 0, (broker) => fixture.stall(broker)),
+        expectAllSettle(fixture, silent),
+        fixture.withLongTimeout('connect() to a server that says nothing', connecting),
       ])
-      if (!stage.heals) return
-      const queue = await stage.queue()
+      if (!fixture.canHeal) return
+      const queue = await fixture.queue()
       for (const broker of [silent, unreachable]) {
-        await stage.heal(broker)
-        await asCore(stage, broker, 'connect()', () => broker.connect())
-        await publishAsCore(stage, broker, queue, 'after the silence')
+        await fixture.heal(broker)
+        await callAsCore(fixture, broker, 'connect()', () => broker.connect())
+        await publishAsCore(fixture, broker, queue, 'after the silence')
       }
     },
   }),
 )
 
-async function expectAllSettle(stage: Stage, broker: Broker): Promise<void> {
-  const queue = await stage.queue()
+async function expectAllSettle(fixture: Fixture, broker: Broker): Promise<void> {
+  const queue = await fixture.queue()
   await Promise.all(
     [...callsOf(broker, queue)].map(async ([name, call]) => {
-      const outcome = await stage.settledLate(name, outcomeOf(call))
+      const outcome = await fixture.withLongTimeout(name, outcomeOf(call))
       if ('error' in outcome) codeOf(broker, outcome.error)
     }),
   )
@@ -61,19 +62,19 @@ async function expectAllSettle(stage: Stage, broker: Broker): Promise<void> {
 
 /** Has calls of all kinds begin, breaks their connection, and holds what they told against what is there. */
 async function breakUnderway(
-  stage: Stage,
+  fixture: Fixture,
   afterMs: number,
   breakConnection: (broker: Broker) => Promise<void>,
 ): Promise<void> {
   const count = 20
-  const queue = await stage.queue()
-  const empty = await stage.queue()
-  await stage.storeBodies(queue, ...numbered(count))
-  const broker = await stage.connectedBroker()
-  const consumer = await stage.consumer([queue], { broker, prefetch: count })
-  const idle = await stage.consumer([empty], { broker })
-  const deliveries = await stage.take(consumer, count)
-  const publishes = numbered(count).map(async (number) => {
+  const queue = await fixture.queue()
+  const empty = await fixture.queue()
+  await fixture.storeBodies(queue, ...numericBodies(count))
+  const broker = await fixture.connectedBroker()
+  const consumer = await fixture.consumer([queue], { broker, prefetch: count })
+  const idle = await fixture.consumer([empty], { broker })
+  const deliveries = await fixture.take(consumer, count)
+  const publishes = numericBodies(count).map(async (number) => {
     const body = `new ${number}`
     const outcome = await outcomeOf(() => broker.publish([messageTo(queue, { body: bytesOf(body) })]))
     return { body, outcome }
@@ -89,19 +90,22 @@ async function breakUnderway(
   await breakConnection(broker)
 
   const told: Record<string, string[]> = {}
-  for (const { body, outcome } of await stage.settledLate('what was under way', Promise.all([...publishes, ...acks]))) {
+  for (const { body, outcome } of await fixture.withLongTimeout(
+    'what was under way',
+    Promise.all([...publishes, ...acks]),
+  )) {
     const status = 'value' in outcome ? outcome.value[0]?.status : undefined
     if (status !== undefined) (told[status] ??= []).push(body)
     if ('error' in outcome) codeOf(broker, outcome.error)
   }
-  for (const outcome of await stage.settledLate('what else was under way', Promise.all(others))) {
+  for (const outcome of await fixture.withLongTimeout('what else was under way', Promise.all(others))) {
     if ('error' in outcome) codeOf(broker, outcome.error)
   }
-  await stage.settledLate('close()', broker.close())
+  await fixture.withLongTimeout('close()', broker.close())
   // A server gives jobs to whom it takes to be there still, as behind a connection that has fallen silent.
-  await stage.cut(broker)
+  await fixture.cut(broker)
 
-  const found = new Set((await stage.remaining(queue)).map(textOf))
+  const found = new Set((await fixture.takeRemaining(queue)).map(textOf))
   const missing = (told['stored'] ?? []).filter((body) => !found.has(body))
   assert.deepEqual(missing, [], 'stored, but not there')
   const unexpected = [...(told['refused'] ?? []), ...(told['ok'] ?? [])].filter((body) => found.has(body))

@@ -1,12 +1,5 @@
 import type { OutboundMessage, WorkerStats } from '@zyqueue/core/broker'
-import {
-  altered,
-  alteredAdmin,
-  alteredConsumers,
-  alteredDeadLetters,
-  alteredDeliveries,
-  alteredIds,
-} from '../altered.ts'
+import { alterBroker, alterAdmin, alterConsumers, alterDeadLetters, alterDeliveries, alterIds } from '../alter.ts'
 import type { Breaks, Faults } from './fault.ts'
 
 /** Requeues by storing dead letters anew, changed. */
@@ -14,15 +7,15 @@ function requeuing(change: (message: OutboundMessage) => OutboundMessage): Break
   return () => {
     const priorities = new Map<string, number>()
     return (memory) => {
-      const { broker, storeAnew } = alteredIds(memory)
+      const { broker, storeAnew } = alterIds(memory)
       const { deadLetters } = broker.admin
-      const noting = alteredConsumers(broker, (consumer) => ({
+      const noting = alterConsumers(broker, (consumer) => ({
         reject(all) {
           for (const { delivery } of all) priorities.set(delivery.id, delivery.priority)
           return consumer.reject(all)
         },
       }))
-      return alteredDeadLetters(noting, {
+      return alterDeadLetters(noting, {
         async requeue(queue, ids) {
           const all = await deadLetters.list(queue, { limit: 1000 })
           const letters = all.filter(({ id }) => ids?.includes(id) ?? true)
@@ -41,7 +34,7 @@ export const adminFaults: Faults = {
   'lists the oldest dead letter first': {
     caughtBy: ['dead letters: the newest is listed first, and no more than the limit'],
     breaks: () => (broker) =>
-      alteredDeadLetters(broker, {
+      alterDeadLetters(broker, {
         list: async (queue, { limit }) =>
           (await broker.admin.deadLetters.list(queue, { limit: 1000 })).toReversed().slice(0, limit),
       }),
@@ -50,7 +43,7 @@ export const adminFaults: Faults = {
   'takes jobs out to list them': {
     caughtBy: ['waiting jobs: to list jobs moves none'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         async jobs(queue, options) {
           const jobs = (await broker.admin.jobs?.(queue, options)) ?? []
           await broker.admin.cancel?.(
@@ -65,7 +58,7 @@ export const adminFaults: Faults = {
   'lists the latest job first': {
     caughtBy: ['waiting jobs: jobs are listed in the order in which they will run, whole, and no more than the limit'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         jobs: async (queue, options) => ((await broker.admin.jobs?.(queue, options)) ?? []).toReversed(),
       }),
   },
@@ -75,14 +68,14 @@ export const adminFaults: Faults = {
       'waiting jobs: to list, cancel or compact in a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND',
     ],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         jobs: async (queue, options) => broker.admin.jobs?.(queue, options).catch(() => []) ?? [],
       }),
   },
 
   'cancels all that wait': {
     caughtBy: ['waiting jobs: to cancel deletes those of the ids that wait, and nothing else'],
-    breaks: () => (broker) => alteredAdmin(broker, { cancel: (queue) => broker.admin.purge(queue) }),
+    breaks: () => (broker) => alterAdmin(broker, { cancel: (queue) => broker.admin.purge(queue) }),
   },
 
   'lists dead letters without a reason': {
@@ -91,7 +84,7 @@ export const adminFaults: Faults = {
       'dead letters: a requeued job can die again',
     ],
     breaks: () => (broker) =>
-      alteredDeadLetters(broker, {
+      alterDeadLetters(broker, {
         list: async (queue, options) =>
           (await broker.admin.deadLetters.list(queue, options)).map((letter) => ({ ...letter, reason: '' })),
       }),
@@ -100,7 +93,7 @@ export const adminFaults: Faults = {
   'lists the dead letters of all queues': {
     caughtBy: ['dead letters: each queue has its own'],
     breaks: () => (broker) =>
-      alteredDeadLetters(broker, {
+      alterDeadLetters(broker, {
         async list(_queue, options) {
           const queues = await broker.admin.queues()
           return (await Promise.all(queues.map(({ name }) => broker.admin.deadLetters.list(name, options)))).flat()
@@ -114,7 +107,7 @@ export const adminFaults: Faults = {
       'dead letters: to requeue by id makes those ready, whole, and leaves the rest',
     ],
     breaks: () => (broker) =>
-      alteredDeadLetters(broker, {
+      alterDeadLetters(broker, {
         requeue: (queue) => broker.admin.deadLetters.requeue(queue),
         purge: (queue) => broker.admin.deadLetters.purge(queue),
       }),
@@ -122,7 +115,7 @@ export const adminFaults: Faults = {
 
   'requeues nothing': {
     caughtBy: ['dead letters: to requeue without ids makes all ready'],
-    breaks: () => (broker) => alteredDeadLetters(broker, { requeue: async (_queue, ids) => ids?.length ?? 3 }),
+    breaks: () => (broker) => alterDeadLetters(broker, { requeue: async (_queue, ids) => ids?.length ?? 3 }),
   },
 
   'keeps the delivery count of a dead letter': {
@@ -130,8 +123,8 @@ export const adminFaults: Faults = {
     breaks: () => {
       const counts = new Map<string, number>()
       return (broker) =>
-        alteredConsumers(
-          alteredDeliveries(broker, (delivery) => ({
+        alterConsumers(
+          alterDeliveries(broker, (delivery) => ({
             ...delivery,
             deliveryCount: Math.max(delivery.deliveryCount, counts.get(delivery.id) ?? 0),
           })),
@@ -148,7 +141,7 @@ export const adminFaults: Faults = {
   'purges the dead letters with the queue': {
     caughtBy: ['dead letters: to purge a queue leaves its dead letters'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         async purge(queue) {
           await broker.admin.deadLetters.purge(queue)
           return broker.admin.purge(queue)
@@ -159,7 +152,7 @@ export const adminFaults: Faults = {
   'counts wrong': {
     caughtBy: ['admin: a declared queue is listed, with its figures'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         queues: async () =>
           (await broker.admin.queues()).map((stats) => ({ ...stats, ready: (stats.ready ?? 0) + (stats.active ?? 0) })),
       }),
@@ -168,14 +161,14 @@ export const adminFaults: Faults = {
   'tells figures that are none': {
     caughtBy: ['admin: figures are whole numbers, and each queue is listed once'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         queues: async () => (await broker.admin.queues()).map((stats) => ({ ...stats, ready: NaN })),
       }),
   },
 
   'lists no workers': {
     caughtBy: ['admin: workers are listed while they are there, with who they are'],
-    breaks: () => (broker) => alteredAdmin(broker, { workers: async () => [] }),
+    breaks: () => (broker) => alterAdmin(broker, { workers: async () => [] }),
   },
 
   'never lets go of a worker': {
@@ -186,8 +179,8 @@ export const adminFaults: Faults = {
     breaks: () => {
       const seen = new Map<string, WorkerStats>()
       return (broker) =>
-        alteredAdmin(
-          altered(broker, {
+        alterAdmin(
+          alterBroker(broker, {
             async consume(options) {
               const consumer = await broker.consume(options)
               for (const worker of (await broker.admin.workers?.()) ?? []) seen.set(worker.id, worker)
@@ -202,7 +195,7 @@ export const adminFaults: Faults = {
   'forgets the delayed jobs when it purges': {
     caughtBy: ['admin: to purge deletes what is ready or delayed, and nothing else'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         async purge(queue) {
           const stats = (await broker.admin.queues()).find(({ name }) => name === queue)
           return (await broker.admin.purge(queue)) - (stats?.delayed ?? 0)
@@ -212,20 +205,20 @@ export const adminFaults: Faults = {
 
   'finds any queue when it purges': {
     caughtBy: ['admin: to purge a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND'],
-    breaks: () => (broker) => alteredAdmin(broker, { purge: (queue) => broker.admin.purge(queue).catch(() => 0) }),
+    breaks: () => (broker) => alterAdmin(broker, { purge: (queue) => broker.admin.purge(queue).catch(() => 0) }),
   },
 
   'works no more after a purge': {
     caughtBy: ['admin: a purged queue still works'],
     breaks: () => (broker) => {
       const purged = new Set<string>()
-      const withAdmin = alteredAdmin(broker, {
+      const withAdmin = alterAdmin(broker, {
         purge(queue) {
           purged.add(queue)
           return broker.admin.purge(queue)
         },
       })
-      return altered(withAdmin, {
+      return alterBroker(withAdmin, {
         publish: async (batch) =>
           batch.some(({ queue }) => purged.has(queue))
             ? batch.map(() => ({ status: 'refused', error: new Error('no such queue') }))
@@ -236,7 +229,7 @@ export const adminFaults: Faults = {
 
   'finds nothing': {
     caughtBy: ['admin: check tells of a setting that an operator should know'],
-    breaks: () => (broker) => alteredAdmin(broker, { check: async () => [] }),
+    breaks: () => (broker) => alterAdmin(broker, { check: async () => [] }),
   },
 
   'drops the headers of what it requeues': {
@@ -258,6 +251,6 @@ export const adminFaults: Faults = {
 
   'has findings without words': {
     caughtBy: ['admin: check tells its findings, and version is for people'],
-    breaks: () => (broker) => alteredAdmin(broker, { check: async () => [{ level: 'problem', message: '' }] }),
+    breaks: () => (broker) => alterAdmin(broker, { check: async () => [{ level: 'problem', message: '' }] }),
   },
 }

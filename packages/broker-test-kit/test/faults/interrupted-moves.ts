@@ -1,6 +1,6 @@
 import type { Broker, DeadLetter, OutboundMessage } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { alteredConsumers, alteredDeadLetters, alteredIds } from '../altered.ts'
+import { alterConsumers, alterDeadLetters, alterIds } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
 /** Brokers that delete a job before they store it elsewhere, one after another. */
@@ -11,7 +11,7 @@ export const interruptedMoveFaults: Faults = {
       const letters: DeadLetter[] = []
       return (broker) => {
         let moved = 0
-        const moving = alteredConsumers(broker, (consumer) => ({
+        const moving = alterConsumers(broker, (consumer) => ({
           async reject(all) {
             const results = await consumer.ack(all.map(({ delivery }) => delivery))
             await untilLost(broker, ++moved)
@@ -19,7 +19,7 @@ export const interruptedMoveFaults: Faults = {
             return results
           },
         }))
-        return alteredDeadLetters(moving, { list: async (name) => letters.filter(({ queue }) => queue === name) })
+        return alterDeadLetters(moving, { list: async (name) => letters.filter(({ queue }) => queue === name) })
       }
     },
   },
@@ -27,9 +27,9 @@ export const interruptedMoveFaults: Faults = {
   'deletes before it stores when it releases': {
     caughtBy: ['interrupted moves: jobs that are released when the connection is cut are in their queue'],
     breaks: () => (memory) => {
-      const { broker, storeAnew } = alteredIds(memory)
+      const { broker, storeAnew } = alterIds(memory)
       let moved = 0
-      return alteredConsumers(broker, (consumer) => ({
+      return alterConsumers(broker, (consumer) => ({
         async release(all) {
           const results = await consumer.ack(all.map(({ delivery }) => delivery))
           await untilLost(broker, ++moved)
@@ -46,9 +46,9 @@ export const interruptedMoveFaults: Faults = {
     ],
     breaks: () => (memory) => {
       let moved = 0
-      const { broker, storeAnew } = alteredIds(memory)
+      const { broker, storeAnew } = alterIds(memory)
       const { deadLetters } = broker.admin
-      return alteredDeadLetters(broker, {
+      return alterDeadLetters(broker, {
         async requeue(queue, ids = []) {
           const letters = await deadLetters.list(queue, { limit: 1000 })
           const messages = letters

@@ -1,5 +1,5 @@
 import type { Consumer, Delivery, SettleResult } from '@zyqueue/core/broker'
-import { altered, alteredConsumers, alteredDeliveries, alteredLeases } from '../altered.ts'
+import { alterBroker, alterConsumers, alterDeliveries, alterLeases } from '../alter.ts'
 import { changingDeliveries, type Breaks, type Faults } from './fault.ts'
 
 /** Does to a job, in whosever hands it is, what its late owner asks for. */
@@ -17,7 +17,7 @@ const ignoresFence: Breaks = () => {
     return results.map(() => ({ status: 'ok' }))
   }
   return (broker) =>
-    alteredConsumers(broker, (consumer) => {
+    alterConsumers(broker, (consumer) => {
       return {
         async receive(max, options) {
           const deliveries = await consumer.receive(max, options)
@@ -50,7 +50,7 @@ export const leaseFaults: Faults = {
       'closing: consumer.close gives back what is in hand, uncharged',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async receive(max, options) {
           const deliveries = await consumer.receive(max, options)
           await consumer.ack(deliveries)
@@ -78,8 +78,8 @@ export const leaseFaults: Faults = {
       'admin: a lost worker is listed no more',
     ],
     breaks: () => (broker) =>
-      altered(
-        alteredLeases(broker, (leases) => ({ renew: (ids) => leases.renew(ids, 600_000) })),
+      alterBroker(
+        alterLeases(broker, (leases) => ({ renew: (ids) => leases.renew(ids, 600_000) })),
         { consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }) },
       ),
   },
@@ -87,7 +87,7 @@ export const leaseFaults: Faults = {
   'has leases of its own length until they are renewed': {
     caughtBy: ['leases: a lease that nobody renews runs out by itself'],
     breaks: () => (broker) =>
-      altered(broker, { consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }) }),
+      alterBroker(broker, { consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }) }),
   },
 
   'does not renew': {
@@ -95,7 +95,7 @@ export const leaseFaults: Faults = {
       'leases: to renew extends the lease of all jobs to so many milliseconds from then',
       'leases: an owner keeps all of its jobs while its lease lasts',
     ],
-    breaks: () => (broker) => alteredLeases(broker, () => ({ renew: async () => [] })),
+    breaks: () => (broker) => alterLeases(broker, () => ({ renew: async () => [] })),
   },
 
   'extends only the first of the held jobs': {
@@ -106,8 +106,8 @@ export const leaseFaults: Faults = {
     breaks: () => {
       const ends = new Map<string, () => Promise<void>>()
       return (broker) =>
-        alteredLeases(
-          alteredConsumers(broker, (consumer, { consumerId }) => {
+        alterLeases(
+          alterConsumers(broker, (consumer, { consumerId }) => {
             const others: Delivery[] = []
             ends.set(consumerId, async () => {
               await consumer.release(others.splice(0).map((delivery) => ({ delivery, delayMs: 0 })))
@@ -133,7 +133,7 @@ export const leaseFaults: Faults = {
   'says that no lease has ended': {
     caughtBy: ['leases: to renew tells which leases have ended, and revives none'],
     breaks: () => (broker) =>
-      alteredLeases(broker, (leases) => ({
+      alterLeases(broker, (leases) => ({
         async renew(ids, leaseMs) {
           await leases.renew(ids, leaseMs)
           return []
@@ -146,8 +146,8 @@ export const leaseFaults: Faults = {
     breaks: () => {
       const revived = new Set<string>()
       return (broker) =>
-        alteredLeases(
-          alteredConsumers(broker, (consumer, { consumerId }) => ({
+        alterLeases(
+          alterConsumers(broker, (consumer, { consumerId }) => ({
             ack: async (all) => (revived.has(consumerId) ? all.map(() => ({ status: 'ok' })) : consumer.ack(all)),
           })),
           (leases) => ({
@@ -164,7 +164,7 @@ export const leaseFaults: Faults = {
   'waits on without a lease': {
     caughtBy: ['leases: a consumer whose lease has ended receives no more: ZYQ_LEASE_LOST'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         receive: (max, options) =>
           consumer.receive(max, options).catch((error: unknown) => {
             if (broker.errorCode(error) === 'ZYQ_LEASE_LOST') return []
@@ -175,7 +175,7 @@ export const leaseFaults: Faults = {
 
   'reclaims nothing': {
     caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
-    breaks: () => (broker) => alteredLeases(broker, () => ({ reclaim: async () => undefined })),
+    breaks: () => (broker) => alterLeases(broker, () => ({ reclaim: async () => undefined })),
   },
 
   'charges everyone at reclaim': {
@@ -183,8 +183,8 @@ export const leaseFaults: Faults = {
     breaks: () => {
       const seen = new Set<string>()
       return (broker) =>
-        alteredLeases(
-          alteredConsumers(broker, (consumer) => ({
+        alterLeases(
+          alterConsumers(broker, (consumer) => ({
             async receive(max, options) {
               const deliveries = await consumer.receive(max, options)
               for (const { id } of deliveries) seen.add(id)
@@ -204,13 +204,13 @@ export const leaseFaults: Faults = {
 
   'charges nobody at reclaim': {
     caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
-    breaks: () => (broker) => alteredLeases(broker, (leases) => ({ reclaim: (id) => leases.reclaim(id, []) })),
+    breaks: () => (broker) => alterLeases(broker, (leases) => ({ reclaim: (id) => leases.reclaim(id, []) })),
   },
 
   'drops the headers of a charge': {
     caughtBy: ['leases: to reclaim puts the headers of a charge over those of the job'],
     breaks: () => (broker) =>
-      alteredLeases(broker, (leases) => ({
+      alterLeases(broker, (leases) => ({
         reclaim: (id, lost) =>
           leases.reclaim(
             id,
@@ -224,7 +224,7 @@ export const leaseFaults: Faults = {
     breaks: () => {
       const gone = new Set<string>()
       return (broker) =>
-        alteredLeases(broker, (leases) => ({
+        alterLeases(broker, (leases) => ({
           async reclaim(id, lost) {
             if (gone.has(id)) throw new Error('unknown consumer')
             gone.add(id)
@@ -259,8 +259,8 @@ export const leaseFaults: Faults = {
     breaks: () => {
       const releases = new Map<string, number>()
       return (broker) =>
-        alteredConsumers(
-          alteredDeliveries(broker, (delivery) => ({
+        alterConsumers(
+          alterDeliveries(broker, (delivery) => ({
             ...delivery,
             deliveryCount: delivery.deliveryCount + (releases.get(delivery.id) ?? 0),
           })),

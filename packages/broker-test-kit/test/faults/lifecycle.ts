@@ -1,7 +1,7 @@
 import { reclaimOf } from '../../src/reclaim.ts'
 import type { Broker } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { altered, alteredConsumers } from '../altered.ts'
+import { alterBroker, alterConsumers } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
 /** Brokers that are wrong while they open, close, or stand idle. */
@@ -11,7 +11,7 @@ export const lifecycleFaults: Faults = {
     breaks: () => {
       let made = 0
       const less = (broker: Broker): Broker =>
-        altered(broker, { capabilities: Object.freeze({ ...broker.capabilities, delay: 'none' }) })
+        alterBroker(broker, { capabilities: Object.freeze({ ...broker.capabilities, delay: 'none' }) })
       return (broker) => (made++ === 0 ? broker : less(broker))
     },
   },
@@ -20,7 +20,7 @@ export const lifecycleFaults: Faults = {
     caughtBy: ['lifecycle: connect again, or twice at once, changes nothing'],
     breaks: () => (broker) => {
       let connected = false
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           if (connected) throw new Error('connected already')
           connected = true
@@ -34,7 +34,7 @@ export const lifecycleFaults: Faults = {
     caughtBy: ['lifecycle: before connect, every call settles'],
     breaks: () => (broker) => {
       let connected = false
-      return altered(broker, {
+      return alterBroker(broker, {
         connect() {
           connected = true
           return broker.connect()
@@ -48,7 +48,7 @@ export const lifecycleFaults: Faults = {
     caughtBy: ['lifecycle: the capabilities are the same before connect and after close'],
     breaks: () => (broker) => {
       let connected = false
-      const changing = altered(broker, {
+      const changing = alterBroker(broker, {
         async connect() {
           await broker.connect()
           connected = true
@@ -62,13 +62,13 @@ export const lifecycleFaults: Faults = {
 
   'leaves its capabilities unfrozen': {
     caughtBy: ['lifecycle: the capabilities are frozen and agree with each other'],
-    breaks: () => (broker) => altered(broker, { capabilities: { ...broker.capabilities } }),
+    breaks: () => (broker) => alterBroker(broker, { capabilities: { ...broker.capabilities } }),
   },
 
   'throws in errorCode': {
     caughtBy: ['lifecycle: errorCode has an answer for anything'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         errorCode(error) {
           if (!(error instanceof Error)) throw new TypeError('not an error')
           return broker.errorCode(error)
@@ -80,7 +80,7 @@ export const lifecycleFaults: Faults = {
     caughtBy: ['lifecycle: connected and idle, it keeps no process alive'],
     breaks: () => (broker) => {
       let timer: ReturnType<typeof setInterval> | undefined
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           await broker.connect()
           timer ??= setInterval(() => undefined, 1000)
@@ -95,14 +95,14 @@ export const lifecycleFaults: Faults = {
 
   'hangs on close': {
     caughtBy: ['lifecycle: a broker that was never connected can be closed'],
-    breaks: () => (broker) => altered(broker, { close: hang }),
+    breaks: () => (broker) => alterBroker(broker, { close: hang }),
   },
 
   'hangs on a second close': {
     caughtBy: ['lifecycle: close again, or twice at once, changes nothing'],
     breaks: () => (broker) => {
       let closed = false
-      return altered(broker, {
+      return alterBroker(broker, {
         close() {
           if (closed) return hang()
           closed = true
@@ -119,7 +119,7 @@ export const lifecycleFaults: Faults = {
     ],
     breaks: () => (broker) => {
       let connected = false
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           await broker.connect()
           connected = true
@@ -133,7 +133,7 @@ export const lifecycleFaults: Faults = {
     caughtBy: ['lifecycle: after close, every call rejects with ZYQ_CLOSED'],
     breaks: () => (broker) => {
       let open = true
-      return altered(broker, {
+      return alterBroker(broker, {
         connect: () =>
           broker.connect().catch((error: unknown) => {
             if (open) throw error
@@ -153,8 +153,8 @@ export const lifecycleFaults: Faults = {
       'closing: a consumer may be made anew with the id of one that was closed',
     ],
     breaks: () => (broker) =>
-      altered(
-        alteredConsumers(broker, () => ({ close: async () => undefined })),
+      alterBroker(
+        alterConsumers(broker, () => ({ close: async () => undefined })),
         { close: async () => undefined },
       ),
   },
@@ -163,7 +163,7 @@ export const lifecycleFaults: Faults = {
     caughtBy: ['lifecycle: close settles the calls that are under way'],
     breaks: () => (broker) => {
       let closed = false
-      return altered(broker, {
+      return alterBroker(broker, {
         async publish(batch) {
           await sleep(1)
           return closed ? hang() : broker.publish(batch)
@@ -179,7 +179,7 @@ export const lifecycleFaults: Faults = {
   'calls stored what close has dropped': {
     caughtBy: ['lifecycle: close settles the publishes that are under way, and what they called stored is there'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           await sleep(1)
           return broker.publish(batch).catch(() => batch.map(() => ({ status: 'stored' })))
@@ -191,7 +191,7 @@ export const lifecycleFaults: Faults = {
     caughtBy: ['lifecycle: close settles the publishes that are under way, and what they called stored is there'],
     breaks: () => (broker) => {
       let published = 0
-      return altered(broker, {
+      return alterBroker(broker, {
         async publish(batch) {
           const results = await broker.publish(batch)
           return ++published % 3 === 0 ? batch.map(() => ({ status: 'refused', error: new Error('late') })) : results
@@ -203,7 +203,7 @@ export const lifecycleFaults: Faults = {
   'leaves a receive pending when its consumer closes': {
     caughtBy: ['closing: consumer.close settles a receive that waits, and what it got is not lost'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         let closed = false
         return {
           async receive(max, options) {
@@ -222,13 +222,13 @@ export const lifecycleFaults: Faults = {
     caughtBy: ['closing: broker.close settles a receive that waits, and what it got is not lost'],
     breaks: () => (broker) => {
       let closed = false
-      const withConsumers = alteredConsumers(broker, (consumer) => ({
+      const withConsumers = alterConsumers(broker, (consumer) => ({
         async receive(max, options) {
           const deliveries = await consumer.receive(max, options)
           return closed ? hang() : deliveries
         },
       }))
-      return altered(withConsumers, {
+      return alterBroker(withConsumers, {
         close() {
           closed = true
           return broker.close()
@@ -239,13 +239,13 @@ export const lifecycleFaults: Faults = {
 
   'leaves its consumers open when it closes': {
     caughtBy: ['closing: broker.close gives back what its consumers have in hand, uncharged'],
-    breaks: () => (broker) => altered(broker, { close: async () => undefined }),
+    breaks: () => (broker) => alterBroker(broker, { close: async () => undefined }),
   },
 
   'rejects a second close of a consumer': {
     caughtBy: ['closing: consumer.close again, at once, or after the broker, changes nothing'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         let closed = false
         return {
           async close() {
@@ -261,7 +261,7 @@ export const lifecycleFaults: Faults = {
     caughtBy: ['closing: a closed consumer leaves the others of its broker at work'],
     breaks: () => (broker) => {
       const closers: (() => Promise<void>)[] = []
-      return alteredConsumers(broker, (consumer) => {
+      return alterConsumers(broker, (consumer) => {
         closers.push(() => consumer.close())
         return { close: async () => void (await Promise.all(closers.map((close) => close()))) }
       })
@@ -273,7 +273,7 @@ export const lifecycleFaults: Faults = {
     breaks: () => {
       const known = new Set<string>()
       return (broker) =>
-        altered(broker, {
+        alterBroker(broker, {
           async consume(options) {
             if (known.has(options.consumerId)) throw new Error('known already')
             known.add(options.consumerId)
@@ -286,7 +286,7 @@ export const lifecycleFaults: Faults = {
   'settles for a closed consumer': {
     caughtBy: ['closing: after a close, what was given back is settled no more'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         ack: (all) => consumer.ack(all).catch(() => all.map(() => ({ status: 'ok' }))),
       })),
   },
@@ -295,14 +295,14 @@ export const lifecycleFaults: Faults = {
     caughtBy: ['closing: close while settlements are under way: each is done, or the job is back'],
     breaks: () => (broker) => {
       let closed = false
-      const withConsumers = alteredConsumers(broker, (consumer) => ({
+      const withConsumers = alterConsumers(broker, (consumer) => ({
         async ack(all) {
           const results = await consumer.ack(all)
           await sleep(1)
           return closed ? all.map(() => ({ status: 'lease-lost' })) : results
         },
       }))
-      return altered(withConsumers, {
+      return alterBroker(withConsumers, {
         close() {
           closed = true
           return broker.close()
@@ -314,7 +314,7 @@ export const lifecycleFaults: Faults = {
   'charges what is still in hand at close': {
     caughtBy: ['closing: consumer.close gives back what is in hand, uncharged'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer, { consumerId }) => {
+      alterConsumers(broker, (consumer, { consumerId }) => {
         const seen = new Set<string>()
         return {
           async receive(max, options) {

@@ -1,5 +1,5 @@
 import type { Broker, OutboundMessage } from '@zyqueue/core/broker'
-import { altered, alteredConsumers } from '../altered.ts'
+import { alterBroker, alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
 const PUBLISH = 'lost answers: a publish whose answer is lost is not sent again, and is told as it is'
@@ -14,7 +14,7 @@ function copyOf(message: OutboundMessage): OutboundMessage {
 }
 
 function doesNotRecognise(broker: Broker): Broker {
-  return altered(broker, { publish: (batch) => broker.publish(batch.map(copyOf)) })
+  return alterBroker(broker, { publish: (batch) => broker.publish(batch.map(copyOf)) })
 }
 
 /** Brokers that are wrong when a request arrives and its answer does not. */
@@ -23,7 +23,7 @@ export const lostAnswerFaults: Faults = {
     caughtBy: [PUBLISH],
     breaks: () => (broker) => {
       const unanswered: OutboundMessage[] = []
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           await broker.connect()
           const again = unanswered.splice(0)
@@ -41,7 +41,7 @@ export const lostAnswerFaults: Faults = {
   'sends again at once what was not answered, and calls it stored': {
     caughtBy: [PUBLISH],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           const results = await broker.publish(batch)
           if (results.every(({ status }) => status !== 'unknown')) return results
@@ -54,7 +54,7 @@ export const lostAnswerFaults: Faults = {
   'calls refused what was not answered': {
     caughtBy: [PUBLISH],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           const results = await broker.publish(batch)
           return results.map((result) => (result.status === 'unknown' ? { ...result, status: 'refused' } : result))
@@ -65,7 +65,7 @@ export const lostAnswerFaults: Faults = {
   'rejects a publish that was not answered': {
     caughtBy: [PUBLISH],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           const results = await broker.publish(batch)
           for (const result of results) if (result.status === 'unknown') throw result.error
@@ -82,7 +82,7 @@ export const lostAnswerFaults: Faults = {
   'stores a released job anew, and claims that release is native': {
     caughtBy: [RELEASE],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async release(releases) {
           const anew = releases.map(({ delivery, headers = delivery.headers }) =>
             copyOf({ ...delivery, headers, delayMs: 0 }),
@@ -96,7 +96,7 @@ export const lostAnswerFaults: Faults = {
   'deletes a released job before it stores it anew': {
     caughtBy: [RELEASE],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async release(releases) {
           const results = await consumer.ack(releases.map(({ delivery }) => delivery))
           await broker.publish(

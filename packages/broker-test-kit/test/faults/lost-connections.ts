@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { altered, alteredAdmin } from '../altered.ts'
+import { alterBroker, alterAdmin } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
 const CUT = 'cut connections: calls under way when the connection is cut settle, and what they told is so'
@@ -11,7 +11,7 @@ export const lostConnectionFaults: Faults = {
   'leaves publishes without an end when its connection is lost': {
     caughtBy: [CUT, SILENT],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           await sleep(20)
           return broker.publish(batch).catch(hang)
@@ -22,7 +22,7 @@ export const lostConnectionFaults: Faults = {
   'calls stored what was lost with its connection': {
     caughtBy: [CUT, SILENT],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           await sleep(20)
           return broker.publish(batch).catch(() => batch.map(() => ({ status: 'stored' })))
@@ -32,11 +32,11 @@ export const lostConnectionFaults: Faults = {
 
   'hangs when asked after its connection is lost': {
     caughtBy: ['cut connections: after the connection was cut, every call settles', SILENT],
-    breaks: () => (broker) => alteredAdmin(broker, { version: () => broker.admin.version().catch(hang) }),
+    breaks: () => (broker) => alterAdmin(broker, { version: () => broker.admin.version().catch(hang) }),
   },
 
   'waits without an end for a server that says nothing': {
     caughtBy: [SILENT],
-    breaks: () => (broker) => altered(broker, { connect: () => broker.connect().catch(hang) }),
+    breaks: () => (broker) => alterBroker(broker, { connect: () => broker.connect().catch(hang) }),
   },
 }

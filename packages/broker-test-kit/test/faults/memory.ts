@@ -1,5 +1,5 @@
 import type { Delivery } from '@zyqueue/core/broker'
-import { alteredConsumers } from '../altered.ts'
+import { alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
 const LISTENER = 'listeners: receive leaves no listener on its signal'
@@ -10,7 +10,7 @@ export const memoryFaults: Faults = {
   'leaves a listener on the signal of each receive': {
     caughtBy: [LISTENER],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         receive(max, options) {
           options.signal.addEventListener('abort', () => max)
           return consumer.receive(max, options)
@@ -21,7 +21,7 @@ export const memoryFaults: Faults = {
   'leaves a listener on its own signal with each receive': {
     caughtBy: [OBJECTS],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         const end = new AbortController()
         return {
           receive(max, options) {
@@ -35,7 +35,7 @@ export const memoryFaults: Faults = {
   'remembers each delivery': {
     caughtBy: [OBJECTS],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         const given: Delivery[] = []
         return {
           async receive(max, options) {

@@ -1,6 +1,6 @@
 import type { PublishResult, QueueSpec } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { altered, alteredDeliveries } from '../altered.ts'
+import { alterBroker, alterDeliveries } from '../alter.ts'
 import { changingDeliveries, changingMessages, type Breaks, type Faults } from './fault.ts'
 
 function cut(queue: QueueSpec): QueueSpec {
@@ -16,11 +16,11 @@ function renamingQueues(rename: (name: string) => string): Breaks {
     const nameOfJob = new Map<string, string>()
     const renamed = (queue: QueueSpec): QueueSpec => ({ ...queue, name: rename(queue.name) })
     return (broker) => {
-      const telling = alteredDeliveries(broker, (delivery) => ({
+      const telling = alterDeliveries(broker, (delivery) => ({
         ...delivery,
         queue: nameOfJob.get(delivery.id) ?? delivery.queue,
       }))
-      return altered(telling, {
+      return alterBroker(telling, {
         declare: (queues) => broker.declare(queues.map(renamed)),
         publish(batch) {
           for (const { id, queue } of batch) nameOfJob.set(id, queue)
@@ -44,7 +44,7 @@ export const publishFaults: Faults = {
       'publish: a batch may be for several queues',
     ],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           await broker.publish(batch.length > 1 ? batch.slice(0, -1) : batch)
           return batch.map(() => ({ status: 'stored' }))
@@ -56,7 +56,7 @@ export const publishFaults: Faults = {
     caughtBy: ['publish: many publishes at once are all stored'],
     breaks: () => (broker) => {
       let published = 0
-      return altered(broker, {
+      return alterBroker(broker, {
         publish: async (batch) =>
           ++published % 4 === 0 ? batch.map(() => ({ status: 'stored' })) : broker.publish(batch),
       })
@@ -66,7 +66,7 @@ export const publishFaults: Faults = {
   'drops messages of the lowest priority': {
     caughtBy: ['priorities: jobs of every priority arrive'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           await broker.publish(batch.filter(({ priority }) => priority > 0))
           return batch.map(() => ({ status: 'stored' }))
@@ -77,7 +77,7 @@ export const publishFaults: Faults = {
   'answers an empty batch with a result': {
     caughtBy: ['publish: an empty batch has no results'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         publish: async (batch) => (batch.length === 0 ? [{ status: 'stored' }] : broker.publish(batch)),
       }),
   },
@@ -85,20 +85,21 @@ export const publishFaults: Faults = {
   'answers publishes in the wrong order': {
     caughtBy: ['publish: results are in the order of the messages, a refused one among them'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         publish: async (batch) => (await broker.publish(batch)).toSorted((a, b) => a.status.localeCompare(b.status)),
       }),
   },
 
   'answers publishes in reverse': {
     caughtBy: ['publish: results are in the order of the messages, a refused one among them'],
-    breaks: () => (broker) => altered(broker, { publish: async (batch) => (await broker.publish(batch)).toReversed() }),
+    breaks: () => (broker) =>
+      alterBroker(broker, { publish: async (batch) => (await broker.publish(batch)).toReversed() }),
   },
 
   'refuses the whole batch for one message': {
     caughtBy: ['publish: results are in the order of the messages, a refused one among them'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           const tooLarge = batch.some((message) => message.body.byteLength > broker.capabilities.maxBodyBytes)
           return tooLarge ? batch.map(() => ({ status: 'refused', error: new Error() })) : broker.publish(batch)
@@ -127,7 +128,7 @@ export const publishFaults: Faults = {
   'drops messages without a body': {
     caughtBy: ['publish: an empty body arrives empty, or is refused'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           await broker.publish(batch.filter(({ body }) => body.byteLength > 0))
           return batch.map(() => ({ status: 'stored' }))
@@ -138,7 +139,7 @@ export const publishFaults: Faults = {
   'publishes later than it says': {
     caughtBy: ['publish: once stored, a message no longer depends on the memory of its sender'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           setImmediate(() => void broker.publish(batch).catch(() => undefined))
           return batch.map(() => ({ status: 'stored' }))
@@ -164,7 +165,7 @@ export const publishFaults: Faults = {
   'cuts queue names': {
     caughtBy: ['publish: queue names may hold whatever a task name may'],
     breaks: () => (broker) => {
-      return altered(broker, {
+      return alterBroker(broker, {
         declare: (queues) => broker.declare(queues.map(cut)),
         publish: (batch) => broker.publish(batch.map((message) => ({ ...message, queue: message.queue.slice(0, 64) }))),
         consume: (options) => broker.consume({ ...options, queues: options.queues.map(cut) }),
@@ -194,8 +195,8 @@ export const publishFaults: Faults = {
     breaks: () => {
       let published = 0
       return (broker) =>
-        altered(
-          alteredDeliveries(broker, (delivery) => ({ ...delivery, id: delivery.id.replace(/~\d+$/, '') })),
+        alterBroker(
+          alterDeliveries(broker, (delivery) => ({ ...delivery, id: delivery.id.replace(/~\d+$/, '') })),
           { publish: (batch) => broker.publish(batch.map((each) => ({ ...each, id: `${each.id}~${++published}` }))) },
         )
     },
@@ -209,7 +210,7 @@ export const publishFaults: Faults = {
     breaks: () => {
       const declared = new Set<string>()
       return (broker) =>
-        altered(broker, {
+        alterBroker(broker, {
           async declare(queues) {
             await broker.declare(queues)
             await sleep(1)
@@ -228,7 +229,7 @@ export const publishFaults: Faults = {
       'publish: an option of a message that the broker does not know is refused with ConfigError',
     ],
     breaks: () => (broker) => {
-      return altered(broker, {
+      return alterBroker(broker, {
         declare: (queues) => broker.declare(queues.map(plain)),
         consume: (options) => broker.consume({ ...options, queues: options.queues.map(plain) }),
         publish: (batch) => broker.publish(batch.map((message) => ({ ...message, options: {} }))),
@@ -250,7 +251,7 @@ export const publishFaults: Faults = {
     caughtBy: [STORED_AT],
     breaks: () => {
       let now = Date.now()
-      return (broker) => alteredDeliveries(broker, (delivery) => ({ ...delivery, storedAtMs: ++now }))
+      return (broker) => alterDeliveries(broker, (delivery) => ({ ...delivery, storedAtMs: ++now }))
     },
   },
 
@@ -297,7 +298,7 @@ export const publishFaults: Faults = {
     caughtBy: ['delays: a delayed job does not hold up the others'],
     breaks: () => (broker) => {
       let readyAt = 0
-      return altered(broker, {
+      return alterBroker(broker, {
         async publish(batch) {
           const results: PublishResult[] = []
           for (const message of batch) {
@@ -315,7 +316,7 @@ export const publishFaults: Faults = {
     caughtBy: ['delays: a delay outlives the broker object that published it'],
     breaks: () => (broker) => {
       const timers = new Set<NodeJS.Timeout>()
-      return altered(broker, {
+      return alterBroker(broker, {
         async publish(batch) {
           for (const message of batch.filter(({ delayMs }) => delayMs > 0)) {
             const publish = (): void => void broker.publish([{ ...message, delayMs: 0 }]).catch(() => undefined)

@@ -1,6 +1,6 @@
 import type { Consumer, Delivery, QueueSpec } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { altered, alteredConsumers, alteredDeliveries } from '../altered.ts'
+import { alterBroker, alterConsumers, alterDeliveries } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
 /** Takes what is there, and waits for nothing. */
@@ -20,8 +20,8 @@ export const receiveFaults: Faults = {
       'concurrency: of 2,000 jobs that 4 consumers acknowledge or release at random, each is acknowledged once',
     ],
     breaks: () => (broker) =>
-      altered(
-        alteredDeliveries(broker, (delivery) => ({ ...delivery, id: delivery.id.replace(/~2$/, '') })),
+      alterBroker(
+        alterDeliveries(broker, (delivery) => ({ ...delivery, id: delivery.id.replace(/~2$/, '') })),
         {
           async publish(batch) {
             await broker.publish(batch.map((message) => ({ ...message, id: `${message.id}~2` })))
@@ -34,7 +34,7 @@ export const receiveFaults: Faults = {
   'delivers the last first': {
     caughtBy: ['receive: what was published first arrives first'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         receive: async (max, options) => (await consumer.receive(max, options)).toReversed(),
       })),
   },
@@ -42,7 +42,7 @@ export const receiveFaults: Faults = {
   'gives more than max': {
     caughtBy: ['receive: a call gives at most max deliveries'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({ receive: (max, options) => consumer.receive(max + 1, options) })),
+      alterConsumers(broker, (consumer) => ({ receive: (max, options) => consumer.receive(max + 1, options) })),
   },
 
   'ignores prefetch': {
@@ -51,13 +51,13 @@ export const receiveFaults: Faults = {
       'receive: several queues share one prefetch',
     ],
     breaks: () => (broker) =>
-      altered(broker, { consume: (options) => broker.consume({ ...options, prefetch: 10_000 }) }),
+      alterBroker(broker, { consume: (options) => broker.consume({ ...options, prefetch: 10_000 }) }),
   },
 
   'never makes room in a full hand': {
     caughtBy: ['receive: at most prefetch deliveries are in hand; to settle one makes room'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer, { prefetch }) => {
+      alterConsumers(broker, (consumer, { prefetch }) => {
         let given = 0
         return {
           async receive(max, options) {
@@ -76,7 +76,7 @@ export const receiveFaults: Faults = {
       'receive: an aborted call settles, and the next one gets the job',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async receive(max, options) {
           for (;;) {
             const deliveries = await consumer.receive(max, options)
@@ -95,7 +95,7 @@ export const receiveFaults: Faults = {
       'delays: a delayed job comes to a receive that waits already',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async receive(max) {
           const deliveries = await takeReady(consumer, max)
           return deliveries.length > 0 ? deliveries : hang()
@@ -106,7 +106,7 @@ export const receiveFaults: Faults = {
   'loses what an aborted receive had claimed': {
     caughtBy: ['receive: calls that are aborted while jobs arrive lose none and double none'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async receive(max, { signal }) {
           const deliveries = await consumer.receive(max, { signal: new AbortController().signal })
           return signal.aborted ? [] : deliveries
@@ -119,7 +119,7 @@ export const receiveFaults: Faults = {
     breaks: () => {
       const everyName = new Set<string>()
       return (broker) =>
-        altered(broker, {
+        alterBroker(broker, {
           async declare(queues) {
             await broker.declare(queues)
             for (const { name } of queues) everyName.add(name)
@@ -134,7 +134,7 @@ export const receiveFaults: Faults = {
     caughtBy: ['receive: a consumer of one queue gets nothing of another'],
     breaks: () => (broker) => {
       const consumed: QueueSpec[] = []
-      return altered(broker, {
+      return alterBroker(broker, {
         consume(options) {
           consumed.push(...options.queues)
           return broker.consume({ ...options, queues: [...consumed] })
@@ -148,7 +148,7 @@ export const receiveFaults: Faults = {
     breaks: () => {
       const everyName = new Set<string>()
       return (broker) =>
-        altered(broker, {
+        alterBroker(broker, {
           async declare(queues) {
             await broker.declare(queues)
             for (const { name } of queues) everyName.add(name)
@@ -170,7 +170,7 @@ export const receiveFaults: Faults = {
   'serves its queues in order': {
     caughtBy: ['receive: a long queue does not starve the others, wherever it stands'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async consume(options) {
           const consumers: Consumer[] = []
           for (const [index, queue] of options.queues.entries()) {
@@ -207,6 +207,8 @@ export const receiveFaults: Faults = {
   'serves one queue of many': {
     caughtBy: ['receive: one consumer may serve many queues'],
     breaks: () => (broker) =>
-      altered(broker, { consume: (options) => broker.consume({ ...options, queues: options.queues.slice(0, 16) }) }),
+      alterBroker(broker, {
+        consume: (options) => broker.consume({ ...options, queues: options.queues.slice(0, 16) }),
+      }),
   },
 }

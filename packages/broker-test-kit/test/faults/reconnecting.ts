@@ -1,5 +1,5 @@
 import { BrokerError } from '@zyqueue/core/broker'
-import { altered, alteredAdmin, alteredConsumers } from '../altered.ts'
+import { alterBroker, alterAdmin, alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
 const CODES = 'reconnecting: without its connection, what rejects has a code that has core connect again'
@@ -16,7 +16,7 @@ export const reconnectingFaults: Faults = {
     caughtBy: [AGAIN, SILENT],
     breaks: () => (broker) => {
       let connected = false
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           if (connected) throw new BrokerError('ZYQ_CONNECTION_LOST', 'It is lost for good.')
           await broker.connect()
@@ -30,7 +30,7 @@ export const reconnectingFaults: Faults = {
     caughtBy: [AGAIN],
     breaks: () => (broker) => {
       let connects = 0
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           if (connects < 2) await broker.connect()
           connects += 1
@@ -43,7 +43,7 @@ export const reconnectingFaults: Faults = {
     caughtBy: [CODES, REFUSED, AGAIN],
     breaks: () => (broker) => {
       let first: Promise<void> | undefined
-      return altered(broker, { connect: () => (first ??= broker.connect()) })
+      return alterBroker(broker, { connect: () => (first ??= broker.connect()) })
     },
   },
 
@@ -51,7 +51,7 @@ export const reconnectingFaults: Faults = {
     caughtBy: [AGAIN],
     breaks: () => (broker) => {
       let lost: Promise<never> | undefined
-      return altered(broker, {
+      return alterBroker(broker, {
         publish: (batch) =>
           lost ??
           broker.publish(batch).catch((error: unknown) => {
@@ -65,7 +65,7 @@ export const reconnectingFaults: Faults = {
   'gives a lost connection another code': {
     caughtBy: [CODES, AGAIN],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         errorCode(error) {
           const code = broker.errorCode(error)
           return code === 'ZYQ_CONNECTION_LOST' ? 'ZYQ_BROKER' : code
@@ -76,7 +76,7 @@ export const reconnectingFaults: Faults = {
   'gives a refused connection another code': {
     caughtBy: [CODES, REFUSED],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         errorCode(error) {
           const code = broker.errorCode(error)
           return code === 'ZYQ_UNREACHABLE' ? 'ZYQ_CLOSED' : code
@@ -86,13 +86,13 @@ export const reconnectingFaults: Faults = {
 
   'calls an engine connected that refused it': {
     caughtBy: [CODES, REFUSED],
-    breaks: () => (broker) => altered(broker, { connect: () => broker.connect().catch(() => undefined) }),
+    breaks: () => (broker) => alterBroker(broker, { connect: () => broker.connect().catch(() => undefined) }),
   },
 
   'forgets its consumers with the connection': {
     caughtBy: [AGAIN],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         let lost = false
         return {
           async receive(max, options) {
@@ -110,7 +110,7 @@ export const reconnectingFaults: Faults = {
     caughtBy: [AGAIN],
     breaks: () => (broker) => {
       let lost: Promise<never> | undefined
-      return alteredAdmin(broker, {
+      return alterAdmin(broker, {
         version: () => lost ?? broker.admin.version(),
         check: () =>
           broker.admin.check().catch((error: unknown) => {
@@ -123,10 +123,10 @@ export const reconnectingFaults: Faults = {
 
   'opens a connection for each call of admin': {
     caughtBy: [ADMIN, CLOSED],
-    breaks: () => (broker, _engine, wire) =>
-      alteredAdmin(broker, {
+    breaks: () => (broker, _engine, connection) =>
+      alterAdmin(broker, {
         version() {
-          wire.leak()
+          connection.leak()
           return broker.admin.version()
         },
       }),

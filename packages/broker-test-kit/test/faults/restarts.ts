@@ -1,5 +1,5 @@
 import type { Broker } from '@zyqueue/core/broker'
-import { altered } from '../altered.ts'
+import { alterBroker } from '../alter.ts'
 import type { Breaks, Faults } from './fault.ts'
 
 const RESTART =
@@ -10,7 +10,7 @@ function forgetting(forget: (broker: Broker, queue: string) => Promise<unknown>)
   return () => {
     let forgotten = 0
     return (broker, engine) =>
-      altered(broker, {
+      alterBroker(broker, {
         async connect() {
           await broker.connect()
           if (forgotten === engine.restarted) return
@@ -48,7 +48,7 @@ export const restartFaults: Faults = {
   'forgets what it recognises when its engine ends': {
     caughtBy: [RESTART],
     breaks: () => (broker, engine) =>
-      altered(broker, {
+      alterBroker(broker, {
         publish: (batch) =>
           broker.publish(batch.map((message) => ({ ...message, id: `${message.id}~${engine.restarted}` }))),
       }),
@@ -58,14 +58,14 @@ export const restartFaults: Faults = {
     caughtBy: [RESTART],
     breaks: () => (broker) => {
       let first: Promise<void> | undefined
-      return altered(broker, { connect: () => (first ??= broker.connect()) })
+      return alterBroker(broker, { connect: () => (first ??= broker.connect()) })
     },
   },
 
   'does not work when its engine was started again': {
     caughtBy: [RESTART],
     breaks: () => (broker, engine) =>
-      altered(broker, {
+      alterBroker(broker, {
         publish: async (batch) => (engine.restarted > 0 ? Promise.reject(new Error('gone')) : broker.publish(batch)),
       }),
   },

@@ -1,5 +1,5 @@
 import type { SettleResult } from '@zyqueue/core/broker'
-import { alteredConsumers, alteredIds } from '../altered.ts'
+import { alterConsumers, alterIds } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
 function allOk(results: readonly unknown[]): readonly SettleResult[] {
@@ -18,7 +18,7 @@ export const settleFaults: Faults = {
       ),
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         ack: async (all) => allOk(await consumer.ack(all)),
         release: async (all) => allOk(await consumer.release(all)),
         reject: async (all) => allOk(await consumer.reject(all)),
@@ -33,7 +33,7 @@ export const settleFaults: Faults = {
       'dead letters: a rejected job is kept with its reason, and delivered no more',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, () => ({
+      alterConsumers(broker, () => ({
         ack: async (all) => allOk(all),
         release: async (all) => allOk(all),
         reject: async (all) => allOk(all),
@@ -43,7 +43,7 @@ export const settleFaults: Faults = {
   'settles at most 1,000 a call': {
     caughtBy: ['settle: one call settles any number'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async ack(all) {
           await consumer.ack(all.slice(0, 1000))
           return allOk(all)
@@ -54,7 +54,7 @@ export const settleFaults: Faults = {
   'answers settlements in the wrong order': {
     caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         ack: async (all) => (await consumer.ack(all)).toSorted((a, b) => a.status.localeCompare(b.status)),
       })),
   },
@@ -62,7 +62,7 @@ export const settleFaults: Faults = {
   'answers settlements in reverse': {
     caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         ack: async (all) => (await consumer.ack(all)).toReversed(),
       })),
   },
@@ -70,7 +70,7 @@ export const settleFaults: Faults = {
   'answers releases in reverse': {
     caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: async (all) => (await consumer.release(all)).toReversed(),
       })),
   },
@@ -78,7 +78,7 @@ export const settleFaults: Faults = {
   'answers rejections in reverse': {
     caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         reject: async (all) => (await consumer.reject(all)).toReversed(),
       })),
   },
@@ -86,7 +86,7 @@ export const settleFaults: Faults = {
   'refuses to settle an empty list': {
     caughtBy: ['settle: an empty list has no results'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         ack: async (all) => (all.length === 0 ? Promise.reject(new Error('empty')) : consumer.ack(all)),
       })),
   },
@@ -94,7 +94,7 @@ export const settleFaults: Faults = {
   'settles only when a receive has brought something': {
     caughtBy: ['settle: a consumer may settle while its receive waits'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         let received: Promise<unknown> = Promise.resolve()
         return {
           receive(max, options) {
@@ -112,7 +112,7 @@ export const settleFaults: Faults = {
   'releases what it should reject': {
     caughtBy: ['dead letters: a rejected job is kept with its reason, and delivered no more'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         reject: (all) => consumer.release(all.map(({ delivery }) => ({ delivery, delayMs: 0 }))),
       })),
   },
@@ -120,7 +120,7 @@ export const settleFaults: Faults = {
   'acks what it should reject': {
     caughtBy: ['dead letters: a rejected job is kept with its reason, and delivered no more'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         reject: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
       })),
   },
@@ -128,7 +128,7 @@ export const settleFaults: Faults = {
   'ignores the headers of a rejection': {
     caughtBy: ['dead letters: reject with headers replaces all headers'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         reject: (all) => consumer.reject(all.map(({ delivery, reason }) => ({ delivery, reason }))),
       })),
   },
@@ -136,7 +136,7 @@ export const settleFaults: Faults = {
   'merges the headers of a release': {
     caughtBy: ['release: release with headers replaces all headers, and keeps the priority'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: (all) =>
           consumer.release(
             all.map((one) => (one.headers ? { ...one, headers: { ...one.delivery.headers, ...one.headers } } : one)),
@@ -150,7 +150,7 @@ export const settleFaults: Faults = {
       'release: releases of one call may differ',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map(({ delivery, delayMs }) => ({ delivery, delayMs }))),
       })),
   },
@@ -162,8 +162,8 @@ export const settleFaults: Faults = {
       'priorities: a released or requeued job stands before those of a lower priority',
     ],
     breaks: () => (memory) => {
-      const { broker, storeAnew } = alteredIds(memory)
-      return alteredConsumers(broker, (consumer) => ({
+      const { broker, storeAnew } = alterIds(memory)
+      return alterConsumers(broker, (consumer) => ({
         async release(all) {
           const results = await consumer.ack(all.map(({ delivery }) => delivery))
           await storeAnew(
@@ -186,7 +186,7 @@ export const settleFaults: Faults = {
       'release: releases of one call may differ',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: 0 }))),
       })),
   },
@@ -194,7 +194,7 @@ export const settleFaults: Faults = {
   'gives a released job back at the end': {
     caughtBy: ['release: a released job goes back to where it stood'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: Math.max(1, one.delayMs) }))),
       })),
   },

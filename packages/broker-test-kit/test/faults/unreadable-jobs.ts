@@ -1,5 +1,5 @@
 import { BrokerError, type Rejection } from '@zyqueue/core/broker'
-import { alteredDeadLetters } from '../altered.ts'
+import { alterDeadLetters } from '../alter.ts'
 import type { OnUnreadable } from '../memory-engine.ts'
 import type { Breaks, Faults } from './fault.ts'
 
@@ -59,7 +59,7 @@ export const unreadableJobFaults: Faults = {
   'buries something else than the bytes that it cannot read': {
     caughtBy: [UNREADABLE],
     breaks: () => (broker) =>
-      alteredDeadLetters(broker, {
+      alterDeadLetters(broker, {
         async list(queue, options) {
           const letters = await broker.admin.deadLetters.list(queue, options)
           return letters.map((letter) => ({ ...letter, body: new Uint8Array() }))

@@ -1,7 +1,7 @@
 import { BrokerError } from '@zyqueue/core/broker'
 
 /** What is between a broker and an engine in memory: a connection that is open, lost, or cannot be had. */
-export class Wire {
+export class MemoryConnection {
   #state: 'new' | 'open' | 'lost' | 'closed' = 'new'
   #reachable = true
   #leaked = 0

@@ -11,7 +11,7 @@ import type {
 } from '@zyqueue/core/broker'
 
 /** A broker that does as the given one, but for what is changed. */
-export function altered(broker: Broker, changes: Partial<Broker>): Broker {
+export function alterBroker(broker: Broker, changes: Partial<Broker>): Broker {
   return {
     name: broker.name,
     capabilities: broker.capabilities,
@@ -29,13 +29,10 @@ export function altered(broker: Broker, changes: Partial<Broker>): Broker {
 }
 
 /** A broker whose renewable leases are changed. */
-export function alteredLeases(
-  broker: Broker,
-  changesOf: (leases: RenewableLeases) => Partial<RenewableLeases>,
-): Broker {
+export function alterLeases(broker: Broker, changesOf: (leases: RenewableLeases) => Partial<RenewableLeases>): Broker {
   const { leases } = broker
   if (leases.kind !== 'renewable') return broker
-  return altered(broker, {
+  return alterBroker(broker, {
     leases: {
       kind: 'renewable',
       renew: (ids, leaseMs) => leases.renew(ids, leaseMs),
@@ -46,10 +43,10 @@ export function alteredLeases(
 }
 
 /** A broker whose calls are changed, if it has any. */
-export function alteredCalls(broker: Broker, changes: Partial<Calls>): Broker {
+export function alterCalls(broker: Broker, changes: Partial<Calls>): Broker {
   const { calls } = broker
   if (calls === undefined) return broker
-  return altered(broker, {
+  return alterBroker(broker, {
     calls: {
       call: (message, options) => calls.call(message, options),
       answer: (answers) => calls.answer(answers),
@@ -59,9 +56,9 @@ export function alteredCalls(broker: Broker, changes: Partial<Calls>): Broker {
   })
 }
 
-export function alteredAdmin(broker: Broker, changes: Partial<BrokerAdmin>): Broker {
+export function alterAdmin(broker: Broker, changes: Partial<BrokerAdmin>): Broker {
   const { admin } = broker
-  return altered(broker, {
+  return alterBroker(broker, {
     admin: {
       deadLetters: admin.deadLetters,
       queues: () => admin.queues(),
@@ -76,9 +73,9 @@ export function alteredAdmin(broker: Broker, changes: Partial<BrokerAdmin>): Bro
   })
 }
 
-export function alteredDeadLetters(broker: Broker, changes: Partial<DeadLetters>): Broker {
+export function alterDeadLetters(broker: Broker, changes: Partial<DeadLetters>): Broker {
   const { deadLetters } = broker.admin
-  return alteredAdmin(broker, {
+  return alterAdmin(broker, {
     deadLetters: {
       list: (queue, options) => deadLetters.list(queue, options),
       requeue: (queue, ids) => deadLetters.requeue(queue, ids),
@@ -89,11 +86,11 @@ export function alteredDeadLetters(broker: Broker, changes: Partial<DeadLetters>
 }
 
 /** A broker whose consumers do as the given one's, but for what is changed. */
-export function alteredConsumers(
+export function alterConsumers(
   broker: Broker,
   changesOf: (consumer: Consumer, options: ConsumeOptions) => Partial<Consumer>,
 ): Broker {
-  return altered(broker, {
+  return alterBroker(broker, {
     async consume(options) {
       const consumer = await broker.consume(options)
       return {
@@ -109,13 +106,13 @@ export function alteredConsumers(
 }
 
 /** A broker that stores jobs anew under other ids, and shows the ids that they had. */
-export function alteredIds(broker: Broker): {
+export function alterIds(broker: Broker): {
   readonly broker: Broker
   storeAnew(messages: readonly OutboundMessage[]): Promise<void>
 } {
   let stored = 0
   return {
-    broker: alteredDeliveries(broker, (delivery) => ({ ...delivery, id: idOf(delivery) })),
+    broker: alterDeliveries(broker, (delivery) => ({ ...delivery, id: idOf(delivery) })),
     async storeAnew(messages) {
       await broker.publish(messages.map((message) => ({ ...message, id: `${idOf(message)}~${++stored}` })))
     },
@@ -127,18 +124,18 @@ function idOf({ id }: { readonly id: string }): string {
 }
 
 /** A broker whose deliveries are seen changed; they are settled as the ones that they were made of. */
-export function alteredDeliveries(broker: Broker, change: (delivery: Delivery) => Delivery): Broker {
+export function alterDeliveries(broker: Broker, change: (delivery: Delivery) => Delivery): Broker {
   const originals = new WeakMap<Delivery, Delivery>()
   const originalOf = (delivery: Delivery): Delivery => originals.get(delivery) ?? delivery
   const { calls } = broker
   const answering =
     calls === undefined
       ? broker
-      : alteredCalls(broker, {
+      : alterCalls(broker, {
           answer: (all) => calls.answer(all.map((one) => ({ ...one, delivery: originalOf(one.delivery) }))),
           sendUpdate: (delivery, update) => calls.sendUpdate(originalOf(delivery), update),
         })
-  return alteredConsumers(answering, (consumer) => {
+  return alterConsumers(answering, (consumer) => {
     return {
       async receive(max, options) {
         const deliveries = await consumer.receive(max, options)

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type {
   Broker,
@@ -7,7 +6,6 @@ import type {
   Consumer,
   ConsumeOptions,
   Delivery,
-  Headers,
   OutboundMessage,
   QueueSpec,
   Rejection,
@@ -15,26 +13,25 @@ import type {
 } from '@zyqueue/core/broker'
 import { expectStatuses, nameOf } from './expect-statuses.ts'
 import type { BrokerHarness } from './harness.ts'
-import { noting } from './noting.ts'
+import { trackHeld } from './track-held.ts'
 import { waitFor, withTimeout } from './wait-for.ts'
 import { reclaimOf } from './reclaim.ts'
+import { bytesOf, consumeOptions, messageTo, newConsumerId, queueSpec, textOf } from './test-data.ts'
 
-/** Long enough that no lease of a test ends by itself. */
-export const longLeaseMs = 600_000
 /** Twice what the contract calls about ten seconds. */
 const MAX_TIMEOUT_MS = 20_000
 
 /** An owner of jobs that a test will lose; it says no word to the broker itself. */
-export interface MortalOwner {
+export interface LosableOwner {
   readonly broker: Broker
   readonly consumer: Consumer
   readonly consumerId: string
   /** From now on nobody vouches for it: its connection is cut, or its lease runs out. */
-  die(): Promise<void>
+  lose(): Promise<void>
 }
 
 /** What one test works with; everything that it opens is closed at the end. */
-export class Stage {
+export class Fixture {
   /** A connected broker, for what needs no other. */
   readonly broker: Broker
   readonly capabilities: BrokerCapabilities
@@ -43,8 +40,8 @@ export class Stage {
   readonly timeoutMs: number
   readonly #harness: BrokerHarness
   readonly #brokers: Broker[]
-  /** The stage after a restart of the engine. */
-  #next: Stage | undefined
+  /** The fixture after a restart of the engine. */
+  #next: Fixture | undefined
   /** The place of each stored message, by its id. */
   readonly #places = new Map<string, number>()
   readonly #queues = new Set<string>()
@@ -59,30 +56,30 @@ export class Stage {
     this.timeoutMs = timeoutOf(harness)
   }
 
-  static async open(harness: BrokerHarness): Promise<Stage> {
-    const stage = new Stage(harness, await harness.createBroker())
-    await stage.settled('connect()', stage.broker.connect())
-    return stage
+  static async open(harness: BrokerHarness): Promise<Fixture> {
+    const fixture = new Fixture(harness, await harness.createBroker())
+    await fixture.withTimeout('connect()', fixture.broker.connect())
+    return fixture
   }
 
   /** Closes every broker that this test has made. */
   async close(): Promise<void> {
-    await Promise.all(this.#brokers.map((broker) => this.settled('close()', broker.close())))
+    await Promise.all(this.#brokers.map((broker) => this.withTimeout('close()', broker.close())))
     await this.#next?.close()
   }
 
   /** The promise, bounded by the patience of the harness. */
-  settled<Value>(what: string, promise: Promise<Value>): Promise<Value> {
+  withTimeout<Value>(what: string, promise: Promise<Value>): Promise<Value> {
     return withTimeout(`${what} settles`, promise, this.timeoutMs)
   }
 
-  /** As `settled`, for what has to be given up first: the contract has an adapter do so within about ten seconds. */
-  settledLate<Value>(what: string, promise: Promise<Value>): Promise<Value> {
+  /** As `withTimeout`, for what has to be given up first: the contract has an adapter do so within about ten seconds. */
+  withLongTimeout<Value>(what: string, promise: Promise<Value>): Promise<Value> {
     return withTimeout(`${what} settles`, promise, Math.min(2 * this.timeoutMs, MAX_TIMEOUT_MS))
   }
 
   /** A promise that the test awaits later: should it fail before, nobody hears of this one's rejection, and that is well. */
-  later<Value>(promise: Promise<Value>): Promise<Value> {
+  inBackground<Value>(promise: Promise<Value>): Promise<Value> {
     promise.catch(() => undefined)
     return promise
   }
@@ -103,7 +100,7 @@ export class Stage {
 
   async connectedBroker(): Promise<Broker> {
     const broker = await this.newBroker()
-    await this.settled('connect()', broker.connect())
+    await this.withTimeout('connect()', broker.connect())
     return broker
   }
 
@@ -112,7 +109,7 @@ export class Stage {
     const broker = await this.#harness.brokerWithFinding?.()
     assert.ok(broker, 'the harness has brokerWithFinding')
     this.#brokers.push(broker)
-    await this.settled('connect()', broker.connect())
+    await this.withTimeout('connect()', broker.connect())
     return broker
   }
 
@@ -128,7 +125,7 @@ export class Stage {
   async queue(): Promise<QueueSpec> {
     const queue = queueSpec()
     this.#queues.add(queue.name)
-    await this.settled('declare()', this.broker.declare([queue]))
+    await this.withTimeout('declare()', this.broker.declare([queue]))
     return queue
   }
 
@@ -141,7 +138,7 @@ export class Stage {
     }
     for (let start = 0; start < messages.length; start += maxBatch) {
       const batch = messages.slice(start, start + maxBatch)
-      const results = await this.settled('publish()', this.broker.publish(batch))
+      const results = await this.withTimeout('publish()', this.broker.publish(batch))
       expectStatuses('publish()', batch, results, 'stored')
     }
   }
@@ -157,24 +154,24 @@ export class Stage {
     queues: readonly QueueSpec[],
     options: Partial<ConsumeOptions> & { readonly broker?: Broker } = {},
   ): Promise<Consumer> {
-    const { broker = this.broker, ...consumeOptions } = options
-    const consumer = await this.settled('consume()', broker.consume({ ...consumption(queues), ...consumeOptions }))
+    const { broker = this.broker, ...rest } = options
+    const consumer = await this.withTimeout('consume()', broker.consume({ ...consumeOptions(queues), ...rest }))
     this.#queuesOf.set(consumer, queues)
     return consumer
   }
 
   /** A consumer on a broker of its own that will be lost. Its lease is a long one until it dies. */
-  async mortalOwner(queue: QueueSpec, options: Partial<ConsumeOptions> = {}): Promise<MortalOwner> {
+  async ownerToLose(queue: QueueSpec, options: Partial<ConsumeOptions> = {}): Promise<LosableOwner> {
     const broker = await this.connectedBroker()
     const consumerId = newConsumerId()
     const held = new Set<Delivery>()
     const made = await this.consumer([queue], { broker, consumerId, ...options })
-    const consumer = noting(made, held)
+    const consumer = trackHeld(made, held)
     this.#queuesOf.set(consumer, [queue])
-    const die = async (): Promise<void> => {
+    const lose = async (): Promise<void> => {
       const { leases } = this.broker
       if (leases.kind === 'renewable') {
-        const ended = await this.settled('renew()', leases.renew([consumerId], this.leaseMs))
+        const ended = await this.withTimeout('renew()', leases.renew([consumerId], this.leaseMs))
         assert.deepEqual(ended, [], 'a lease that stands is renewed')
         return
       }
@@ -182,9 +179,9 @@ export class Stage {
       // As its supervisor does, which knows what was running.
       const lost = [...held].map(({ id }) => ({ id }))
       const reclaim = reclaimOf(leases)
-      if (reclaim !== undefined) await this.settled('reclaim()', reclaim(consumerId, lost))
+      if (reclaim !== undefined) await this.withTimeout('reclaim()', reclaim(consumerId, lost))
     }
-    return { broker, consumer, consumerId, die }
+    return { broker, consumer, consumerId, lose }
   }
 
   /** Ends the connections of a broker, and with them the leases that hang on them. */
@@ -202,7 +199,7 @@ export class Stage {
   }
 
   /** Whether `heal` does something. */
-  get heals(): boolean {
+  get canHeal(): boolean {
     return this.#harness.healConnection !== undefined
   }
 
@@ -213,7 +210,7 @@ export class Stage {
 
   /** Has the next bytes of the broker reach the engine and stay without an answer; resolves when that has happened. */
   async loseAnswer(broker: Broker): Promise<void> {
-    await this.settled(
+    await this.withTimeout(
       'the cut of the connection before the answer',
       Promise.resolve(this.#harness.loseAnswer?.(broker)),
     )
@@ -224,11 +221,11 @@ export class Stage {
     return this.#harness.openConnections?.(broker) ?? 0
   }
 
-  /** Starts the engine anew, and gives a stage whose broker was made after it. */
-  async restart(): Promise<Stage> {
+  /** Starts the engine anew, and gives a fixture whose broker was made after it. */
+  async restart(): Promise<Fixture> {
     // An engine takes longer to start than to do anything else: its harness knows how long.
     await this.#harness.restart?.()
-    this.#next = await Stage.open(this.#harness)
+    this.#next = await Fixture.open(this.#harness)
     return this.#next
   }
 
@@ -257,7 +254,7 @@ export class Stage {
     }
     await this.eventually(missing, async () => {
       const room = Math.min(max, count - taken.length)
-      const deliveries = await this.settled('receive()', consumer.receive(room, { signal }))
+      const deliveries = await this.withTimeout('receive()', consumer.receive(room, { signal }))
       assert.ok(deliveries.length <= room, `receive(${room}) gave ${deliveries.length}`)
       taken.push(...deliveries)
       return taken.length === count
@@ -287,8 +284,8 @@ export class Stage {
    * What the queue has ready. A marker is published behind it, so that its end is seen, not guessed from silence; where there
    * is no "behind", the broker's figures tell. All is acknowledged.
    */
-  async remaining(queue: QueueSpec): Promise<readonly Delivery[]> {
-    if (this.capabilities.ordered === false) return this.#remainingByFigures(queue)
+  async takeRemaining(queue: QueueSpec): Promise<readonly Delivery[]> {
+    if (this.capabilities.ordered === false) return this.#takeRemainingByFigures(queue)
     const marker = messageTo(queue, { priority: 0 })
     await this.store([marker])
     const consumer = await this.consumer([queue])
@@ -299,15 +296,15 @@ export class Stage {
       if (delivery.id === marker.id) break
       found.push(delivery)
     }
-    await this.settled('consumer.close()', consumer.close())
+    await this.withTimeout('consumer.close()', consumer.close())
     return found
   }
 
-  async #remainingByFigures(queue: QueueSpec): Promise<readonly Delivery[]> {
+  async #takeRemainingByFigures(queue: QueueSpec): Promise<readonly Delivery[]> {
     const consumer = await this.consumer([queue])
     const found: Delivery[] = []
     for (;;) {
-      const queues = await this.settled('queues()', this.broker.admin.queues())
+      const queues = await this.withTimeout('queues()', this.broker.admin.queues())
       const ready = queues.find(({ name }) => name === queue.name)?.ready
       assert.ok(ready !== undefined, 'a broker that keeps no order tells how many jobs are ready')
       if (ready === 0) break
@@ -315,32 +312,32 @@ export class Stage {
       await this.ackAll(consumer, deliveries)
       found.push(...deliveries)
     }
-    await this.settled('consumer.close()', consumer.close())
+    await this.withTimeout('consumer.close()', consumer.close())
     return this.#inOrder(found)
   }
 
   /** Nothing is ready in the queue, after these consumers, in whose hands something might hide, are closed. */
   async expectNoneReady(queue: QueueSpec, ...consumers: readonly Consumer[]): Promise<void> {
-    for (const consumer of consumers) await this.settled('consumer.close()', consumer.close())
-    assert.deepEqual((await this.remaining(queue)).map(textOf), [])
+    for (const consumer of consumers) await this.withTimeout('consumer.close()', consumer.close())
+    assert.deepEqual((await this.takeRemaining(queue)).map(textOf), [])
   }
 
   async ackAll(consumer: Consumer, deliveries: readonly Delivery[]): Promise<void> {
-    expectStatuses('ack()', deliveries, await this.settled('ack()', consumer.ack(deliveries)), 'ok')
+    expectStatuses('ack()', deliveries, await this.withTimeout('ack()', consumer.ack(deliveries)), 'ok')
   }
 
   async release(consumer: Consumer, ...releases: readonly Release[]): Promise<void> {
-    const results = await this.settled('release()', consumer.release(releases))
+    const results = await this.withTimeout('release()', consumer.release(releases))
     expectStatuses('release()', releases.map(deliveryOf), results, 'ok')
   }
 
   async reject(consumer: Consumer, ...rejections: readonly Rejection[]): Promise<void> {
-    const results = await this.settled('reject()', consumer.reject(rejections))
+    const results = await this.withTimeout('reject()', consumer.reject(rejections))
     expectStatuses('reject()', rejections.map(deliveryOf), results, 'ok')
   }
 
   /** Lets time pass in which something wrong could happen. Nothing may depend on how long it really took. */
-  async pass(ms: number): Promise<void> {
+  async sleep(ms: number): Promise<void> {
     await sleep(ms)
   }
 }
@@ -352,54 +349,4 @@ function deliveryOf({ delivery }: Release | Rejection): Delivery {
 /** Time enough for a lease to end and for what follows. */
 export function timeoutOf({ timeoutMs, messageTimeoutMs = 0 }: BrokerHarness): number {
   return timeoutMs ?? Math.max(10_000, 5 * messageTimeoutMs)
-}
-
-let queuesNamed = 0
-
-export function queueSpec(name: string = `kit-${randomUUID().slice(0, 8)}-${++queuesNamed}`): QueueSpec {
-  return { name, options: {} }
-}
-
-export function newConsumerId(): string {
-  return `kit-${randomUUID()}`
-}
-
-export function consumption(queues: readonly QueueSpec[]): ConsumeOptions {
-  return {
-    queues,
-    prefetch: 10,
-    leaseMs: longLeaseMs,
-    consumerId: newConsumerId(),
-    client: { name: 'kit.1', host: 'localhost', pid: process.pid },
-  }
-}
-
-export function messageTo(queue: QueueSpec, fields: Partial<OutboundMessage> = {}): OutboundMessage {
-  return {
-    queue: queue.name,
-    id: randomUUID(),
-    body: bytesOf('{"kit":true}'),
-    headers: {},
-    delayMs: 0,
-    priority: 4,
-    ...fields,
-  }
-}
-
-export function bytesOf(text: string): Uint8Array {
-  return new TextEncoder().encode(text)
-}
-
-export function textOf({ body }: { readonly body: Uint8Array }): string {
-  return new TextDecoder().decode(body)
-}
-
-/** Headers as a sorted list, in which a `__proto__` is a key like any other. */
-export function entriesOf(headers: Headers): readonly (readonly [string, string])[] {
-  return Object.entries(headers).toSorted(([a], [b]) => (a < b ? -1 : 1))
-}
-
-/** The numbers from 0 to below `count`, as bodies. */
-export function numbered(count: number): readonly string[] {
-  return Array.from({ length: count }, (_, index) => String(index))
 }

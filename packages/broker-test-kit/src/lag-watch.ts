@@ -1,5 +1,5 @@
 /** Notes whether the timers of this process came late, as those of an adapter then do too. */
-export class PunctualityWatch {
+export class LagWatch {
   readonly #toleranceMs: number
   readonly #timer: NodeJS.Timeout
   #dueAt: number
@@ -15,7 +15,7 @@ export class PunctualityWatch {
     }, toleranceMs).unref()
   }
 
-  isPunctual(): boolean {
+  isOnTime(): boolean {
     this.#look()
     return !this.#isLate
   }

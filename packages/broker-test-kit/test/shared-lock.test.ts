@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { Turns } from '../src/turns.ts'
+import { SharedLock } from '../src/shared-lock.ts'
 import { waitFor } from '../src/wait-for.ts'
 
 const PATIENCE_MS = 30_000
@@ -25,10 +25,10 @@ function runs(): { readonly log: string[]; run(name: string): () => Promise<void
 
 test('many run together, and one alone waits for them, and they for it', async () => {
   const { log, run, end } = runs()
-  const turns = new Turns()
-  const [a, b] = [turns.together(run('a')), turns.together(run('b'))]
-  const alone = turns.alone(run('alone'))
-  const c = turns.together(run('c'))
+  const lock = new SharedLock()
+  const [a, b] = [lock.runShared(run('a')), lock.runShared(run('b'))]
+  const alone = lock.runExclusive(run('alone'))
+  const c = lock.runShared(run('c'))
   await waitFor('both to begin', () => log.length === 2, PATIENCE_MS)
   end('a')
   await a
@@ -44,9 +44,9 @@ test('many run together, and one alone waits for them, and they for it', async (
 })
 
 test('one that fails holds up no other', async () => {
-  const turns = new Turns()
+  const lock = new SharedLock()
   const fail = async (): Promise<void> => Promise.reject(new Error('as it was told to'))
-  const failing = [turns.together(fail), turns.alone(fail), turns.alone(fail), turns.together(fail)]
+  const failing = [lock.runShared(fail), lock.runExclusive(fail), lock.runExclusive(fail), lock.runShared(fail)]
   expect((await Promise.allSettled(failing)).map(({ status }) => status)).toEqual(Array(4).fill('rejected'))
-  await turns.alone(async () => undefined)
+  await lock.runExclusive(async () => undefined)
 })
