@@ -16,7 +16,7 @@ export function pluginTests({ test, plugin }: PluginHarness): void {
 
   define('it says what it is', () => {
     assert.equal(plugin.kind, 'zyqueue.broker')
-    assert.equal(plugin.apiVersion, 1)
+    assert.equal(plugin.apiVersion, 2)
     assert.match(plugin.name, /^[a-z][a-z0-9-]*$/)
   })
 

@@ -1,4 +1,5 @@
-import type { Broker, BrokerCapabilities, Delivery } from '@zyqueue/core/broker'
+import { randomUUID } from 'node:crypto'
+import type { Broker, BrokerCapabilities, Delivery, OutboundMessage } from '@zyqueue/core/broker'
 import { describe, expect, test } from 'vitest'
 import { brokerTests, type BrokerHarness } from '../src/index.ts'
 import { alterBroker, alterConsumers, alterDeliveries } from './alter.ts'
@@ -19,13 +20,22 @@ function levelOf(priority: number): number {
   return priority < 4 ? 1 : priority < 7 ? 5 : 8
 }
 
-function seen(delivery: Delivery): Delivery {
-  return { ...delivery, id: delivery.id.replace(/~\d+~.*$/, ''), deliveryCount: 0 }
+/** The ids that messages were published with, by the ids that they are stored with. */
+const publishedIds = new Map<string, string>()
+
+function hideWhatIsMissing(delivery: Delivery): Delivery {
+  return { ...delivery, id: publishedIds.get(delivery.id) ?? delivery.id, deliveryCount: 0 }
+}
+
+/** A message under a new id, so that its id is no longer recognized. */
+function withNewId(message: OutboundMessage): OutboundMessage {
+  const id = randomUUID()
+  publishedIds.set(id, message.id)
+  return { ...message, id, priority: levelOf(message.priority) }
 }
 
 function limited(broker: Broker): Broker {
-  let published = 0
-  const withConsumers = alterConsumers(alterDeliveries(broker, seen), (consumer) => ({
+  const withConsumers = alterConsumers(alterDeliveries(broker, hideWhatIsMissing), (consumer) => ({
     async release(releases) {
       if (releases.some(({ delayMs }) => delayMs > 0)) throw new Error('no delays')
       return consumer.release(releases)
@@ -38,13 +48,7 @@ function limited(broker: Broker): Broker {
     capabilities: Object.freeze({ ...broker.capabilities, ...limits }),
     async publish(batch) {
       const storable = batch.filter(({ delayMs }) => delayMs === 0)
-      const results = await broker.publish(
-        storable.map((message) => ({
-          ...message,
-          id: `${message.id}~${++published}~${Math.random()}`,
-          priority: levelOf(message.priority),
-        })),
-      )
+      const results = await broker.publish(storable.map(withNewId))
       const refused = { status: 'refused', error: new Error('no delays') } as const
       return batch.map((message) => results[storable.indexOf(message)] ?? refused)
     },
