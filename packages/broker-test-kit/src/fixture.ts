@@ -304,8 +304,8 @@ export class Fixture {
     const consumer = await this.consumer([queue])
     const found: Delivery[] = []
     for (;;) {
-      const queues = await this.withTimeout('queues()', this.broker.admin.queues())
-      const ready = queues.find(({ name }) => name === queue.name)?.ready
+      const [stats] = await this.withTimeout('queues()', this.broker.admin.queues([queue.name]))
+      const ready = stats?.ready
       assert.ok(ready !== undefined, 'a broker that keeps no order tells how many jobs are ready')
       if (ready === 0) break
       const deliveries = await this.take(consumer, Math.min(ready, 10))

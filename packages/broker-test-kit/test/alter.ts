@@ -61,7 +61,7 @@ export function alterAdmin(broker: Broker, changes: Partial<BrokerAdmin>): Broke
   return alterBroker(broker, {
     admin: {
       deadLetters: admin.deadLetters,
-      queues: () => admin.queues(),
+      queues: (names) => admin.queues(names),
       purge: (queue) => admin.purge(queue),
       check: () => admin.check(),
       version: () => admin.version(),

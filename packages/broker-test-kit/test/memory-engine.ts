@@ -168,7 +168,7 @@ function callsBehind(calls: Calls, connection: MemoryConnection): Calls {
 function adminBehind(admin: BrokerAdmin, connection: MemoryConnection): BrokerAdmin {
   const { deadLetters } = admin
   return {
-    queues: () => connection.run(() => admin.queues()),
+    queues: (names) => connection.run(() => admin.queues(names)),
     workers: () => connection.run(async () => (await admin.workers?.()) ?? []),
     purge: (queue) => connection.run(() => admin.purge(queue)),
     jobs: (queue, options) => connection.run(async () => (await admin.jobs?.(queue, options)) ?? []),

@@ -9,7 +9,7 @@ import { messageTo, newConsumerId, numericBodies, queueSpec } from '../test-data
 async function expectStats(fixture: Fixture, queue: string, expected: Omit<QueueStats, 'name'>): Promise<void> {
   let seen: unknown
   const known = async (): Promise<boolean> => {
-    const stats = (await fixture.broker.admin.queues()).find(({ name }) => name === queue)
+    const [stats] = await fixture.broker.admin.queues([queue])
     seen = stats
     if (stats === undefined) return false
     const figures = Object.entries({ name: queue, ...expected })
@@ -88,6 +88,15 @@ export const admin: Behaviours = {
       for (const figure of Object.values(figures))
         assert.ok(Number.isInteger(figure) && figure >= 0, `${name}: ${figure}`)
     }
+  },
+
+  'queues lists only the named queues, and none for an empty list': async (fixture) => {
+    const { admin } = fixture.broker
+    const [one, other] = [await fixture.queue(), await fixture.queue()]
+    const names = [one.name, other.name, queueSpec().name]
+    const listed = await fixture.withTimeout('queues()', admin.queues(names))
+    assert.deepEqual(listed.map(({ name }) => name).toSorted(), [one.name, other.name].toSorted())
+    assert.deepEqual(await fixture.withTimeout('queues()', admin.queues([])), [])
   },
 
   ...workerList,

@@ -322,7 +322,7 @@ async function untilReady(fixture: Fixture, queue: string, ownerId: string): Pro
     return
   }
   await fixture.eventually('the job is ready again', async () => {
-    const stats = (await fixture.broker.admin.queues()).find(({ name }) => name === queue)
+    const [stats] = await fixture.broker.admin.queues([queue])
     return stats?.ready === undefined || stats.ready === 1
   })
 }

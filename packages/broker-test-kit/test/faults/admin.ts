@@ -153,8 +153,11 @@ export const adminFaults: Faults = {
     caughtBy: ['admin: a declared queue is listed, with its figures'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
-        queues: async () =>
-          (await broker.admin.queues()).map((stats) => ({ ...stats, ready: (stats.ready ?? 0) + (stats.active ?? 0) })),
+        queues: async (names) =>
+          (await broker.admin.queues(names)).map((stats) => ({
+            ...stats,
+            ready: (stats.ready ?? 0) + (stats.active ?? 0),
+          })),
       }),
   },
 
@@ -162,8 +165,13 @@ export const adminFaults: Faults = {
     caughtBy: ['admin: figures are whole numbers, and each queue is listed once'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
-        queues: async () => (await broker.admin.queues()).map((stats) => ({ ...stats, ready: NaN })),
+        queues: async (names) => (await broker.admin.queues(names)).map((stats) => ({ ...stats, ready: NaN })),
       }),
+  },
+
+  'lists all queues when it is asked for some': {
+    caughtBy: ['admin: queues lists only the named queues, and none for an empty list'],
+    breaks: () => (broker) => alterAdmin(broker, { queues: () => broker.admin.queues() }),
   },
 
   'lists no workers': {
@@ -197,7 +205,7 @@ export const adminFaults: Faults = {
     breaks: () => (broker) =>
       alterAdmin(broker, {
         async purge(queue) {
-          const stats = (await broker.admin.queues()).find(({ name }) => name === queue)
+          const [stats] = await broker.admin.queues([queue])
           return (await broker.admin.purge(queue)) - (stats?.delayed ?? 0)
         },
       }),
