@@ -1,10 +1,10 @@
 import type { Broker, BrokerPlugin, QueueSpec } from '@zyqueue/core/broker'
-import type { Scene } from './scene.ts'
+import type { Scenario } from './scenario.ts'
 import type { TargetKind } from './target.ts'
 
 /** Does something with the broker past core and past the proxy, as its adapter offers it; `queue` is the task's, and declared. */
 export async function withAdapter(
-  { target, folder, task }: Scene,
+  { target, folder, task }: Scenario,
   { broker: name }: TargetKind,
   work: (broker: Broker, queue: QueueSpec) => Promise<void>,
 ): Promise<void> {

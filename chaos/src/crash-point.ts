@@ -10,8 +10,8 @@ export function arm(folder: string, point: CrashPoint | 'jump'): void {
   writeFileSync(join(folder, `at-${point}`), '')
 }
 
-/** True for one process, once, after a point was armed: who removes its file has drawn it. */
-export function drawn(folder: string, point: CrashPoint | 'jump'): boolean {
+/** True for one process, once, after a point was armed: who removes its file has disarm it. */
+export function disarm(folder: string, point: CrashPoint | 'jump'): boolean {
   try {
     rmSync(join(folder, `at-${point}`))
     return true
@@ -22,7 +22,7 @@ export function drawn(folder: string, point: CrashPoint | 'jump'): boolean {
 
 /** Ends this process as SIGKILL does, if the point is armed. */
 export function crashIf(folder: string, point: CrashPoint, record: (record: ChaosRecord) => void): void {
-  if (!drawn(folder, point)) return
+  if (!disarm(folder, point)) return
   record({ type: 'killed', pid: process.pid, at: now() })
   process.kill(process.pid, 'SIGKILL')
 }

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { runCell, type Cell } from './cell.ts'
+import { runScenario, type RunResult } from './run.ts'
 import { FAULTS, type Fault } from './faults.ts'
 import { page } from './page.ts'
 import { head, row } from './table.ts'
@@ -31,18 +31,18 @@ async function main(): Promise<number> {
   const show = (line: string): void => void (json ? process.stderr : process.stdout).write(`${line}\n`)
   show(`seed ${seed}`)
   show(head())
-  const cells: Cell[] = []
+  const results: RunResult[] = []
   for (const kind of kinds) {
     for (const fault of faults.filter(({ fits }) => fits?.(kind) ?? true)) {
-      const cell = await runCell(kind, fault, seed, seconds)
-      cells.push(cell)
-      show(row(cell))
-      if (cell.said !== undefined) process.stderr.write(`${cell.said}\n`)
+      const result = await runScenario(kind, fault, seed, seconds)
+      results.push(result)
+      show(row(result))
+      if (result.output !== undefined) process.stderr.write(`${result.output}\n`)
     }
   }
-  if (docs) writeFileSync(PAGE, page(cells, seconds, readFileSync(PAGE, 'utf8')))
-  if (json) process.stdout.write(`${JSON.stringify({ cells }, null, 2)}\n`)
-  return cells.every(({ ok }) => ok) ? 0 : 1
+  if (docs) writeFileSync(PAGE, page(results, seconds, readFileSync(PAGE, 'utf8')))
+  if (json) process.stdout.write(`${JSON.stringify({ runs: results }, null, 2)}\n`)
+  return results.every(({ ok }) => ok) ? 0 : 1
 }
 
 interface Wanted {
@@ -69,10 +69,10 @@ function read(): Wanted | string {
     })
     const { fault: named = [], json, docs } = values
     const [seed, seconds] = [Number(values.seed), Number(values.seconds)]
-    const strangeBroker = positionals.find((name) => TARGETS.every(({ broker }) => broker !== name))
-    if (strangeBroker !== undefined) return `there is no broker ${strangeBroker}`
-    const strangeFault = named.find((name) => FAULTS.every((fault) => fault.name !== name))
-    if (strangeFault !== undefined) return `there is no fault ${strangeFault}`
+    const unknownBroker = positionals.find((name) => TARGETS.every(({ broker }) => broker !== name))
+    if (unknownBroker !== undefined) return `there is no broker ${unknownBroker}`
+    const unknownFault = named.find((name) => FAULTS.every((fault) => fault.name !== name))
+    if (unknownFault !== undefined) return `there is no fault ${unknownFault}`
     if (docs && named.length > 0)
       return '--docs with --fault: a page with some of the faults would look like one with all'
     if (!/^\d+$/.test(values.seed)) return `--seed: ${values.seed} is not a whole number`

@@ -1,11 +1,11 @@
 import { cpus } from 'node:os'
-import type { Cell } from './cell.ts'
+import type { RunResult } from './run.ts'
 import { FAULTS } from './faults.ts'
-import { LEASE_MS } from './scene.ts'
+import { LEASE_MS } from './scenario.ts'
 import type { TargetKind } from './target.ts'
 import { TARGETS } from './targets/index.ts'
 
-const FIGURES: readonly (readonly [title: string, value: (cell: Cell) => string | number | undefined])[] = [
+const FIGURES: readonly (readonly [title: string, value: (result: RunResult) => string | number | undefined])[] = [
   ['fault', ({ fault }) => `\`${fault}\``],
   ['submitted', ({ attempted }) => attempted],
   ['stored', ({ acknowledged }) => acknowledged],
@@ -22,9 +22,9 @@ const FIGURES: readonly (readonly [title: string, value: (cell: Cell) => string 
 /**
  * The results as a page of the documentation. Of brokers that did not run it keeps the section that the page of before has.
  */
-export function page(cells: readonly Cell[], seconds: number, before: string): string {
+export function page(results: readonly RunResult[], seconds: number, before: string): string {
   const sections = TARGETS.flatMap((kind) => {
-    const own = cells.filter(({ broker }) => broker === kind.broker)
+    const own = results.filter(({ broker }) => broker === kind.broker)
     return own.length > 0 ? section(kind, own, seconds) : (sectionOf(before, kind.broker) ?? [])
   })
   return `# What survives
@@ -48,16 +48,16 @@ ${sections.join('\n\n')}
 
 ## The faults
 
-${FAULTS.map(({ name, says }) => `- \`${name}\`: ${says}`).join('\n')}
+${FAULTS.map(({ name, description }) => `- \`${name}\`: ${description}`).join('\n')}
 `
 }
 
-function section({ broker, setUp }: TargetKind, cells: readonly Cell[], seconds: number): string {
+function section({ broker, setUp }: TargetKind, results: readonly RunResult[], seconds: number): string {
   const day = new Date().toISOString().slice(0, 10)
   return [
     `## ${broker}`,
-    `${setUp} Run on ${day} with Node ${process.versions.node} on ${cpus().length} cores, seed ${cells[0]?.seed}, ${seconds} s of each fault, a lease of ${LEASE_MS / 1_000} s.`,
-    tableOf(cells),
+    `${setUp} Run on ${day} with Node ${process.versions.node} on ${cpus().length} cores, seed ${results[0]?.seed}, ${seconds} s of each fault, a lease of ${LEASE_MS / 1_000} s.`,
+    tableOf(results),
   ].join('\n\n')
 }
 
@@ -68,8 +68,8 @@ function sectionOf(markdown: string, broker: string): string | undefined {
     ?.trimEnd()
 }
 
-function tableOf(cells: readonly Cell[]): string {
-  const rows = cells.map((cell) => FIGURES.map(([, value]) => String(value(cell) ?? '')))
+function tableOf(results: readonly RunResult[]): string {
+  const rows = results.map((result) => FIGURES.map(([, value]) => String(value(result) ?? '')))
   const head = FIGURES.map(([title]) => title)
   return [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
 }

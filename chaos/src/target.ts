@@ -10,15 +10,15 @@ export interface Target extends AsyncDisposable {
   readonly server?: TestServer
   readonly proxy?: FaultProxy
   /** Takes all room for jobs away, and gives it back. */
-  readonly room?: { take(): Promise<void>; giveBack(): Promise<void> }
+  readonly space?: { exhaust(): Promise<void>; restore(): Promise<void> }
   /** Makes the broker forget what it only caches: scripts, declarations, consumers. */
-  readonly mishap?: () => Promise<void>
+  readonly injectFault?: () => Promise<void>
   /** Deletes all that the broker has on its disk; it is not running. */
   readonly wipe?: () => Promise<void>
 }
 
 /** What a fault asks of its target. */
-export interface TargetWishes {
+export interface TargetRequirements {
   /** A proxy before it. */
   readonly proxied: boolean
   /** A disk that can be filled. */
@@ -33,14 +33,14 @@ export interface TargetKind {
   readonly setUp: string
   /** Whether it is a server of its own, which can be killed and which a proxy can stand before. */
   readonly isServer: boolean
-  /** Whether its targets have `room`, and `mishap`. */
-  readonly hasLimits: boolean
-  readonly hasMishaps: boolean
+  /** Whether its targets have `room`, and `injectFault`. */
+  readonly hasSpaceLimit: boolean
+  readonly hasInjectedFault: boolean
   /** Whether it makes queues as jobs need them, and may lose one that is new: before it is killed, all that jobs pass are made. */
-  readonly forgetsNewQueues: boolean
+  readonly losesNewQueues: boolean
   /** Whether the engine counts a connection that broke as an owner that died: a bad network may condemn jobs then. */
-  readonly countsConnections: boolean
+  readonly countsLostConnections: boolean
   /** Where a release stores a job anew, a crash in between leaves two of one id. */
   readonly idsAreUnique: boolean
-  start(wishes: TargetWishes): Promise<Target>
+  start(requirements: TargetRequirements): Promise<Target>
 }

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { now, recordTo } from '@zyqueue/broker-test-kit'
 import { queueJob } from '@zyqueue/core'
-import { crashIf, drawn } from './crash-point.ts'
+import { crashIf, disarm } from './crash-point.ts'
 import { FOLDER, HARD_TIMEOUT_MS, hashOf, MAX_ATTEMPTS, MAX_DELIVERIES, payload, TASK } from './load.ts'
 
 const folder = process.env[FOLDER] ?? '.'
@@ -21,7 +21,7 @@ queueJob(
     const { job, ms, fails, poison } = data
     const about = { job, id, pid: process.pid }
     record({ type: 'began', ...about, hash: hashOf(data), attempt, at: now() })
-    if (drawn(folder, 'jump')) jump()
+    if (disarm(folder, 'jump')) jump()
     if (poison !== undefined) die(poison)
     await sleep(ms)
     const ok = attempt > fails

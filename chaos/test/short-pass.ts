@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { runCell } from '../dist/cell.js'
+import { runScenario } from '../dist/run.js'
 import { FAULTS } from '../dist/faults.js'
 import { head, row } from '../dist/table.js'
 import { TARGETS } from '../dist/targets/index.js'
@@ -9,7 +9,7 @@ const SECONDS = 1.5
 /** Beyond all that a cell waits for: its waits have bounds of their own, and say what they were for. */
 const TIMEOUT_MS = 1_200_000
 /** Cells mostly wait, for leases, backoffs and starts. */
-const AT_ONCE = 3
+const PARALLEL_RUNS = 3
 
 /** Registers a short pass of every cell of a broker, with a seed that a failure names. */
 export function shortPass(broker: string): void {
@@ -17,17 +17,17 @@ export function shortPass(broker: string): void {
   const kind = TARGETS.find((target) => target.broker === broker)
   if (kind === undefined) throw new Error(`there is no target ${broker}`)
   const faults = FAULTS.filter(({ fits }) => fits?.(kind) ?? true)
-  describe.each(Array.from({ length: AT_ONCE }, (_, lane) => lane))(
+  describe.each(Array.from({ length: PARALLEL_RUNS }, (_, group) => group))(
     `${broker} %s, seed ${seed}`,
     { concurrent: true },
-    (lane) => {
-      test.sequential.each(faults.filter((_, index) => index % AT_ONCE === lane))(
+    (group) => {
+      test.sequential.each(faults.filter((_, index) => index % PARALLEL_RUNS === group))(
         '$name',
         { timeout: TIMEOUT_MS },
         async (fault) => {
-          const cell = await runCell(kind, fault, seed, SECONDS)
-          expect(cell.ok, `${head()}\n${row(cell)}\n${cell.said}`).toBe(true)
-          expect(cell.acknowledged).toBeGreaterThan(0)
+          const result = await runScenario(kind, fault, seed, SECONDS)
+          expect(result.ok, `${head()}\n${row(result)}\n${result.output}`).toBe(true)
+          expect(result.acknowledged).toBeGreaterThan(0)
         },
       )
     },

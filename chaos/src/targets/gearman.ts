@@ -18,13 +18,13 @@ export const gearman: TargetKind = {
       ? ' It flushes that file for each job; here the file is in memory (tmpfs), because a disk on which a flush takes milliseconds is behind with these jobs, and recovery would be its backlog.'
       : ''),
   isServer: true,
-  hasLimits: false,
-  hasMishaps: false,
-  forgetsNewQueues: false,
-  countsConnections: false,
+  hasSpaceLimit: false,
+  hasInjectedFault: false,
+  losesNewQueues: false,
+  countsLostConnections: false,
   idsAreUnique: false,
-  start: async (wishes) =>
-    onServer(await startGearmand(inMemory ? { parent: MEMORY } : {}), wishes, { data: 'queue.db' }),
+  start: async (requirements) =>
+    onServer(await startGearmand(inMemory ? { parent: MEMORY } : {}), requirements, { data: 'queue.db' }),
 }
 
 function isWritable(folder: string): boolean {

@@ -13,10 +13,10 @@ export const sqlite: TargetKind = {
   setUp: 'One file, as it is by default: what is stored is on the disk.',
   isServer: false,
   // A small file system can only be mounted by root.
-  hasLimits: process.getuid?.() === 0,
-  hasMishaps: false,
-  forgetsNewQueues: false,
-  countsConnections: false,
+  hasSpaceLimit: process.getuid?.() === 0,
+  hasInjectedFault: false,
+  losesNewQueues: false,
+  countsLostConnections: false,
   idsAreUnique: true,
   async start({ small }) {
     const folder = await mkdtemp(join(tmpdir(), 'zyqueue-chaos-sqlite-'))
@@ -26,8 +26,8 @@ export const sqlite: TargetKind = {
     return {
       connection,
       direct: connection,
-      room: {
-        async take() {
+      space: {
+        async exhaust() {
           const file = await open(filler, 'w')
           try {
             for (;;) await file.write(Buffer.alloc(64 * 1024))
@@ -37,7 +37,7 @@ export const sqlite: TargetKind = {
             await file.close()
           }
         },
-        giveBack: () => rm(filler),
+        restore: () => rm(filler),
       },
       async [Symbol.asyncDispose]() {
         if (small) await run('umount', ['-l', folder])

@@ -8,38 +8,38 @@ import { producers, setResolution, ZyQueueError, type OpenBroker } from '@zyqueu
 import { z } from 'zod'
 import type { Fault } from './faults.ts'
 import { mustBeDead, MAX_ATTEMPTS } from './load.ts'
-import { rehearse } from './rehearse.ts'
-import { Scene } from './scene.ts'
+import { warmUp } from './warm-up.ts'
+import { Scenario } from './scenario.ts'
 import type { TargetKind } from './target.ts'
 
 // Brokers are dependencies of this package, whoever runs its cells.
 setResolution({ resolveFrom: [import.meta.dirname], baseDir: tmpdir() })
 
 /** How long nothing may come of what is left when all is healed, in ms: delays, backoffs, a lease, a few hard timeouts. */
-const DRAIN_MS = 120_000
-const DRAIN_LOOK_MS = 250
-const START_MS = 240_000
+const DRAIN_TIMEOUT_MS = 120_000
+const DRAIN_POLL_MS = 250
+const START_TIMEOUT_MS = 240_000
 /** Jobs that the producer submits in a second. */
 const JOBS_PER_SECOND = 150
 
-export interface Cell extends CheckResult {
+export interface RunResult extends CheckResult {
   readonly broker: string
   readonly fault: string
   readonly seed: number
   readonly ok: boolean
   /** Where it is not ok: what the processes had to say at last. */
-  readonly said?: string
+  readonly output?: string
 }
 
 /** Runs one cell: load, fault, heal, drain, check. The same seed makes the same choices; the timing is the machine's. */
-export async function runCell(kind: TargetKind, fault: Fault, seed: number, seconds: number): Promise<Cell> {
+export async function runScenario(kind: TargetKind, fault: Fault, seed: number, seconds: number): Promise<RunResult> {
   const folder = await mkdtemp(join(tmpdir(), 'zyqueue-chaos-'))
   await using target = await kind.start({
     proxied: fault.proxied ?? false,
     small: fault.small ?? false,
     exclusive: fault.exclusive ?? false,
   })
-  await using scene = new Scene({
+  await using scenario = new Scenario({
     target,
     broker: kind.broker,
     folder,
@@ -48,24 +48,27 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
     environment: fault.environment ?? {},
   })
   try {
-    if (kind.forgetsNewQueues && fault.exclusive === true) await rehearse(scene, kind)
-    await scene.supervise()
-    scene.produce('p', Math.ceil(seconds * JOBS_PER_SECOND), 1_000 / JOBS_PER_SECOND, seed)
-    await waitFor('a first job', () => scene.records().some(({ type }) => type === 'answered'), START_MS)
-    await fault.apply(scene, kind)
-    await fault.heal?.(scene)
-    const told = await scene.producersEnd(DRAIN_MS)
-    const broker = await scene.broker()
-    const finalState = await drain(scene, broker)
-    const ended = await scene.end()
-    const result = check(remembered(scene), finalState, {
+    if (kind.losesNewQueues && fault.exclusive === true) await warmUp(scenario, kind)
+    await scenario.supervise()
+    scenario.produce('p', Math.ceil(seconds * JOBS_PER_SECOND), 1_000 / JOBS_PER_SECOND, seed)
+    await waitFor('a first job', () => scenario.records().some(({ type }) => type === 'answered'), START_TIMEOUT_MS)
+    await fault.apply(scenario, kind)
+    await fault.heal?.(scenario)
+    const producersEnded = await scenario.producersEnd(DRAIN_TIMEOUT_MS)
+    const broker = await scenario.broker()
+    const finalState = await drain(scenario, broker)
+    const supervisorsEnded = await scenario.end()
+    const result = check(recordsAfterWipe(scenario), finalState, {
       maxAttempts: MAX_ATTEMPTS,
       mustBeDead,
       idsAreUnique: kind.idsAreUnique,
     })
-    const mayCondemn = kind.countsConnections && fault.cutsConnections === true
+    const mayCountAsPoison = kind.countsLostConnections && fault.cutsConnections === true
     const ok =
-      isClean(mayCondemn ? { ...result, wrongDeadLetters: 0 } : result) && result.waiting === 0 && told && ended
+      isClean(mayCountAsPoison ? { ...result, wrongDeadLetters: 0 } : result) &&
+      result.waiting === 0 &&
+      producersEnded &&
+      supervisorsEnded
     return {
       broker: kind.broker,
       fault: fault.name,
@@ -75,11 +78,11 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
       ...(ok
         ? {}
         : {
-            said: [
-              ...(told ? [] : ['a producer did not end']),
-              ...(ended ? [] : ['a supervisor did not end as it should']),
+            output: [
+              ...(producersEnded ? [] : ['a producer did not end']),
+              ...(supervisorsEnded ? [] : ['a supervisor did not end as it should']),
               ...finalState.waiting,
-              scene.said,
+              scenario.output,
             ].join('\n'),
           }),
     }
@@ -90,24 +93,24 @@ export async function runCell(kind: TargetKind, fault: Fault, seed: number, seco
 }
 
 /** Waits until all that was stored is done or dead, or nothing has come of it for too long. */
-async function drain(scene: Scene, broker: OpenBroker): Promise<FinalState> {
+async function drain(scenario: Scenario, broker: OpenBroker): Promise<FinalState> {
   let [least, giveUpAt] = [Infinity, Infinity]
   for (;;) {
-    const finalState = { waiting: [], dead: await deadJobs(broker, scene.task) }
-    const { lost, missingDeadLetters } = check(remembered(scene), finalState, { mustBeDead })
+    const finalState = { waiting: [], dead: await deadJobs(broker, scenario.task) }
+    const { lost, missingDeadLetters } = check(recordsAfterWipe(scenario), finalState, { mustBeDead })
     // What nobody acknowledged (an unknown submit, a duplicate) may still be on its way.
-    const waiting = await leftIn(broker, scene.task)
+    const waiting = await jobsLeftIn(broker, scenario.task)
     const left = lost + missingDeadLetters + waiting.length
     if (left === 0 || performance.now() > giveUpAt) return { ...finalState, waiting }
-    if (left < least) [least, giveUpAt] = [left, performance.now() + DRAIN_MS]
-    await sleep(DRAIN_LOOK_MS)
+    if (left < least) [least, giveUpAt] = [left, performance.now() + DRAIN_TIMEOUT_MS]
+    await sleep(DRAIN_POLL_MS)
   }
 }
 
 /** The records; what was submitted before the broker was wiped, it need not have any more, whenever that was answered. */
-function remembered(scene: Scene): readonly ChaosRecord[] {
-  const records = scene.records()
-  const before = scene.submittedBeforeWipe(records)
+function recordsAfterWipe(scenario: Scenario): readonly ChaosRecord[] {
+  const records = scenario.records()
+  const before = scenario.submittedBeforeWipe(records)
   return records.map((record) =>
     record.type === 'answered' && record.status === 'stored' && before.has(record.job)
       ? { ...record, status: 'unknown' }
@@ -116,11 +119,11 @@ function remembered(scene: Scene): readonly ChaosRecord[] {
 }
 
 /** What is in the queue, as far as the broker can tell. */
-async function leftIn({ admin }: OpenBroker, task: string): Promise<readonly string[]> {
+async function jobsLeftIn({ admin }: OpenBroker, task: string): Promise<readonly string[]> {
   if (admin.jobs !== undefined) {
     return (await admin.jobs(task, { limit: 100_000 })).map(({ state, id }) => `${state} ${id}`)
   }
-  const queue = (await admin.queues()).find(({ name }) => name === task)
+  const [queue] = await admin.queues([task])
   return (['ready', 'delayed', 'active'] as const).flatMap((state) =>
     Array.from({ length: queue?.[state] ?? 0 }, (_, number) => `${state} ${number}`),
   )

@@ -12,11 +12,11 @@ import { BROKER, FOLDER, TASK } from './load.ts'
 /** The lease of a cell's workers, in ms. */
 export const LEASE_MS = 4_000
 const WORKERS = 2
-const START_MS = 240_000
-const END_MS = 60_000
+const START_TIMEOUT_MS = 240_000
+const END_TIMEOUT_MS = 60_000
 
 /** The processes of one cell, and what can be done to them. */
-export class Scene implements AsyncDisposable {
+export class Scenario implements AsyncDisposable {
   readonly target: Target
   readonly folder: string
   /** The name of the cell's task, and of its queue. */
@@ -24,7 +24,7 @@ export class Scene implements AsyncDisposable {
   /** How long the fault has, in ms. */
   readonly ms: number
   readonly random: () => number
-  readonly note: (record: ChaosRecord) => void
+  readonly record: (record: ChaosRecord) => void
   readonly #environment: NodeJS.ProcessEnv
   readonly #started = new Set<ChildProcess>()
   readonly #supervisors: ChildProcess[] = []
@@ -33,7 +33,7 @@ export class Scene implements AsyncDisposable {
   /** When the broker has forgotten all that it had been told, on the clock of `now()`. */
   wipedAt = 0
   /** The last of what the processes had to say, for the report of a cell that fails. */
-  said = ''
+  output = ''
 
   constructor(options: {
     readonly target: Target
@@ -48,13 +48,13 @@ export class Scene implements AsyncDisposable {
     this.task = `chaos-${basename(options.folder)}`
     this.ms = options.ms
     this.random = seededRandom(options.seed)
-    this.note = recordTo(options.folder)
+    this.record = recordTo(options.folder)
     this.#environment = {
       ...process.env,
       [FOLDER]: options.folder,
       [BROKER]: options.broker,
       [TASK]: this.task,
-      ZYQUEUE_SERVER: fileURLToPath(new URL('./recorded.js', import.meta.url)),
+      ZYQUEUE_SERVER: fileURLToPath(new URL('./recorded-broker.js', import.meta.url)),
       ZYQUEUE_CONNECTION: options.target.connection,
       ...options.environment,
     }
@@ -65,7 +65,7 @@ export class Scene implements AsyncDisposable {
     const path = fileURLToPath(new URL(`./${program}.js`, import.meta.url))
     const child = fork(path, args.map(String), { env: this.#environment, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
     for (const stream of [child.stdout, child.stderr]) {
-      stream?.on('data', (chunk: Buffer) => (this.said = (this.said + chunk.toString()).slice(-3_000)))
+      stream?.on('data', (chunk: Buffer) => (this.output = (this.output + chunk.toString()).slice(-3_000)))
     }
     child.disconnect()
     this.#started.add(child)
@@ -90,9 +90,9 @@ export class Scene implements AsyncDisposable {
   async supervise(): Promise<void> {
     const supervisor = this.start('supervise', LEASE_MS, WORKERS)
     this.#supervisors.push(supervisor)
-    let said = ''
-    supervisor.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()))
-    await waitFor('workers that take jobs', () => said.includes('workers are taking jobs'), START_MS)
+    let log = ''
+    supervisor.stderr?.on('data', (chunk: Buffer) => (log += chunk.toString()))
+    await waitFor('workers that take jobs', () => log.includes('workers are taking jobs'), START_TIMEOUT_MS)
   }
 
   /** The latest supervisor. */
@@ -128,17 +128,17 @@ export class Scene implements AsyncDisposable {
         const workers = this.workers()
         return workers[Math.floor(this.random() * workers.length)]
       },
-      START_MS,
+      START_TIMEOUT_MS,
     )
   }
 
   kill(pid: number): void {
-    this.note({ type: 'killed', pid, at: now() })
+    this.record({ type: 'killed', pid, at: now() })
     signal(pid, 'SIGKILL')
   }
 
   /** Waits for a part of the time that the fault has, more or less. */
-  async pass(share: number): Promise<void> {
+  async wait(share: number): Promise<void> {
     await sleep(this.ms * share * (0.5 + this.random()))
   }
 
@@ -166,7 +166,7 @@ export class Scene implements AsyncDisposable {
       living.map(async (supervisor) => {
         const ended = once(supervisor, 'exit')
         supervisor.kill('SIGTERM')
-        const late = setTimeout(() => supervisor.kill('SIGKILL'), END_MS)
+        const late = setTimeout(() => supervisor.kill('SIGKILL'), END_TIMEOUT_MS)
         await ended
         clearTimeout(late)
       }),
