@@ -11,14 +11,14 @@ const task = remoteTask<Payload>(process.env[TASK] ?? 'chaos')
 let ending = false
 process.on('SIGTERM', () => (ending = true))
 
-const under: Promise<void>[] = []
+const pending: Promise<void>[] = []
 for (let number = 0; number < Number(count) && !ending;) {
   const size = random() < 0.3 ? Math.ceil(random() * 10) : 1
   const jobs = Array.from({ length: size }, () => newJob(number++))
-  under.push(submit(jobs))
+  pending.push(submit(jobs))
   await sleep(Number(everyMs) * size * 2 * random())
 }
-await Promise.all(under)
+await Promise.all(pending)
 record({ type: 'finished', pid: process.pid, at: now() })
 
 function newJob(number: number): Payload {
