@@ -100,7 +100,7 @@ export function brokerTests(harness: BrokerHarness): void {
     )
   }
   const run = (): Promise<void> => lock.runExclusive(() => runWithFixture(harness, summarize, coverage))
-  harness.test('summary: the tests were of what the broker has', run, timeoutMs)
+  harness.test('summary: the sample has the capabilities and methods of the brokers', run, timeoutMs)
 }
 
 function featuresIn(harness: BrokerHarness): readonly string[] {

@@ -14,24 +14,24 @@ const testTimeoutMs = 10_000
 export function pluginTests({ test, plugin }: PluginHarness): void {
   const define = (name: string, body: () => void): unknown => test(`plugin: ${name}`, async () => body(), testTimeoutMs)
 
-  define('it says what it is', () => {
+  define('kind, apiVersion and name are valid', () => {
     assert.equal(plugin.kind, 'zyqueue.broker')
     assert.equal(plugin.apiVersion, 2)
     assert.match(plugin.name, /^[a-z][a-z0-9-]*$/)
   })
 
-  define('its schemes are such, without the colon', () => {
+  define('schemes are valid, unique and without a colon', () => {
     for (const scheme of plugin.schemes) assert.match(scheme, /^[a-z][a-z0-9+.-]*$/)
     assert.equal(new Set(plugin.schemes).size, plugin.schemes.length)
   })
 
-  define('create gives a new broker of that name each time', () => {
+  define('create returns a new broker of that name each time', () => {
     const brokers = [plugin.create({ baseDir: process.cwd() }), plugin.create({ baseDir: process.cwd() })]
     assert.notEqual(brokers[0], brokers[1])
     for (const broker of brokers) assert.equal(broker.name, plugin.name)
   })
 
-  define('a connection string that it cannot read is a ConfigError, which does not tell the password', () => {
+  define('an invalid connection string throws a ConfigError without the password', () => {
     const [scheme = plugin.name] = plugin.schemes
     for (const connection of [
       '',
@@ -50,7 +50,7 @@ export function pluginTests({ test, plugin }: PluginHarness): void {
     }
   })
 
-  define('a broker shows no password, neither in its location nor when it is printed', () => {
+  define('neither location nor a printed broker contains the password', () => {
     for (const scheme of plugin.schemes) {
       for (const rest of [
         '//kit-user:s3cret@localhost',

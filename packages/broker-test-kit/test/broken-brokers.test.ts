@@ -60,12 +60,12 @@ describe.sequential('the suite catches', () => expectCaught(memoryFaults))
 const messages: readonly (readonly [fault: string, caughtBy: string, message: RegExp])[] = [
   [
     'answers settlements in reverse',
-    'settle: results are in the order of the deliveries, a stale one among them',
+    'settle: results are in the order of the deliveries, also if one is lease-lost',
     /^ack\(\): result 1 of 4, of the job [\w-]+ \("1"\) of the queue kit-[\w-]+, is ok instead of lease-lost/,
   ],
   [
     'loses the last message of a batch',
-    'receive: several queues share one prefetch',
+    'receive: the queues of a consumer share one prefetch',
     /: 4 deliveries of kit-[\w-]+, kit-[\w-]+; [0-3] came|: 2 deliveries of kit-[\w-]+, kit-[\w-]+; 0 came/,
   ],
   [
@@ -73,7 +73,7 @@ const messages: readonly (readonly [fault: string, caughtBy: string, message: Re
     'interrupted moves: jobs that are rejected when the connection is cut are in their queue or dead',
     /no job is missing, but these are:\n {2}\d+: the job [\w-]+ \("\d+"\) of the queue kit-/,
   ],
-  ['answers an empty batch with a result', 'publish: an empty batch has no results', /Queues of this test: none$/],
+  ['answers an empty batch with a result', 'publish: an empty batch returns no results', /Queues of this test: none$/],
 ]
 
 describe.concurrent('a failure names what failed', () => {

@@ -21,14 +21,17 @@ const shared = createMemoryBroker()
 
 /** Broken plugins, by what they do wrong, each with the test that must see it. */
 const faults: Readonly<Record<string, { readonly plugin: BrokerPlugin; readonly caughtBy: string }>> = {
-  'has a name with capitals': { plugin: { ...honest, name: 'Memory' }, caughtBy: 'plugin: it says what it is' },
+  'has a name with capitals': {
+    plugin: { ...honest, name: 'Memory' },
+    caughtBy: 'plugin: kind, apiVersion and name are valid',
+  },
   'has a scheme with its colon': {
     plugin: { ...honest, schemes: ['memory:'] },
-    caughtBy: 'plugin: its schemes are such, without the colon',
+    caughtBy: 'plugin: schemes are valid, unique and without a colon',
   },
   'gives one broker to all': {
     plugin: { ...honest, create: () => shared },
-    caughtBy: 'plugin: create gives a new broker of that name each time',
+    caughtBy: 'plugin: create returns a new broker of that name each time',
   },
   'repeats a connection string in an error': {
     plugin: {
@@ -37,11 +40,11 @@ const faults: Readonly<Record<string, { readonly plugin: BrokerPlugin; readonly 
         throw new ConfigError('ZYQ_CONNECTION_STRING', `It cannot be read: ${connection}`)
       },
     },
-    caughtBy: 'plugin: a connection string that it cannot read is a ConfigError, which does not tell the password',
+    caughtBy: 'plugin: an invalid connection string throws a ConfigError without the password',
   },
   'has the password in its location': {
     plugin: { ...honest, create: (options) => brokerAt(options, { location: options.connection }) },
-    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
+    caughtBy: 'plugin: neither location nor a printed broker contains the password',
   },
   'has the password in its location, with one scheme': {
     plugin: {
@@ -51,14 +54,14 @@ const faults: Readonly<Record<string, { readonly plugin: BrokerPlugin; readonly 
         return brokerAt(options, connection.startsWith('memory+tls') ? { location: connection } : {})
       },
     },
-    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
+    caughtBy: 'plugin: neither location nor a printed broker contains the password',
   },
   'keeps the connection string where it can be printed': {
     plugin: {
       ...honest,
       create: (options) => brokerAt(options, { client: { options: [{ url: options.connection }] } }),
     },
-    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
+    caughtBy: 'plugin: neither location nor a printed broker contains the password',
   },
 }
 

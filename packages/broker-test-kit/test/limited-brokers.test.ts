@@ -88,30 +88,30 @@ interface FalseClaim {
 
 /** Brokers that say that they can do what they cannot. */
 const overclaims: Readonly<Record<string, FalseClaim>> = {
-  'has delays': { claim: { delay: 'native' }, caughtBy: 'delays: a delay of thirty days is kept' },
+  'has delays': { claim: { delay: 'native' }, caughtBy: 'delays: a job delayed by thirty days does not arrive early' },
   'has dead letters': {
     claim: { deadLetter: 'native' },
-    caughtBy: 'dead letters: a rejected job is kept with its reason, and delivered no more',
+    caughtBy: 'dead letters: a rejected job is kept with its reason and not delivered again',
   },
   'has delivery counts': {
     claim: { deliveryCount: 'native' },
-    caughtBy: 'delivery counts: each owner that is lost counts, and is counted once',
+    caughtBy: 'delivery counts: each lost owner counts once',
   },
   'has more priorities': {
     claim: { priorities: 10 },
-    caughtBy: 'priorities: the higher priority arrives first, within one level the earlier',
+    caughtBy: 'priorities: higher priorities arrive first, and earlier jobs first within a level',
   },
   'has fewer priorities': {
     claim: { priorities: 2 },
-    caughtBy: 'priorities: the higher priority arrives first, within one level the earlier',
+    caughtBy: 'priorities: higher priorities arrive first, and earlier jobs first within a level',
   },
   'counts deliveries by itself': {
     claim: { deliveryCount: 'emulated' },
-    caughtBy: 'lifecycle: the capabilities are frozen and agree with each other',
+    caughtBy: 'lifecycle: capabilities are frozen and consistent',
   },
   'has idempotent publishes': {
     claim: { idempotentPublish: true },
-    caughtBy: 'publish: an id that was stored already is stored once',
+    caughtBy: 'publish: a message with the id of a stored message is not stored again',
   },
 }
 
@@ -119,14 +119,14 @@ const overclaims: Readonly<Record<string, FalseClaim>> = {
 const underclaims: Readonly<Record<string, FalseClaim>> = {
   'has no delays, and takes delayed messages': {
     breaks: (broker, memory) => alterBroker(broker, { publish: (batch) => memory.publish(batch) }),
-    caughtBy: 'delays: a delayed message is refused, and not stored (this broker has no delays)',
+    caughtBy: 'delays: a delayed message is refused and not stored (this broker has no delays)',
   },
   'has no delays, and releases with a delay': {
     breaks: (broker) =>
       alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: 0 }))),
       })),
-    caughtBy: 'release: a release with a delay is refused, and settles nothing (this broker has no delays)',
+    caughtBy: 'release: a release with a delay is refused and settles nothing (this broker has no delays)',
   },
   'has no dead letters, and keeps some': {
     breaks: (broker) =>
@@ -134,19 +134,19 @@ const underclaims: Readonly<Record<string, FalseClaim>> = {
         admin: { ...broker.admin, deadLetters: { ...broker.admin.deadLetters, requeue: async () => 1 } },
       }),
     caughtBy:
-      'dead letters: a rejected job is gone, and is not listed, requeued or purged (this broker has no dead letters)',
+      'dead letters: a rejected job is deleted and cannot be listed, requeued or purged (this broker has no dead letters)',
   },
   'has no delivery counts, and counts': {
     breaks: (broker) => alterDeliveries(broker, (delivery) => ({ ...delivery, deliveryCount: 1 })),
     caughtBy:
-      'delivery counts: the job of a lost owner comes again with delivery count 0 (this broker has no delivery counts)',
+      'delivery counts: the job of a lost owner arrives again with delivery count 0 (this broker has no delivery counts)',
   },
   'has no native release, and loses what is released': {
     breaks: (broker) =>
       alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
       })),
-    caughtBy: 'release: a released job stays in its queue, wherever it stands (this broker has no native release)',
+    caughtBy: 'release: a released job stays in its queue, at any place (this broker has no native release)',
   },
   'has no idempotent publish, and stores nothing': {
     breaks: (broker) =>
@@ -156,7 +156,8 @@ const underclaims: Readonly<Record<string, FalseClaim>> = {
             .publish(batch.filter(({ priority }) => priority !== 4))
             .then(() => batch.map(() => ({ status: 'stored' }))),
       }),
-    caughtBy: 'publish: an id that is published again is stored, once or again (this broker has no idempotent publish)',
+    caughtBy:
+      'publish: a message with the id of a stored message is reported as stored (this broker has no idempotent publish)',
   },
 }
 
@@ -184,7 +185,11 @@ test('the last test reports how much was tested, and what was not', async () => 
   const lines: string[] = []
   const { loseAnswer: _, ...bound } = harness((name, body) => suite.set(name, body))
   brokerTests({ ...bound, report: (line) => lines.push(line) })
-  for (const name of ['publish: an empty batch has no results', 'calls: never there', [...suite.keys()].at(-1) ?? '']) {
+  for (const name of [
+    'publish: an empty batch returns no results',
+    'calls: never there',
+    [...suite.keys()].at(-1) ?? '',
+  ]) {
     await suite.get(name)?.()
   }
   expect(lines).toEqual([
@@ -198,7 +203,7 @@ test('a broker whose lease is its connection does not pass without a way to cut 
   const suite = new Map<string, () => Promise<void>>()
   const { killConnection: _, ...without } = harness((name, body) => suite.set(name, body))
   brokerTests(without)
-  await expect(suite.get('leases: a late ack is fenced: the new owner keeps the job')?.()).rejects.toThrow(
-    /killConnection/,
-  )
+  await expect(
+    suite.get('leases: an ack after the lease was lost does not take the job from the new owner')?.(),
+  ).rejects.toThrow(/killConnection/)
 })

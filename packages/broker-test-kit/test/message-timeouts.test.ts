@@ -80,7 +80,7 @@ function blockProcess(broker: Broker, isDue: () => boolean): Broker {
   }))
 }
 
-const kept = 'leases: an owner keeps all of its jobs while its lease lasts'
+const kept = 'leases: an owner keeps all its jobs while its lease is renewed'
 
 describe('a broker that extends its messages in time passes', () => {
   for (const [name, body] of suiteOf(new MessageTimeouts())) {

@@ -21,7 +21,7 @@ async function expectStats(fixture: Fixture, queue: string, expected: Omit<Queue
 }
 
 const workerList = ifPresent(feature.workers, {
-  'workers are listed while they are there, with who they are': async (fixture) => {
+  'workers are listed with their client and queues until they close': async (fixture) => {
     const { admin } = fixture.broker
     assert.ok(admin.workers)
     const queues = [await fixture.queue(), await fixture.queue()]
@@ -46,7 +46,7 @@ const workerList = ifPresent(feature.workers, {
     await fixture.eventually('the worker is gone', async () => (await find()) === undefined)
   },
 
-  'a lost worker is listed no more': async (fixture) => {
+  'a lost worker is not listed': async (fixture) => {
     const { admin } = fixture.broker
     assert.ok(admin.workers)
     const queue = await fixture.queue()
@@ -60,7 +60,7 @@ const workerList = ifPresent(feature.workers, {
 })
 
 export const admin: Behaviours = {
-  'a declared queue is listed, with its figures': async (fixture) => {
+  'a declared queue is listed with its figures': async (fixture) => {
     const queue = await fixture.queue()
     await expectStats(fixture, queue.name, { ready: 0, delayed: 0, active: 0, dead: 0, workers: 0 })
     await fixture.storeBodies(queue, ...numericBodies(5))
@@ -79,7 +79,7 @@ export const admin: Behaviours = {
     await expectStats(fixture, queue.name, { ready: 3, delayed, active: 0, dead, workers: 0 })
   },
 
-  'figures are whole numbers, and each queue is listed once': async (fixture) => {
+  'figures are whole numbers and each queue is listed once': async (fixture) => {
     await fixture.queue()
     const queues = await fixture.withTimeout('queues()', fixture.broker.admin.queues())
     assert.equal(new Set(queues.map(({ name }) => name)).size, queues.length)
@@ -101,7 +101,7 @@ export const admin: Behaviours = {
 
   ...workerList,
 
-  'to purge deletes what is ready or delayed, and nothing else': async (fixture) => {
+  'purge deletes ready and delayed jobs, and nothing else': async (fixture) => {
     const queue = await fixture.queue()
     const other = await fixture.queue()
     await fixture.storeBodies(other, 'other')
@@ -118,7 +118,7 @@ export const admin: Behaviours = {
     assert.equal((await fixture.takeRemaining(other)).length, 1)
   },
 
-  'a purged queue still works': async (fixture) => {
+  'a purged queue accepts and delivers jobs': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'gone')
     const consumer = await fixture.consumer([queue], { prefetch: 1 })
@@ -128,7 +128,7 @@ export const admin: Behaviours = {
     await fixture.ackAll(consumer, [await fixture.takeOne(consumer)])
   },
 
-  'to purge a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND': async (fixture) => {
+  'purge of an unknown queue rejects with ZYQ_QUEUE_NOT_FOUND': async (fixture) => {
     const { broker } = fixture
     const { name } = queueSpec()
     await fixture.withTimeout(
@@ -137,13 +137,13 @@ export const admin: Behaviours = {
     )
   },
 
-  'check tells its findings, and version is for people': async (fixture) => {
+  'check returns findings, and version is not empty': async (fixture) => {
     expectFindings(await fixture.withTimeout('check()', fixture.broker.admin.check()))
     assert.ok((await fixture.withTimeout('version()', fixture.broker.admin.version())).length > 0)
   },
 
   ...ifPresent(feature.brokerWithFinding, {
-    'check tells of a setting that an operator should know': async (fixture) => {
+    'check finds a bad setting': async (fixture) => {
       const broker = await fixture.brokerWithFinding()
       const findings = await fixture.withTimeout('check()', broker.admin.check())
       assert.notEqual(findings.length, 0, 'check() finds nothing, and the harness says that there is something')

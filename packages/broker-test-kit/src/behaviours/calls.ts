@@ -28,7 +28,7 @@ async function startCall(fixture: Fixture) {
 }
 
 export const calls: Behaviours = ifPresent(feature.calls, {
-  'a call resolves to what was answered; its delivery says that it is waited for': async (fixture) => {
+  'a call resolves to the answer, and its delivery is marked as foreground': async (fixture) => {
     const scenario = await startCall(fixture)
     assert.equal(scenario.delivery.id, scenario.message.id)
     assert.equal(scenario.delivery.foreground, true)
@@ -38,13 +38,13 @@ export const calls: Behaviours = ifPresent(feature.calls, {
     await fixture.expectNoneReady(scenario.queue, scenario.consumer)
   },
 
-  'an ack answers nothing, which is an answer': async (fixture) => {
+  'an ack answers a call with an empty body': async (fixture) => {
     const scenario = await startCall(fixture)
     await fixture.ackAll(scenario.consumer, [scenario.delivery])
     assert.equal(bodyOf(await fixture.withTimeout('the call', scenario.ended)), '')
   },
 
-  'to reject tells the caller why, and leaves no dead letter': async (fixture) => {
+  'reject sends the reason to the caller and keeps no dead letter': async (fixture) => {
     const scenario = await startCall(fixture)
     const reason = 'ZYQ_JOB_FAILED: grün'
     await fixture.reject(scenario.consumer, { delivery: scenario.delivery, reason })
@@ -54,7 +54,7 @@ export const calls: Behaviours = ifPresent(feature.calls, {
     await fixture.expectNoneReady(scenario.queue, scenario.consumer)
   },
 
-  'updates come in their order, before the end': async (fixture) => {
+  'updates arrive in order, before the result': async (fixture) => {
     const scenario = await startCall(fixture)
     const sent: readonly JobUpdate[] = [
       { kind: 'progress', done: 1, of: 3 },
@@ -71,7 +71,7 @@ export const calls: Behaviours = ifPresent(feature.calls, {
     assert.deepEqual(received, sent)
   },
 
-  'the job of a lost owner goes to another, and the call goes on': async (fixture) => {
+  'the call continues if its job goes to another owner': async (fixture) => {
     const scenario = await startCall(fixture)
     await fixture.withTimeout('consumer.close()', scenario.consumer.close())
     const { delivery } = await fixture.takeOneOf(scenario.queue)
@@ -80,7 +80,7 @@ export const calls: Behaviours = ifPresent(feature.calls, {
     assert.equal(bodyOf(await fixture.withTimeout('the call', scenario.ended)), 'again')
   },
 
-  'a call that is aborted rejects, and a late answer hurts nobody': async (fixture) => {
+  'an aborted call rejects, and a late answer has no effect': async (fixture) => {
     const scenario = await startCall(fixture)
     const reason = new Error('enough')
     scenario.abort.abort(reason)
@@ -92,7 +92,7 @@ export const calls: Behaviours = ifPresent(feature.calls, {
     await fixture.withTimeout('answer()', answerBy(scenario.broker, scenario.delivery, 'late'))
   },
 
-  'close settles the calls that are under way': async (fixture) => {
+  'close settles pending calls': async (fixture) => {
     const scenario = await startCall(fixture)
     await fixture.withTimeout('close()', fixture.broker.close())
     const outcome = await fixture.withTimeout(

@@ -7,7 +7,7 @@ import { settleWith } from './settle.ts'
 const never = new AbortController().signal
 
 export const closing: Behaviours = {
-  'consumer.close gives back what is in hand, uncharged': async (fixture) => {
+  'consumer.close gives back unsettled jobs, uncounted': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, ...numericBodies(5))
     const consumer = await fixture.consumer([queue])
@@ -18,7 +18,7 @@ export const closing: Behaviours = {
     for (const delivery of found) assert.equal(delivery.deliveryCount, 0)
   },
 
-  'broker.close gives back what its consumers have in hand, uncharged': async (fixture) => {
+  'broker.close gives back unsettled jobs of its consumers, uncounted': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, ...numericBodies(5))
     const broker = await fixture.connectedBroker()
@@ -34,7 +34,7 @@ export const closing: Behaviours = {
     for (const delivery of found) assert.equal(delivery.deliveryCount, 0)
   },
 
-  'consumer.close again, at once, or after the broker, changes nothing': async (fixture) => {
+  'a second, concurrent or late consumer.close changes nothing': async (fixture) => {
     const queue = await fixture.queue()
     const broker = await fixture.connectedBroker()
     const consumer = await fixture.consumer([queue], { broker })
@@ -45,7 +45,7 @@ export const closing: Behaviours = {
     await fixture.withTimeout('consumer.close()', other.close())
   },
 
-  'consumer.close settles a receive that waits, and what it got is not lost': async (fixture) => {
+  'consumer.close settles a pending receive and loses no job': async (fixture) => {
     const queue = await fixture.queue()
     const consumer = await fixture.consumer([queue])
     const receiving = outcomeOf(() => consumer.receive(5, { signal: never }))
@@ -57,7 +57,7 @@ export const closing: Behaviours = {
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['job'])
   },
 
-  'broker.close settles a receive that waits, and what it got is not lost': async (fixture) => {
+  'broker.close settles a pending receive and loses no job': async (fixture) => {
     const queue = await fixture.queue()
     const broker = await fixture.connectedBroker()
     const consumer = await fixture.consumer([queue], { broker })
@@ -70,7 +70,7 @@ export const closing: Behaviours = {
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['job'])
   },
 
-  'after the broker is closed, its consumers deliver nothing more': async (fixture) => {
+  'consumers of a closed broker receive nothing': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'before')
     const broker = await fixture.connectedBroker()
@@ -86,7 +86,7 @@ export const closing: Behaviours = {
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['before', 'after'])
   },
 
-  'after a close, what was given back is settled no more': async (fixture) => {
+  'settling a job after close has no effect': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, ...numericBodies(6))
     const broker = await fixture.connectedBroker()
@@ -112,7 +112,7 @@ export const closing: Behaviours = {
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf).toSorted(), numericBodies(6))
   },
 
-  'close while settlements are under way: each is done, or the job is back': async (fixture) => {
+  'close during settlements: each job is settled or back in its queue': async (fixture) => {
     const queue = await fixture.queue()
     const count = 50
     await fixture.storeBodies(queue, ...numericBodies(count))
@@ -145,7 +145,7 @@ export const closing: Behaviours = {
     assert.equal(new Set(found).size, found.length, 'none is there twice')
   },
 
-  'a closed consumer leaves the others of its broker at work': async (fixture) => {
+  'closing a consumer does not affect the others of its broker': async (fixture) => {
     const queue = await fixture.queue()
     const broker = await fixture.connectedBroker()
     const closed = await fixture.consumer([queue], { broker })
@@ -156,7 +156,7 @@ export const closing: Behaviours = {
     await fixture.ackAll(working, [await taking])
   },
 
-  'a consumer may be made anew with the id of one that was closed': async (fixture) => {
+  'the id of a closed consumer may be used again': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'job')
     const consumerId = `kit-again-${queue.name}`

@@ -12,7 +12,7 @@ const consumers = 4
 const MAX_RELEASES = 3
 
 export const concurrency: Behaviours = {
-  'of 2,000 jobs that 4 consumers acknowledge or release at random, each is acknowledged once': async (fixture) => {
+  '4 consumers ack or release 2,000 jobs at random, and each job is acked once': async (fixture) => {
     const seed = randomInt(2 ** 31)
     await withTimeout(
       `the jobs are done (seed ${seed})`,

@@ -43,7 +43,7 @@ async function bodiesOfDead(fixture: Fixture, queue: QueueSpec): Promise<readonl
 }
 
 const whereTheyAreKept = ifPresent(feature.deadLetters, {
-  'a rejected job is kept with its reason, and delivered no more': async (fixture) => {
+  'a rejected job is kept with its reason and not delivered again': async (fixture) => {
     const queue = await fixture.queue()
     const reason = 'ZYQ_JOB_FAILED: grün 🎉\nand a second line'
     const sent = messageTo(queue, { body: Uint8Array.of(0, 0xff), headers: { 'x-note': 'ü', ['__proto__']: 'a word' } })
@@ -76,7 +76,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
     assert.deepEqual({ ...letter?.headers }, { 'x-new': 'there' })
   },
 
-  'the newest is listed first, and no more than the limit': async (fixture) => {
+  'the newest dead letter is listed first, and at most limit of them': async (fixture) => {
     const queue = await fixture.queue()
     await bury(fixture, queue, 'a', 'b', 'c')
     assert.deepEqual(await bodiesOfDead(fixture, queue), ['c', 'b', 'a'])
@@ -87,7 +87,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
     )
   },
 
-  'each queue has its own': async (fixture) => {
+  'each queue has its own dead letters': async (fixture) => {
     const [one, other] = [await fixture.queue(), await fixture.queue()]
     await bury(fixture, one, 'one')
     assert.deepEqual(await bodiesOfDead(fixture, one), ['one'])
@@ -97,7 +97,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
     assert.equal(await fixture.withTimeout('purge()', deadLetters.purge(other.name)), 0)
   },
 
-  'to requeue by id makes those ready, whole, and leaves the rest': async (fixture) => {
+  'requeue with ids makes these jobs ready, unchanged, and keeps the rest': async (fixture) => {
     const queue = await fixture.queue()
     const buried = await bury(fixture, queue, 'a', 'b', 'c')
     const ids = [buried[1]?.id ?? '', 'kit-no-such-id']
@@ -111,7 +111,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
     assert.equal(await fixture.withTimeout('requeue()', fixture.broker.admin.deadLetters.requeue(queue.name, [])), 0)
   },
 
-  'to requeue without ids makes all ready': async (fixture) => {
+  'requeue without ids makes all jobs ready': async (fixture) => {
     const queue = await fixture.queue()
     const buried = await bury(fixture, queue, 'a', 'b', 'c')
     const consumer = await fixture.consumer([queue])
@@ -138,7 +138,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
     assert.equal((await fixture.takeOne(consumer)).deliveryCount, 0)
   },
 
-  'a requeued job can die again': async (fixture) => {
+  'a requeued job can be rejected again': async (fixture) => {
     const queue = await fixture.queue()
     const [buried] = await bury(fixture, queue, 'again')
     const { deadLetters } = fixture.broker.admin
@@ -152,7 +152,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
     )
   },
 
-  'to purge deletes those of the ids, or all': async (fixture) => {
+  'purge deletes the dead letters with these ids, or all': async (fixture) => {
     const queue = await fixture.queue()
     const buried = await bury(fixture, queue, 'a', 'b', 'c')
     const { deadLetters } = fixture.broker.admin
@@ -166,7 +166,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
     await fixture.expectNoneReady(queue)
   },
 
-  'to purge a queue leaves its dead letters': async (fixture) => {
+  'purging a queue keeps its dead letters': async (fixture) => {
     const queue = await fixture.queue()
     await bury(fixture, queue, 'dead')
     await fixture.store([messageTo(queue, { body: bytesOf('waiting') })])
@@ -178,7 +178,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
 export const deadLetters: Behaviours = {
   ...whereTheyAreKept,
   ...ifAbsent(feature.deadLetters, {
-    'a rejected job is gone, and is not listed, requeued or purged': async (fixture) => {
+    'a rejected job is deleted and cannot be listed, requeued or purged': async (fixture) => {
       const queue = await fixture.queue()
       await bury(fixture, queue, 'gone')
       await fixture.expectNoneReady(queue)

@@ -9,7 +9,7 @@ const roundingMs = 20
 const dayMs = 86_400_000
 
 const withDelays = ifPresent(feature.delays, {
-  'a delayed job is not early, and comes': async (fixture) => {
+  'a delayed job arrives, and not early': async (fixture) => {
     const queue = await fixture.queue()
     const publishedAt = performance.now()
     await fixture.store([messageTo(queue, { delayMs: 500 })])
@@ -20,7 +20,7 @@ const withDelays = ifPresent(feature.delays, {
     await fixture.expectNoneReady(queue, consumer)
   },
 
-  'a delayed job comes to a receive that waits already': async (fixture) => {
+  'a waiting receive gets a delayed job when it is due': async (fixture) => {
     const queue = await fixture.queue()
     const consumer = await fixture.consumer([queue])
     const taking = fixture.inBackground(fixture.takeOne(consumer))
@@ -28,7 +28,7 @@ const withDelays = ifPresent(feature.delays, {
     assert.equal(textOf(await taking), 'later')
   },
 
-  'a delayed job does not hold up the others': async (fixture) => {
+  'a delayed job does not block other jobs': async (fixture) => {
     const queue = await fixture.queue()
     const delayed = messageTo(queue, { delayMs: dayMs, priority: 9 })
     await fixture.store([delayed])
@@ -37,7 +37,7 @@ const withDelays = ifPresent(feature.delays, {
     assert.equal(await fixture.withTimeout('purge()', fixture.broker.admin.purge(queue.name)), 1)
   },
 
-  'a shorter delay is over while longer ones, stored before and after it, go on': async (fixture) => {
+  'a short delay ends while longer ones, stored before and after it, continue': async (fixture) => {
     const queue = await fixture.queue()
     const messages = [
       messageTo(queue, { delayMs: dayMs, body: bytesOf('tomorrow') }),
@@ -52,7 +52,7 @@ const withDelays = ifPresent(feature.delays, {
     assert.equal(await fixture.withTimeout('purge()', fixture.broker.admin.purge(queue.name)), 2)
   },
 
-  'of two delays of one queue each comes in its time': async (fixture) => {
+  'two delays in one queue each end on time': async (fixture) => {
     const queue = await fixture.queue()
     const publishedAt = performance.now()
     const messages = [
@@ -69,7 +69,7 @@ const withDelays = ifPresent(feature.delays, {
     await fixture.expectNoneReady(queue, consumer)
   },
 
-  'a delay of thirty days is kept': async (fixture) => {
+  'a job delayed by thirty days does not arrive early': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.store([messageTo(queue, { delayMs: 30 * dayMs })])
     await fixture.expectNoneReady(queue)
@@ -94,7 +94,7 @@ const withDelays = ifPresent(feature.delays, {
     if (fixture.capabilities.priorities === 10) assert.equal(delivery.priority, 8)
   },
 
-  'a delay outlives the broker object that published it': async (fixture) => {
+  'a delay continues after the publishing broker was closed': async (fixture) => {
     const queue = await fixture.queue()
     const producer = await fixture.connectedBroker()
     const publishing = fixture.inBackground(
@@ -110,7 +110,7 @@ const withDelays = ifPresent(feature.delays, {
 export const delays: Behaviours = {
   ...withDelays,
   ...ifAbsent(feature.delays, {
-    'a delayed message is refused, and not stored': async (fixture) => {
+    'a delayed message is refused and not stored': async (fixture) => {
       const queue = await fixture.queue()
       for (const delayMs of [200, 30 * dayMs]) {
         const message = messageTo(queue, { delayMs })

@@ -3,7 +3,7 @@ import { feature, ifPresent, ifAbsent, type Behaviours } from '../behaviour.ts'
 import type { Fixture } from '../fixture.ts'
 
 const withDeliveryCounts = ifPresent(feature.deliveryCounts, {
-  'each owner that is lost counts, and is counted once': async (fixture) => {
+  'each lost owner counts once': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'poison')
     for (let losses = 0; losses < 3; losses++) {
@@ -21,7 +21,7 @@ const withDeliveryCounts = ifPresent(feature.deliveryCounts, {
     await fixture.ackAll(consumer, [delivery])
   },
 
-  'a release keeps the count that was there': async (fixture) => {
+  'a release keeps the delivery count': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'job')
     const owner = await fixture.ownerToLose(queue)
@@ -35,7 +35,7 @@ const withDeliveryCounts = ifPresent(feature.deliveryCounts, {
     await fixture.ackAll(consumer, [again])
   },
 
-  'a job that its owner had not taken counts nothing when the owner is lost': async (fixture) => {
+  'a job that was not delivered to the lost owner counts no lost delivery': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'one', 'other')
     const owner = await fixture.ownerToLose(queue, { prefetch: 1 })
@@ -53,7 +53,7 @@ const withDeliveryCounts = ifPresent(feature.deliveryCounts, {
 export const deliveryCounts: Behaviours = {
   ...withDeliveryCounts,
   ...ifAbsent(feature.deliveryCounts, {
-    'the job of a lost owner comes again with delivery count 0': async (fixture) => {
+    'the job of a lost owner arrives again with delivery count 0': async (fixture) => {
       const queue = await fixture.queue()
       await fixture.storeBodies(queue, 'job')
       const owner = await fixture.ownerToLose(queue)

@@ -39,7 +39,7 @@ async function takeOver(fixture: Fixture) {
 }
 
 const renewals = ifPresent(feature.renewableLeases, {
-  'a lease that nobody renews runs out by itself': async (fixture) => {
+  'a lease that is not renewed ends': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'job')
     const owner = await fixture.consumer([queue], { broker: await fixture.connectedBroker(), leaseMs: fixture.leaseMs })
@@ -49,7 +49,7 @@ const renewals = ifPresent(feature.renewableLeases, {
     assert.equal(textOf(await fixture.takeOne(newOwner)), 'job')
   },
 
-  'to renew extends the lease of all jobs to so many milliseconds from then': (fixture) =>
+  'renew sets the lease of all jobs to end leaseMs from now': (fixture) =>
     withShortLease(fixture, async ({ queue, owner, deliveries, leaseMs, renew }) => {
       await renew(owner.broker, longLeaseMs)
       await fixture.sleep(1.5 * leaseMs)
@@ -57,7 +57,7 @@ const renewals = ifPresent(feature.renewableLeases, {
       await fixture.ackAll(owner.consumer, deliveries)
     }),
 
-  'to renew tells which leases have ended, and revives none': async (fixture) => {
+  'renew returns the ended leases and revives none': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'job')
     const owner = await fixture.ownerToLose(queue)
@@ -74,7 +74,7 @@ const renewals = ifPresent(feature.renewableLeases, {
     await fixture.ackAll(living, [delivery])
   },
 
-  'a consumer whose lease has ended receives no more: ZYQ_LEASE_LOST': async (fixture) => {
+  'receive after the lease has ended rejects with ZYQ_LEASE_LOST': async (fixture) => {
     const queue = await fixture.queue()
     const owner = await fixture.ownerToLose(queue)
     await fixture.eventually('the lease has ended', async () => {
@@ -96,7 +96,7 @@ const renewals = ifPresent(feature.renewableLeases, {
 })
 
 const reclaims = ifPresent(feature.reclaim, {
-  'to reclaim gives all back at once, and charges only the charged': async (fixture) => {
+  'reclaim makes all jobs ready at once and counts only the listed losses': async (fixture) => {
     const scenario = await reclaimJobs(fixture, ([first]) => [{ id: first.id }])
     const counts = scenario.again.map((delivery) => [textOf(delivery), delivery.deliveryCount])
     assert.deepEqual(counts, [
@@ -107,7 +107,7 @@ const reclaims = ifPresent(feature.reclaim, {
     await fixture.ackAll(scenario.newOwner, scenario.again)
   },
 
-  'to reclaim puts the headers of a charge over those of the job': async (fixture) => {
+  'reclaim merges the headers of a lost delivery into those of the job': async (fixture) => {
     const scenario = await reclaimJobs(fixture, ([first, second]) => [
       { id: second.id, headers: { 'x-died': 'ü', 'x-note': 'new' } },
       { id: first.id, headers: {} },
@@ -124,7 +124,7 @@ const reclaims = ifPresent(feature.reclaim, {
     )
   },
 
-  'whom a job was reclaimed from is fenced': async (fixture) => {
+  'settling a reclaimed job does not take it from the new owner': async (fixture) => {
     const scenario = await reclaimJobs(fixture, () => [])
     const [ack, release, reject] = scenario.stale
     assert.ok(ack && release && reject)
@@ -137,7 +137,7 @@ const reclaims = ifPresent(feature.reclaim, {
 
   // If leases are connections, nothing ends, and a charge is one, whenever it comes.
   ...ifPresent(feature.renewableLeases, {
-    'to reclaim again, or from nobody, changes nothing': async (fixture) => {
+    'reclaim of an ended or unknown consumer changes nothing': async (fixture) => {
       const scenario = await reclaimJobs(fixture, () => [])
       const lost = scenario.again.map((delivery) => ({ id: delivery.id }))
       for (const id of [scenario.lateId, newConsumerId()]) {
@@ -157,7 +157,7 @@ const reclaims = ifPresent(feature.reclaim, {
 })
 
 export const leases: Behaviours = {
-  'the job of a lost owner goes to another, whole, and counts one delivery more': async (fixture) => {
+  'the job of a lost owner goes to another, unchanged, and counts one lost delivery': async (fixture) => {
     const queue = await fixture.queue()
     const sent = messageTo(queue, { body: bytesOf('job'), headers: { 'x-note': 'ü' }, priority: 6 })
     await fixture.store([sent])
@@ -176,7 +176,7 @@ export const leases: Behaviours = {
     await fixture.expectNoneReady(queue, newOwner)
   },
 
-  'a receive that waits gets the job of an owner that is lost meanwhile': async (fixture) => {
+  'a waiting receive gets the job of an owner that is lost meanwhile': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'job')
     const owner = await fixture.ownerToLose(queue)
@@ -187,7 +187,7 @@ export const leases: Behaviours = {
     assert.equal(textOf(await taking), 'job')
   },
 
-  'what a lost owner had settled stays settled': async (fixture) => {
+  'jobs that a lost owner settled stay settled': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'acked', 'held', 'held too')
     const owner = await fixture.ownerToLose(queue)
@@ -202,7 +202,7 @@ export const leases: Behaviours = {
     await fixture.expectNoneReady(queue, newOwner)
   },
 
-  'a late ack is fenced: the new owner keeps the job': async (fixture) => {
+  'an ack after the lease was lost does not take the job from the new owner': async (fixture) => {
     const { queue, owner, stale, newOwner, delivery } = await takeOver(fixture)
     await expectLeaseLost(fixture, 'ack', owner.consumer, stale)
     await fixture.release(newOwner, { delivery, delayMs: 0 })
@@ -210,14 +210,14 @@ export const leases: Behaviours = {
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['job'])
   },
 
-  'a late release is fenced: nobody else gets the job': async (fixture) => {
+  'a release after the lease was lost does not make the job ready': async (fixture) => {
     const { queue, owner, stale, newOwner, delivery } = await takeOver(fixture)
     await expectLeaseLost(fixture, 'release', owner.consumer, stale)
     await fixture.expectNoneReady(queue)
     await fixture.ackAll(newOwner, [delivery])
   },
 
-  'a late reject is fenced: the job does not die': async (fixture) => {
+  'a reject after the lease was lost makes no dead letter': async (fixture) => {
     const { queue, owner, stale, newOwner, delivery } = await takeOver(fixture)
     await expectLeaseLost(fixture, 'reject', owner.consumer, stale)
     const { deadLetters } = fixture.broker.admin
@@ -225,7 +225,7 @@ export const leases: Behaviours = {
     await fixture.ackAll(newOwner, [delivery])
   },
 
-  'a late ack is fenced although nobody has the job yet': async (fixture) => {
+  'an ack after the lease was lost has no effect before the job has a new owner': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'job')
     const owner = await fixture.ownerToLose(queue)
@@ -237,14 +237,14 @@ export const leases: Behaviours = {
     assert.equal(textOf(await fixture.takeOne(newOwner)), 'job')
   },
 
-  'a late settlement is fenced after the new owner has acknowledged': async (fixture) => {
+  'a release after the new owner has acked does not bring the job back': async (fixture) => {
     const { queue, owner, stale, newOwner, delivery } = await takeOver(fixture)
     await fixture.ackAll(newOwner, [delivery])
     await expectLeaseLost(fixture, 'release', owner.consumer, stale)
     await fixture.expectNoneReady(queue)
   },
 
-  'an owner keeps all of its jobs while its lease lasts': (fixture) =>
+  'an owner keeps all its jobs while its lease is renewed': (fixture) =>
     withShortLease(fixture, async ({ queue, owner, deliveries, leaseMs, renew }) => {
       const supervisor = await fixture.connectedBroker()
       for (let quarter = 0; quarter < 8; quarter++) {

@@ -5,7 +5,7 @@ import { HandleWatch } from '../held-handles.ts'
 import { bytesOf, consumeOptions, messageTo, numericBodies, queueSpec, textOf } from '../test-data.ts'
 
 export const lifecycle: Behaviours = {
-  'the capabilities are frozen and agree with each other': async ({ broker, capabilities }) => {
+  'capabilities are frozen and consistent': async ({ broker, capabilities }) => {
     assert.ok(Object.isFrozen(capabilities), 'capabilities are frozen')
     assert.equal(typeof capabilities.durable, 'boolean')
     assert.equal(typeof capabilities.idempotentPublish, 'boolean')
@@ -25,7 +25,7 @@ export const lifecycle: Behaviours = {
     }
   },
 
-  'the capabilities are the same before connect and after close': async (fixture) => {
+  'capabilities are the same before connect and after close': async (fixture) => {
     const broker = await fixture.newBroker()
     const before = { ...broker.capabilities }
     await fixture.withTimeout('connect()', broker.connect())
@@ -34,7 +34,7 @@ export const lifecycle: Behaviours = {
     assert.deepEqual({ ...broker.capabilities }, before)
   },
 
-  'connect again, or twice at once, changes nothing': async (fixture) => {
+  'a second or concurrent connect changes nothing': async (fixture) => {
     const broker = await fixture.newBroker()
     await fixture.withTimeout('two connects', Promise.all([broker.connect(), broker.connect()]))
     await fixture.withTimeout('connect()', broker.connect())
@@ -44,7 +44,7 @@ export const lifecycle: Behaviours = {
     assert.equal((await fixture.takeRemaining(queue)).length, 1)
   },
 
-  'before connect, every call settles': async (fixture) => {
+  'every call before connect settles': async (fixture) => {
     const queue = await fixture.queue()
     const broker = await fixture.newBroker()
     for (const [name, call] of callsOf(broker, queue)) {
@@ -53,7 +53,7 @@ export const lifecycle: Behaviours = {
     }
   },
 
-  'after close, every call rejects with ZYQ_CLOSED': async (fixture) => {
+  'every call after close rejects with ZYQ_CLOSED': async (fixture) => {
     const queue = await fixture.queue()
     const broker = await fixture.connectedBroker()
     await fixture.withTimeout('close()', broker.close())
@@ -76,7 +76,7 @@ export const lifecycle: Behaviours = {
     )
   },
 
-  'close while connect is under way: both settle, and it stays closed': async (fixture) => {
+  'close during connect: both settle and the broker stays closed': async (fixture) => {
     const broker = await fixture.newBroker()
     const connecting = outcomeOf(() => broker.connect())
     await fixture.withTimeout('close()', broker.close())
@@ -87,13 +87,13 @@ export const lifecycle: Behaviours = {
     )
   },
 
-  'close again, or twice at once, changes nothing': async (fixture) => {
+  'a second or concurrent close changes nothing': async (fixture) => {
     const broker = await fixture.connectedBroker()
     await fixture.withTimeout('two closes', Promise.all([broker.close(), broker.close()]))
     await fixture.withTimeout('close()', broker.close())
   },
 
-  'close settles the calls that are under way': async (fixture) => {
+  'close settles pending calls': async (fixture) => {
     const queue = await fixture.queue()
     const broker = await fixture.connectedBroker()
     const pending = [...callsOf(broker, queue)].map(async ([name, call]) => ({ name, outcome: await outcomeOf(call) }))
@@ -103,7 +103,7 @@ export const lifecycle: Behaviours = {
     }
   },
 
-  'close settles the publishes that are under way, and what they called stored is there': async (fixture) => {
+  'close settles pending publishes, and their results are true': async (fixture) => {
     const queue = await fixture.queue()
     const broker = await fixture.connectedBroker()
     const pending = numericBodies(50).map(async (body) => ({
@@ -132,7 +132,7 @@ export const lifecycle: Behaviours = {
     )
   },
 
-  'errorCode has an answer for anything': async ({ broker }) => {
+  'errorCode returns a code for any value': async ({ broker }) => {
     const circular = new Error('circular')
     circular.cause = circular
     const { proxy: revoked, revoke } = Proxy.revocable({}, {})
@@ -172,7 +172,7 @@ export const lifecycle: Behaviours = {
     for (const error of garbage) codeOf(broker, error)
   },
 
-  'connected and idle, it keeps no process alive': async (fixture) => {
+  'a connected, idle broker does not keep the process alive': async (fixture) => {
     const queue = await fixture.queue()
     const broker = await fixture.newBroker()
     const watch = new HandleWatch()

@@ -7,7 +7,7 @@ import type { Fixture } from '../fixture.ts'
 import { bytesOf, messageTo, newConsumerId, numericBodies, textOf } from '../test-data.ts'
 
 export const lostAnswers: Behaviours = ifPresent(feature.loseAnswer, {
-  'a publish whose answer is lost is not sent again, and is told as it is': async (fixture) => {
+  'a publish without an answer is not sent again, and its result is true': async (fixture) => {
     const queue = await fixture.queue()
     const broker = await fixture.connectedBroker()
     await publishAsCore(fixture, broker, queue, 'before')
@@ -30,7 +30,7 @@ export const lostAnswers: Behaviours = ifPresent(feature.loseAnswer, {
   },
 
   ...ifPresent(feature.idempotentPublish, {
-    'a publish whose answer is lost may be repeated': async (fixture) => {
+    'a publish without an answer may be repeated': async (fixture) => {
       const queue = await fixture.queue()
       const broker = await fixture.connectedBroker()
       await publishAsCore(fixture, broker, queue, 'before')
@@ -46,7 +46,7 @@ export const lostAnswers: Behaviours = ifPresent(feature.loseAnswer, {
     },
   }),
 
-  'a release whose answer is lost loses no job, and doubles none where release is native': async (fixture) => {
+  'a release without an answer loses no job, and duplicates none if release is native': async (fixture) => {
     const bodies = numericBodies(10)
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, ...bodies, 'held')

@@ -10,12 +10,12 @@ import { bytesOf, messageTo, numericBodies, textOf } from '../test-data.ts'
 const never = new AbortController().signal
 
 export const cutConnections: Behaviours = ifPresent(feature.killConnection, {
-  'calls under way when the connection is cut settle, and what they told is so': async (fixture) => {
+  'calls pending when the connection is cut settle, and their results are true': async (fixture) => {
     // While requests are on their way, and while answers are: which of them it is, is a matter of luck.
     for (const afterMs of [0, 1, 5]) await breakUnderway(fixture, afterMs, (broker) => fixture.cut(broker))
   },
 
-  'after the connection was cut, every call settles': async (fixture) => {
+  'every call after the connection was cut settles': async (fixture) => {
     const broker = await fixture.connectedBroker()
     await fixture.cut(broker)
     await expectAllSettle(fixture, broker)
@@ -26,9 +26,7 @@ export const cutConnections: Behaviours = ifPresent(feature.killConnection, {
 export const silentConnections: Behaviours = ifPresent(
   feature.killConnection,
   ifPresent(feature.stallConnection, {
-    'whatever is called before and after the connection falls silent settles, and what it told is so': async (
-      fixture,
-    ) => {
+    'calls before and after the server stops answering settle, and their results are true': async (fixture) => {
       const silent = await fixture.connectedBroker()
       await fixture.stall(silent)
       const unreachable = await fixture.newBroker()

@@ -28,7 +28,7 @@ export const listeners: Behaviours = {
 
 /** Runs alone: the objects of the whole process are counted. */
 export const memory: Behaviours = {
-  'many calls of receive leave no objects behind': async (fixture) => {
+  'receive leaks no objects': async (fixture) => {
     const queue = await fixture.queue()
     const consumer = await fixture.consumer([queue])
     await receiveOften(fixture, queue, consumer)

@@ -9,7 +9,7 @@ const ROUNDS = 6
 const SLACK = 3
 
 export const openConnections: Behaviours = ifPresent(feature.openConnections, {
-  'calls of admin leave no connections behind': async (fixture) => {
+  'admin calls leave no connection open': async (fixture) => {
     const queue = await fixture.queue()
     const broker = await fixture.connectedBroker()
     await callAdmin(fixture, broker, queue, 2)

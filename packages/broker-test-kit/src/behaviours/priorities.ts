@@ -7,7 +7,7 @@ const allPriorities = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 const whereTheyAreKept = ifPresent(
   feature.priorities,
   ifPresent(feature.order, {
-    'the higher priority arrives first, within one level the earlier': async (fixture) => {
+    'higher priorities arrive first, and earlier jobs first within a level': async (fixture) => {
       const queue = await fixture.queue()
       const shuffled = [4, 9, 0, 7, 2, 5, 1, 8, 3, 6]
       const sent = [...shuffled, ...shuffled.toReversed()].map((priority, index) => ({ priority, body: `${index}` }))
@@ -25,7 +25,7 @@ const whereTheyAreKept = ifPresent(
       )
     },
 
-    'a job that comes later with a higher priority overtakes those that wait': async (fixture) => {
+    'a later job with a higher priority overtakes waiting jobs': async (fixture) => {
       const queue = await fixture.queue()
       for (const priority of allPriorities)
         await fixture.store([messageTo(queue, { priority, body: bytesOf(`${priority}`) })])
@@ -35,7 +35,7 @@ const whereTheyAreKept = ifPresent(
       if (fixture.capabilities.priorities === 10) assert.deepEqual(order, allPriorities.toReversed())
     },
 
-    'a released or requeued job stands before those of a lower priority': async (fixture) => {
+    'a released or requeued job is ahead of jobs with a lower priority': async (fixture) => {
       const queue = await fixture.queue()
       // The normal priority, if it surely is a level of its own.
       const lower = fixture.capabilities.priorities === 10 ? 4 : 0
@@ -64,7 +64,7 @@ const whereTheyAreKept = ifPresent(
 
 export const priorities: Behaviours = {
   ...whereTheyAreKept,
-  'a delivery tells its priority where all ten are kept': async (fixture) => {
+  'a delivery has its exact priority if there are ten levels': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.store(allPriorities.map((priority) => messageTo(queue, { priority, body: bytesOf(`${priority}`) })))
     const consumer = await fixture.consumer([queue])

@@ -12,11 +12,11 @@ const MAX_BATCH_SENT = 10_000
 const MAX_NAME_BYTES = 200
 
 export const publish: Behaviours = {
-  'an empty batch has no results': async (fixture) => {
+  'an empty batch returns no results': async (fixture) => {
     assert.deepEqual(await fixture.withTimeout('publish()', fixture.broker.publish([])), [])
   },
 
-  'a message arrives as it was sent': async (fixture) => {
+  'a message arrives unchanged': async (fixture) => {
     const queue = await fixture.queue()
     const sent = messageTo(queue, { body: bytesOf('{"file":"a.png"}'), headers: { 'zyq-task': 'resize' } })
     await fixture.store([sent])
@@ -29,7 +29,7 @@ export const publish: Behaviours = {
     assert.equal(delivery.deliveryCount, 0)
   },
 
-  'each message of the largest batch has its result, and arrives': async (fixture) => {
+  'every message of a batch of maxBatch gets a result and arrives': async (fixture) => {
     const queue = await fixture.queue()
     const bodies = numericBodies(Math.min(fixture.capabilities.maxBatch, MAX_BATCH_SENT))
     await fixture.storeBodies(queue, ...bodies)
@@ -40,7 +40,7 @@ export const publish: Behaviours = {
     await fixture.expectNoneReady(queue, consumer)
   },
 
-  'a batch may be for several queues': async (fixture) => {
+  'a batch may contain messages for several queues': async (fixture) => {
     const queues = [await fixture.queue(), await fixture.queue(), await fixture.queue()]
     const bodies = numericBodies(Math.min(fixture.capabilities.maxBatch, 9))
     const queueOf = (index: number) => queues[index % queues.length] ?? queueSpec()
@@ -51,7 +51,7 @@ export const publish: Behaviours = {
     }
   },
 
-  'results are in the order of the messages, a refused one among them': async (fixture) => {
+  'results are in the order of the messages, also if one is refused': async (fixture) => {
     const { maxBatch, maxBodyBytes } = fixture.capabilities
     const queue = await fixture.queue()
     const bad =
@@ -71,7 +71,7 @@ export const publish: Behaviours = {
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf).toSorted(), ['first', 'last', 'third'])
   },
 
-  'a body may hold any bytes': async (fixture) => {
+  'a body may contain any bytes': async (fixture) => {
     const queue = await fixture.queue()
     const bodies = [
       Uint8Array.of(0),
@@ -89,7 +89,7 @@ export const publish: Behaviours = {
     )
   },
 
-  'a body is a view of its own bytes only': async (fixture) => {
+  'a body contains no neighboring bytes of its buffer': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.store([messageTo(queue, { body: bytesOf('[the body]').subarray(1, 9) })])
     const { delivery } = await fixture.takeOneOf(queue)
@@ -97,7 +97,7 @@ export const publish: Behaviours = {
     assert.equal(textOf(delivery), 'the body')
   },
 
-  'an empty body arrives empty, or is refused': async (fixture) => {
+  'an empty body arrives empty or is refused': async (fixture) => {
     const queue = await fixture.queue()
     const [result] = await fixture.withTimeout(
       'publish()',
@@ -113,7 +113,7 @@ export const publish: Behaviours = {
   },
 
   ...ifPresent(feature.bodyLimit, {
-    'a body of maxBodyBytes is stored, and one byte more is refused': async (fixture) => {
+    'a body of maxBodyBytes is stored, and one more byte is refused': async (fixture) => {
       const { maxBodyBytes } = fixture.capabilities
       const queue = await fixture.queue()
       const largest = new Uint8Array(maxBodyBytes).fill(0x61)
@@ -128,7 +128,7 @@ export const publish: Behaviours = {
     },
   }),
 
-  'once stored, a message no longer depends on the memory of its sender': async (fixture) => {
+  'changing the body and headers after publish does not change the stored message': async (fixture) => {
     const queue = await fixture.queue()
     const body = Buffer.from('as sent')
     const headers = { 'zyq-note': 'as sent' }
@@ -140,7 +140,7 @@ export const publish: Behaviours = {
     assert.equal(delivery.headers['zyq-note'], 'as sent')
   },
 
-  'headers arrive whole, and without a prototype': async (fixture) => {
+  'headers arrive complete and have no prototype': async (fixture) => {
     const queue = await fixture.queue()
     const headers: Headers = {
       'zyq-task': 'resize',
@@ -161,7 +161,7 @@ export const publish: Behaviours = {
     assert.equal(Object.getPrototypeOf(without.headers), null)
   },
 
-  'ids of up to 63 ASCII characters arrive as they were': async (fixture) => {
+  'ids of up to 63 ASCII characters arrive unchanged': async (fixture) => {
     const queue = await fixture.queue()
     const unique = randomBytes(8).toString('hex')
     const ids = [`${unique}!"#$%&'()*+,-./:;<=>?@[\\]^_\`{|}~`, `${unique}-`.padEnd(63, 'x')]
@@ -173,7 +173,7 @@ export const publish: Behaviours = {
   },
 
   ...ifPresent(feature.idempotentPublish, {
-    'an id that was stored already is stored once': async (fixture) => {
+    'a message with the id of a stored message is not stored again': async (fixture) => {
       const { queue, message, found } = await publishThreeTimes(fixture)
       assert.equal(found.length, 1, `${found.length} deliveries of what was published thrice`)
       await fixture.store([message])
@@ -182,13 +182,13 @@ export const publish: Behaviours = {
   }),
 
   ...ifAbsent(feature.idempotentPublish, {
-    'an id that is published again is stored, once or again': async (fixture) => {
+    'a message with the id of a stored message is reported as stored': async (fixture) => {
       const { found } = await publishThreeTimes(fixture)
       assert.ok(found.length >= 1 && found.length <= 3, `${found.length} deliveries of what was published thrice`)
     },
   }),
 
-  'queue names may hold whatever a task name may': async (fixture) => {
+  'queue names may contain every character of task names': async (fixture) => {
     const unique = queueSpec().name
     const names = [`${unique}/:.*>#$'"\\{}[]é🎉`, `${unique}-`.padEnd(MAX_NAME_BYTES, 'q')]
     for (const name of names) {
@@ -202,7 +202,7 @@ export const publish: Behaviours = {
     }
   },
 
-  'queue names that differ in case, in the last byte or in a mark are of different queues': async (fixture) => {
+  'queue names that differ in case, last byte or punctuation are different queues': async (fixture) => {
     const unique = queueSpec().name
     const long = `${unique}-`.padEnd(MAX_NAME_BYTES - 1, 'q')
     const marks = ['.', '_', '-', '/', '%2F', '*', 'é', 'e\u0301']
@@ -225,7 +225,7 @@ export const publish: Behaviours = {
     )
   },
 
-  'to declare again, or at once, keeps the queue and its jobs': async (fixture) => {
+  'repeated and concurrent declares keep the queue and its jobs': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'kept')
     const other = await fixture.connectedBroker()
@@ -234,7 +234,7 @@ export const publish: Behaviours = {
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['kept'])
   },
 
-  'many may declare one new queue at once': async (fixture) => {
+  'several brokers may declare a new queue at once': async (fixture) => {
     const queue = queueSpec()
     const brokers = [fixture.broker, await fixture.connectedBroker(), await fixture.connectedBroker()]
     await fixture.withTimeout('declare()', Promise.all(brokers.map((broker) => broker.declare([queue]))))
@@ -242,14 +242,14 @@ export const publish: Behaviours = {
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['there'])
   },
 
-  'a queue option that the broker does not know is refused with ConfigError': async (fixture) => {
+  'an unknown queue option is refused with ConfigError': async (fixture) => {
     const { name } = await fixture.queue()
     const queue = { name, options: { 'zyq-no-such-option': true } }
     await fixture.withTimeout('declare()', expectConfigError(fixture.broker.declare([queue])))
     await fixture.withTimeout('consume()', expectConfigError(fixture.broker.consume(consumeOptions([queue]))))
   },
 
-  'an option of a message that the broker does not know is refused with ConfigError': async (fixture) => {
+  'an unknown message option is refused with ConfigError': async (fixture) => {
     const queue = await fixture.queue()
     const message = messageTo(queue, { options: { 'zyq-no-such-option': true } })
     const [result] = await fixture.withTimeout('publish()', fixture.broker.publish([message]))
@@ -258,7 +258,7 @@ export const publish: Behaviours = {
     await fixture.expectNoneReady(queue)
   },
 
-  'many publishes at once are all stored': async (fixture) => {
+  '200 concurrent publishes are all stored': async (fixture) => {
     const queue = await fixture.queue()
     const publishes = numericBodies(200).map((body) => fixture.storeBodies(queue, body))
     await fixture.withTimeout('the publishes', Promise.all(publishes))

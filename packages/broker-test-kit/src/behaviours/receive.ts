@@ -11,7 +11,7 @@ const clocksDifferMs = 60_000
 
 export const receive: Behaviours = {
   ...ifPresent(feature.order, {
-    'what was published first arrives first': async (fixture) => {
+    'jobs arrive in the order in which they were published': async (fixture) => {
       const queue = await fixture.queue()
       for (const body of numericBodies(5)) await fixture.storeBodies(queue, body)
       await fixture.storeBodies(queue, '5', '6', '7', '8', '9')
@@ -20,7 +20,7 @@ export const receive: Behaviours = {
     },
   }),
 
-  'a delivery tells when its job was stored, also after a release and a lost owner': async (fixture) => {
+  'storedAtMs stays the same after a release and after a lost owner': async (fixture) => {
     const queue = await fixture.queue()
     const startedAtMs = Date.now()
     await fixture.storeBodies(queue, 'job')
@@ -46,14 +46,14 @@ export const receive: Behaviours = {
     await fixture.ackAll(consumer, [third])
   },
 
-  'a call gives at most max deliveries': async (fixture) => {
+  'receive returns at most max deliveries': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, ...numericBodies(7))
     const consumer = await fixture.consumer([queue])
     assert.deepEqual((await fixture.take(consumer, 7, 2)).map(textOf), numericBodies(7))
   },
 
-  'at most prefetch deliveries are in hand; to settle one makes room': async (fixture) => {
+  'a consumer holds at most prefetch deliveries; settling one makes room': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, ...numericBodies(6))
     const consumer = await fixture.consumer([queue], { prefetch: 3 })
@@ -70,7 +70,7 @@ export const receive: Behaviours = {
     assert.deepEqual(all, numericBodies(6))
   },
 
-  'several queues share one prefetch': async (fixture) => {
+  'the queues of a consumer share one prefetch': async (fixture) => {
     const queues = [await fixture.queue(), await fixture.queue()]
     for (const queue of queues) await fixture.storeBodies(queue, ...numericBodies(3))
     const consumer = await fixture.consumer(queues, { prefetch: 4 })
@@ -80,7 +80,7 @@ export const receive: Behaviours = {
     await fixture.ackAll(consumer, await fixture.take(consumer, 2, 100))
   },
 
-  'a call that waits gets what is published meanwhile': async (fixture) => {
+  'a waiting receive gets a job that is published meanwhile': async (fixture) => {
     const queue = await fixture.queue()
     const consumer = await fixture.consumer([queue])
     for (const body of numericBodies(3)) {
@@ -92,13 +92,13 @@ export const receive: Behaviours = {
     }
   },
 
-  'a call resolves to nothing after a while, again and again': async (fixture) => {
+  'receive resolves to [] after about a second without a job': async (fixture) => {
     const consumer = await fixture.consumer([await fixture.queue()])
     assert.deepEqual(await fixture.withTimeout('receive()', consumer.receive(1, { signal: never })), [])
     assert.deepEqual(await fixture.withTimeout('receive()', consumer.receive(1, { signal: never })), [])
   },
 
-  'an aborted call settles, and the next one gets the job': async (fixture) => {
+  'an aborted receive resolves to [], and the next one gets the job': async (fixture) => {
     const queue = await fixture.queue()
     const consumer = await fixture.consumer([queue])
     const controller = new AbortController()
@@ -110,7 +110,7 @@ export const receive: Behaviours = {
     assert.equal(textOf(await fixture.takeOne(consumer)), 'next')
   },
 
-  'calls that are aborted while jobs arrive lose none and double none': async (fixture) => {
+  'aborting receives while jobs arrive neither loses nor duplicates jobs': async (fixture) => {
     const queue = await fixture.queue()
     const consumer = await fixture.consumer([queue], { prefetch: 200 })
     const count = 60
@@ -135,7 +135,7 @@ export const receive: Behaviours = {
     await fixture.expectNoneReady(queue, consumer)
   },
 
-  'two consumers never have the same delivery': async (fixture) => {
+  'two consumers never get the same job': async (fixture) => {
     const queue = await fixture.queue()
     const count = 100
     const consumers = [
@@ -159,7 +159,7 @@ export const receive: Behaviours = {
     await fixture.expectNoneReady(queue)
   },
 
-  'a long queue does not starve the others, wherever it stands': async (fixture) => {
+  'a long queue does not starve a short one, in either order': async (fixture) => {
     const long = await fixture.queue()
     const short = await fixture.queue()
     const count = 60
@@ -185,7 +185,7 @@ export const receive: Behaviours = {
     }
   },
 
-  'one consumer may serve many queues': async (fixture) => {
+  'one consumer may consume 50 queues': async (fixture) => {
     const queues = await Promise.all(numericBodies(50).map(() => fixture.queue()))
     const consumer = await fixture.consumer(queues, { prefetch: 100 })
     for (const queue of queues) await fixture.storeBodies(queue, queue.name)
@@ -195,7 +195,7 @@ export const receive: Behaviours = {
     await fixture.ackAll(consumer, deliveries)
   },
 
-  'a consumer of one queue gets nothing of another': async (fixture) => {
+  'a consumer gets jobs of its own queues only': async (fixture) => {
     const { name } = queueSpec()
     // Names that a broker with patterns or prefixes may take for others.
     const own = ['', '*', '.*', '.>', '.#'].map((pattern) => queueSpec(`${name}${pattern}`))
@@ -225,7 +225,7 @@ export const receive: Behaviours = {
     for (const queue of foreign) assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), [queue.name])
   },
 
-  'after consumer.close, a call rejects with ZYQ_CLOSED': async (fixture) => {
+  'receive after consumer.close rejects with ZYQ_CLOSED': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'kept')
     const consumer = await fixture.consumer([queue])

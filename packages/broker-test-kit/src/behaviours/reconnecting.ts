@@ -11,7 +11,7 @@ const never = new AbortController().signal
 export const reconnecting: Behaviours = ifPresent(
   feature.killConnection,
   ifPresent(feature.healConnection, {
-    'without its connection, what rejects has a code that has core connect again': async (fixture) => {
+    'calls without a connection reject with a code after which core reconnects': async (fixture) => {
       const queue = await fixture.queue()
       const broker = await fixture.connectedBroker()
       await fixture.cut(broker)
@@ -19,7 +19,7 @@ export const reconnecting: Behaviours = ifPresent(
       await expectRefused(fixture, broker)
     },
 
-    'a connect that was refused can be repeated when the engine is there': async (fixture) => {
+    'connect may be repeated after it was refused': async (fixture) => {
       const queue = await fixture.queue()
       const broker = await fixture.newBroker()
       await fixture.cut(broker)
@@ -30,7 +30,7 @@ export const reconnecting: Behaviours = ifPresent(
       assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['at last'])
     },
 
-    'after each loss of the connection, connect, publish and consume work again': async (fixture) => {
+    'connect, publish and consume work again after each loss of the connection': async (fixture) => {
       const [queue, spare] = [await fixture.queue(), await fixture.queue()]
       const broker = await fixture.connectedBroker()
       let consumer = await fixture.consumer([queue], { broker })

@@ -9,7 +9,7 @@ import { bytesOf, entriesOf, messageTo, textOf } from '../test-data.ts'
 const roundingMs = 20
 
 export const release: Behaviours = {
-  'a released job is ready again at once, whole, and counts no delivery': async (fixture) => {
+  'a released job is ready at once, unchanged, and counts no lost delivery': async (fixture) => {
     const queue = await fixture.queue()
     const headers = { 'zyq-task': 'resize', 'zyq-attempt': '1' }
     const message = messageTo(queue, { body: bytesOf('again'), headers, priority: 7 })
@@ -31,18 +31,18 @@ export const release: Behaviours = {
   },
 
   ...ifPresent(feature.nativeRelease, {
-    'a released job goes back to where it stood': async (fixture) => {
+    'a released job returns to its old place': async (fixture) => {
       assert.deepEqual(await orderAfterRelease(fixture), ['a', 'b', 'c'])
     },
   }),
 
   ...ifAbsent(feature.nativeRelease, {
-    'a released job stays in its queue, wherever it stands': async (fixture) => {
+    'a released job stays in its queue, at any place': async (fixture) => {
       assert.deepEqual((await orderAfterRelease(fixture)).toSorted(), ['a', 'b', 'c'])
     },
   }),
 
-  'a released job goes to whoever is there': async (fixture) => {
+  'a released job goes to another waiting consumer': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'job')
     const { consumer, delivery } = await fixture.takeOneOf(queue)
@@ -53,7 +53,7 @@ export const release: Behaviours = {
     assert.equal(textOf(await taking), 'job')
   },
 
-  'release with headers replaces all headers, and keeps the priority': async (fixture) => {
+  'release with headers replaces all headers and keeps the priority': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.store([messageTo(queue, { headers: { 'zyq-attempt': '0', 'x-old': 'gone' }, priority: 8 })])
     const { consumer, delivery } = await fixture.takeOneOf(queue)
@@ -69,7 +69,7 @@ export const release: Behaviours = {
   },
 
   ...ifPresent(feature.delays, {
-    'a release with a delay is not early, and keeps the priority': async (fixture) => {
+    'a job released with a delay is not early and keeps its priority': async (fixture) => {
       const queue = await fixture.queue()
       await fixture.store([messageTo(queue, { headers: { 'zyq-attempt': '0' }, priority: 8 })])
       const { consumer, delivery } = await fixture.takeOneOf(queue)
@@ -84,7 +84,7 @@ export const release: Behaviours = {
       assert.equal(again.deliveryCount, 0)
       await fixture.ackAll(consumer, [again])
     },
-    'releases of one call may differ': async (fixture) => {
+    'one release call may have different delays and headers': async (fixture) => {
       const queue = await fixture.queue()
       await fixture.storeBodies(queue, 'now', 'tomorrow', 'changed')
       const consumer = await fixture.consumer([queue])
@@ -110,7 +110,7 @@ export const release: Behaviours = {
   }),
 
   ...ifAbsent(feature.delays, {
-    'a release with a delay is refused, and settles nothing': async (fixture) => {
+    'a release with a delay is refused and settles nothing': async (fixture) => {
       const queue = await fixture.queue()
       await fixture.storeBodies(queue, 'job')
       const { consumer, delivery } = await fixture.takeOneOf(queue)

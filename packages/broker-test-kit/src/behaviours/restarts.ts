@@ -11,9 +11,7 @@ const DELAYED = 'soon'
 const DEAD_REASON = 'ZYQ_JOB_FAILED: before the restart'
 
 export const restarts: Behaviours = ifPresent(feature.restart, {
-  'work goes on after a restart of the engine, and what was stored is there, where the broker is durable': async (
-    fixture,
-  ) => {
+  'work continues after a restart of the engine, with all stored jobs if the broker is durable': async (fixture) => {
     const { durable, delay, idempotentPublish } = fixture.capabilities
     const queue = await fixture.queue()
     const consumerId = newConsumerId()

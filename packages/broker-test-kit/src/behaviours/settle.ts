@@ -29,12 +29,12 @@ export const settle: Behaviours = {
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), [textOf(delivery) === 'one' ? 'other' : 'one'])
   },
 
-  'an empty list has no results': async (fixture) => {
+  'settling an empty list returns no results': async (fixture) => {
     const consumer = await fixture.consumer([await fixture.queue()])
     for (const way of settlements) assert.deepEqual(await fixture.withTimeout(way, settleWith(way, consumer, [])), [])
   },
 
-  'results are in the order of the deliveries, a stale one among them': async (fixture) => {
+  'results are in the order of the deliveries, also if one is lease-lost': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, ...numericBodies(12))
     const consumer = await fixture.consumer([queue], { prefetch: 12 })
@@ -63,7 +63,7 @@ export const settle: Behaviours = {
     ),
   ),
 
-  'deliveries may be settled in any order, and each way at once': async (fixture) => {
+  'deliveries may be settled in any order, with concurrent ack, release and reject': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, ...numericBodies(9))
     const consumer = await fixture.consumer([queue])
@@ -83,7 +83,7 @@ export const settle: Behaviours = {
     )
   },
 
-  'one call settles any number': async (fixture) => {
+  'one call may settle 1,500 deliveries': async (fixture) => {
     const queue = await fixture.queue()
     const count = 1500
     await fixture.storeBodies(queue, ...numericBodies(count))
@@ -92,7 +92,7 @@ export const settle: Behaviours = {
     await fixture.expectNoneReady(queue, consumer)
   },
 
-  'a consumer may settle while its receive waits': async (fixture) => {
+  'a consumer may settle while its receive is pending': async (fixture) => {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'held')
     const { consumer, delivery } = await fixture.takeOneOf(queue)

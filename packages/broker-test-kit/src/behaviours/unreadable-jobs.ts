@@ -4,7 +4,7 @@ import { feature, ifPresent, type Behaviours } from '../behaviour.ts'
 import { bytesOf, messageTo, textOf } from '../test-data.ts'
 
 export const unreadableJobs: Behaviours = ifPresent(feature.storeUnreadable, {
-  'a stored job that cannot be read ends alone in the dead letters, and the others are delivered': async (fixture) => {
+  'an unreadable stored job becomes a dead letter, and the others are delivered': async (fixture) => {
     const [queue, other] = [await fixture.queue(), await fixture.queue()]
     await fixture.storeBodies(queue, 'before')
     const bytes = await fixture.storeUnreadable(queue)

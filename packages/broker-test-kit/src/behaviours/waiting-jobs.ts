@@ -7,7 +7,7 @@ import { messageTo, numericBodies, queueSpec, textOf } from '../test-data.ts'
 const seen = ({ id, state }: StoredJob): string => `${state} ${id}`
 
 const jobList = ifPresent(feature.jobs, {
-  'jobs are listed in the order in which they will run, whole, and no more than the limit': async (fixture) => {
+  'jobs are listed unchanged, in the order in which they will run, at most limit of them': async (fixture) => {
     const { admin } = fixture.broker
     assert.ok(admin.jobs)
     const queue = await fixture.queue()
@@ -40,7 +40,7 @@ const jobList = ifPresent(feature.jobs, {
     await fixture.ackAll(consumer, [delivery])
   },
 
-  'to list jobs moves none': async (fixture) => {
+  'listing jobs moves none': async (fixture) => {
     const { admin } = fixture.broker
     assert.ok(admin.jobs)
     const queue = await fixture.queue()
@@ -51,7 +51,7 @@ const jobList = ifPresent(feature.jobs, {
 })
 
 const cancelling = ifPresent(feature.cancel, {
-  'to cancel deletes those of the ids that wait, and nothing else': async (fixture) => {
+  'cancel deletes the waiting jobs with these ids, and nothing else': async (fixture) => {
     const { admin } = fixture.broker
     assert.ok(admin.cancel)
     const queue = await fixture.queue()
@@ -82,7 +82,7 @@ export const waitingJobs: Behaviours = {
   ...jobList,
   ...cancelling,
 
-  'to list, cancel or compact in a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND': async (fixture) => {
+  'jobs, cancel and compact of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND': async (fixture) => {
     const { broker } = fixture
     const { jobs, cancel, compact } = broker.admin
     const { name } = queueSpec()

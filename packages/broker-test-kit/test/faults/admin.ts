@@ -32,7 +32,7 @@ function requeuing(change: (message: OutboundMessage) => OutboundMessage): Break
 /** Brokers that are wrong towards the people who look after them. */
 export const adminFaults: Faults = {
   'lists the oldest dead letter first': {
-    caughtBy: ['dead letters: the newest is listed first, and no more than the limit'],
+    caughtBy: ['dead letters: the newest dead letter is listed first, and at most limit of them'],
     breaks: () => (broker) =>
       alterDeadLetters(broker, {
         list: async (queue, { limit }) =>
@@ -41,7 +41,7 @@ export const adminFaults: Faults = {
   },
 
   'takes jobs out to list them': {
-    caughtBy: ['waiting jobs: to list jobs moves none'],
+    caughtBy: ['waiting jobs: listing jobs moves none'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
         async jobs(queue, options) {
@@ -56,7 +56,7 @@ export const adminFaults: Faults = {
   },
 
   'lists the latest job first': {
-    caughtBy: ['waiting jobs: jobs are listed in the order in which they will run, whole, and no more than the limit'],
+    caughtBy: ['waiting jobs: jobs are listed unchanged, in the order in which they will run, at most limit of them'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
         jobs: async (queue, options) => ((await broker.admin.jobs?.(queue, options)) ?? []).toReversed(),
@@ -64,9 +64,7 @@ export const adminFaults: Faults = {
   },
 
   'lists no jobs of a queue that is not there': {
-    caughtBy: [
-      'waiting jobs: to list, cancel or compact in a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND',
-    ],
+    caughtBy: ['waiting jobs: jobs, cancel and compact of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
         jobs: async (queue, options) => broker.admin.jobs?.(queue, options).catch(() => []) ?? [],
@@ -74,14 +72,14 @@ export const adminFaults: Faults = {
   },
 
   'cancels all that wait': {
-    caughtBy: ['waiting jobs: to cancel deletes those of the ids that wait, and nothing else'],
+    caughtBy: ['waiting jobs: cancel deletes the waiting jobs with these ids, and nothing else'],
     breaks: () => (broker) => alterAdmin(broker, { cancel: (queue) => broker.admin.purge(queue) }),
   },
 
   'lists dead letters without a reason': {
     caughtBy: [
-      'dead letters: a rejected job is kept with its reason, and delivered no more',
-      'dead letters: a requeued job can die again',
+      'dead letters: a rejected job is kept with its reason and not delivered again',
+      'dead letters: a requeued job can be rejected again',
     ],
     breaks: () => (broker) =>
       alterDeadLetters(broker, {
@@ -91,7 +89,7 @@ export const adminFaults: Faults = {
   },
 
   'lists the dead letters of all queues': {
-    caughtBy: ['dead letters: each queue has its own'],
+    caughtBy: ['dead letters: each queue has its own dead letters'],
     breaks: () => (broker) =>
       alterDeadLetters(broker, {
         async list(_queue, options) {
@@ -103,8 +101,8 @@ export const adminFaults: Faults = {
 
   'ignores the ids of dead letters': {
     caughtBy: [
-      'dead letters: to purge deletes those of the ids, or all',
-      'dead letters: to requeue by id makes those ready, whole, and leaves the rest',
+      'dead letters: purge deletes the dead letters with these ids, or all',
+      'dead letters: requeue with ids makes these jobs ready, unchanged, and keeps the rest',
     ],
     breaks: () => (broker) =>
       alterDeadLetters(broker, {
@@ -114,7 +112,7 @@ export const adminFaults: Faults = {
   },
 
   'requeues nothing': {
-    caughtBy: ['dead letters: to requeue without ids makes all ready'],
+    caughtBy: ['dead letters: requeue without ids makes all jobs ready'],
     breaks: () => (broker) => alterDeadLetters(broker, { requeue: async (_queue, ids) => ids?.length ?? 3 }),
   },
 
@@ -139,7 +137,7 @@ export const adminFaults: Faults = {
   },
 
   'purges the dead letters with the queue': {
-    caughtBy: ['dead letters: to purge a queue leaves its dead letters'],
+    caughtBy: ['dead letters: purging a queue keeps its dead letters'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
         async purge(queue) {
@@ -150,7 +148,7 @@ export const adminFaults: Faults = {
   },
 
   'counts wrong': {
-    caughtBy: ['admin: a declared queue is listed, with its figures'],
+    caughtBy: ['admin: a declared queue is listed with its figures'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
         queues: async (names) =>
@@ -162,7 +160,7 @@ export const adminFaults: Faults = {
   },
 
   'tells figures that are none': {
-    caughtBy: ['admin: figures are whole numbers, and each queue is listed once'],
+    caughtBy: ['admin: figures are whole numbers and each queue is listed once'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
         queues: async (names) => (await broker.admin.queues(names)).map((stats) => ({ ...stats, ready: NaN })),
@@ -175,14 +173,14 @@ export const adminFaults: Faults = {
   },
 
   'lists no workers': {
-    caughtBy: ['admin: workers are listed while they are there, with who they are'],
+    caughtBy: ['admin: workers are listed with their client and queues until they close'],
     breaks: () => (broker) => alterAdmin(broker, { workers: async () => [] }),
   },
 
   'never lets go of a worker': {
     caughtBy: [
-      'admin: a lost worker is listed no more',
-      'admin: workers are listed while they are there, with who they are',
+      'admin: a lost worker is not listed',
+      'admin: workers are listed with their client and queues until they close',
     ],
     breaks: () => {
       const seen = new Map<string, WorkerStats>()
@@ -201,7 +199,7 @@ export const adminFaults: Faults = {
   },
 
   'forgets the delayed jobs when it purges': {
-    caughtBy: ['admin: to purge deletes what is ready or delayed, and nothing else'],
+    caughtBy: ['admin: purge deletes ready and delayed jobs, and nothing else'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
         async purge(queue) {
@@ -212,12 +210,12 @@ export const adminFaults: Faults = {
   },
 
   'finds any queue when it purges': {
-    caughtBy: ['admin: to purge a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND'],
+    caughtBy: ['admin: purge of an unknown queue rejects with ZYQ_QUEUE_NOT_FOUND'],
     breaks: () => (broker) => alterAdmin(broker, { purge: (queue) => broker.admin.purge(queue).catch(() => 0) }),
   },
 
   'works no more after a purge': {
-    caughtBy: ['admin: a purged queue still works'],
+    caughtBy: ['admin: a purged queue accepts and delivers jobs'],
     breaks: () => (broker) => {
       const purged = new Set<string>()
       const withAdmin = alterAdmin(broker, {
@@ -236,29 +234,29 @@ export const adminFaults: Faults = {
   },
 
   'finds nothing': {
-    caughtBy: ['admin: check tells of a setting that an operator should know'],
+    caughtBy: ['admin: check finds a bad setting'],
     breaks: () => (broker) => alterAdmin(broker, { check: async () => [] }),
   },
 
   'drops the headers of what it requeues': {
     caughtBy: [
-      'dead letters: to requeue by id makes those ready, whole, and leaves the rest',
-      'dead letters: to requeue without ids makes all ready',
+      'dead letters: requeue with ids makes these jobs ready, unchanged, and keeps the rest',
+      'dead letters: requeue without ids makes all jobs ready',
     ],
     breaks: requeuing((message) => ({ ...message, headers: {} })),
   },
 
   'drops the priority of what it requeues': {
     caughtBy: [
-      'dead letters: to requeue by id makes those ready, whole, and leaves the rest',
-      'dead letters: to requeue without ids makes all ready',
-      'priorities: a released or requeued job stands before those of a lower priority',
+      'dead letters: requeue with ids makes these jobs ready, unchanged, and keeps the rest',
+      'dead letters: requeue without ids makes all jobs ready',
+      'priorities: a released or requeued job is ahead of jobs with a lower priority',
     ],
     breaks: requeuing((message) => ({ ...message, priority: 4 })),
   },
 
   'has findings without words': {
-    caughtBy: ['admin: check tells its findings, and version is for people'],
+    caughtBy: ['admin: check returns findings, and version is not empty'],
     breaks: () => (broker) => alterAdmin(broker, { check: async () => [{ level: 'problem', message: '' }] }),
   },
 }

@@ -5,8 +5,8 @@ import type { Faults } from './fault.ts'
 export const callFaults: Faults = {
   'answers calls with nothing': {
     caughtBy: [
-      'calls: a call resolves to what was answered; its delivery says that it is waited for',
-      'calls: the job of a lost owner goes to another, and the call goes on',
+      'calls: a call resolves to the answer, and its delivery is marked as foreground',
+      'calls: the call continues if its job goes to another owner',
     ],
     breaks: () => (broker) =>
       alterCalls(broker, {
@@ -16,7 +16,7 @@ export const callFaults: Faults = {
   },
 
   'answers an ack with something': {
-    caughtBy: ['calls: an ack answers nothing, which is an answer'],
+    caughtBy: ['calls: an ack answers a call with an empty body'],
     breaks: () => (broker) =>
       alterConsumers(broker, () => ({
         ack: async (all) =>
@@ -25,7 +25,7 @@ export const callFaults: Faults = {
   },
 
   'calls a failure a success': {
-    caughtBy: ['calls: to reject tells the caller why, and leaves no dead letter'],
+    caughtBy: ['calls: reject sends the reason to the caller and keeps no dead letter'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         reject: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
@@ -33,12 +33,12 @@ export const callFaults: Faults = {
   },
 
   'sends no updates': {
-    caughtBy: ['calls: updates come in their order, before the end'],
+    caughtBy: ['calls: updates arrive in order, before the result'],
     breaks: () => (broker) => alterCalls(broker, { sendUpdate: () => {} }),
   },
 
   'waits on after an abort': {
-    caughtBy: ['calls: a call that is aborted rejects, and a late answer hurts nobody'],
+    caughtBy: ['calls: an aborted call rejects, and a late answer has no effect'],
     breaks: () => (broker) => {
       const { signal } = new AbortController()
       return alterCalls(broker, {
@@ -49,7 +49,7 @@ export const callFaults: Faults = {
   },
 
   'leaves calls pending when it is closed': {
-    caughtBy: ['calls: close settles the calls that are under way'],
+    caughtBy: ['calls: close settles pending calls'],
     breaks: () => (broker) => alterBroker(broker, { close: async () => {} }),
   },
 }

@@ -45,9 +45,9 @@ const ignoresFence: Breaks = () => {
 export const leaseFaults: Faults = {
   'acks early': {
     caughtBy: [
-      'leases: the job of a lost owner goes to another, whole, and counts one delivery more',
-      'leases: what a lost owner had settled stays settled',
-      'closing: consumer.close gives back what is in hand, uncharged',
+      'leases: the job of a lost owner goes to another, unchanged, and counts one lost delivery',
+      'leases: jobs that a lost owner settled stay settled',
+      'closing: consumer.close gives back unsettled jobs, uncounted',
     ],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
@@ -62,20 +62,20 @@ export const leaseFaults: Faults = {
 
   'ignores a fence': {
     caughtBy: [
-      'leases: a late ack is fenced: the new owner keeps the job',
-      'leases: a late release is fenced: nobody else gets the job',
-      'leases: a late reject is fenced: the job does not die',
-      'leases: a late ack is fenced although nobody has the job yet',
-      'leases: a late settlement is fenced after the new owner has acknowledged',
-      'leases: whom a job was reclaimed from is fenced',
+      'leases: an ack after the lease was lost does not take the job from the new owner',
+      'leases: a release after the lease was lost does not make the job ready',
+      'leases: a reject after the lease was lost makes no dead letter',
+      'leases: an ack after the lease was lost has no effect before the job has a new owner',
+      'leases: a release after the new owner has acked does not bring the job back',
+      'leases: settling a reclaimed job does not take it from the new owner',
     ],
     breaks: ignoresFence,
   },
 
   'never ends a lease': {
     caughtBy: [
-      'leases: a receive that waits gets the job of an owner that is lost meanwhile',
-      'admin: a lost worker is listed no more',
+      'leases: a waiting receive gets the job of an owner that is lost meanwhile',
+      'admin: a lost worker is not listed',
     ],
     breaks: () => (broker) =>
       alterBroker(
@@ -85,23 +85,23 @@ export const leaseFaults: Faults = {
   },
 
   'has leases of its own length until they are renewed': {
-    caughtBy: ['leases: a lease that nobody renews runs out by itself'],
+    caughtBy: ['leases: a lease that is not renewed ends'],
     breaks: () => (broker) =>
       alterBroker(broker, { consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }) }),
   },
 
   'does not renew': {
     caughtBy: [
-      'leases: to renew extends the lease of all jobs to so many milliseconds from then',
-      'leases: an owner keeps all of its jobs while its lease lasts',
+      'leases: renew sets the lease of all jobs to end leaseMs from now',
+      'leases: an owner keeps all its jobs while its lease is renewed',
     ],
     breaks: () => (broker) => alterLeases(broker, () => ({ renew: async () => [] })),
   },
 
   'extends only the first of the held jobs': {
     caughtBy: [
-      'leases: to renew extends the lease of all jobs to so many milliseconds from then',
-      'leases: an owner keeps all of its jobs while its lease lasts',
+      'leases: renew sets the lease of all jobs to end leaseMs from now',
+      'leases: an owner keeps all its jobs while its lease is renewed',
     ],
     breaks: () => {
       const ends = new Map<string, () => Promise<void>>()
@@ -131,7 +131,7 @@ export const leaseFaults: Faults = {
   },
 
   'says that no lease has ended': {
-    caughtBy: ['leases: to renew tells which leases have ended, and revives none'],
+    caughtBy: ['leases: renew returns the ended leases and revives none'],
     breaks: () => (broker) =>
       alterLeases(broker, (leases) => ({
         async renew(ids, leaseMs) {
@@ -142,7 +142,7 @@ export const leaseFaults: Faults = {
   },
 
   'revives an ended lease': {
-    caughtBy: ['leases: to renew tells which leases have ended, and revives none'],
+    caughtBy: ['leases: renew returns the ended leases and revives none'],
     breaks: () => {
       const revived = new Set<string>()
       return (broker) =>
@@ -162,7 +162,7 @@ export const leaseFaults: Faults = {
   },
 
   'waits on without a lease': {
-    caughtBy: ['leases: a consumer whose lease has ended receives no more: ZYQ_LEASE_LOST'],
+    caughtBy: ['leases: receive after the lease has ended rejects with ZYQ_LEASE_LOST'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         receive: (max, options) =>
@@ -174,12 +174,12 @@ export const leaseFaults: Faults = {
   },
 
   'reclaims nothing': {
-    caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
+    caughtBy: ['leases: reclaim makes all jobs ready at once and counts only the listed losses'],
     breaks: () => (broker) => alterLeases(broker, () => ({ reclaim: async () => undefined })),
   },
 
   'charges everyone at reclaim': {
-    caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
+    caughtBy: ['leases: reclaim makes all jobs ready at once and counts only the listed losses'],
     breaks: () => {
       const seen = new Set<string>()
       return (broker) =>
@@ -203,12 +203,12 @@ export const leaseFaults: Faults = {
   },
 
   'charges nobody at reclaim': {
-    caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
+    caughtBy: ['leases: reclaim makes all jobs ready at once and counts only the listed losses'],
     breaks: () => (broker) => alterLeases(broker, (leases) => ({ reclaim: (id) => leases.reclaim(id, []) })),
   },
 
   'drops the headers of a charge': {
-    caughtBy: ['leases: to reclaim puts the headers of a charge over those of the job'],
+    caughtBy: ['leases: reclaim merges the headers of a lost delivery into those of the job'],
     breaks: () => (broker) =>
       alterLeases(broker, (leases) => ({
         reclaim: (id, lost) =>
@@ -220,7 +220,7 @@ export const leaseFaults: Faults = {
   },
 
   'rejects the reclaim of an unknown consumer': {
-    caughtBy: ['leases: to reclaim again, or from nobody, changes nothing'],
+    caughtBy: ['leases: reclaim of an ended or unknown consumer changes nothing'],
     breaks: () => {
       const gone = new Set<string>()
       return (broker) =>
@@ -236,25 +236,25 @@ export const leaseFaults: Faults = {
 
   'says that deliveryCount is always 0': {
     caughtBy: [
-      'delivery counts: each owner that is lost counts, and is counted once',
-      'delivery counts: a release keeps the count that was there',
-      'delivery counts: a job that its owner had not taken counts nothing when the owner is lost',
+      'delivery counts: each lost owner counts once',
+      'delivery counts: a release keeps the delivery count',
+      'delivery counts: a job that was not delivered to the lost owner counts no lost delivery',
     ],
     breaks: changingDeliveries((delivery) => ({ ...delivery, deliveryCount: 0 })),
   },
 
   'says that deliveryCount is always 1': {
     caughtBy: [
-      'delivery counts: a job that its owner had not taken counts nothing when the owner is lost',
-      'closing: broker.close gives back what its consumers have in hand, uncharged',
+      'delivery counts: a job that was not delivered to the lost owner counts no lost delivery',
+      'closing: broker.close gives back unsettled jobs of its consumers, uncounted',
     ],
     breaks: changingDeliveries((delivery) => ({ ...delivery, deliveryCount: 1 })),
   },
 
   'counts releases as deliveries': {
     caughtBy: [
-      'release: a released job is ready again at once, whole, and counts no delivery',
-      'delivery counts: a release keeps the count that was there',
+      'release: a released job is ready at once, unchanged, and counts no lost delivery',
+      'delivery counts: a release keeps the delivery count',
     ],
     breaks: () => {
       const releases = new Map<string, number>()

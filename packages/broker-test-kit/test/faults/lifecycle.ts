@@ -7,7 +7,7 @@ import { hang, type Faults } from './fault.ts'
 /** Brokers that are wrong while they open, close, or stand idle. */
 export const lifecycleFaults: Faults = {
   'can do less than its sample': {
-    caughtBy: ['summary: the tests were of what the broker has'],
+    caughtBy: ['summary: the sample has the capabilities and methods of the brokers'],
     breaks: () => {
       let made = 0
       const less = (broker: Broker): Broker =>
@@ -17,7 +17,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'refuses a second connect': {
-    caughtBy: ['lifecycle: connect again, or twice at once, changes nothing'],
+    caughtBy: ['lifecycle: a second or concurrent connect changes nothing'],
     breaks: () => (broker) => {
       let connected = false
       return alterBroker(broker, {
@@ -31,7 +31,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'hangs before connect': {
-    caughtBy: ['lifecycle: before connect, every call settles'],
+    caughtBy: ['lifecycle: every call before connect settles'],
     breaks: () => (broker) => {
       let connected = false
       return alterBroker(broker, {
@@ -45,7 +45,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'changes its capabilities': {
-    caughtBy: ['lifecycle: the capabilities are the same before connect and after close'],
+    caughtBy: ['lifecycle: capabilities are the same before connect and after close'],
     breaks: () => (broker) => {
       let connected = false
       const changing = alterBroker(broker, {
@@ -61,12 +61,12 @@ export const lifecycleFaults: Faults = {
   },
 
   'leaves its capabilities unfrozen': {
-    caughtBy: ['lifecycle: the capabilities are frozen and agree with each other'],
+    caughtBy: ['lifecycle: capabilities are frozen and consistent'],
     breaks: () => (broker) => alterBroker(broker, { capabilities: { ...broker.capabilities } }),
   },
 
   'throws in errorCode': {
-    caughtBy: ['lifecycle: errorCode has an answer for anything'],
+    caughtBy: ['lifecycle: errorCode returns a code for any value'],
     breaks: () => (broker) =>
       alterBroker(broker, {
         errorCode(error) {
@@ -77,7 +77,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'keeps the process alive': {
-    caughtBy: ['lifecycle: connected and idle, it keeps no process alive'],
+    caughtBy: ['lifecycle: a connected, idle broker does not keep the process alive'],
     breaks: () => (broker) => {
       let timer: ReturnType<typeof setInterval> | undefined
       return alterBroker(broker, {
@@ -99,7 +99,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'hangs on a second close': {
-    caughtBy: ['lifecycle: close again, or twice at once, changes nothing'],
+    caughtBy: ['lifecycle: a second or concurrent close changes nothing'],
     breaks: () => (broker) => {
       let closed = false
       return alterBroker(broker, {
@@ -115,7 +115,7 @@ export const lifecycleFaults: Faults = {
   'rejects a close without connect': {
     caughtBy: [
       'lifecycle: a broker that was never connected can be closed',
-      'lifecycle: close while connect is under way: both settle, and it stays closed',
+      'lifecycle: close during connect: both settle and the broker stays closed',
     ],
     breaks: () => (broker) => {
       let connected = false
@@ -130,7 +130,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'opens again after close': {
-    caughtBy: ['lifecycle: after close, every call rejects with ZYQ_CLOSED'],
+    caughtBy: ['lifecycle: every call after close rejects with ZYQ_CLOSED'],
     breaks: () => (broker) => {
       let open = true
       return alterBroker(broker, {
@@ -148,9 +148,9 @@ export const lifecycleFaults: Faults = {
 
   'delivers after close': {
     caughtBy: [
-      'closing: after the broker is closed, its consumers deliver nothing more',
-      'receive: after consumer.close, a call rejects with ZYQ_CLOSED',
-      'closing: a consumer may be made anew with the id of one that was closed',
+      'closing: consumers of a closed broker receive nothing',
+      'receive: receive after consumer.close rejects with ZYQ_CLOSED',
+      'closing: the id of a closed consumer may be used again',
     ],
     breaks: () => (broker) =>
       alterBroker(
@@ -160,7 +160,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'leaves calls pending at close': {
-    caughtBy: ['lifecycle: close settles the calls that are under way'],
+    caughtBy: ['lifecycle: close settles pending calls'],
     breaks: () => (broker) => {
       let closed = false
       return alterBroker(broker, {
@@ -177,7 +177,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'calls stored what close has dropped': {
-    caughtBy: ['lifecycle: close settles the publishes that are under way, and what they called stored is there'],
+    caughtBy: ['lifecycle: close settles pending publishes, and their results are true'],
     breaks: () => (broker) =>
       alterBroker(broker, {
         async publish(batch) {
@@ -188,7 +188,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'calls refused what it has stored': {
-    caughtBy: ['lifecycle: close settles the publishes that are under way, and what they called stored is there'],
+    caughtBy: ['lifecycle: close settles pending publishes, and their results are true'],
     breaks: () => (broker) => {
       let published = 0
       return alterBroker(broker, {
@@ -201,7 +201,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'leaves a receive pending when its consumer closes': {
-    caughtBy: ['closing: consumer.close settles a receive that waits, and what it got is not lost'],
+    caughtBy: ['closing: consumer.close settles a pending receive and loses no job'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => {
         let closed = false
@@ -219,7 +219,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'leaves a receive pending when it closes': {
-    caughtBy: ['closing: broker.close settles a receive that waits, and what it got is not lost'],
+    caughtBy: ['closing: broker.close settles a pending receive and loses no job'],
     breaks: () => (broker) => {
       let closed = false
       const withConsumers = alterConsumers(broker, (consumer) => ({
@@ -238,12 +238,12 @@ export const lifecycleFaults: Faults = {
   },
 
   'leaves its consumers open when it closes': {
-    caughtBy: ['closing: broker.close gives back what its consumers have in hand, uncharged'],
+    caughtBy: ['closing: broker.close gives back unsettled jobs of its consumers, uncounted'],
     breaks: () => (broker) => alterBroker(broker, { close: async () => undefined }),
   },
 
   'rejects a second close of a consumer': {
-    caughtBy: ['closing: consumer.close again, at once, or after the broker, changes nothing'],
+    caughtBy: ['closing: a second, concurrent or late consumer.close changes nothing'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => {
         let closed = false
@@ -258,7 +258,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'closes all consumers with one': {
-    caughtBy: ['closing: a closed consumer leaves the others of its broker at work'],
+    caughtBy: ['closing: closing a consumer does not affect the others of its broker'],
     breaks: () => (broker) => {
       const closers: (() => Promise<void>)[] = []
       return alterConsumers(broker, (consumer) => {
@@ -269,7 +269,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'knows each consumer id for ever': {
-    caughtBy: ['closing: a consumer may be made anew with the id of one that was closed'],
+    caughtBy: ['closing: the id of a closed consumer may be used again'],
     breaks: () => {
       const known = new Set<string>()
       return (broker) =>
@@ -284,7 +284,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'settles for a closed consumer': {
-    caughtBy: ['closing: after a close, what was given back is settled no more'],
+    caughtBy: ['closing: settling a job after close has no effect'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         ack: (all) => consumer.ack(all).catch(() => all.map(() => ({ status: 'ok' }))),
@@ -292,7 +292,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'calls lost what it acked while it was closed': {
-    caughtBy: ['closing: close while settlements are under way: each is done, or the job is back'],
+    caughtBy: ['closing: close during settlements: each job is settled or back in its queue'],
     breaks: () => (broker) => {
       let closed = false
       const withConsumers = alterConsumers(broker, (consumer) => ({
@@ -312,7 +312,7 @@ export const lifecycleFaults: Faults = {
   },
 
   'charges what is still in hand at close': {
-    caughtBy: ['closing: consumer.close gives back what is in hand, uncharged'],
+    caughtBy: ['closing: consumer.close gives back unsettled jobs, uncounted'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer, { consumerId }) => {
         const seen = new Set<string>()

@@ -2,9 +2,9 @@ import type { Broker, OutboundMessage } from '@zyqueue/core/broker'
 import { alterBroker, alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
-const PUBLISH = 'lost answers: a publish whose answer is lost is not sent again, and is told as it is'
-const REPEATED = 'lost answers: a publish whose answer is lost may be repeated'
-const RELEASE = 'lost answers: a release whose answer is lost loses no job, and doubles none where release is native'
+const PUBLISH = 'lost answers: a publish without an answer is not sent again, and its result is true'
+const REPEATED = 'lost answers: a publish without an answer may be repeated'
+const RELEASE = 'lost answers: a release without an answer loses no job, and duplicates none if release is native'
 
 let copies = 0
 

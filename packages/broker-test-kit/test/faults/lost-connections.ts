@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { alterBroker, alterAdmin } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
-const CUT = 'cut connections: calls under way when the connection is cut settle, and what they told is so'
+const CUT = 'cut connections: calls pending when the connection is cut settle, and their results are true'
 const SILENT =
-  'silent connections: whatever is called before and after the connection falls silent settles, and what it told is so'
+  'silent connections: calls before and after the server stops answering settle, and their results are true'
 
 /** Brokers that are wrong when their connection is. */
 export const lostConnectionFaults: Faults = {
@@ -31,7 +31,7 @@ export const lostConnectionFaults: Faults = {
   },
 
   'hangs when asked after its connection is lost': {
-    caughtBy: ['cut connections: after the connection was cut, every call settles', SILENT],
+    caughtBy: ['cut connections: every call after the connection was cut settles', SILENT],
     breaks: () => (broker) => alterAdmin(broker, { version: () => broker.admin.version().catch(hang) }),
   },
 

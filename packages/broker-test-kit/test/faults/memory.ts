@@ -3,7 +3,7 @@ import { alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
 const LISTENER = 'listeners: receive leaves no listener on its signal'
-const OBJECTS = 'memory: many calls of receive leave no objects behind'
+const OBJECTS = 'memory: receive leaks no objects'
 
 /** Brokers that keep something of each receive for ever. */
 export const memoryFaults: Faults = {

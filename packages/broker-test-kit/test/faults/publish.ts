@@ -7,8 +7,8 @@ function cut(queue: QueueSpec): QueueSpec {
   return { ...queue, name: queue.name.slice(0, 64) }
 }
 
-const STORED_AT = 'receive: a delivery tells when its job was stored, also after a release and a lost owner'
-const NAMES = 'publish: queue names that differ in case, in the last byte or in a mark are of different queues'
+const STORED_AT = 'receive: storedAtMs stays the same after a release and after a lost owner'
+const NAMES = 'publish: queue names that differ in case, last byte or punctuation are different queues'
 
 /** Gives queues other names in the engine, and tells the right ones. */
 function renamingQueues(rename: (name: string) => string): Breaks {
@@ -40,8 +40,8 @@ function plain(queue: QueueSpec): QueueSpec {
 export const publishFaults: Faults = {
   'loses the last message of a batch': {
     caughtBy: [
-      'publish: each message of the largest batch has its result, and arrives',
-      'publish: a batch may be for several queues',
+      'publish: every message of a batch of maxBatch gets a result and arrives',
+      'publish: a batch may contain messages for several queues',
     ],
     breaks: () => (broker) =>
       alterBroker(broker, {
@@ -53,7 +53,7 @@ export const publishFaults: Faults = {
   },
 
   'loses one of many small publishes': {
-    caughtBy: ['publish: many publishes at once are all stored'],
+    caughtBy: ['publish: 200 concurrent publishes are all stored'],
     breaks: () => (broker) => {
       let published = 0
       return alterBroker(broker, {
@@ -75,7 +75,7 @@ export const publishFaults: Faults = {
   },
 
   'answers an empty batch with a result': {
-    caughtBy: ['publish: an empty batch has no results'],
+    caughtBy: ['publish: an empty batch returns no results'],
     breaks: () => (broker) =>
       alterBroker(broker, {
         publish: async (batch) => (batch.length === 0 ? [{ status: 'stored' }] : broker.publish(batch)),
@@ -83,7 +83,7 @@ export const publishFaults: Faults = {
   },
 
   'answers publishes in the wrong order': {
-    caughtBy: ['publish: results are in the order of the messages, a refused one among them'],
+    caughtBy: ['publish: results are in the order of the messages, also if one is refused'],
     breaks: () => (broker) =>
       alterBroker(broker, {
         publish: async (batch) => (await broker.publish(batch)).toSorted((a, b) => a.status.localeCompare(b.status)),
@@ -91,13 +91,13 @@ export const publishFaults: Faults = {
   },
 
   'answers publishes in reverse': {
-    caughtBy: ['publish: results are in the order of the messages, a refused one among them'],
+    caughtBy: ['publish: results are in the order of the messages, also if one is refused'],
     breaks: () => (broker) =>
       alterBroker(broker, { publish: async (batch) => (await broker.publish(batch)).toReversed() }),
   },
 
   'refuses the whole batch for one message': {
-    caughtBy: ['publish: results are in the order of the messages, a refused one among them'],
+    caughtBy: ['publish: results are in the order of the messages, also if one is refused'],
     breaks: () => (broker) =>
       alterBroker(broker, {
         async publish(batch) {
@@ -108,12 +108,15 @@ export const publishFaults: Faults = {
   },
 
   'takes bodies of any size': {
-    caughtBy: ['publish: a body of maxBodyBytes is stored, and one byte more is refused'],
+    caughtBy: ['publish: a body of maxBodyBytes is stored, and one more byte is refused'],
     breaks: changingMessages((message) => ({ ...message, body: message.body.subarray(0, 16 * 1024 * 1024) })),
   },
 
   'reads a body as text': {
-    caughtBy: ['publish: a body may hold any bytes', 'delays: a delayed job keeps its body, headers, id and priority'],
+    caughtBy: [
+      'publish: a body may contain any bytes',
+      'delays: a delayed job keeps its body, headers, id and priority',
+    ],
     breaks: changingMessages((message) => ({
       ...message,
       body: new TextEncoder().encode(new TextDecoder().decode(message.body)),
@@ -121,12 +124,12 @@ export const publishFaults: Faults = {
   },
 
   'stores a body with its neighbours': {
-    caughtBy: ['publish: a body is a view of its own bytes only'],
+    caughtBy: ['publish: a body contains no neighboring bytes of its buffer'],
     breaks: changingMessages((message) => ({ ...message, body: new Uint8Array(message.body.buffer) })),
   },
 
   'drops messages without a body': {
-    caughtBy: ['publish: an empty body arrives empty, or is refused'],
+    caughtBy: ['publish: an empty body arrives empty or is refused'],
     breaks: () => (broker) =>
       alterBroker(broker, {
         async publish(batch) {
@@ -137,7 +140,7 @@ export const publishFaults: Faults = {
   },
 
   'publishes later than it says': {
-    caughtBy: ['publish: once stored, a message no longer depends on the memory of its sender'],
+    caughtBy: ['publish: changing the body and headers after publish does not change the stored message'],
     breaks: () => (broker) =>
       alterBroker(broker, {
         async publish(batch) {
@@ -148,22 +151,22 @@ export const publishFaults: Faults = {
   },
 
   'drops headers': {
-    caughtBy: ['publish: a message arrives as it was sent', 'publish: headers arrive whole, and without a prototype'],
+    caughtBy: ['publish: a message arrives unchanged', 'publish: headers arrive complete and have no prototype'],
     breaks: changingMessages((message) => ({ ...message, headers: {} })),
   },
 
   'gives headers a prototype': {
-    caughtBy: ['publish: headers arrive whole, and without a prototype'],
+    caughtBy: ['publish: headers arrive complete and have no prototype'],
     breaks: changingDeliveries((delivery) => ({ ...delivery, headers: { ...delivery.headers } })),
   },
 
   'cuts ids': {
-    caughtBy: ['publish: ids of up to 63 ASCII characters arrive as they were'],
+    caughtBy: ['publish: ids of up to 63 ASCII characters arrive unchanged'],
     breaks: changingMessages((message) => ({ ...message, id: message.id.slice(0, 40) })),
   },
 
   'cuts queue names': {
-    caughtBy: ['publish: queue names may hold whatever a task name may'],
+    caughtBy: ['publish: queue names may contain every character of task names'],
     breaks: () => (broker) => {
       return alterBroker(broker, {
         declare: (queues) => broker.declare(queues.map(cut)),
@@ -191,7 +194,7 @@ export const publishFaults: Faults = {
   },
 
   'stores a retried publish again': {
-    caughtBy: ['publish: an id that was stored already is stored once'],
+    caughtBy: ['publish: a message with the id of a stored message is not stored again'],
     breaks: () => {
       let published = 0
       return (broker) =>
@@ -204,8 +207,8 @@ export const publishFaults: Faults = {
 
   'refuses to declare again': {
     caughtBy: [
-      'publish: to declare again, or at once, keeps the queue and its jobs',
-      'publish: many may declare one new queue at once',
+      'publish: repeated and concurrent declares keep the queue and its jobs',
+      'publish: several brokers may declare a new queue at once',
     ],
     breaks: () => {
       const declared = new Set<string>()
@@ -225,8 +228,8 @@ export const publishFaults: Faults = {
 
   'ignores unknown options': {
     caughtBy: [
-      'publish: a queue option that the broker does not know is refused with ConfigError',
-      'publish: an option of a message that the broker does not know is refused with ConfigError',
+      'publish: an unknown queue option is refused with ConfigError',
+      'publish: an unknown message option is refused with ConfigError',
     ],
     breaks: () => (broker) => {
       return alterBroker(broker, {
@@ -257,29 +260,29 @@ export const publishFaults: Faults = {
 
   'ignores priorities': {
     caughtBy: [
-      'priorities: the higher priority arrives first, within one level the earlier',
-      'priorities: a job that comes later with a higher priority overtakes those that wait',
+      'priorities: higher priorities arrive first, and earlier jobs first within a level',
+      'priorities: a later job with a higher priority overtakes waiting jobs',
     ],
     breaks: changingMessages((message) => ({ ...message, priority: 4 })),
   },
 
   'tells another priority': {
-    caughtBy: ['priorities: a delivery tells its priority where all ten are kept'],
+    caughtBy: ['priorities: a delivery has its exact priority if there are ten levels'],
     breaks: changingDeliveries((delivery) => ({ ...delivery, priority: 9 - delivery.priority })),
   },
 
   'forgets a delay': {
     caughtBy: [
-      'delays: a delayed job is not early, and comes',
-      'delays: a delayed job does not hold up the others',
-      'delays: a shorter delay is over while longer ones, stored before and after it, go on',
-      'delays: a delay of thirty days is kept',
+      'delays: a delayed job arrives, and not early',
+      'delays: a delayed job does not block other jobs',
+      'delays: a short delay ends while longer ones, stored before and after it, continue',
+      'delays: a job delayed by thirty days does not arrive early',
     ],
     breaks: changingMessages((message) => ({ ...message, delayMs: 0 })),
   },
 
   'forgets a delay when another comes': {
-    caughtBy: ['delays: of two delays of one queue each comes in its time'],
+    caughtBy: ['delays: two delays in one queue each end on time'],
     breaks: changingMessages((message) => ({
       ...message,
       delayMs: message.delayMs === 1500 ? 86_400_000 : message.delayMs,
@@ -287,7 +290,7 @@ export const publishFaults: Faults = {
   },
 
   'overflows at long delays': {
-    caughtBy: ['delays: a delay of thirty days is kept'],
+    caughtBy: ['delays: a job delayed by thirty days does not arrive early'],
     breaks: changingMessages((message) => ({
       ...message,
       delayMs: message.delayMs > 2 ** 31 - 1 ? 1 : message.delayMs,
@@ -295,7 +298,7 @@ export const publishFaults: Faults = {
   },
 
   'waits for a delay before the next job': {
-    caughtBy: ['delays: a delayed job does not hold up the others'],
+    caughtBy: ['delays: a delayed job does not block other jobs'],
     breaks: () => (broker) => {
       let readyAt = 0
       return alterBroker(broker, {
@@ -313,7 +316,7 @@ export const publishFaults: Faults = {
   },
 
   'keeps delayed jobs in the memory of the publisher': {
-    caughtBy: ['delays: a delay outlives the broker object that published it'],
+    caughtBy: ['delays: a delay continues after the publishing broker was closed'],
     breaks: () => (broker) => {
       const timers = new Set<NodeJS.Timeout>()
       return alterBroker(broker, {

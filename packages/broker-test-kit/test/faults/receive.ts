@@ -15,9 +15,9 @@ async function takeReady(consumer: Consumer, max: number): Promise<readonly Deli
 export const receiveFaults: Faults = {
   'delivers twice': {
     caughtBy: [
-      'receive: two consumers never have the same delivery',
-      'lifecycle: connect again, or twice at once, changes nothing',
-      'concurrency: of 2,000 jobs that 4 consumers acknowledge or release at random, each is acknowledged once',
+      'receive: two consumers never get the same job',
+      'lifecycle: a second or concurrent connect changes nothing',
+      'concurrency: 4 consumers ack or release 2,000 jobs at random, and each job is acked once',
     ],
     breaks: () => (broker) =>
       alterBroker(
@@ -32,7 +32,7 @@ export const receiveFaults: Faults = {
   },
 
   'delivers the last first': {
-    caughtBy: ['receive: what was published first arrives first'],
+    caughtBy: ['receive: jobs arrive in the order in which they were published'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         receive: async (max, options) => (await consumer.receive(max, options)).toReversed(),
@@ -40,22 +40,22 @@ export const receiveFaults: Faults = {
   },
 
   'gives more than max': {
-    caughtBy: ['receive: a call gives at most max deliveries'],
+    caughtBy: ['receive: receive returns at most max deliveries'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({ receive: (max, options) => consumer.receive(max + 1, options) })),
   },
 
   'ignores prefetch': {
     caughtBy: [
-      'receive: at most prefetch deliveries are in hand; to settle one makes room',
-      'receive: several queues share one prefetch',
+      'receive: a consumer holds at most prefetch deliveries; settling one makes room',
+      'receive: the queues of a consumer share one prefetch',
     ],
     breaks: () => (broker) =>
       alterBroker(broker, { consume: (options) => broker.consume({ ...options, prefetch: 10_000 }) }),
   },
 
   'never makes room in a full hand': {
-    caughtBy: ['receive: at most prefetch deliveries are in hand; to settle one makes room'],
+    caughtBy: ['receive: a consumer holds at most prefetch deliveries; settling one makes room'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer, { prefetch }) => {
         let given = 0
@@ -72,8 +72,8 @@ export const receiveFaults: Faults = {
 
   'waits for ever where there is nothing': {
     caughtBy: [
-      'receive: a call resolves to nothing after a while, again and again',
-      'receive: an aborted call settles, and the next one gets the job',
+      'receive: receive resolves to [] after about a second without a job',
+      'receive: an aborted receive resolves to [], and the next one gets the job',
     ],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
@@ -89,10 +89,10 @@ export const receiveFaults: Faults = {
 
   'looks only once in a receive': {
     caughtBy: [
-      'receive: a call that waits gets what is published meanwhile',
-      'release: a released job goes to whoever is there',
-      'leases: a receive that waits gets the job of an owner that is lost meanwhile',
-      'delays: a delayed job comes to a receive that waits already',
+      'receive: a waiting receive gets a job that is published meanwhile',
+      'release: a released job goes to another waiting consumer',
+      'leases: a waiting receive gets the job of an owner that is lost meanwhile',
+      'delays: a waiting receive gets a delayed job when it is due',
     ],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
@@ -104,7 +104,7 @@ export const receiveFaults: Faults = {
   },
 
   'loses what an aborted receive had claimed': {
-    caughtBy: ['receive: calls that are aborted while jobs arrive lose none and double none'],
+    caughtBy: ['receive: aborting receives while jobs arrive neither loses nor duplicates jobs'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         async receive(max, { signal }) {
@@ -115,7 +115,7 @@ export const receiveFaults: Faults = {
   },
 
   'delivers from any queue': {
-    caughtBy: ['receive: a consumer of one queue gets nothing of another'],
+    caughtBy: ['receive: a consumer gets jobs of its own queues only'],
     breaks: () => {
       const everyName = new Set<string>()
       return (broker) =>
@@ -131,7 +131,7 @@ export const receiveFaults: Faults = {
   },
 
   'serves the queues of its neighbours': {
-    caughtBy: ['receive: a consumer of one queue gets nothing of another'],
+    caughtBy: ['receive: a consumer gets jobs of its own queues only'],
     breaks: () => (broker) => {
       const consumed: QueueSpec[] = []
       return alterBroker(broker, {
@@ -144,7 +144,7 @@ export const receiveFaults: Faults = {
   },
 
   'takes queue names for patterns': {
-    caughtBy: ['receive: a consumer of one queue gets nothing of another'],
+    caughtBy: ['receive: a consumer gets jobs of its own queues only'],
     breaks: () => {
       const everyName = new Set<string>()
       return (broker) =>
@@ -168,7 +168,7 @@ export const receiveFaults: Faults = {
   },
 
   'serves its queues in order': {
-    caughtBy: ['receive: a long queue does not starve the others, wherever it stands'],
+    caughtBy: ['receive: a long queue does not starve a short one, in either order'],
     breaks: () => (broker) =>
       alterBroker(broker, {
         async consume(options) {
@@ -205,7 +205,7 @@ export const receiveFaults: Faults = {
   },
 
   'serves one queue of many': {
-    caughtBy: ['receive: one consumer may serve many queues'],
+    caughtBy: ['receive: one consumer may consume 50 queues'],
     breaks: () => (broker) =>
       alterBroker(broker, {
         consume: (options) => broker.consume({ ...options, queues: options.queues.slice(0, 16) }),

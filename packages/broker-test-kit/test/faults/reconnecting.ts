@@ -2,12 +2,12 @@ import { BrokerError } from '@zyqueue/core/broker'
 import { alterBroker, alterAdmin, alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
-const CODES = 'reconnecting: without its connection, what rejects has a code that has core connect again'
-const REFUSED = 'reconnecting: a connect that was refused can be repeated when the engine is there'
-const AGAIN = 'reconnecting: after each loss of the connection, connect, publish and consume work again'
+const CODES = 'reconnecting: calls without a connection reject with a code after which core reconnects'
+const REFUSED = 'reconnecting: connect may be repeated after it was refused'
+const AGAIN = 'reconnecting: connect, publish and consume work again after each loss of the connection'
 const SILENT =
-  'silent connections: whatever is called before and after the connection falls silent settles, and what it told is so'
-const ADMIN = 'open connections: calls of admin leave no connections behind'
+  'silent connections: calls before and after the server stops answering settle, and their results are true'
+const ADMIN = 'open connections: admin calls leave no connection open'
 const CLOSED = 'open connections: close leaves no connection open'
 
 /** Brokers that are wrong about a connection that comes back, and ones that have too many. */

@@ -2,8 +2,7 @@ import type { Broker } from '@zyqueue/core/broker'
 import { alterBroker } from '../alter.ts'
 import type { Breaks, Faults } from './fault.ts'
 
-const RESTART =
-  'restarts: work goes on after a restart of the engine, and what was stored is there, where the broker is durable'
+const RESTART = 'restarts: work continues after a restart of the engine, with all stored jobs if the broker is durable'
 
 /** Brokers of an engine that forgets something in a restart. */
 function forgetting(forget: (broker: Broker, queue: string) => Promise<unknown>): Breaks {

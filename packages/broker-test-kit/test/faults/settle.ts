@@ -12,7 +12,7 @@ const ways = ['ack', 'release', 'reject'] as const
 export const settleFaults: Faults = {
   'calls every settlement ok': {
     caughtBy: [
-      'settle: results are in the order of the deliveries, a stale one among them',
+      'settle: results are in the order of the deliveries, also if one is lease-lost',
       ...ways.flatMap((first) =>
         ways.map((second) => `settle: ${second} after ${first} is lease-lost and changes nothing`),
       ),
@@ -28,9 +28,9 @@ export const settleFaults: Faults = {
   'settles nothing': {
     caughtBy: [
       'settle: ack ends a job',
-      'settle: deliveries may be settled in any order, and each way at once',
-      'settle: one call settles any number',
-      'dead letters: a rejected job is kept with its reason, and delivered no more',
+      'settle: deliveries may be settled in any order, with concurrent ack, release and reject',
+      'settle: one call may settle 1,500 deliveries',
+      'dead letters: a rejected job is kept with its reason and not delivered again',
     ],
     breaks: () => (broker) =>
       alterConsumers(broker, () => ({
@@ -41,7 +41,7 @@ export const settleFaults: Faults = {
   },
 
   'settles at most 1,000 a call': {
-    caughtBy: ['settle: one call settles any number'],
+    caughtBy: ['settle: one call may settle 1,500 deliveries'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         async ack(all) {
@@ -52,7 +52,7 @@ export const settleFaults: Faults = {
   },
 
   'answers settlements in the wrong order': {
-    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    caughtBy: ['settle: results are in the order of the deliveries, also if one is lease-lost'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         ack: async (all) => (await consumer.ack(all)).toSorted((a, b) => a.status.localeCompare(b.status)),
@@ -60,7 +60,7 @@ export const settleFaults: Faults = {
   },
 
   'answers settlements in reverse': {
-    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    caughtBy: ['settle: results are in the order of the deliveries, also if one is lease-lost'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         ack: async (all) => (await consumer.ack(all)).toReversed(),
@@ -68,7 +68,7 @@ export const settleFaults: Faults = {
   },
 
   'answers releases in reverse': {
-    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    caughtBy: ['settle: results are in the order of the deliveries, also if one is lease-lost'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         release: async (all) => (await consumer.release(all)).toReversed(),
@@ -76,7 +76,7 @@ export const settleFaults: Faults = {
   },
 
   'answers rejections in reverse': {
-    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    caughtBy: ['settle: results are in the order of the deliveries, also if one is lease-lost'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         reject: async (all) => (await consumer.reject(all)).toReversed(),
@@ -84,7 +84,7 @@ export const settleFaults: Faults = {
   },
 
   'refuses to settle an empty list': {
-    caughtBy: ['settle: an empty list has no results'],
+    caughtBy: ['settle: settling an empty list returns no results'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         ack: async (all) => (all.length === 0 ? Promise.reject(new Error('empty')) : consumer.ack(all)),
@@ -92,7 +92,7 @@ export const settleFaults: Faults = {
   },
 
   'settles only when a receive has brought something': {
-    caughtBy: ['settle: a consumer may settle while its receive waits'],
+    caughtBy: ['settle: a consumer may settle while its receive is pending'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => {
         let received: Promise<unknown> = Promise.resolve()
@@ -110,7 +110,7 @@ export const settleFaults: Faults = {
   },
 
   'releases what it should reject': {
-    caughtBy: ['dead letters: a rejected job is kept with its reason, and delivered no more'],
+    caughtBy: ['dead letters: a rejected job is kept with its reason and not delivered again'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         reject: (all) => consumer.release(all.map(({ delivery }) => ({ delivery, delayMs: 0 }))),
@@ -118,7 +118,7 @@ export const settleFaults: Faults = {
   },
 
   'acks what it should reject': {
-    caughtBy: ['dead letters: a rejected job is kept with its reason, and delivered no more'],
+    caughtBy: ['dead letters: a rejected job is kept with its reason and not delivered again'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         reject: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
@@ -134,7 +134,7 @@ export const settleFaults: Faults = {
   },
 
   'merges the headers of a release': {
-    caughtBy: ['release: release with headers replaces all headers, and keeps the priority'],
+    caughtBy: ['release: release with headers replaces all headers and keeps the priority'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         release: (all) =>
@@ -146,8 +146,8 @@ export const settleFaults: Faults = {
 
   'ignores the headers of a release': {
     caughtBy: [
-      'release: release with headers replaces all headers, and keeps the priority',
-      'release: releases of one call may differ',
+      'release: release with headers replaces all headers and keeps the priority',
+      'release: one release call may have different delays and headers',
     ],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
@@ -157,9 +157,9 @@ export const settleFaults: Faults = {
 
   'drops the priority when it releases with headers': {
     caughtBy: [
-      'release: release with headers replaces all headers, and keeps the priority',
-      'release: a release with a delay is not early, and keeps the priority',
-      'priorities: a released or requeued job stands before those of a lower priority',
+      'release: release with headers replaces all headers and keeps the priority',
+      'release: a job released with a delay is not early and keeps its priority',
+      'priorities: a released or requeued job is ahead of jobs with a lower priority',
     ],
     breaks: () => (memory) => {
       const { broker, storeAnew } = alterIds(memory)
@@ -182,8 +182,8 @@ export const settleFaults: Faults = {
 
   'forgets the delay of a release': {
     caughtBy: [
-      'release: a release with a delay is not early, and keeps the priority',
-      'release: releases of one call may differ',
+      'release: a job released with a delay is not early and keeps its priority',
+      'release: one release call may have different delays and headers',
     ],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
@@ -192,7 +192,7 @@ export const settleFaults: Faults = {
   },
 
   'gives a released job back at the end': {
-    caughtBy: ['release: a released job goes back to where it stood'],
+    caughtBy: ['release: a released job returns to its old place'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: Math.max(1, one.delayMs) }))),

@@ -3,8 +3,7 @@ import { alterDeadLetters } from '../alter.ts'
 import type { OnUnreadable } from '../memory-engine.ts'
 import type { Breaks, Faults } from './fault.ts'
 
-const UNREADABLE =
-  'unreadable jobs: a stored job that cannot be read ends alone in the dead letters, and the others are delivered'
+const UNREADABLE = 'unreadable jobs: an unreadable stored job becomes a dead letter, and the others are delivered'
 const REASON = 'ZYQ_DECODE: it is not a job'
 
 function onUnreadable(handle: OnUnreadable): Breaks {
