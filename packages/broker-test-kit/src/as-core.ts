@@ -4,7 +4,7 @@ import { codeOf, outcomeOf } from './calls.ts'
 import type { Fixture } from './fixture.ts'
 import { bytesOf, messageTo } from './test-data.ts'
 
-/** The error must have a code that has core connect again. */
+/** The error must have one of the codes after which core connects again. */
 export function expectConnectionLost(broker: Broker, what: string, error: unknown): void {
   const code = codeOf(broker, error)
   assert.ok(
@@ -13,7 +13,7 @@ export function expectConnectionLost(broker: Broker, what: string, error: unknow
   )
 }
 
-/** Calls as core does: if the call finds the connection lost, it connects and calls again. */
+/** Calls as core does: if the connection is lost, it connects and calls again. */
 export async function callAsCore<Value>(
   fixture: Fixture,
   broker: Broker,
@@ -36,7 +36,7 @@ export async function callAsCore<Value>(
   return value
 }
 
-/** Publishes a new job, as core would, until one is stored. */
+/** Publishes as core does: reconnects and publishes a new message until one is stored. */
 export async function publishAsCore(fixture: Fixture, broker: Broker, queue: QueueSpec, body: string): Promise<void> {
   await fixture.eventually(`publish() of "${body}" to the queue ${queue.name} works`, async () => {
     const message = messageTo(queue, { body: bytesOf(body) })

@@ -29,13 +29,13 @@ import { LagWatch } from './lag-watch.ts'
 import { timeoutOf, Fixture } from './fixture.ts'
 import { SharedLock } from './shared-lock.ts'
 
-/** How often a test is run if this process was too late for the leases of its jobs. */
+/** How often a test runs if the process was blocked for longer than its message timeouts allow. */
 const MAX_ATTEMPTS = 2
 
 type Themes = Readonly<Record<string, Behaviours>>
 
-/** Tests that may run beside each other. */
-const themesTogether: Themes = {
+/** Tests that may run concurrently. */
+const concurrentThemes: Themes = {
   lifecycle,
   publish,
   receive,
@@ -61,11 +61,12 @@ const themesTogether: Themes = {
   'unreadable jobs': unreadableJobs,
 }
 
-const themesAlone: Themes = { memory, restarts }
+/** Tests during which no other test may run. */
+const exclusiveThemes: Themes = { memory, restarts }
 
 /**
- * Registers the conformance suite: what every broker adapter must do. Tests of what the broker does not
- * have are left out, or test that it refuses; their names say so. The last test reports how much was tested.
+ * Registers the conformance suite: what every broker adapter must do. If the broker lacks a feature, the tests of the feature
+ * are left out, and others check that the broker refuses it. The last test reports how many tests passed and which were left out.
  */
 export function brokerTests(harness: BrokerHarness): void {
   const timeoutMs = 12 * timeoutOf(harness) + (harness.delayedAfterRestartMs ?? 0)
@@ -85,18 +86,22 @@ export function brokerTests(harness: BrokerHarness): void {
       }
     }
   }
-  define(themesTogether, (run) => lock.runShared(run))
-  define(themesAlone, (run) => lock.runExclusive(run))
+  define(concurrentThemes, (run) => lock.runShared(run))
+  define(exclusiveThemes, (run) => lock.runExclusive(run))
 
   const { report = (line) => void process.stdout.write(`${line}\n`) } = harness
   const summarize = async (fixture: Fixture): Promise<void> => {
     report(coverage.summary())
-    // Otherwise the wrong tests were run.
-    assert.deepEqual({ ...fixture.capabilities }, { ...harness.sample.capabilities }, 'the capabilities of the sample')
+    // If they differ, the suite has selected the wrong tests.
+    assert.deepEqual(
+      { ...fixture.capabilities },
+      { ...harness.sample.capabilities },
+      'the sample must have the capabilities of the brokers',
+    )
     assert.deepEqual(
       featuresIn({ ...harness, sample: fixture.broker }),
       featuresIn(harness),
-      'the methods of the sample',
+      'the sample must have the methods of the brokers',
     )
   }
   const run = (): Promise<void> => lock.runExclusive(() => runWithFixture(harness, summarize, coverage))
@@ -109,7 +114,7 @@ function featuresIn(harness: BrokerHarness): readonly string[] {
     .map(({ name }) => name)
 }
 
-/** Runs a test. Runs it once again if it fails and the process was held up for so long that leases may have ended. */
+/** Runs a test. If it fails and the process was blocked for so long that messages may have timed out, runs it once again. */
 async function runWithFixture(
   harness: BrokerHarness,
   body: (fixture: Fixture) => Promise<void>,
@@ -136,7 +141,7 @@ async function runOnce(harness: BrokerHarness, body: (fixture: Fixture) => Promi
     await body(fixture)
   } catch (error) {
     fixture.explain(error)
-    // Why the test failed says more than why it could not be tidied up.
+    // The reason why the test failed matters more than an error of the cleanup.
     await fixture.close().catch(() => undefined)
     throw error
   }

@@ -18,31 +18,31 @@ import { waitFor, withTimeout } from './wait-for.ts'
 import { reclaimOf } from './reclaim.ts'
 import { bytesOf, consumeOptions, messageTo, newConsumerId, queueSpec, textOf } from './test-data.ts'
 
-/** Twice what the contract calls about ten seconds. */
+/** Twice the "about ten seconds" after which the contract ends a call without an answer. */
 const MAX_TIMEOUT_MS = 20_000
 
-/** An owner of jobs that a test will lose; it says no word to the broker itself. */
+/** An owner of jobs that a test will lose without notice to the broker. */
 export interface LosableOwner {
   readonly broker: Broker
   readonly consumer: Consumer
   readonly consumerId: string
-  /** From now on nobody vouches for it: its connection is cut, or its lease runs out. */
+  /** Cuts the connection of the owner, or lets its lease end. */
   lose(): Promise<void>
 }
 
-/** What one test works with; everything that it opens is closed at the end. */
+/** The brokers and queues of one test. Closes everything that it has opened at the end. */
 export class Fixture {
-  /** A connected broker, for what needs no other. */
+  /** A connected broker. */
   readonly broker: Broker
   readonly capabilities: BrokerCapabilities
-  /** A short lease, or the message timeout of an engine that has one. */
+  /** The short lease of the harness, or its message timeout. */
   readonly leaseMs: number
   readonly timeoutMs: number
   readonly #harness: BrokerHarness
   readonly #brokers: Broker[]
-  /** The fixture after a restart of the engine. */
+  /** The fixture for the time after a restart of the engine. */
   #next: Fixture | undefined
-  /** The place of each stored message, by its id. */
+  /** The position of each stored message, by its id. */
   readonly #places = new Map<string, number>()
   readonly #queues = new Set<string>()
   readonly #queuesOf = new WeakMap<Consumer, readonly QueueSpec[]>()
@@ -62,23 +62,23 @@ export class Fixture {
     return fixture
   }
 
-  /** Closes every broker that this test has made. */
+  /** Closes every broker that this test has created. */
   async close(): Promise<void> {
     await Promise.all(this.#brokers.map((broker) => this.withTimeout('close()', broker.close())))
     await this.#next?.close()
   }
 
-  /** The promise, bounded by the patience of the harness. */
+  /** Settles as the promise does, or rejects after `timeoutMs` of the harness. */
   withTimeout<Value>(what: string, promise: Promise<Value>): Promise<Value> {
     return withTimeout(`${what} settles`, promise, this.timeoutMs)
   }
 
-  /** As `withTimeout`, for what has to be given up first: the contract has an adapter do so within about ten seconds. */
+  /** As `withTimeout`, for calls that get no answer: an adapter must end them within about ten seconds. */
   withLongTimeout<Value>(what: string, promise: Promise<Value>): Promise<Value> {
     return withTimeout(`${what} settles`, promise, Math.min(2 * this.timeoutMs, MAX_TIMEOUT_MS))
   }
 
-  /** A promise that the test awaits later: should it fail before, nobody hears of this one's rejection, and that is well. */
+  /** A promise that the test awaits later. If the test fails before that, a rejection of the promise is ignored. */
   inBackground<Value>(promise: Promise<Value>): Promise<Value> {
     promise.catch(() => undefined)
     return promise
@@ -104,16 +104,16 @@ export class Fixture {
     return broker
   }
 
-  /** A broker in which `check` has something to find, connected. */
+  /** A connected broker whose `admin.check` must return a finding. */
   async brokerWithFinding(): Promise<Broker> {
     const broker = await this.#harness.brokerWithFinding?.()
-    assert.ok(broker, 'the harness has brokerWithFinding')
+    assert.ok(broker, 'the harness must have brokerWithFinding')
     this.#brokers.push(broker)
     await this.withTimeout('connect()', broker.connect())
     return broker
   }
 
-  /** Adds to the message of a failure which queues the test has used. */
+  /** Adds the queues of the test to the message of an error. */
   explain(error: unknown): void {
     if (!(error instanceof Error)) return
     const names = [...this.#queues]
@@ -121,7 +121,7 @@ export class Fixture {
     error.message += `\nQueues of this test: ${names.slice(0, 10).join(', ') || 'none'}${more}`
   }
 
-  /** A queue of a name that nobody has, declared. */
+  /** Declares a queue with a new name. */
   async queue(): Promise<QueueSpec> {
     const queue = queueSpec()
     this.#queues.add(queue.name)
@@ -129,7 +129,7 @@ export class Fixture {
     return queue
   }
 
-  /** Publishes as many batches as it takes; all must be stored. */
+  /** Publishes messages in as many batches as needed. All must be stored. */
   async store(messages: readonly OutboundMessage[]): Promise<void> {
     const { maxBatch } = this.capabilities
     for (const { id, queue } of messages) {
@@ -143,7 +143,7 @@ export class Fixture {
     }
   }
 
-  /** Publishes messages with these bodies to one queue, and gives their ids. */
+  /** Publishes messages with these bodies to one queue and returns their ids. */
   async storeBodies(queue: QueueSpec, ...bodies: readonly string[]): Promise<readonly string[]> {
     const messages = bodies.map((body) => messageTo(queue, { body: bytesOf(body) }))
     await this.store(messages)
@@ -160,7 +160,7 @@ export class Fixture {
     return consumer
   }
 
-  /** A consumer on a broker of its own that will be lost. Its lease is a long one until it dies. */
+  /** A consumer with its own broker that the test will lose. It has a long lease until `lose()`. */
   async ownerToLose(queue: QueueSpec, options: Partial<ConsumeOptions> = {}): Promise<LosableOwner> {
     const broker = await this.connectedBroker()
     const consumerId = newConsumerId()
@@ -172,11 +172,11 @@ export class Fixture {
       const { leases } = this.broker
       if (leases.kind === 'renewable') {
         const ended = await this.withTimeout('renew()', leases.renew([consumerId], this.leaseMs))
-        assert.deepEqual(ended, [], 'a lease that stands is renewed')
+        assert.deepEqual(ended, [], 'renew() must extend a lease that has not ended')
         return
       }
       await this.cut(broker)
-      // As its supervisor does, which knows what was running.
+      // As the supervisor does: it knows which jobs were running.
       const lost = [...held].map(({ id }) => ({ id }))
       const reclaim = reclaimOf(leases)
       if (reclaim !== undefined) await this.withTimeout('reclaim()', reclaim(consumerId, lost))
@@ -184,31 +184,31 @@ export class Fixture {
     return { broker, consumer, consumerId, lose }
   }
 
-  /** Ends the connections of a broker, and with them the leases that hang on them. */
+  /** Cuts the connections of a broker, which ends its connection leases. */
   async cut(broker: Broker): Promise<void> {
     assert.ok(
       this.#harness.killConnection,
-      'The lease of this broker is its connection: give the harness `killConnection`, so that an owner can be lost.',
+      'The leases of this broker end with a connection. Add `killConnection` to the harness, so that the suite can lose an owner.',
     )
     await this.#harness.killConnection(broker)
   }
 
-  /** Has the connections of a broker fall silent. */
+  /** Stalls the connections of a broker: they stay open, and no bytes pass. */
   async stall(broker: Broker): Promise<void> {
     await this.#harness.stallConnection?.(broker)
   }
 
-  /** Whether `heal` does something. */
+  /** Whether the harness can heal connections. */
   get canHeal(): boolean {
     return this.#harness.healConnection !== undefined
   }
 
-  /** Has what the broker connects from now on reach the engine again. */
+  /** Lets new connections of the broker reach the engine again. */
   async heal(broker: Broker): Promise<void> {
     await this.#harness.healConnection?.(broker)
   }
 
-  /** Has the next bytes of the broker reach the engine and stay without an answer; resolves when that has happened. */
+  /** Forwards the next bytes of the broker to the engine and cuts the connection before the answer. Resolves after the cut. */
   async loseAnswer(broker: Broker): Promise<void> {
     await this.withTimeout(
       'the cut of the connection before the answer',
@@ -216,46 +216,47 @@ export class Fixture {
     )
   }
 
-  /** How many connections of the broker are open. */
+  /** The number of open connections of the broker. */
   openConnections(broker: Broker): number {
     return this.#harness.openConnections?.(broker) ?? 0
   }
 
-  /** Starts the engine anew, and gives a fixture whose broker was made after it. */
+  /** Restarts the engine and returns a fixture with a new broker. */
   async restart(): Promise<Fixture> {
-    // An engine takes longer to start than to do anything else: its harness knows how long.
+    // No timeout here: the harness knows how long its engine takes to start.
     await this.#harness.restart?.()
     this.#next = await Fixture.open(this.#harness)
     return this.#next
   }
 
-  /** How long after a restart a delayed job may take to come. */
+  /** The longest wait for a delayed job after a restart, in ms. */
   get delayedAfterRestartMs(): number {
     return this.#harness.delayedAfterRestartMs ?? this.timeoutMs
   }
 
-  /** Puts a value that cannot be read behind the jobs of the queue, and gives its bytes. */
+  /** Stores an unreadable value behind the jobs of the queue and returns its bytes. */
   async storeUnreadable(queue: QueueSpec): Promise<Uint8Array> {
     assert.ok(this.#harness.storeUnreadable)
     return this.#harness.storeUnreadable(queue.name)
   }
 
   /**
-   * Receives until there are `count` deliveries; none may be there twice. Of a broker that keeps no order they are given in
-   * the order in which they were stored.
+   * Receives until there are `count` deliveries. If the broker keeps no order, returns them in the order in which they were stored.
    */
   async take(consumer: Consumer, count: number, max: number = count): Promise<readonly Delivery[]> {
     const taken: Delivery[] = []
     const signal = new AbortController().signal
     const missing = (): string => {
       const queues = (this.#queuesOf.get(consumer) ?? []).map(({ name }) => name).join(', ')
-      const came = taken.slice(-10).map((job, index) => `\n  ${index + Math.max(0, taken.length - 10)}: ${nameOf(job)}`)
-      return `${count} deliveries of ${queues}; ${taken.length} came${came.join('')}`
+      const received = taken
+        .slice(-10)
+        .map((job, index) => `\n  ${index + Math.max(0, taken.length - 10)}: ${nameOf(job)}`)
+      return `${count} deliveries of ${queues}; ${taken.length} arrived${received.join('')}`
     }
     await this.eventually(missing, async () => {
       const room = Math.min(max, count - taken.length)
       const deliveries = await this.withTimeout('receive()', consumer.receive(room, { signal }))
-      assert.ok(deliveries.length <= room, `receive(${room}) gave ${deliveries.length}`)
+      assert.ok(deliveries.length <= room, `receive(${room}) returned ${deliveries.length} deliveries`)
       taken.push(...deliveries)
       return taken.length === count
     })
@@ -274,15 +275,15 @@ export class Fixture {
     return delivery
   }
 
-  /** A new consumer's first delivery from the queue. */
+  /** A new consumer and its first delivery from the queue. */
   async takeOneOf(queue: QueueSpec): Promise<{ readonly consumer: Consumer; readonly delivery: Delivery }> {
     const consumer = await this.consumer([queue])
     return { consumer, delivery: await this.takeOne(consumer) }
   }
 
   /**
-   * What the queue has ready. A marker is published behind it, so that its end is seen, not guessed from silence; where there
-   * is no "behind", the broker's figures tell. All is acknowledged.
+   * Receives and acks all ready jobs of the queue. It publishes a marker and stops at it. If the broker keeps no order, it stops
+   * when the figures of the queue say that no job is ready.
    */
   async takeRemaining(queue: QueueSpec): Promise<readonly Delivery[]> {
     if (this.capabilities.ordered === false) return this.#takeRemainingByFigures(queue)
@@ -306,7 +307,7 @@ export class Fixture {
     for (;;) {
       const [stats] = await this.withTimeout('queues()', this.broker.admin.queues([queue.name]))
       const ready = stats?.ready
-      assert.ok(ready !== undefined, 'a broker that keeps no order tells how many jobs are ready')
+      assert.ok(ready !== undefined, 'a broker that keeps no order must know how many jobs are ready')
       if (ready === 0) break
       const deliveries = await this.take(consumer, Math.min(ready, 10))
       await this.ackAll(consumer, deliveries)
@@ -316,7 +317,7 @@ export class Fixture {
     return this.#inOrder(found)
   }
 
-  /** Nothing is ready in the queue, after these consumers, in whose hands something might hide, are closed. */
+  /** Closes these consumers, which may hold prefetched jobs, and checks that no job of the queue is ready. */
   async expectNoneReady(queue: QueueSpec, ...consumers: readonly Consumer[]): Promise<void> {
     for (const consumer of consumers) await this.withTimeout('consumer.close()', consumer.close())
     assert.deepEqual((await this.takeRemaining(queue)).map(textOf), [])
@@ -336,7 +337,7 @@ export class Fixture {
     expectStatuses('reject()', rejections.map(deliveryOf), results, 'ok')
   }
 
-  /** Lets time pass in which something wrong could happen. Nothing may depend on how long it really took. */
+  /** Waits, so that an error can happen. No test may depend on the exact time. */
   async sleep(ms: number): Promise<void> {
     await sleep(ms)
   }
@@ -346,7 +347,7 @@ function deliveryOf({ delivery }: Release | Rejection): Delivery {
   return delivery
 }
 
-/** Time enough for a lease to end and for what follows. */
+/** The longest wait for an expected event, in ms: long enough for a lease to end. */
 export function timeoutOf({ timeoutMs, messageTimeoutMs = 0 }: BrokerHarness): number {
   return timeoutMs ?? Math.max(10_000, 5 * messageTimeoutMs)
 }

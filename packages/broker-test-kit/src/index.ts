@@ -1,4 +1,4 @@
-/** The conformance suite of ZyQueue's brokers, and what breaks them on purpose and counts what comes of it. */
+/** The conformance suite of ZyQueue's brokers, a proxy that breaks connections, and a recorder and checker for chaos tests. */
 export { behindProxies, type ProxiedBrokers } from './behind-proxies.ts'
 export { brokerTests } from './broker-tests.ts'
 export type { BrokerHarness } from './harness.ts'

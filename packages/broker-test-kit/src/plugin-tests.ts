@@ -4,13 +4,13 @@ import { ConfigError, type Broker, type BrokerPlugin } from '@zyqueue/core/broke
 import type { BrokerHarness } from './harness.ts'
 
 export interface PluginHarness extends Pick<BrokerHarness, 'test'> {
-  /** What the adapter's package exports as its default. */
+  /** The default export of the adapter's package. */
   readonly plugin: BrokerPlugin
 }
 
 const testTimeoutMs = 10_000
 
-/** Registers the tests of an adapter's plugin. They need no server: `create` does no I/O. */
+/** Registers the tests of an adapter's plugin. They need no server, because `create` does no I/O. */
 export function pluginTests({ test, plugin }: PluginHarness): void {
   const define = (name: string, body: () => void): unknown => test(`plugin: ${name}`, async () => body(), testTimeoutMs)
 
@@ -45,7 +45,7 @@ export function pluginTests({ test, plugin }: PluginHarness): void {
         plugin.create({ connection, baseDir: process.cwd() })
       } catch (error) {
         assert.ok(error instanceof ConfigError, `${JSON.stringify(connection)} must be a ConfigError`)
-        assert.ok(!wholeTextOf(error).includes('s3cret'), 'the password is in the error')
+        assert.ok(!allTextOf(error).includes('s3cret'), 'the error contains the password')
       }
     }
   })
@@ -58,18 +58,18 @@ export function pluginTests({ test, plugin }: PluginHarness): void {
         '//:s3cret@localhost/0',
       ]) {
         const connection = `${scheme}:${rest}`
-        const broker = created(plugin, connection)
+        const broker = tryToCreate(plugin, connection)
         if (broker === undefined) continue
         assert.ok(!broker.location?.includes('s3cret'), `the password of ${connection} is in the location`)
         const printed = inspect(broker, { depth: Infinity, getters: true, maxStringLength: null, maxArrayLength: null })
-        assert.ok(!printed.includes('s3cret'), `the password of ${connection} is in what is printed of the broker`)
+        assert.ok(!printed.includes('s3cret'), `the password of ${connection} is in the output of util.inspect(broker)`)
       }
     }
   })
 }
 
-/** The broker, or nothing if the plugin does not read such a connection string. */
-function created(plugin: BrokerPlugin, connection: string): Broker | undefined {
+/** Creates a broker; undefined if the plugin refuses the connection string. */
+function tryToCreate(plugin: BrokerPlugin, connection: string): Broker | undefined {
   try {
     return plugin.create({ connection, baseDir: process.cwd() })
   } catch (error) {
@@ -78,8 +78,8 @@ function created(plugin: BrokerPlugin, connection: string): Broker | undefined {
   }
 }
 
-/** All that a log could show of an error, its causes included. */
-function wholeTextOf(error: unknown): string {
+/** Everything that a log can show of an error, with its causes. */
+function allTextOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  return [error.message, error.stack, JSON.stringify(error), wholeTextOf(error.cause ?? '')].join('\n')
+  return [error.message, error.stack, JSON.stringify(error), allTextOf(error.cause ?? '')].join('\n')
 }

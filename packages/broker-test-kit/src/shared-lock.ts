@@ -1,22 +1,22 @@
-/** Runs many at once, or one alone, in the order in which they came. */
+/** A lock that many functions share or one holds alone. Functions run in the order of their calls. */
 export class SharedLock {
-  /** The last that runs alone. It never rejects. */
-  #alone: Promise<unknown> = Promise.resolve()
-  /** Those that came after it. */
-  #together: Promise<unknown>[] = []
+  /** The latest exclusive run. It never rejects. */
+  #exclusive: Promise<unknown> = Promise.resolve()
+  /** The shared runs that were requested after it. */
+  #shared: Promise<unknown>[] = []
 
-  /** Runs beside the others that are run so. Settles as it does. */
+  /** Runs concurrently with other shared runs. Settles as `run` does. */
   runShared(run: () => Promise<void>): Promise<void> {
-    const running = this.#alone.then(run)
-    this.#together.push(running)
+    const running = this.#exclusive.then(run)
+    this.#shared.push(running)
     return running
   }
 
-  /** Runs when all that came before have ended; what comes later waits for it. Settles as it does. */
+  /** Runs after all earlier runs have ended. Later runs wait for it. Settles as `run` does. */
   runExclusive(run: () => Promise<void>): Promise<void> {
-    const running = Promise.allSettled([this.#alone, ...this.#together]).then(run)
-    this.#together = []
-    this.#alone = running.catch(() => undefined)
+    const running = Promise.allSettled([this.#exclusive, ...this.#shared]).then(run)
+    this.#shared = []
+    this.#exclusive = running.catch(() => undefined)
     return running
   }
 }

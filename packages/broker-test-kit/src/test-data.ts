@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { ConsumeOptions, Headers, OutboundMessage, QueueSpec } from '@zyqueue/core/broker'
 
-/** Long enough that no lease of a test ends by itself. */
+/** A lease that does not end during a test. */
 export const longLeaseMs = 600_000
 
 let queuesNamed = 0
@@ -44,12 +44,12 @@ export function textOf({ body }: { readonly body: Uint8Array }): string {
   return new TextDecoder().decode(body)
 }
 
-/** Headers as a sorted list, in which a `__proto__` is a key like any other. */
+/** Headers as a sorted list, so that `__proto__` is compared like any other key. */
 export function entriesOf(headers: Headers): readonly (readonly [string, string])[] {
   return Object.entries(headers).toSorted(([a], [b]) => (a < b ? -1 : 1))
 }
 
-/** The numbers from 0 to below `count`, as bodies. */
+/** The numbers from 0 to `count - 1` as texts, for bodies. */
 export function numericBodies(count: number): readonly string[] {
   return Array.from({ length: count }, (_, index) => String(index))
 }

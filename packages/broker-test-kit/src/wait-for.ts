@@ -4,8 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const DEFAULT_TIMEOUT_MS = 10_000
 
 /**
- * Asks again and again until `probe` gives something that is neither false nor undefined, and resolves to it. Rejects with
- * an `AssertionError` after `timeoutMs` milliseconds (default: 10,000), naming `what` was waited for; a function is asked then.
+ * Calls `probe` until it returns a value other than false and undefined, and resolves to that value. Rejects with an
+ * `AssertionError` after `timeoutMs` milliseconds (default: 10,000). The error contains `what`; if `what` is a function, its result.
+ *
+ * ```ts
+ * await waitFor('the queue to be empty', async () => (await count()) === 0)
+ * ```
  */
 export async function waitFor<Value>(
   what: string | (() => string),
@@ -26,8 +30,8 @@ function isThere<Value>(value: Value): value is Exclude<Value, false | undefined
 }
 
 /**
- * Settles as the promise does, or rejects with an `AssertionError` after `timeoutMs` milliseconds (default: 10,000).
- * Keeps the process alive meanwhile, as core does while a call of a broker is under way.
+ * Settles as the promise does, or rejects with an `AssertionError` after `timeoutMs` milliseconds (default: 10,000). Keeps the
+ * process alive meanwhile, as core does during a call of a broker.
  */
 export async function withTimeout<Value>(
   what: string,

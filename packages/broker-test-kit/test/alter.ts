@@ -10,7 +10,7 @@ import type {
   RenewableLeases,
 } from '@zyqueue/core/broker'
 
-/** A broker that does as the given one, but for what is changed. */
+/** A broker like the given one with some members replaced. */
 export function alterBroker(broker: Broker, changes: Partial<Broker>): Broker {
   return {
     name: broker.name,
@@ -28,7 +28,7 @@ export function alterBroker(broker: Broker, changes: Partial<Broker>): Broker {
   }
 }
 
-/** A broker whose renewable leases are changed. */
+/** A broker like the given one with changed renewable leases. */
 export function alterLeases(broker: Broker, changesOf: (leases: RenewableLeases) => Partial<RenewableLeases>): Broker {
   const { leases } = broker
   if (leases.kind !== 'renewable') return broker
@@ -42,7 +42,7 @@ export function alterLeases(broker: Broker, changesOf: (leases: RenewableLeases)
   })
 }
 
-/** A broker whose calls are changed, if it has any. */
+/** A broker like the given one with changed `calls`, if it has any. */
 export function alterCalls(broker: Broker, changes: Partial<Calls>): Broker {
   const { calls } = broker
   if (calls === undefined) return broker
@@ -85,7 +85,7 @@ export function alterDeadLetters(broker: Broker, changes: Partial<DeadLetters>):
   })
 }
 
-/** A broker whose consumers do as the given one's, but for what is changed. */
+/** A broker like the given one whose consumers have some methods replaced. */
 export function alterConsumers(
   broker: Broker,
   changesOf: (consumer: Consumer, options: ConsumeOptions) => Partial<Consumer>,
@@ -105,15 +105,15 @@ export function alterConsumers(
   })
 }
 
-/** A broker that stores jobs anew under other ids, and shows the ids that they had. */
+/** A broker that can store copies of jobs under other ids and delivers them with their original ids. */
 export function alterIds(broker: Broker): {
   readonly broker: Broker
-  storeAnew(messages: readonly OutboundMessage[]): Promise<void>
+  storeCopies(messages: readonly OutboundMessage[]): Promise<void>
 } {
   let stored = 0
   return {
     broker: alterDeliveries(broker, (delivery) => ({ ...delivery, id: idOf(delivery) })),
-    async storeAnew(messages) {
+    async storeCopies(messages) {
       await broker.publish(messages.map((message) => ({ ...message, id: `${idOf(message)}~${++stored}` })))
     },
   }
@@ -123,7 +123,7 @@ function idOf({ id }: { readonly id: string }): string {
   return id.replace(/~\d+$/, '')
 }
 
-/** A broker whose deliveries are seen changed; they are settled as the ones that they were made of. */
+/** A broker that changes deliveries. Settling a changed delivery settles its original. */
 export function alterDeliveries(broker: Broker, change: (delivery: Delivery) => Delivery): Broker {
   const originals = new WeakMap<Delivery, Delivery>()
   const originalOf = (delivery: Delivery): Delivery => originals.get(delivery) ?? delivery
@@ -140,9 +140,9 @@ export function alterDeliveries(broker: Broker, change: (delivery: Delivery) => 
       async receive(max, options) {
         const deliveries = await consumer.receive(max, options)
         return deliveries.map((original) => {
-          const seen = change(original)
-          originals.set(seen, original)
-          return seen
+          const changed = change(original)
+          originals.set(changed, original)
+          return changed
         })
       },
       ack: (deliveries) => consumer.ack(deliveries.map(originalOf)),

@@ -5,15 +5,15 @@ import { alterBroker, alterAdmin, alterConsumers } from './alter.ts'
 import { bytesOf, messageTo, queueSpec } from '../src/test-data.ts'
 import { MemoryConnection } from './memory-connection.ts'
 
-/** The header of a stored job that stands for a value that cannot be read. */
+/** The header that marks a stored job as an unreadable value. */
 const UNREADABLE = 'x-kit-unreadable'
-const FINDING: Finding = { level: 'note', message: 'A setting that the harness knows of', remedy: 'None' }
+const FINDING: Finding = { level: 'note', message: 'A bad setting of the harness', remedy: 'None' }
 
 type Hooks = Required<
   Omit<BrokerHarness, 'test' | 'leaseMs' | 'timeoutMs' | 'messageTimeoutMs' | 'delayedAfterRestartMs'>
 >
 
-/** What a consumer does with the deliveries among which are some that it cannot read; gives those that are delivered. */
+/** Handles a batch with unreadable deliveries. Returns the deliveries that the consumer delivers. */
 export type OnUnreadable = (
   consumer: Consumer,
   unreadable: readonly Delivery[],
@@ -21,13 +21,12 @@ export type OnUnreadable = (
 ) => Promise<readonly Delivery[]>
 
 /**
- * A server in memory, with all that the hooks of a harness do to one: brokers reach it by connections, which can be lost, and
- * what it stores outlives a restart.
+ * A server in memory with all hooks of a harness: brokers use connections that can be lost, and stored jobs survive a restart.
  */
 export class MemoryEngine {
   readonly hooks: Hooks
 
-  /** How often it was started again. */
+  /** The number of restarts. */
   restarted = 0
   onUnreadable: OnUnreadable = async (consumer, unreadable, others) => {
     await consumer.reject(
@@ -40,7 +39,7 @@ export class MemoryEngine {
   readonly #lease: 'connection' | 'renewable'
   readonly #alter: (broker: Broker, engine: MemoryEngine, connection: MemoryConnection) => Broker
 
-  /** `alter` changes each broker that is made. */
+  /** `alter` changes each new broker. */
   constructor(
     alter: (broker: Broker, engine: MemoryEngine, connection: MemoryConnection) => Broker = (broker) => broker,
     lease: 'connection' | 'renewable' = 'renewable',
@@ -50,7 +49,7 @@ export class MemoryEngine {
     this.hooks = {
       createBroker: () => this.#create(),
       killConnection: (broker) => this.#connections.get(broker)?.cut(),
-      // A server in memory does not fall silent: it is lost at once.
+      // A server in memory cannot stall, so the connection is lost at once.
       stallConnection: (broker) => this.#connections.get(broker)?.cut(),
       healConnection: (broker) => this.#connections.get(broker)?.heal(),
       loseAnswer: async (broker) => this.#connections.get(broker)?.loseAnswer(),

@@ -2,9 +2,9 @@ import { expect, test } from 'vitest'
 import { SharedLock } from '../src/shared-lock.ts'
 import { waitFor } from '../src/wait-for.ts'
 
-const PATIENCE_MS = 30_000
+const TIMEOUT_MS = 30_000
 
-/** Notes what begins and ends; each run ends when it is told to. */
+/** Runs that log their start and end. Each ends when `end(name)` is called. */
 function runs(): { readonly log: string[]; run(name: string): () => Promise<void>; end(name: string): void } {
   const log: string[] = []
   const ends = new Map<string, () => void>()
@@ -23,29 +23,29 @@ function runs(): { readonly log: string[]; run(name: string): () => Promise<void
   }
 }
 
-test('many run together, and one alone waits for them, and they for it', async () => {
+test('shared runs are concurrent, and an exclusive run and shared runs wait for each other', async () => {
   const { log, run, end } = runs()
   const lock = new SharedLock()
   const [a, b] = [lock.runShared(run('a')), lock.runShared(run('b'))]
   const alone = lock.runExclusive(run('alone'))
   const c = lock.runShared(run('c'))
-  await waitFor('both to begin', () => log.length === 2, PATIENCE_MS)
+  await waitFor('both to begin', () => log.length === 2, TIMEOUT_MS)
   end('a')
   await a
   end('b')
   await b
-  await waitFor('the one alone to begin', () => log.length === 5, PATIENCE_MS)
+  await waitFor('the exclusive run to begin', () => log.length === 5, TIMEOUT_MS)
   end('alone')
   await alone
-  await waitFor('the last to begin', () => log.length === 7, PATIENCE_MS)
+  await waitFor('the last run to begin', () => log.length === 7, TIMEOUT_MS)
   end('c')
   await c
   expect(log).toEqual(['+a', '+b', '-a', '-b', '+alone', '-alone', '+c', '-c'])
 })
 
-test('one that fails holds up no other', async () => {
+test('a run that fails blocks no other', async () => {
   const lock = new SharedLock()
-  const fail = async (): Promise<void> => Promise.reject(new Error('as it was told to'))
+  const fail = async (): Promise<void> => Promise.reject(new Error('expected by this test'))
   const failing = [lock.runShared(fail), lock.runExclusive(fail), lock.runExclusive(fail), lock.runShared(fail)]
   expect((await Promise.allSettled(failing)).map(({ status }) => status)).toEqual(Array(4).fill('rejected'))
   await lock.runExclusive(async () => undefined)

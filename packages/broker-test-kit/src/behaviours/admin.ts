@@ -5,19 +5,19 @@ import { expectCode } from '../calls.ts'
 import type { Fixture } from '../fixture.ts'
 import { messageTo, newConsumerId, numericBodies, queueSpec } from '../test-data.ts'
 
-/** Waits until the queue's figures are these; one that the broker leaves out is not compared. */
+/** Waits until the queue has these figures. Figures that the broker leaves out are not compared. */
 async function expectStats(fixture: Fixture, queue: string, expected: Omit<QueueStats, 'name'>): Promise<void> {
-  let seen: unknown
+  let latest: unknown
   const known = async (): Promise<boolean> => {
     const [stats] = await fixture.broker.admin.queues([queue])
-    seen = stats
+    latest = stats
     if (stats === undefined) return false
     const figures = Object.entries({ name: queue, ...expected })
     return figures.every(([key, value]) => !(key in stats) || Reflect.get(stats, key) === value)
   }
   await fixture
     .eventually(`the figures of the queue`, known)
-    .catch((error: unknown) => assert.deepEqual(seen, { name: queue, ...expected }, String(error)))
+    .catch((error: unknown) => assert.deepEqual(latest, { name: queue, ...expected }, String(error)))
 }
 
 const workerList = ifPresent(feature.workers, {
@@ -36,10 +36,13 @@ const workerList = ifPresent(feature.workers, {
     })
     assert.deepEqual({ ...worker.client }, client)
     assert.deepEqual(worker.queues.toSorted(), queues.map(({ name }) => name).toSorted())
-    assert.ok(worker.active === undefined || worker.active === 1, `${worker.active} in its hands`)
+    assert.ok(worker.active === undefined || worker.active === 1, `the worker holds ${worker.active} jobs instead of 1`)
     assert.equal(typeof worker.id, 'string')
     if (worker.connectedAtMs !== undefined) {
-      assert.ok(Math.abs(worker.connectedAtMs - Date.now()) < 3_600_000, 'connectedAtMs is in milliseconds since 1970')
+      assert.ok(
+        Math.abs(worker.connectedAtMs - Date.now()) < 3_600_000,
+        'connectedAtMs must be in milliseconds since 1970',
+      )
     }
     await fixture.ackAll(consumer, [delivery])
     await fixture.withTimeout('consumer.close()', consumer.close())
@@ -146,17 +149,17 @@ export const admin: Behaviours = {
     'check finds a bad setting': async (fixture) => {
       const broker = await fixture.brokerWithFinding()
       const findings = await fixture.withTimeout('check()', broker.admin.check())
-      assert.notEqual(findings.length, 0, 'check() finds nothing, and the harness says that there is something')
+      assert.notEqual(findings.length, 0, 'check() must return a finding for the broker of brokerWithFinding')
       expectFindings(findings)
     },
   }),
 }
 
 function expectFindings(findings: readonly Finding[]): void {
-  assert.ok(Array.isArray(findings), 'check() resolves to an array')
+  assert.ok(Array.isArray(findings), 'check() must resolve to an array')
   for (const [index, { level, message, remedy }] of findings.entries()) {
     assert.ok(['note', 'warning', 'problem'].includes(level), `finding ${index}: level ${level}`)
-    assert.ok(message.trim() !== '', `finding ${index}: it has a message`)
-    assert.ok(remedy === undefined || remedy.trim() !== '', `finding ${index}: an empty remedy`)
+    assert.ok(message.trim() !== '', `finding ${index} must have a message`)
+    assert.ok(remedy === undefined || remedy.trim() !== '', `finding ${index} has an empty remedy`)
   }
 }

@@ -6,7 +6,7 @@ import { expectStatuses } from '../expect-statuses.ts'
 import type { Fixture } from '../fixture.ts'
 import { bytesOf, messageTo, textOf } from '../test-data.ts'
 
-/** A call that is under way, in the hands of a worker. */
+/** A pending call whose job a consumer holds. */
 async function startCall(fixture: Fixture) {
   const { calls } = fixture.broker
   assert.ok(calls !== undefined)
@@ -88,7 +88,7 @@ export const calls: Behaviours = ifPresent(feature.calls, {
       'the call',
       outcomeOf(() => scenario.ended),
     )
-    assert.ok('error' in outcome && outcome.error === reason, 'it rejects with the reason of the signal')
+    assert.ok('error' in outcome && outcome.error === reason, 'the call must reject with the reason of its signal')
     await fixture.withTimeout('answer()', answerBy(scenario.broker, scenario.delivery, 'late'))
   },
 

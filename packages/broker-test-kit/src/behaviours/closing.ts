@@ -81,7 +81,7 @@ export const closing: Behaviours = {
       'receive()',
       outcomeOf(() => consumer.receive(5, { signal: never })),
     )
-    assert.ok('error' in outcome, 'it must reject, but it resolved')
+    assert.ok('error' in outcome, 'receive() must reject, but it resolved')
     assert.equal(codeOf(broker, outcome.error), 'ZYQ_CLOSED')
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['before', 'after'])
   },
@@ -91,19 +91,19 @@ export const closing: Behaviours = {
     await fixture.storeBodies(queue, ...numericBodies(6))
     const broker = await fixture.connectedBroker()
     const closed = await fixture.consumer([queue], { broker, prefetch: 3 })
-    const ofClosed = await fixture.take(closed, 3)
+    const closedDeliveries = await fixture.take(closed, 3)
     await fixture.withTimeout('consumer.close()', closed.close())
     const orphaned = await fixture.consumer([queue], { broker, prefetch: 3 })
-    const ofOrphaned = await fixture.take(orphaned, 3)
+    const orphanedDeliveries = await fixture.take(orphaned, 3)
     await fixture.withTimeout('close()', broker.close())
-    for (const [index, way] of (['ack', 'release', 'reject'] as const).entries()) {
+    for (const [index, method] of (['ack', 'release', 'reject'] as const).entries()) {
       for (const [consumer, deliveries] of [
-        [closed, ofClosed],
-        [orphaned, ofOrphaned],
+        [closed, closedDeliveries],
+        [orphaned, orphanedDeliveries],
       ] as const) {
         const outcome = await fixture.withTimeout(
-          `the late ${way}`,
-          outcomeOf(() => settleWith(way, consumer, deliveries.slice(index, index + 1))),
+          `the late ${method}`,
+          outcomeOf(() => settleWith(method, consumer, deliveries.slice(index, index + 1))),
         )
         if ('error' in outcome) assert.equal(codeOf(broker, outcome.error), 'ZYQ_CLOSED')
         else assert.deepEqual(outcome.value, [{ status: 'lease-lost' }])
@@ -135,14 +135,14 @@ export const closing: Behaviours = {
     assert.deepEqual(
       surelyDone.filter((body) => found.includes(body)),
       [],
-      'ok, but there again',
+      'the results are ok, but the jobs are in the queue',
     )
     assert.deepEqual(
       surelyNot.filter((body) => !found.includes(body)),
       [],
-      'lease-lost, but gone',
+      'the results are lease-lost, but the jobs are not in the queue',
     )
-    assert.equal(new Set(found).size, found.length, 'none is there twice')
+    assert.equal(new Set(found).size, found.length, 'no job may be in the queue twice')
   },
 
   'closing a consumer does not affect the others of its broker': async (fixture) => {

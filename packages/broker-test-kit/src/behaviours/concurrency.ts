@@ -8,7 +8,7 @@ import { bytesOf, messageTo, numericBodies, textOf } from '../test-data.ts'
 
 const jobs = 2000
 const consumers = 4
-/** Each job is released no more often than this on its way. */
+/** The most releases of one job. */
 const MAX_RELEASES = 3
 
 export const concurrency: Behaviours = {
@@ -28,7 +28,7 @@ async function workAtRandom(fixture: Fixture, seed: number): Promise<void> {
   const random = seededRandom(seed)
   const queues = [await fixture.queue(), await fixture.queue()]
   const acked = new Map<string, number>()
-  const inHand = new Set<string>()
+  const held = new Set<string>()
   const doubled: string[] = []
   const releases = new Map<string, number>()
 
@@ -53,8 +53,8 @@ async function workAtRandom(fixture: Fixture, seed: number): Promise<void> {
       const max = 1 + Math.floor(random() * 40)
       const deliveries = await consumer.receive(max, { signal: new AbortController().signal })
       for (const body of deliveries.map(textOf)) {
-        if (inHand.has(body) || acked.has(body)) doubled.push(body)
-        inHand.add(body)
+        if (held.has(body) || acked.has(body)) doubled.push(body)
+        held.add(body)
       }
       const done: (typeof deliveries)[number][] = []
       const back: (typeof deliveries)[number][] = []
@@ -64,7 +64,7 @@ async function workAtRandom(fixture: Fixture, seed: number): Promise<void> {
         if (release) releases.set(textOf(delivery), released + 1)
         ;(release ? back : done).push(delivery)
       }
-      for (const delivery of [...done, ...back]) inHand.delete(textOf(delivery))
+      for (const delivery of [...done, ...back]) held.delete(textOf(delivery))
       for (const delivery of done) acked.set(textOf(delivery), (acked.get(textOf(delivery)) ?? 0) + 1)
       const results = await Promise.all([
         consumer.ack(done),
@@ -72,14 +72,14 @@ async function workAtRandom(fixture: Fixture, seed: number): Promise<void> {
       ])
       assert.ok(
         results.flat().every((result) => result.status === 'ok'),
-        'nobody lost a lease',
+        'every settlement must be ok',
       )
     }
     await consumer.close()
   }
 
   await Promise.all([produce(), ...Array.from({ length: consumers }, consume)])
-  assert.deepEqual(doubled, [], 'delivered to a second consumer, or again after its ack')
+  assert.deepEqual(doubled, [], 'jobs that were delivered to a second consumer, or again after their ack')
   assert.deepEqual(
     [...acked].filter(([, times]) => times !== 1),
     [],

@@ -6,14 +6,18 @@ import type { Fixture } from '../fixture.ts'
 import { bytesOf, entriesOf, messageTo, textOf } from '../test-data.ts'
 import { oneLoss } from './leases.ts'
 
-const everything = { limit: 100 }
+const allLetters = { limit: 100 }
 
 function headersOf(body: string): Headers {
   return { 'zyq-attempt': '3', 'x-note': `grün ${body}`, ['__proto__']: 'a word' }
 }
 
-/** Publishes jobs and rejects them one by one, the reason being `ZYQ_JOB_FAILED: <body>`. */
-async function bury(fixture: Fixture, queue: QueueSpec, ...bodies: readonly string[]): Promise<readonly Delivery[]> {
+/** Publishes jobs and rejects them one by one with the reason `ZYQ_JOB_FAILED: <body>`. */
+async function rejectAll(
+  fixture: Fixture,
+  queue: QueueSpec,
+  ...bodies: readonly string[]
+): Promise<readonly Delivery[]> {
   await fixture.store(
     bodies.map((body) => messageTo(queue, { body: bytesOf(body), headers: headersOf(body), priority: 7 })),
   )
@@ -27,17 +31,17 @@ async function bury(fixture: Fixture, queue: QueueSpec, ...bodies: readonly stri
   return deliveries
 }
 
-/** A requeued job is as it was before it died. */
-function expectUnchanged(again: Delivery, buried: readonly Delivery[]): void {
-  const before = buried.find(({ id }) => id === again.id)
-  assert.ok(before, `${nameOf(again)} is none of those that died`)
+/** A requeued job must have the body, headers and priority that it had before. */
+function expectUnchanged(again: Delivery, rejected: readonly Delivery[]): void {
+  const before = rejected.find(({ id }) => id === again.id)
+  assert.ok(before, `${nameOf(again)} was not rejected before`)
   assert.equal(textOf(again), textOf(before), `the body of ${nameOf(again)}`)
   assert.deepEqual(entriesOf(again.headers), entriesOf(before.headers), `the headers of ${nameOf(again)}`)
   assert.equal(again.priority, before.priority, `the priority of ${nameOf(again)}`)
 }
 
 async function bodiesOfDead(fixture: Fixture, queue: QueueSpec): Promise<readonly string[]> {
-  return (await fixture.withTimeout('list()', fixture.broker.admin.deadLetters.list(queue.name, everything))).map(
+  return (await fixture.withTimeout('list()', fixture.broker.admin.deadLetters.list(queue.name, allLetters))).map(
     textOf,
   )
 }
@@ -53,7 +57,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
     await fixture.expectNoneReady(queue)
     const [letter, ...more] = await fixture.withTimeout(
       'list()',
-      fixture.broker.admin.deadLetters.list(queue.name, everything),
+      fixture.broker.admin.deadLetters.list(queue.name, allLetters),
     )
     assert.ok(letter)
     assert.equal(more.length, 0)
@@ -64,7 +68,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
     assert.deepEqual(entriesOf(letter.headers), entriesOf(sent.headers))
     assert.equal(Object.getPrototypeOf(letter.headers), null)
     if (letter.diedAtMs === undefined) return
-    assert.ok(Math.abs(letter.diedAtMs - Date.now()) < 3_600_000, 'diedAtMs is in milliseconds since 1970')
+    assert.ok(Math.abs(letter.diedAtMs - Date.now()) < 3_600_000, 'diedAtMs must be in milliseconds since 1970')
   },
 
   'reject with headers replaces all headers': async (fixture) => {
@@ -72,13 +76,13 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
     await fixture.store([messageTo(queue, { headers: { 'x-old': 'gone' } })])
     const { consumer, delivery } = await fixture.takeOneOf(queue)
     await fixture.reject(consumer, { delivery, reason: 'ZYQ_JOB_FAILED', headers: { 'x-new': 'there' } })
-    const [letter] = await fixture.withTimeout('list()', fixture.broker.admin.deadLetters.list(queue.name, everything))
+    const [letter] = await fixture.withTimeout('list()', fixture.broker.admin.deadLetters.list(queue.name, allLetters))
     assert.deepEqual({ ...letter?.headers }, { 'x-new': 'there' })
   },
 
   'the newest dead letter is listed first, and at most limit of them': async (fixture) => {
     const queue = await fixture.queue()
-    await bury(fixture, queue, 'a', 'b', 'c')
+    await rejectAll(fixture, queue, 'a', 'b', 'c')
     assert.deepEqual(await bodiesOfDead(fixture, queue), ['c', 'b', 'a'])
     const two = await fixture.withTimeout('list()', fixture.broker.admin.deadLetters.list(queue.name, { limit: 2 }))
     assert.deepEqual(
@@ -89,7 +93,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
 
   'each queue has its own dead letters': async (fixture) => {
     const [one, other] = [await fixture.queue(), await fixture.queue()]
-    await bury(fixture, one, 'one')
+    await rejectAll(fixture, one, 'one')
     assert.deepEqual(await bodiesOfDead(fixture, one), ['one'])
     assert.deepEqual(await bodiesOfDead(fixture, other), [])
     const { deadLetters } = fixture.broker.admin
@@ -99,27 +103,27 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
 
   'requeue with ids makes these jobs ready, unchanged, and keeps the rest': async (fixture) => {
     const queue = await fixture.queue()
-    const buried = await bury(fixture, queue, 'a', 'b', 'c')
-    const ids = [buried[1]?.id ?? '', 'kit-no-such-id']
+    const rejected = await rejectAll(fixture, queue, 'a', 'b', 'c')
+    const ids = [rejected[1]?.id ?? '', 'kit-no-such-id']
     assert.equal(await fixture.withTimeout('requeue()', fixture.broker.admin.deadLetters.requeue(queue.name, ids)), 1)
     const [again, ...more] = await fixture.takeRemaining(queue)
     assert.ok(again)
     assert.equal(more.length, 0)
     assert.equal(textOf(again), 'b')
-    expectUnchanged(again, buried)
+    expectUnchanged(again, rejected)
     assert.deepEqual(await bodiesOfDead(fixture, queue), ['c', 'a'])
     assert.equal(await fixture.withTimeout('requeue()', fixture.broker.admin.deadLetters.requeue(queue.name, [])), 0)
   },
 
   'requeue without ids makes all jobs ready': async (fixture) => {
     const queue = await fixture.queue()
-    const buried = await bury(fixture, queue, 'a', 'b', 'c')
+    const rejected = await rejectAll(fixture, queue, 'a', 'b', 'c')
     const consumer = await fixture.consumer([queue])
     const taking = fixture.inBackground(fixture.take(consumer, 3))
     assert.equal(await fixture.withTimeout('requeue()', fixture.broker.admin.deadLetters.requeue(queue.name)), 3)
     const again = await taking
     assert.deepEqual(again.map(textOf).toSorted(), ['a', 'b', 'c'])
-    for (const delivery of again) expectUnchanged(delivery, buried)
+    for (const delivery of again) expectUnchanged(delivery, rejected)
     assert.deepEqual(await bodiesOfDead(fixture, queue), [])
     await fixture.ackAll(consumer, again)
     await fixture.expectNoneReady(queue, consumer)
@@ -140,12 +144,12 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
 
   'a requeued job can be rejected again': async (fixture) => {
     const queue = await fixture.queue()
-    const [buried] = await bury(fixture, queue, 'again')
+    const [rejected] = await rejectAll(fixture, queue, 'again')
     const { deadLetters } = fixture.broker.admin
-    assert.equal(await fixture.withTimeout('requeue()', deadLetters.requeue(queue.name, [buried?.id ?? ''])), 1)
+    assert.equal(await fixture.withTimeout('requeue()', deadLetters.requeue(queue.name, [rejected?.id ?? ''])), 1)
     const { consumer, delivery } = await fixture.takeOneOf(queue)
     await fixture.reject(consumer, { delivery, reason: 'ZYQ_JOB_FAILED: twice' })
-    const letters = await fixture.withTimeout('list()', deadLetters.list(queue.name, everything))
+    const letters = await fixture.withTimeout('list()', deadLetters.list(queue.name, allLetters))
     assert.deepEqual(
       letters.map((letter) => letter.reason),
       ['ZYQ_JOB_FAILED: twice'],
@@ -154,9 +158,9 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
 
   'purge deletes the dead letters with these ids, or all': async (fixture) => {
     const queue = await fixture.queue()
-    const buried = await bury(fixture, queue, 'a', 'b', 'c')
+    const rejected = await rejectAll(fixture, queue, 'a', 'b', 'c')
     const { deadLetters } = fixture.broker.admin
-    const ids = [buried[0]?.id ?? '', 'kit-no-such-id']
+    const ids = [rejected[0]?.id ?? '', 'kit-no-such-id']
     assert.equal(await fixture.withTimeout('purge()', deadLetters.purge(queue.name, [])), 0)
     assert.equal(await fixture.withTimeout('purge()', deadLetters.purge(queue.name, ids)), 1)
     assert.deepEqual(await bodiesOfDead(fixture, queue), ['c', 'b'])
@@ -168,7 +172,7 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
 
   'purging a queue keeps its dead letters': async (fixture) => {
     const queue = await fixture.queue()
-    await bury(fixture, queue, 'dead')
+    await rejectAll(fixture, queue, 'dead')
     await fixture.store([messageTo(queue, { body: bytesOf('waiting') })])
     assert.equal(await fixture.withTimeout('purge()', fixture.broker.admin.purge(queue.name)), 1)
     assert.deepEqual(await bodiesOfDead(fixture, queue), ['dead'])
@@ -180,10 +184,10 @@ export const deadLetters: Behaviours = {
   ...ifAbsent(feature.deadLetters, {
     'a rejected job is deleted and cannot be listed, requeued or purged': async (fixture) => {
       const queue = await fixture.queue()
-      await bury(fixture, queue, 'gone')
+      await rejectAll(fixture, queue, 'gone')
       await fixture.expectNoneReady(queue)
       const { deadLetters } = fixture.broker.admin
-      assert.deepEqual(await fixture.withTimeout('list()', deadLetters.list(queue.name, everything)), [])
+      assert.deepEqual(await fixture.withTimeout('list()', deadLetters.list(queue.name, allLetters)), [])
       assert.equal(await fixture.withTimeout('requeue()', deadLetters.requeue(queue.name)), 0)
       assert.equal(await fixture.withTimeout('purge()', deadLetters.purge(queue.name)), 0)
       await fixture.expectNoneReady(queue)

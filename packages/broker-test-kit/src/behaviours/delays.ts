@@ -4,7 +4,7 @@ import { outcomeOf } from '../calls.ts'
 import { expectStatuses } from '../expect-statuses.ts'
 import { bytesOf, entriesOf, messageTo, textOf } from '../test-data.ts'
 
-/** Clocks of two machines, and of two libraries, round differently. */
+/** Clocks of different machines and libraries round differently. */
 const roundingMs = 20
 const dayMs = 86_400_000
 
@@ -14,7 +14,7 @@ const withDelays = ifPresent(feature.delays, {
     const publishedAt = performance.now()
     await fixture.store([messageTo(queue, { delayMs: 500 })])
     const { consumer, delivery } = await fixture.takeOneOf(queue)
-    assert.ok(performance.now() - publishedAt >= 500 - roundingMs, 'it is not early')
+    assert.ok(performance.now() - publishedAt >= 500 - roundingMs, 'the job arrived early')
     assert.equal(delivery.deliveryCount, 0)
     await fixture.ackAll(consumer, [delivery])
     await fixture.expectNoneReady(queue, consumer)
@@ -63,7 +63,7 @@ const withDelays = ifPresent(feature.delays, {
     const consumer = await fixture.consumer([queue])
     for (let left = 2; left > 0; left--) {
       const delivery = await fixture.takeOne(consumer)
-      assert.ok(performance.now() - publishedAt >= Number(textOf(delivery)) - roundingMs, 'it is not early')
+      assert.ok(performance.now() - publishedAt >= Number(textOf(delivery)) - roundingMs, 'the job arrived early')
       await fixture.ackAll(consumer, [delivery])
     }
     await fixture.expectNoneReady(queue, consumer)

@@ -66,7 +66,7 @@ export const deliveryCounts: Behaviours = {
   }),
 }
 
-/** A lease has to have run out before the next owner comes, or that one's would, while it waits. */
+/** Waits until the lease has ended. Otherwise the short lease of the next owner could end while it waits for the job. */
 async function untilLost(fixture: Fixture, ownerId: string): Promise<void> {
   const { leases } = fixture.broker
   if (leases.kind !== 'renewable') return

@@ -8,7 +8,7 @@ import { newConsumerId, numericBodies } from '../test-data.ts'
 import { reclaimOf } from '../reclaim.ts'
 
 const count = 60
-/** How many calls begin while one is under way, if it takes as long as the first. */
+/** How many calls start during one call, if all take as long as the first. */
 const STEPS = 20
 const reason = 'ZYQ_JOB_FAILED: moved by the kit'
 
@@ -33,7 +33,7 @@ const deadLetterMoves = ifPresent(feature.deadLetters, {
   },
 })
 
-/** A job that moves may be doubled by a lost connection, and never be lost: what stores it anew does so before it deletes. */
+/** A lost connection may duplicate a job that moves and must not lose it: the adapter stores the copy before it deletes the job. */
 export const interruptedMoves: Behaviours = ifPresent(feature.killConnection, {
   'jobs that are released when the connection is cut are in their queue': (fixture) =>
     interruptSettling(fixture, (consumer, delivery) =>
@@ -52,13 +52,13 @@ async function interruptSettling(
     broker,
     deliveries.map((delivery) => () => settle(consumer, delivery)),
   )
-  // Those that it still holds come back.
+  // Jobs that the consumer still holds return to the queue.
   const reclaim = reclaimOf(fixture.broker.leases)
   if (reclaim !== undefined) await fixture.withTimeout('reclaim()', reclaim(consumerId, []))
   await expectNoneMissing(fixture, queue, deliveries)
 }
 
-/** Jobs in the hands of a consumer with a broker of its own. */
+/** A consumer with its own broker that holds many jobs. */
 async function holdManyJobs(fixture: Fixture) {
   const queue = await fixture.queue()
   await fixture.storeBodies(queue, ...numericBodies(count))
@@ -69,8 +69,8 @@ async function holdManyJobs(fixture: Fixture) {
 }
 
 /**
- * Cuts the connection while calls are under way that are each at another step: one call alone tells how long it takes, and the
- * others begin at small parts of that time.
+ * Cuts the connection while calls are pending that have reached different steps. The first call runs alone to measure its
+ * duration; the others start at small fractions of it.
  */
 async function cutInTheMiddle(
   fixture: Fixture,
@@ -92,19 +92,19 @@ async function cutInTheMiddle(
     outcomes.push(outcomeOf(call).finally(() => ended++))
   }
   await fixture.cut(broker)
-  for (const outcome of await fixture.withLongTimeout('what was under way', Promise.all(outcomes))) {
+  for (const outcome of await fixture.withLongTimeout('the pending calls', Promise.all(outcomes))) {
     if ('error' in outcome) codeOf(broker, outcome.error)
   }
 }
 
-/** Each job can be taken, or is a dead letter, at some time. */
+/** Each job must be received or listed as a dead letter. */
 async function expectNoneMissing(fixture: Fixture, queue: QueueSpec, jobs: readonly Delivery[]): Promise<void> {
   const newOwner = await fixture.consumer([queue], { prefetch: 3 * count })
   const found = new Set<string>()
   const missing = (): readonly string[] =>
     jobs.flatMap((job, index) => (found.has(job.id) ? [] : [`\n  ${index}: ${nameOf(job)}`]))
   await fixture.eventually(
-    () => `no job is missing, but these are:${missing().join('')}`,
+    () => `all jobs are found; missing:${missing().join('')}`,
     async () => {
       const deliveries = await fixture.withTimeout(
         'receive()',

@@ -7,27 +7,27 @@ import { bytesOf, longLeaseMs, messageTo, newConsumerId, numericBodies, textOf }
 import { settleWith } from './settle.ts'
 import { reclaimOf } from '../reclaim.ts'
 
-/** What a lost owner's job counts when it comes again. */
+/** The delivery count of a job after one owner was lost. */
 export function oneLoss(fixture: Fixture): number {
   return fixture.capabilities.deliveryCount === 'none' ? 0 : 1
 }
 
-/** A late settlement may answer or reject, but it may not say that it was done. */
+/** A late settlement may resolve or reject, but its result must not be `ok`. */
 async function expectLeaseLost(
   fixture: Fixture,
-  way: 'ack' | 'release' | 'reject',
+  method: 'ack' | 'release' | 'reject',
   late: Consumer,
   delivery: Delivery,
 ) {
   const outcome = await fixture.withTimeout(
-    `the late ${way}`,
-    outcomeOf(() => settleWith(way, late, [delivery])),
+    `the late ${method}`,
+    outcomeOf(() => settleWith(method, late, [delivery])),
   )
   if (fixture.broker.leases.kind === 'renewable') assert.deepEqual(outcome, { value: [{ status: 'lease-lost' }] })
   else if ('value' in outcome) assert.notEqual(outcome.value[0]?.status, 'ok', 'a late settlement must not be ok')
 }
 
-/** A job whose first owner is lost, in the hands of a second one. */
+/** A job that a second owner holds after the first was lost. */
 async function takeOver(fixture: Fixture) {
   const queue = await fixture.queue()
   await fixture.storeBodies(queue, 'job')
@@ -43,7 +43,7 @@ const renewals = ifPresent(feature.renewableLeases, {
     const queue = await fixture.queue()
     await fixture.storeBodies(queue, 'job')
     const owner = await fixture.consumer([queue], { broker: await fixture.connectedBroker(), leaseMs: fixture.leaseMs })
-    // On a slow machine the lease may be over before: then the job is the newOwner's all the more.
+    // On a slow machine the lease may end before this. The new owner then gets the job anyway.
     await outcomeOf(() => fixture.take(owner, 1))
     const newOwner = await fixture.consumer([queue])
     assert.equal(textOf(await fixture.takeOne(newOwner)), 'job')
@@ -67,9 +67,9 @@ const renewals = ifPresent(feature.renewableLeases, {
     const living = await fixture.consumer([queue], { consumerId: livingId })
     const delivery = await fixture.takeOne(living)
     const unknownId = newConsumerId()
-    const ended = await renewed(fixture, fixture.broker, [owner.consumerId, livingId, unknownId], 60_000)
+    const ended = await renewLeases(fixture, fixture.broker, [owner.consumerId, livingId, unknownId], 60_000)
     assert.deepEqual(ended.toSorted(), [owner.consumerId, unknownId].toSorted())
-    assert.deepEqual(await renewed(fixture, fixture.broker, [], 60_000), [])
+    assert.deepEqual(await renewLeases(fixture, fixture.broker, [], 60_000), [])
     await expectLeaseLost(fixture, 'ack', owner.consumer, stale)
     await fixture.ackAll(living, [delivery])
   },
@@ -78,7 +78,7 @@ const renewals = ifPresent(feature.renewableLeases, {
     const queue = await fixture.queue()
     const owner = await fixture.ownerToLose(queue)
     await fixture.eventually('the lease has ended', async () => {
-      const ended = await renewed(fixture, fixture.broker, [owner.consumerId], fixture.leaseMs)
+      const ended = await renewLeases(fixture, fixture.broker, [owner.consumerId], fixture.leaseMs)
       if (ended.includes(owner.consumerId)) return true
       await fixture.sleep(1.5 * fixture.leaseMs)
       return false
@@ -88,7 +88,7 @@ const renewals = ifPresent(feature.renewableLeases, {
       'receive()',
       outcomeOf(() => owner.consumer.receive(1, { signal: new AbortController().signal })),
     )
-    assert.ok('error' in outcome, 'without a lease, receive must reject')
+    assert.ok('error' in outcome, 'receive() without a lease must reject')
     assert.equal(codeOf(owner.broker, outcome.error), 'ZYQ_LEASE_LOST')
     await fixture.withTimeout('consumer.close()', owner.consumer.close())
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['job'])
@@ -135,7 +135,7 @@ const reclaims = ifPresent(feature.reclaim, {
     await fixture.expectNoneReady(scenario.queue)
   },
 
-  // If leases are connections, nothing ends, and a charge is one, whenever it comes.
+  // With connection leases, reclaim ends no lease and counts a loss whenever it is called.
   ...ifPresent(feature.renewableLeases, {
     'reclaim of an ended or unknown consumer changes nothing': async (fixture) => {
       const scenario = await reclaimJobs(fixture, () => [])
@@ -261,8 +261,8 @@ export const leases: Behaviours = {
   ...reclaims,
 }
 
-/** Renews as a supervisor does; a broker whose lease is its connection needs nobody to. */
-async function renewed(
+/** Renews leases as a supervisor does. Does nothing if the leases are not renewable. */
+async function renewLeases(
   fixture: Fixture,
   broker: Broker,
   consumerIds: readonly string[],
@@ -272,10 +272,10 @@ async function renewed(
   return leases.kind === 'renewable' ? fixture.withTimeout('renew()', leases.renew(consumerIds, leaseMs)) : []
 }
 
-/** How much longer than the short lease one may become. */
+/** The longest lease that `withShortLease` tries, as a multiple of the short one. */
 const MAX_STRETCH = 10
 
-/** An owner with several jobs and a short lease. */
+/** An owner that holds three jobs with a short lease. */
 interface ShortLease {
   readonly queue: QueueSpec
   readonly owner: LosableOwner
@@ -285,8 +285,8 @@ interface ShortLease {
 }
 
 /**
- * Runs what keeps a short lease alive by renewals. Where it fails and a renewal came later than the lease is long, the lease has
- * ended by right: it runs anew with a longer one.
+ * Runs a test that keeps a short lease alive with renewals. If the test fails and a renewal came after the end of the lease, the
+ * machine was too slow: it repeats the test with a longer lease.
  */
 async function withShortLease(fixture: Fixture, body: (kept: ShortLease) => Promise<void>): Promise<void> {
   for (let leaseMs = fixture.leaseMs; ; leaseMs *= 4) {
@@ -294,7 +294,7 @@ async function withShortLease(fixture: Fixture, body: (kept: ShortLease) => Prom
     await fixture.storeBodies(queue, ...numericBodies(3))
     let late = false
     let [since, termMs] = [performance.now(), leaseMs]
-    const look = (): void => {
+    const checkLateness = (): void => {
       late ||= performance.now() - since >= termMs
     }
     try {
@@ -302,18 +302,18 @@ async function withShortLease(fixture: Fixture, body: (kept: ShortLease) => Prom
       const deliveries = await fixture.take(owner.consumer, 3)
       const renew = async (broker: Broker, nextMs: number): Promise<void> => {
         const sentAt = performance.now()
-        assert.deepEqual(await renewed(fixture, broker, [owner.consumerId], nextMs).finally(look), [])
+        assert.deepEqual(await renewLeases(fixture, broker, [owner.consumerId], nextMs).finally(checkLateness), [])
         ;[since, termMs] = [sentAt, nextMs]
       }
       return await body({ queue, owner, deliveries, leaseMs, renew })
     } catch (error) {
-      look()
+      checkLateness()
       if (!late || leaseMs > MAX_STRETCH * fixture.leaseMs) throw error
     }
   }
 }
 
-/** Until the broker itself says that the owner is gone, without taking the job. */
+/** Waits until the broker reports that the owner is lost, without receiving the job. */
 async function untilReady(fixture: Fixture, queue: string, ownerId: string): Promise<void> {
   const { leases } = fixture.broker
   if (leases.kind === 'renewable') {
@@ -327,7 +327,7 @@ async function untilReady(fixture: Fixture, queue: string, ownerId: string): Pro
   })
 }
 
-/** Three jobs, reclaimed from their owner by another broker and taken by an newOwner. */
+/** Three jobs that another broker has reclaimed and a new owner has received. */
 async function reclaimJobs(
   fixture: Fixture,
   lostOf: (stale: readonly [Delivery, Delivery, Delivery]) => readonly LostDelivery[],

@@ -6,22 +6,29 @@ import { bytesOf, consumeOptions, messageTo, numericBodies, queueSpec, textOf } 
 
 export const lifecycle: Behaviours = {
   'capabilities are frozen and consistent': async ({ broker, capabilities }) => {
-    assert.ok(Object.isFrozen(capabilities), 'capabilities are frozen')
+    assert.ok(Object.isFrozen(capabilities), 'capabilities must be frozen')
     assert.equal(typeof capabilities.durable, 'boolean')
     assert.equal(typeof capabilities.idempotentPublish, 'boolean')
     assert.ok(['native', 'emulated', 'none'].includes(capabilities.delay), 'delay')
     assert.ok(['native', 'emulated', 'none'].includes(capabilities.deadLetter), 'deadLetter')
     assert.ok(['native', 'emulated', 'none'].includes(capabilities.deliveryCount), 'deliveryCount')
     assert.ok(['native', 'republish'].includes(capabilities.release), 'release')
-    assert.ok(Number.isInteger(capabilities.priorities), 'priorities is an integer')
-    assert.ok(capabilities.priorities >= 1 && capabilities.priorities <= 10, 'priorities is from 1 to 10')
-    assert.ok(Number.isInteger(capabilities.maxBatch) && capabilities.maxBatch >= 1, 'maxBatch is at least 1')
+    assert.ok(Number.isInteger(capabilities.priorities), 'priorities must be an integer')
+    assert.ok(capabilities.priorities >= 1 && capabilities.priorities <= 10, 'priorities must be from 1 to 10')
+    assert.ok(
+      Number.isInteger(capabilities.maxBatch) && capabilities.maxBatch >= 1,
+      'maxBatch must be an integer of at least 1',
+    )
     assert.ok(Number.isInteger(capabilities.maxBodyBytes) && capabilities.maxBodyBytes >= 1, 'maxBodyBytes')
     const { leases } = broker
     assert.ok(['renewable', 'connection', 'message'].includes(leases.kind), 'leases.kind')
     if (leases.kind === 'connection') {
       const counts = capabilities.deliveryCount === 'emulated'
-      assert.equal(leases.reclaim !== undefined, counts, 'reclaim is there exactly if the adapter counts')
+      assert.equal(
+        leases.reclaim !== undefined,
+        counts,
+        'leases.reclaim must be present exactly if deliveryCount is emulated',
+      )
     }
   },
 
@@ -98,7 +105,7 @@ export const lifecycle: Behaviours = {
     const broker = await fixture.connectedBroker()
     const pending = [...callsOf(broker, queue)].map(async ([name, call]) => ({ name, outcome: await outcomeOf(call) }))
     await fixture.withTimeout('close()', broker.close())
-    for (const { name, outcome } of await fixture.withTimeout('what was pending', Promise.all(pending))) {
+    for (const { name, outcome } of await fixture.withTimeout('the pending calls', Promise.all(pending))) {
       if ('error' in outcome) assert.doesNotThrow(() => codeOf(broker, outcome.error), name)
     }
   },
@@ -123,12 +130,12 @@ export const lifecycle: Behaviours = {
     assert.deepEqual(
       stored.filter((body) => !found.includes(body)),
       [],
-      'stored, but not there',
+      'the results are stored, but the jobs are not in the queue',
     )
     assert.deepEqual(
       refused.filter((body) => found.includes(body)),
       [],
-      'refused, but there',
+      'the results are refused, but the jobs are in the queue',
     )
   },
 
@@ -198,7 +205,7 @@ export const lifecycle: Behaviours = {
         'ack()',
         watch.watch(() => consumer.ack(deliveries)),
       )
-      await fixture.eventually('no handle of the broker holds the process', () => watch.held().length === 0)
+      await fixture.eventually('no handle of the broker keeps the process alive', () => watch.held().length === 0)
     } finally {
       watch.stop()
     }

@@ -11,21 +11,21 @@ export const lostAnswers: Behaviours = ifPresent(feature.loseAnswer, {
     const queue = await fixture.queue()
     const broker = await fixture.connectedBroker()
     await publishAsCore(fixture, broker, queue, 'before')
-    const told: { readonly message: OutboundMessage; readonly status: string }[] = []
+    const results: { readonly message: OutboundMessage; readonly status: string }[] = []
     for (const body of numericBodies(3)) {
       const message = messageTo(queue, { body: bytesOf(body) })
       const outcome = await loseAnswerOf(fixture, broker, () => broker.publish([message]))
-      told.push({ message, status: 'value' in outcome ? (outcome.value[0]?.status ?? 'no result') : 'rejected' })
-      // A client that sends again when it has reconnected has done so when this is stored.
+      results.push({ message, status: 'value' in outcome ? (outcome.value[0]?.status ?? 'no result') : 'rejected' })
+      // If a client sends the message again after a reconnect, it has done so before this one is stored.
       await publishAsCore(fixture, broker, queue, `after ${body}`)
     }
     const found = (await fixture.takeRemaining(queue)).map(textOf)
-    for (const [index, { message, status }] of told.entries()) {
+    for (const [index, { message, status }] of results.entries()) {
       const copies = found.filter((body) => body === textOf(message)).length
-      const job = `job ${index} of the queue ${queue.name}, whose publish was told as "${status}"`
+      const job = `job ${index} of the queue ${queue.name}, whose publish was reported as "${status}"`
       assert.ok(copies <= 1, `${job}, is stored ${copies} times`)
-      if (status === 'stored') assert.equal(copies, 1, `${job}, is not there`)
-      if (status === 'refused' || status === 'rejected') assert.equal(copies, 0, `${job}, is there`)
+      if (status === 'stored') assert.equal(copies, 1, `${job}, is not in the queue`)
+      if (status === 'refused' || status === 'rejected') assert.equal(copies, 0, `${job}, is in the queue`)
     }
   },
 
@@ -66,8 +66,8 @@ export const lostAnswers: Behaviours = ifPresent(feature.loseAnswer, {
     const found: string[] = []
     const newOwner = await fixture.consumer([queue])
     const { signal } = new AbortController()
-    // What was held and not released comes back when the lease has ended: then nothing of the others is to come either.
-    await fixture.eventually(`every job of the queue ${queue.name} is there after its release`, async () => {
+    // The job that was held and not released returns after the lease has ended. No copy of another job can arrive after it.
+    await fixture.eventually(`every job of the queue ${queue.name} arrives after its release`, async () => {
       const returned = await fixture.withTimeout('receive()', newOwner.receive(prefetch, { signal }))
       found.push(...returned.map(textOf))
       await fixture.ackAll(newOwner, returned)
@@ -78,12 +78,12 @@ export const lostAnswers: Behaviours = ifPresent(feature.loseAnswer, {
     found.push(...(await fixture.takeRemaining(queue)).map(textOf))
     for (const [index, body] of bodies.entries()) {
       const copies = found.filter((each) => each === body).length
-      assert.equal(copies, 1, `job ${index} of the queue ${queue.name} is there ${copies} times after its release`)
+      assert.equal(copies, 1, `job ${index} of the queue ${queue.name} arrived ${copies} times after its release`)
     }
   },
 })
 
-/** What becomes of a call whose request reaches the engine and whose connection ends before the answer. */
+/** The outcome of a call whose request reaches the engine and whose connection ends before the answer. */
 async function loseAnswerOf<Value>(
   fixture: Fixture,
   broker: Broker,

@@ -11,8 +11,8 @@ const never = new AbortController().signal
 
 export const cutConnections: Behaviours = ifPresent(feature.killConnection, {
   'calls pending when the connection is cut settle, and their results are true': async (fixture) => {
-    // While requests are on their way, and while answers are: which of them it is, is a matter of luck.
-    for (const afterMs of [0, 1, 5]) await breakUnderway(fixture, afterMs, (broker) => fixture.cut(broker))
+    // The delays cut some requests and some answers; which ones depends on the machine.
+    for (const afterMs of [0, 1, 5]) await breakPendingCalls(fixture, afterMs, (broker) => fixture.cut(broker))
   },
 
   'every call after the connection was cut settles': async (fixture) => {
@@ -22,7 +22,7 @@ export const cutConnections: Behaviours = ifPresent(feature.killConnection, {
   },
 })
 
-/** One test: each part takes as long as an adapter's patience with its engine. */
+/** One test with concurrent parts, because each takes as long as the adapter's timeout. */
 export const silentConnections: Behaviours = ifPresent(
   feature.killConnection,
   ifPresent(feature.stallConnection, {
@@ -33,16 +33,16 @@ export const silentConnections: Behaviours = ifPresent(
       await fixture.stall(unreachable)
       const connecting = outcomeOf(() => unreachable.connect())
       await Promise.all([
-        breakUnderway(fixture, 0, (broker) => fixture.stall(broker)),
+        breakPendingCalls(fixture, 0, (broker) => fixture.stall(broker)),
         expectAllSettle(fixture, silent),
-        fixture.withLongTimeout('connect() to a server that says nothing', connecting),
+        fixture.withLongTimeout('connect() to a server that does not answer', connecting),
       ])
       if (!fixture.canHeal) return
       const queue = await fixture.queue()
       for (const broker of [silent, unreachable]) {
         await fixture.heal(broker)
         await callAsCore(fixture, broker, 'connect()', () => broker.connect())
-        await publishAsCore(fixture, broker, queue, 'after the silence')
+        await publishAsCore(fixture, broker, queue, 'after the stall')
       }
     },
   }),
@@ -58,8 +58,8 @@ async function expectAllSettle(fixture: Fixture, broker: Broker): Promise<void> 
   )
 }
 
-/** Has calls of all kinds begin, breaks their connection, and holds what they told against what is there. */
-async function breakUnderway(
+/** Starts all calls, breaks their connection, and compares their results with the jobs in the queue. */
+async function breakPendingCalls(
   fixture: Fixture,
   afterMs: number,
   breakConnection: (broker: Broker) => Promise<void>,
@@ -87,25 +87,25 @@ async function breakUnderway(
   await sleep(afterMs)
   await breakConnection(broker)
 
-  const told: Record<string, string[]> = {}
+  const results: Record<string, string[]> = {}
   for (const { body, outcome } of await fixture.withLongTimeout(
-    'what was under way',
+    'the pending publishes and acks',
     Promise.all([...publishes, ...acks]),
   )) {
     const status = 'value' in outcome ? outcome.value[0]?.status : undefined
-    if (status !== undefined) (told[status] ??= []).push(body)
+    if (status !== undefined) (results[status] ??= []).push(body)
     if ('error' in outcome) codeOf(broker, outcome.error)
   }
-  for (const outcome of await fixture.withLongTimeout('what else was under way', Promise.all(others))) {
+  for (const outcome of await fixture.withLongTimeout('the other pending calls', Promise.all(others))) {
     if ('error' in outcome) codeOf(broker, outcome.error)
   }
   await fixture.withLongTimeout('close()', broker.close())
-  // A server gives jobs to whom it takes to be there still, as behind a connection that has fallen silent.
+  // A server still delivers jobs to the consumer of a stalled connection, so cut it.
   await fixture.cut(broker)
 
   const found = new Set((await fixture.takeRemaining(queue)).map(textOf))
-  const missing = (told['stored'] ?? []).filter((body) => !found.has(body))
-  assert.deepEqual(missing, [], 'stored, but not there')
-  const unexpected = [...(told['refused'] ?? []), ...(told['ok'] ?? [])].filter((body) => found.has(body))
-  assert.deepEqual(unexpected, [], 'refused or acknowledged, but there')
+  const missing = (results['stored'] ?? []).filter((body) => !found.has(body))
+  assert.deepEqual(missing, [], 'the results are stored, but the jobs are not in the queue')
+  const unexpected = [...(results['refused'] ?? []), ...(results['ok'] ?? [])].filter((body) => found.has(body))
+  assert.deepEqual(unexpected, [], 'the results are refused or ok, but the jobs are in the queue')
 }

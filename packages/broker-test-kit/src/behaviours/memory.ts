@@ -6,7 +6,7 @@ import type { Behaviours } from '../behaviour.ts'
 import type { Fixture } from '../fixture.ts'
 import { numericBodies } from '../test-data.ts'
 
-/** Calls of one round. An object for each is ten times what else changes in a process meanwhile. */
+/** Calls of one round. One leaked object per call is ten times the other changes in the process. */
 const ABORTED = 500
 const WITH_JOB = 100
 
@@ -26,13 +26,13 @@ export const listeners: Behaviours = {
   },
 }
 
-/** Runs alone: the objects of the whole process are counted. */
+/** Runs exclusively, because it counts the objects of the whole process. */
 export const memory: Behaviours = {
   'receive leaks no objects': async (fixture) => {
     const queue = await fixture.queue()
     const consumer = await fixture.consumer([queue])
     await receiveOften(fixture, queue, consumer)
-    // Once may be by chance: only what leaks grows each time.
+    // One growth may be chance. A leak grows in each round.
     const growths: number[] = []
     for (let round = 0; round < 2; round++) {
       const before = countObjects()
@@ -42,8 +42,8 @@ export const memory: Behaviours = {
       growths.push(growth)
     }
     assert.fail(
-      `After ${ABORTED} calls of receive that were aborted and ${WITH_JOB} that gave a job of the queue ${queue.name}, ` +
-        `there are so many objects more each time: ${growths.join(', ')}`,
+      `After ${ABORTED} calls of receive that were aborted and ${WITH_JOB} that returned a job of the queue ${queue.name}, ` +
+        `the number of objects has grown in each round: ${growths.join(', ')}`,
     )
   },
 }
@@ -62,7 +62,7 @@ async function receiveOften(fixture: Fixture, queue: QueueSpec, consumer: Consum
   }
 }
 
-/** As `Fixture.take`, with this signal. */
+/** Receives one delivery with this signal. */
 function receiveOne(fixture: Fixture, consumer: Consumer, signal: AbortSignal): ReturnType<Consumer['receive']> {
   return fixture.eventually('a delivery', async () => {
     const deliveries = await fixture.withTimeout('receive()', consumer.receive(1, { signal }))
@@ -70,7 +70,7 @@ function receiveOne(fixture: Fixture, consumer: Consumer, signal: AbortSignal): 
   })
 }
 
-/** Those that are reachable; what is not is collected first. */
+/** The number of reachable objects. V8 collects the others first. */
 function countObjects(): number {
   return queryObjects(Object, { format: 'count' })
 }

@@ -4,7 +4,7 @@ import { feature, ifPresent, type Behaviours } from '../behaviour.ts'
 import { callsOf } from '../calls.ts'
 import type { Fixture } from '../fixture.ts'
 
-/** More calls of one kind than a broker may have connections left over. */
+/** More calls of each kind than the number of additional connections that a broker may keep. */
 const ROUNDS = 6
 const SLACK = 3
 
@@ -15,7 +15,7 @@ export const openConnections: Behaviours = ifPresent(feature.openConnections, {
     await callAdmin(fixture, broker, queue, 2)
     const before = fixture.openConnections(broker)
     await callAdmin(fixture, broker, queue, ROUNDS)
-    // What an adapter closes, the engine may see closed a little later.
+    // The proxy may notice the end of a connection a little later than the adapter.
     await fixture.eventually(
       `no more than ${before + SLACK} connections after ${ROUNDS} calls of each kind`,
       () => fixture.openConnections(broker) <= before + SLACK,
@@ -27,7 +27,7 @@ export const openConnections: Behaviours = ifPresent(feature.openConnections, {
     const broker = await fixture.connectedBroker()
     await fixture.consumer([queue], { broker })
     await callAdmin(fixture, broker, queue, 1)
-    assert.ok(fixture.openConnections(broker) > 0, 'a broker that is connected has a connection')
+    assert.ok(fixture.openConnections(broker) > 0, 'a connected broker must have a connection')
     await fixture.withTimeout('close()', broker.close())
     await fixture.eventually('no connection is open after close()', () => fixture.openConnections(broker) === 0)
   },

@@ -31,13 +31,13 @@ const whereTheyAreKept = ifPresent(
         await fixture.store([messageTo(queue, { priority, body: bytesOf(`${priority}`) })])
       const consumer = await fixture.consumer([queue])
       const order = (await fixture.take(consumer, 10)).map((delivery) => Number(textOf(delivery)))
-      assert.ok(order.indexOf(9) < order.indexOf(0), '9 before 0')
+      assert.ok(order.indexOf(9) < order.indexOf(0), 'priority 9 must arrive before priority 0')
       if (fixture.capabilities.priorities === 10) assert.deepEqual(order, allPriorities.toReversed())
     },
 
     'a released or requeued job is ahead of jobs with a lower priority': async (fixture) => {
       const queue = await fixture.queue()
-      // The normal priority, if it surely is a level of its own.
+      // The normal priority is a separate level only if there are ten.
       const lower = fixture.capabilities.priorities === 10 ? 4 : 0
       const [high, low] = [messageTo(queue, { priority: 9 }), messageTo(queue, { priority: lower })]
       await fixture.store([low, high])
@@ -48,7 +48,7 @@ const whereTheyAreKept = ifPresent(
       assert.deepEqual(
         [first.id, second.id],
         [high.id, high.id],
-        'the higher priority is first, also after its release',
+        'the higher priority must be first, also after a release',
       )
       const isKept = fixture.capabilities.deadLetter !== 'none'
       if (isKept) {
@@ -57,7 +57,11 @@ const whereTheyAreKept = ifPresent(
       } else await fixture.ackAll(consumer, [second])
       await fixture.withTimeout('consumer.close()', consumer.close())
       const order = (await fixture.takeRemaining(queue)).map(({ id }) => id)
-      assert.deepEqual(order, isKept ? [high.id, low.id] : [low.id], 'also after it was requeued')
+      assert.deepEqual(
+        order,
+        isKept ? [high.id, low.id] : [low.id],
+        'the higher priority must be first, also after a requeue',
+      )
     },
   }),
 )
@@ -82,7 +86,7 @@ export const priorities: Behaviours = {
   },
 }
 
-/** Each way to divide the ten priorities into `levels` runs of neighbours, as the level of each priority. */
+/** Every division of the ten priorities into `levels` ranges, as the level of each priority. */
 function partitionsOfPriorities(levels: number): readonly (readonly number[])[] {
   let partial: readonly (readonly number[])[] = [[0]]
   for (let priority = 1; priority < allPriorities.length; priority++) {

@@ -8,7 +8,7 @@ import type { Fixture } from '../fixture.ts'
 import { bytesOf, consumeOptions, entriesOf, messageTo, numericBodies, queueSpec, textOf } from '../test-data.ts'
 
 const MAX_BATCH_SENT = 10_000
-/** What core allows for the name of a queue. */
+/** The longest queue name that core allows. */
 const MAX_NAME_BYTES = 200
 
 export const publish: Behaviours = {
@@ -25,7 +25,7 @@ export const publish: Behaviours = {
     assert.equal(delivery.queue, queue.name)
     assert.equal(textOf(delivery), '{"file":"a.png"}')
     assert.deepEqual({ ...delivery.headers }, { 'zyq-task': 'resize' })
-    assert.ok(delivery.priority >= 0 && delivery.priority <= 9, 'priority is from 0 to 9')
+    assert.ok(delivery.priority >= 0 && delivery.priority <= 9, 'priority must be from 0 to 9')
     assert.equal(delivery.deliveryCount, 0)
   },
 
@@ -58,7 +58,7 @@ export const publish: Behaviours = {
       maxBodyBytes < MAX_BODY_SENT
         ? messageTo(queue, { body: new Uint8Array(maxBodyBytes + 1) })
         : messageTo(queue, { options: { 'zyq-no-such-option': true } })
-    // Neither reversed nor sorted are the results the same.
+    // Reversed or sorted results differ from these.
     const [first, third, last] = ['first', 'third', 'last'].map((body) => messageTo(queue, { body: bytesOf(body) }))
     assert.ok(first && third && last)
     const messages = [first, bad, third, last]
@@ -123,7 +123,7 @@ export const publish: Behaviours = {
       assert.equal(result?.status, 'refused')
       assert.equal(codeOf(fixture.broker, 'error' in result ? result.error : undefined), 'ZYQ_BODY_TOO_LARGE')
       const [found, ...more] = await fixture.takeRemaining(queue)
-      assert.ok(found && Buffer.from(found.body).equals(largest), 'the largest body arrives whole')
+      assert.ok(found && Buffer.from(found.body).equals(largest), 'the largest body must arrive complete')
       assert.equal(more.length, 0)
     },
   }),
@@ -175,7 +175,7 @@ export const publish: Behaviours = {
   ...ifPresent(feature.idempotentPublish, {
     'a message with the id of a stored message is not stored again': async (fixture) => {
       const { queue, message, found } = await publishThreeTimes(fixture)
-      assert.equal(found.length, 1, `${found.length} deliveries of what was published thrice`)
+      assert.equal(found.length, 1, `${found.length} deliveries of a message that was published three times`)
       await fixture.store([message])
       await fixture.expectNoneReady(queue)
     },
@@ -184,7 +184,10 @@ export const publish: Behaviours = {
   ...ifAbsent(feature.idempotentPublish, {
     'a message with the id of a stored message is reported as stored': async (fixture) => {
       const { found } = await publishThreeTimes(fixture)
-      assert.ok(found.length >= 1 && found.length <= 3, `${found.length} deliveries of what was published thrice`)
+      assert.ok(
+        found.length >= 1 && found.length <= 3,
+        `${found.length} deliveries of a message that was published three times`,
+      )
     },
   }),
 
@@ -221,7 +224,7 @@ export const publish: Behaviours = {
     assert.deepEqual(
       names.filter((name) => !listed.includes(name)),
       [],
-      'queues that are not listed',
+      'queues that queues() does not list',
     )
   },
 
@@ -254,7 +257,7 @@ export const publish: Behaviours = {
     const message = messageTo(queue, { options: { 'zyq-no-such-option': true } })
     const [result] = await fixture.withTimeout('publish()', fixture.broker.publish([message]))
     assert.equal(result?.status, 'refused')
-    assert.ok('error' in result && result.error instanceof ConfigError, 'the error is a ConfigError')
+    assert.ok('error' in result && result.error instanceof ConfigError, 'the error must be a ConfigError')
     await fixture.expectNoneReady(queue)
   },
 
@@ -266,7 +269,7 @@ export const publish: Behaviours = {
   },
 }
 
-/** A message that was published thrice, by two brokers, and what is there of it. */
+/** Publishes a message three times, with two brokers, and receives its copies. */
 async function publishThreeTimes(fixture: Fixture) {
   const queue = await fixture.queue()
   const message = messageTo(queue)
@@ -281,6 +284,9 @@ async function publishThreeTimes(fixture: Fixture) {
 
 async function expectConfigError(promise: Promise<unknown>): Promise<void> {
   const outcome = await outcomeOf(() => promise)
-  assert.ok('error' in outcome, 'it must reject with a ConfigError, but it resolved')
-  assert.ok(outcome.error instanceof ConfigError, `it must reject with a ConfigError, not ${String(outcome.error)}`)
+  assert.ok('error' in outcome, 'the call must reject with a ConfigError, but it resolved')
+  assert.ok(
+    outcome.error instanceof ConfigError,
+    `the call must reject with a ConfigError, not ${String(outcome.error)}`,
+  )
 }

@@ -6,7 +6,7 @@ import { nameOf } from '../expect-statuses.ts'
 import { bytesOf, messageTo, numericBodies, queueSpec, textOf } from '../test-data.ts'
 
 const never = new AbortController().signal
-/** How much the clock of a server may differ. */
+/** The largest difference between the clocks of the server and this process. */
 const clocksDifferMs = 60_000
 
 export const receive: Behaviours = {
@@ -26,20 +26,20 @@ export const receive: Behaviours = {
     await fixture.storeBodies(queue, 'job')
     const owner = await fixture.ownerToLose(queue)
     const first = await fixture.takeOne(owner.consumer)
-    const expectSane = ({ storedAtMs, ...job }: Delivery): void => {
+    const expectValidTime = ({ storedAtMs, ...job }: Delivery): void => {
       if (storedAtMs === undefined) return
       assert.ok(
         storedAtMs > startedAtMs - clocksDifferMs && storedAtMs < Date.now() + clocksDifferMs,
-        `${storedAtMs} of ${nameOf(job)} is not when it was stored, in milliseconds since 1970: ${startedAtMs}`,
+        `${storedAtMs} of ${nameOf(job)} is not the time in milliseconds since 1970 at which it was stored, ${startedAtMs}`,
       )
     }
-    expectSane(first)
+    expectValidTime(first)
     await owner.lose()
     const { consumer, delivery: second } = await fixture.takeOneOf(queue)
     assert.equal(second.storedAtMs, first.storedAtMs, `storedAtMs of ${nameOf(second)} after its owner was lost`)
     await fixture.release(consumer, { delivery: second, delayMs: 0, headers: { 'x-note': 'new' } })
     const third = await fixture.takeOne(consumer)
-    expectSane(third)
+    expectValidTime(third)
     if (fixture.capabilities.release === 'native') {
       assert.equal(third.storedAtMs, first.storedAtMs, `storedAtMs of ${nameOf(third)} after its release`)
     }
@@ -60,7 +60,7 @@ export const receive: Behaviours = {
     const [first, ...held] = await fixture.take(consumer, 3, 100)
     assert.ok(first)
     const more = await fixture.withTimeout('receive()', consumer.receive(100, { signal: never }))
-    assert.deepEqual(more.map(textOf), [], 'a full hand gets nothing more')
+    assert.deepEqual(more.map(textOf), [], 'a consumer that holds prefetch deliveries must get no more')
     await fixture.ackAll(consumer, [first])
     const fourth = await fixture.takeOne(consumer)
     await fixture.ackAll(consumer, held)
@@ -129,7 +129,7 @@ export const receive: Behaviours = {
     assert.deepEqual(taken.map(textOf).toSorted(), numericBodies(count).toSorted())
     assert.ok(
       taken.every((delivery) => delivery.deliveryCount === 0),
-      'an aborted call counts no delivery',
+      'an aborted receive must not count a delivery',
     )
     await fixture.ackAll(consumer, taken)
     await fixture.expectNoneReady(queue, consumer)
@@ -144,13 +144,16 @@ export const receive: Behaviours = {
     ]
     await fixture.storeBodies(queue, ...numericBodies(count))
     const taken: string[] = []
-    let cameAt = performance.now()
+    let lastArrivalAt = performance.now()
     const drain = async (consumer: (typeof consumers)[number]): Promise<void> => {
       while (taken.length < count) {
-        assert.ok(performance.now() - cameAt < fixture.timeoutMs, `${taken.length} of ${count} came, and no more`)
+        assert.ok(
+          performance.now() - lastArrivalAt < fixture.timeoutMs,
+          `only ${taken.length} of ${count} jobs arrived`,
+        )
         const deliveries = await fixture.withTimeout('receive()', consumer.receive(7, { signal: never }))
         taken.push(...deliveries.map(textOf))
-        if (deliveries.length > 0) cameAt = performance.now()
+        if (deliveries.length > 0) lastArrivalAt = performance.now()
         await fixture.ackAll(consumer, deliveries)
       }
     }
@@ -178,9 +181,9 @@ export const receive: Behaviours = {
       }
       assert.ok(
         order.lastIndexOf(short.name) < order.lastIndexOf(long.name),
-        'the short queue had its turn before the end',
+        'the short queue must be served before the end of the long one',
       )
-      assert.ok(order.indexOf(long.name) < count / 2, 'so had the long one')
+      assert.ok(order.indexOf(long.name) < count / 2, 'the long queue must be served early')
       await fixture.withTimeout('consumer.close()', consumer.close())
     }
   },
@@ -197,12 +200,12 @@ export const receive: Behaviours = {
 
   'a consumer gets jobs of its own queues only': async (fixture) => {
     const { name } = queueSpec()
-    // Names that a broker with patterns or prefixes may take for others.
+    // A broker with patterns or prefixes could confuse these names with others.
     const own = ['', '*', '.*', '.>', '.#'].map((pattern) => queueSpec(`${name}${pattern}`))
     const [served, late, ...others] = ['-served', '-late', '.x', 'x', '.x.y'].map((end) => queueSpec(`${name}${end}`))
     assert.ok(served && late)
     await fixture.withTimeout('declare()', fixture.broker.declare([...own, served, ...others]))
-    // Another consumer of the same broker, whose hand is full, has a queue of its own.
+    // Another consumer of the same broker consumes another queue. It holds its one job, so it cannot take more.
     const neighbour = await fixture.consumer([served], { prefetch: 1 })
     const consumer = await fixture.consumer(own, { prefetch: 100 })
     await fixture.withTimeout('declare()', fixture.broker.declare([late]))
@@ -234,7 +237,7 @@ export const receive: Behaviours = {
       'receive()',
       outcomeOf(() => consumer.receive(1, { signal: never })),
     )
-    assert.ok('error' in outcome, 'it must reject, but it resolved')
+    assert.ok('error' in outcome, 'receive() must reject, but it resolved')
     assert.equal(codeOf(fixture.broker, outcome.error), 'ZYQ_CLOSED')
     assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['kept'])
   },

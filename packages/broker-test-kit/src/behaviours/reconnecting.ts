@@ -38,7 +38,7 @@ export const reconnecting: Behaviours = ifPresent(
         const receiving = outcomeOf(() => consumer.receive(1, { signal: never }))
         await fixture.cut(broker)
         await callWithoutConnection(fixture, broker, spare)
-        const received = await fixture.withLongTimeout('the receive() under way', receiving)
+        const received = await fixture.withLongTimeout('the pending receive()', receiving)
         if ('error' in received) expectConnectionLost(broker, 'receive()', received.error)
         await fixture.heal(broker)
         await callAsCore(fixture, broker, 'declare()', () => broker.declare([queue]))
@@ -66,7 +66,7 @@ async function untilLost(fixture: Fixture, broker: Broker, queue: QueueSpec): Pr
   })
 }
 
-/** Makes every call; each that rejects must say that the connection is lost. */
+/** Makes every call. A call that rejects must do so with a code for a lost connection. */
 async function callWithoutConnection(fixture: Fixture, broker: Broker, queue: QueueSpec): Promise<void> {
   await untilLost(fixture, broker, queue)
   for (const [name, call] of callsOf(broker, queue)) {

@@ -5,7 +5,7 @@ import { expectStatuses, nameOf } from '../expect-statuses.ts'
 import type { Fixture } from '../fixture.ts'
 import { bytesOf, entriesOf, messageTo, textOf } from '../test-data.ts'
 
-/** Clocks of two machines, and of two libraries, round differently. */
+/** Clocks of different machines and libraries round differently. */
 const roundingMs = 20
 
 export const release: Behaviours = {
@@ -77,7 +77,7 @@ export const release: Behaviours = {
       const headers = { 'zyq-attempt': '1' }
       await fixture.release(consumer, { delivery, delayMs: 400, headers })
       const again = await fixture.takeOne(consumer)
-      assert.ok(performance.now() - releasedAt >= 400 - roundingMs, 'it is not early')
+      assert.ok(performance.now() - releasedAt >= 400 - roundingMs, 'the job arrived early')
       assert.equal(again.id, delivery.id)
       assert.deepEqual({ ...again.headers }, headers)
       assert.equal(again.priority, delivery.priority, `the priority of ${nameOf(again)}`)
@@ -118,13 +118,13 @@ export const release: Behaviours = {
         'release()',
         outcomeOf(() => consumer.release([{ delivery, delayMs: 400 }])),
       )
-      assert.ok('error' in outcome, 'a delay that cannot be kept is refused')
+      assert.ok('error' in outcome, 'a broker without delays must refuse a delay')
       await fixture.ackAll(consumer, [delivery])
     },
   }),
 }
 
-/** The jobs a, b, c of a queue, in the order in which they stand after the first was released. */
+/** The order of the jobs a, b and c of a queue after the first was released. */
 async function orderAfterRelease(fixture: Fixture): Promise<readonly string[]> {
   const queue = await fixture.queue()
   await fixture.storeBodies(queue, 'a', 'b', 'c')

@@ -51,7 +51,7 @@ export const restarts: Behaviours = ifPresent(feature.restart, {
   },
 })
 
-/** A broker that was connected before the restart; a new one if the engine is in its process, and closed it. */
+/** A broker that was connected before the restart. If the engine runs in the process and has closed it, a new one. */
 async function brokerAfterRestart(fixture: Fixture, after: Fixture): Promise<Broker> {
   const outcome = await after.withLongTimeout(
     'connect()',
@@ -61,7 +61,7 @@ async function brokerAfterRestart(fixture: Fixture, after: Fixture): Promise<Bro
   return closed ? after.broker : fixture.broker
 }
 
-/** Takes jobs until all of these are among them; gives all that it took. */
+/** Receives and acks jobs until all expected bodies have arrived. Returns all bodies. */
 async function takeAll(
   fixture: Fixture,
   queue: QueueSpec,
@@ -82,7 +82,7 @@ async function takeAll(
     .eventually('all jobs that were not delayed', async () => (await takeSome()) || isDelayedMissing())
     .then(() => missing().length === 0 || fixture.eventually('all jobs', takeSome, fixture.delayedAfterRestartMs))
   await taking.catch((error: unknown) => {
-    assert.deepEqual(missing(), [], `jobs of the queue ${queue.name} that are not there after a restart`)
+    assert.deepEqual(missing(), [], `jobs of the queue ${queue.name} that are lost after a restart`)
     throw error
   })
   return found

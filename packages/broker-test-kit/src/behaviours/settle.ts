@@ -8,14 +8,14 @@ import { numericBodies, textOf } from '../test-data.ts'
 const settlements = ['ack', 'release', 'reject'] as const
 type Settlement = (typeof settlements)[number]
 
-/** Settles deliveries in one of the three ways. */
+/** Settles deliveries with the given method. */
 export function settleWith(
-  way: Settlement,
+  method: Settlement,
   consumer: Consumer,
   deliveries: readonly Delivery[],
 ): Promise<readonly SettleResult[]> {
-  if (way === 'ack') return consumer.ack(deliveries)
-  if (way === 'release') return consumer.release(deliveries.map((delivery) => ({ delivery, delayMs: 0 })))
+  if (method === 'ack') return consumer.ack(deliveries)
+  if (method === 'release') return consumer.release(deliveries.map((delivery) => ({ delivery, delayMs: 0 })))
   return consumer.reject(deliveries.map((delivery) => ({ delivery, reason: 'ZYQ_JOB_FAILED: settled by the kit' })))
 }
 
@@ -31,7 +31,8 @@ export const settle: Behaviours = {
 
   'settling an empty list returns no results': async (fixture) => {
     const consumer = await fixture.consumer([await fixture.queue()])
-    for (const way of settlements) assert.deepEqual(await fixture.withTimeout(way, settleWith(way, consumer, [])), [])
+    for (const method of settlements)
+      assert.deepEqual(await fixture.withTimeout(method, settleWith(method, consumer, [])), [])
   },
 
   'results are in the order of the deliveries, also if one is lease-lost': async (fixture) => {
@@ -39,18 +40,18 @@ export const settle: Behaviours = {
     await fixture.storeBodies(queue, ...numericBodies(12))
     const consumer = await fixture.consumer([queue], { prefetch: 12 })
     const deliveries = await fixture.take(consumer, 12)
-    for (const [index, way] of settlements.entries()) {
+    for (const [index, method] of settlements.entries()) {
       const four = deliveries.slice(4 * index, 4 * index + 4)
       await fixture.ackAll(consumer, four.slice(1, 2))
-      const results = await fixture.withTimeout(way, settleWith(way, consumer, four))
-      // Neither reversed nor sorted are these the same.
-      expectStatuses(`${way}()`, four, results, ['ok', 'lease-lost', 'ok', 'ok'])
+      const results = await fixture.withTimeout(method, settleWith(method, consumer, four))
+      // Reversed or sorted results differ from these.
+      expectStatuses(`${method}()`, four, results, ['ok', 'lease-lost', 'ok', 'ok'])
     }
     await fixture.withTimeout('consumer.close()', consumer.close())
     assert.deepEqual(
       (await fixture.takeRemaining(queue)).map(textOf).toSorted(),
       ['4', '6', '7'],
-      'the released are there',
+      'the released jobs must be in the queue',
     )
   },
 
@@ -71,7 +72,7 @@ export const settle: Behaviours = {
     const results = await fixture.withTimeout(
       'the settlements',
       Promise.all(
-        settlements.map((way, index) => settleWith(way, consumer, deliveries.slice(3 * index, 3 * index + 3))),
+        settlements.map((method, index) => settleWith(method, consumer, deliveries.slice(3 * index, 3 * index + 3))),
       ),
     )
     expectStatuses('the settlements', deliveries, results.flat(), 'ok')
@@ -79,7 +80,7 @@ export const settle: Behaviours = {
     assert.deepEqual(
       (await fixture.takeRemaining(queue)).map(textOf).toSorted(),
       ['3', '4', '5'],
-      'the released are there',
+      'the released jobs must be in the queue',
     )
   },
 
@@ -107,11 +108,11 @@ async function expectSecondIsStale(fixture: Fixture, first: Settlement, second: 
   const queue = await fixture.queue()
   await fixture.storeBodies(queue, 'job')
   const { consumer, delivery } = await fixture.takeOneOf(queue)
-  const settleOnce = async (way: Settlement, expected: string): Promise<void> =>
+  const settleOnce = async (method: Settlement, expected: string): Promise<void> =>
     expectStatuses(
-      `${way}()`,
+      `${method}()`,
       [delivery],
-      await fixture.withTimeout(way, settleWith(way, consumer, [delivery])),
+      await fixture.withTimeout(method, settleWith(method, consumer, [delivery])),
       expected,
     )
   await settleOnce(first, 'ok')

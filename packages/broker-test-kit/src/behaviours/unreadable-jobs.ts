@@ -19,14 +19,14 @@ export const unreadableJobs: Behaviours = ifPresent(feature.storeUnreadable, {
       const readable = deliveries.filter((delivery) => expected.includes(textOf(delivery)))
       found.push(...readable.map(textOf))
       await fixture.ackAll(consumer, readable)
-      // As core does with a delivery whose body is no JSON, or which says that it cannot be read.
+      // Core rejects a delivery that is undecodable or whose body is not JSON.
       const others = deliveries.filter((delivery) => !readable.includes(delivery))
       await fixture.withTimeout('reject()', consumer.reject(others.map(rejection)))
       return expected.every((body) => found.includes(body))
     })
     await taking.catch((error: unknown) => {
       const missing = expected.filter((body) => !found.includes(body))
-      assert.deepEqual(missing, [], `jobs beside an unreadable one of the queue ${queue.name} that were not delivered`)
+      assert.deepEqual(missing, [], `readable jobs of the queue ${queue.name} that were not delivered`)
       throw error
     })
     if (fixture.capabilities.deadLetter !== 'none') {
@@ -38,7 +38,7 @@ export const unreadableJobs: Behaviours = ifPresent(feature.storeUnreadable, {
       assert.deepEqual(
         letters.map(({ body }) => Buffer.from(body).toString('hex')),
         [Buffer.from(bytes).toString('hex')],
-        `the bodies of the dead letters of the queue ${queue.name} are those of the unreadable job`,
+        `the dead letter of the queue ${queue.name} must have the body of the unreadable job`,
       )
       const reason = letters[0]?.reason ?? ''
       assert.match(reason, /^ZYQ_DECODE\b/, `the reason of the unreadable job of the queue ${queue.name}`)
@@ -46,7 +46,7 @@ export const unreadableJobs: Behaviours = ifPresent(feature.storeUnreadable, {
     }
     await fixture.expectNoneReady(queue, consumer)
     await fixture.expectNoneReady(other)
-    assert.deepEqual(found.toSorted(), expected, `each readable job of the queues is delivered once`)
+    assert.deepEqual(found.toSorted(), expected, 'each readable job must be delivered once')
   },
 })
 

@@ -4,7 +4,7 @@ import { feature, ifPresent, type Behaviours } from '../behaviour.ts'
 import { expectCode } from '../calls.ts'
 import { messageTo, numericBodies, queueSpec, textOf } from '../test-data.ts'
 
-const seen = ({ id, state }: StoredJob): string => `${state} ${id}`
+const stateAndId = ({ id, state }: StoredJob): string => `${state} ${id}`
 
 const jobList = ifPresent(feature.jobs, {
   'jobs are listed unchanged, in the order in which they will run, at most limit of them': async (fixture) => {
@@ -23,7 +23,7 @@ const jobList = ifPresent(feature.jobs, {
     await fixture.store(hasDelays ? [delayed, ...ready] : ready)
     const expected = [`active ${held.id}`, ...ready.map(({ id }) => `ready ${id}`)]
     const jobs = await fixture.withTimeout('jobs()', admin.jobs(queue.name, { limit: 100 }))
-    assert.deepEqual(jobs.map(seen), hasDelays ? [...expected, `delayed ${delayed.id}`] : expected)
+    assert.deepEqual(jobs.map(stateAndId), hasDelays ? [...expected, `delayed ${delayed.id}`] : expected)
     const second = jobs[2]
     assert.ok(second)
     assert.equal(textOf(second), 'second')
@@ -33,10 +33,10 @@ const jobList = ifPresent(feature.jobs, {
     const last = jobs.at(-1)
     if (hasDelays) {
       const dueMs = (last?.readyAtMs ?? 0) - Date.now()
-      assert.ok(dueMs > 86_000_000 && dueMs < 87_000_000, 'readyAtMs is in milliseconds since 1970')
+      assert.ok(dueMs > 86_000_000 && dueMs < 87_000_000, 'readyAtMs must be in milliseconds since 1970')
     }
     const few = await fixture.withTimeout('jobs()', admin.jobs(queue.name, { limit: 2 }))
-    assert.deepEqual(few.map(seen), expected.slice(0, 2))
+    assert.deepEqual(few.map(stateAndId), expected.slice(0, 2))
     await fixture.ackAll(consumer, [delivery])
   },
 
@@ -77,7 +77,7 @@ const cancelling = ifPresent(feature.cancel, {
   },
 })
 
-/** What `admin.jobs` and `admin.cancel` do if a broker has them. */
+/** Tests of `admin.jobs` and `admin.cancel`, if the broker has them. */
 export const waitingJobs: Behaviours = {
   ...jobList,
   ...cancelling,
@@ -92,7 +92,7 @@ export const waitingJobs: Behaviours = {
       compact && (() => compact.call(broker.admin, name)),
     ]
     for (const call of calls) {
-      if (call !== undefined) await fixture.withTimeout('it', expectCode(broker, 'ZYQ_QUEUE_NOT_FOUND', call))
+      if (call !== undefined) await fixture.withTimeout('the call', expectCode(broker, 'ZYQ_QUEUE_NOT_FOUND', call))
     }
   },
 }

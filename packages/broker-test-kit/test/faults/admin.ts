@@ -7,7 +7,7 @@ function requeuing(change: (message: OutboundMessage) => OutboundMessage): Break
   return () => {
     const priorities = new Map<string, number>()
     return (memory) => {
-      const { broker, storeAnew } = alterIds(memory)
+      const { broker, storeCopies } = alterIds(memory)
       const { deadLetters } = broker.admin
       const noting = alterConsumers(broker, (consumer) => ({
         reject(all) {
@@ -19,7 +19,7 @@ function requeuing(change: (message: OutboundMessage) => OutboundMessage): Break
         async requeue(queue, ids) {
           const all = await deadLetters.list(queue, { limit: 1000 })
           const letters = all.filter(({ id }) => ids?.includes(id) ?? true)
-          await storeAnew(
+          await storeCopies(
             letters.map((letter) => change({ ...letter, delayMs: 0, priority: priorities.get(letter.id) ?? 4 })),
           )
           return deadLetters.purge(queue, ids)

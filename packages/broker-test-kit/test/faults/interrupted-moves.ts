@@ -27,13 +27,13 @@ export const interruptedMoveFaults: Faults = {
   'deletes before it stores when it releases': {
     caughtBy: ['interrupted moves: jobs that are released when the connection is cut are in their queue'],
     breaks: () => (memory) => {
-      const { broker, storeAnew } = alterIds(memory)
+      const { broker, storeCopies } = alterIds(memory)
       let moved = 0
       return alterConsumers(broker, (consumer) => ({
         async release(all) {
           const results = await consumer.ack(all.map(({ delivery }) => delivery))
           await untilLost(broker, ++moved)
-          await storeAnew(all.map(({ delivery, delayMs }) => ({ ...delivery, delayMs })))
+          await storeCopies(all.map(({ delivery, delayMs }) => ({ ...delivery, delayMs })))
           return results
         },
       }))
@@ -46,7 +46,7 @@ export const interruptedMoveFaults: Faults = {
     ],
     breaks: () => (memory) => {
       let moved = 0
-      const { broker, storeAnew } = alterIds(memory)
+      const { broker, storeCopies } = alterIds(memory)
       const { deadLetters } = broker.admin
       return alterDeadLetters(broker, {
         async requeue(queue, ids = []) {
@@ -56,7 +56,7 @@ export const interruptedMoveFaults: Faults = {
             .map((letter): OutboundMessage => ({ ...letter, delayMs: 0, priority: 4 }))
           await deadLetters.purge(queue, ids)
           await untilLost(broker, ++moved)
-          await storeAnew(messages)
+          await storeCopies(messages)
           return messages.length
         },
       })

@@ -162,11 +162,11 @@ export const settleFaults: Faults = {
       'priorities: a released or requeued job is ahead of jobs with a lower priority',
     ],
     breaks: () => (memory) => {
-      const { broker, storeAnew } = alterIds(memory)
+      const { broker, storeCopies } = alterIds(memory)
       return alterConsumers(broker, (consumer) => ({
         async release(all) {
           const results = await consumer.ack(all.map(({ delivery }) => delivery))
-          await storeAnew(
+          await storeCopies(
             all.map(({ delivery, delayMs, headers = delivery.headers }) => ({
               ...delivery,
               delayMs,
