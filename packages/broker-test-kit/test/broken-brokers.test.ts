@@ -69,7 +69,7 @@ const messages: readonly (readonly [fault: string, caughtBy: string, message: Re
     /: 4 deliveries of kit-[\w-]+, kit-[\w-]+; [0-3] arrived|: 2 deliveries of kit-[\w-]+, kit-[\w-]+; 0 arrived/,
   ],
   [
-    'deletes before it stores when it rejects',
+    'deletes a rejected job before it stores the dead letter',
     'interrupted moves: jobs that are rejected when the connection is cut are in their queue or dead',
     /all jobs are found; missing:\n {2}\d+: the job [\w-]+ \("\d+"\) of the queue kit-/,
   ],

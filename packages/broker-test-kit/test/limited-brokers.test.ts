@@ -5,7 +5,7 @@ import { brokerTests, type BrokerHarness } from '../src/index.ts'
 import { alterBroker, alterConsumers, alterDeliveries } from './alter.ts'
 import { MemoryEngine } from './memory-engine.ts'
 
-/** All that a broker may honestly be unable to do. */
+/** Capabilities of a broker that lacks every optional feature. */
 const limits = {
   delay: 'none',
   deadLetter: 'none',
@@ -15,7 +15,7 @@ const limits = {
   idempotentPublish: false,
 } satisfies Partial<BrokerCapabilities>
 
-/** Three levels: 0–3, 4–6, 7–9. */
+/** The priority that stands for a level. There are three levels: 0–3, 4–6 and 7–9. */
 function levelOf(priority: number): number {
   return priority < 4 ? 1 : priority < 7 ? 5 : 8
 }
@@ -34,7 +34,8 @@ function withNewId(message: OutboundMessage): OutboundMessage {
   return { ...message, id, priority: levelOf(message.priority) }
 }
 
-function limited(broker: Broker): Broker {
+/** A broker without delays, dead letters, delivery counts, idempotent publishes, lists and calls. */
+function limit(broker: Broker): Broker {
   const withConsumers = alterConsumers(alterDeliveries(broker, hideWhatIsMissing), (consumer) => ({
     async release(releases) {
       if (releases.some(({ delayMs }) => delayMs > 0)) throw new Error('no delays')
@@ -58,10 +59,10 @@ function limited(broker: Broker): Broker {
   return { ...withoutCalls, leases: { kind: 'connection' } }
 }
 
-/** Makes a limited broker dishonest; the second is the memory broker behind it. */
-type Breaks = (limited: Broker, memory: Broker) => Broker
+/** Breaks a limited broker. `memory` is the memory broker behind it. */
+type Breaks = (limitedBroker: Broker, memory: Broker) => Broker
 
-/** Binds the suite to limited brokers of one engine, which claim what is given. */
+/** A harness of limited brokers of one engine that claim these capabilities. */
 function harness(
   run: BrokerHarness['test'],
   {
@@ -70,13 +71,13 @@ function harness(
   }: { readonly claim?: Partial<BrokerCapabilities>; readonly breaks?: Breaks } = {},
 ): BrokerHarness {
   const engine = new MemoryEngine((memory) => {
-    const broker = breaks(limited(memory), memory)
+    const broker = breaks(limit(memory), memory)
     return { ...broker, capabilities: Object.freeze({ ...broker.capabilities, ...claim }) }
   }, 'connection')
   return { test: run, ...engine.hooks, timeoutMs: 5000 }
 }
 
-describe('a broker that can do little, and says so, passes', () => {
+describe('a broker that lacks features and says so passes', () => {
   brokerTests(harness(test))
 })
 
@@ -86,7 +87,7 @@ interface FalseClaim {
   readonly caughtBy: string
 }
 
-/** Brokers that say that they can do what they cannot. */
+/** Brokers that claim a capability that they lack. */
 const overclaims: Readonly<Record<string, FalseClaim>> = {
   'has delays': { claim: { delay: 'native' }, caughtBy: 'delays: a job delayed by thirty days does not arrive early' },
   'has dead letters': {
@@ -115,13 +116,13 @@ const overclaims: Readonly<Record<string, FalseClaim>> = {
   },
 }
 
-/** Brokers that do not refuse what they say that they cannot do, or do less than even they must. */
+/** Brokers that do not refuse a feature that they lack, or do less than every broker must. */
 const underclaims: Readonly<Record<string, FalseClaim>> = {
-  'has no delays, and takes delayed messages': {
+  'has no delays, and accepts delayed messages': {
     breaks: (broker, memory) => alterBroker(broker, { publish: (batch) => memory.publish(batch) }),
     caughtBy: 'delays: a delayed message is refused and not stored (this broker has no delays)',
   },
-  'has no delays, and releases with a delay': {
+  'has no delays, and accepts releases with a delay': {
     breaks: (broker) =>
       alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: 0 }))),
@@ -141,7 +142,7 @@ const underclaims: Readonly<Record<string, FalseClaim>> = {
     caughtBy:
       'delivery counts: the job of a lost owner arrives again with delivery count 0 (this broker has no delivery counts)',
   },
-  'has no native release, and loses what is released': {
+  'has no native release, and loses released jobs': {
     breaks: (broker) =>
       alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
@@ -161,9 +162,9 @@ const underclaims: Readonly<Record<string, FalseClaim>> = {
   },
 }
 
-describe.concurrent('the suite catches a broker that says that it', () => {
-  for (const [lie, { caughtBy, ...options }] of Object.entries({ ...overclaims, ...underclaims })) {
-    test(lie, async () => {
+describe.concurrent('the suite catches a broker that claims that it', () => {
+  for (const [claim, { caughtBy, ...options }] of Object.entries({ ...overclaims, ...underclaims })) {
+    test(claim, async () => {
       const suite = new Map<string, () => Promise<void>>()
       brokerTests(harness((name, body) => suite.set(name, body), options))
       expect(suite.has(caughtBy)).toBe(true)
@@ -172,7 +173,7 @@ describe.concurrent('the suite catches a broker that says that it', () => {
   }
 })
 
-test('each test of what a broker does not have says so, and catches one that is wrong about it', () => {
+test('the name of each test of a missing feature says so, and the test catches a fault', () => {
   const ofAbsent: string[] = []
   const note = (name: string): unknown => name.includes('(this broker has no ') && ofAbsent.push(name)
   brokerTests(harness(note, { claim: { priorities: 1 } }))
@@ -180,7 +181,7 @@ test('each test of what a broker does not have says so, and catches one that is 
   expect(ofAbsent.toSorted()).toEqual(caught.toSorted())
 })
 
-test('the last test reports how much was tested, and what was not', async () => {
+test('the last test reports how many tests passed and which were left out', async () => {
   const suite = new Map<string, () => Promise<void>>()
   const lines: string[] = []
   const { loseAnswer: _, ...bound } = harness((name, body) => suite.set(name, body))
@@ -194,12 +195,12 @@ test('the last test reports how much was tested, and what was not', async () => 
   }
   expect(lines).toEqual([
     expect.stringMatching(
-      /^memory: 1 of \d+ conformance tests passed, 6 of them of what this broker does not have; not tested because the broker has no .*calls \(7\).*; not tested because the harness has no .*loseAnswer \(3\)/,
+      /^memory: 1 of \d+ conformance tests passed, 6 of them for missing features; left out because the broker has no .*calls \(7\).*; left out because the harness has no .*loseAnswer \(3\)/,
     ),
   ])
 })
 
-test('a broker whose lease is its connection does not pass without a way to cut it', async () => {
+test('a broker with connection leases does not pass without killConnection', async () => {
   const suite = new Map<string, () => Promise<void>>()
   const { killConnection: _, ...without } = harness((name, body) => suite.set(name, body))
   brokerTests(without)

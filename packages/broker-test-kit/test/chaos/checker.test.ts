@@ -2,10 +2,10 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { check, isClean, type FinalState, type ChaosRecord, type CheckResult } from '../../src/index.ts'
 
-/** What a sound queue does with one job. */
-interface Fate {
+/** What a correct queue does with one job. */
+interface JobPlan {
   readonly answer: 'stored' | 'refused' | 'unknown' | 'never'
-  /** How each run ended: its worker died, the handler threw, the job was done. Nothing follows what is done. */
+  /** How each run ended: the worker died, the handler threw, or the job was done. `done` is always the last. */
   readonly runs: readonly ('died' | 'threw' | 'done')[]
   readonly end: 'done' | 'dead' | 'waiting' | 'never stored'
 }
@@ -18,28 +18,28 @@ interface History {
 
 const MAX_ATTEMPTS = 3
 
-const fate: fc.Arbitrary<Fate> = fc
+const plan: fc.Arbitrary<JobPlan> = fc
   .record({
     answer: fc.constantFrom('stored', 'stored', 'stored', 'unknown', 'refused'),
     before: fc.array(fc.constantFrom('died', 'threw'), { maxLength: 4 }),
     end: fc.constantFrom('done', 'done', 'dead', 'waiting'),
     wasStored: fc.boolean(),
   })
-  .map(({ answer, before, end, wasStored }): Fate => {
+  .map(({ answer, before, end, wasStored }): JobPlan => {
     if (answer === 'refused' || (answer === 'unknown' && !wasStored)) return { answer, runs: [], end: 'never stored' }
     let threw = 0
     const runs = before.filter((run) => run === 'died' || ++threw < MAX_ATTEMPTS)
     return { answer, runs: end === 'done' ? [...runs, 'done'] : runs, end }
   })
 
-/** Writes down what a queue that keeps its promises would have done. */
-function historyOf(fates: readonly Fate[]): History {
+/** The history of a correct queue with these jobs. */
+function historyOf(plans: readonly JobPlan[]): History {
   const records: ChaosRecord[] = []
   let at = 0
   let workers = 100
   const finalState = { waiting: [] as string[], dead: [] as string[] }
   const mustBeDead = new Set<string>()
-  for (const [index, { answer, runs, end }] of fates.entries()) {
+  for (const [index, { answer, runs, end }] of plans.entries()) {
     const job = `job-${index}`
     const id = `id-${index}`
     const hash = `hash-${index}`
@@ -71,40 +71,40 @@ function checkHistory({ records, finalState, mustBeDead }: History): CheckResult
   return check(records, finalState, { maxAttempts: MAX_ATTEMPTS, mustBeDead: (job) => mustBeDead.has(job) })
 }
 
-test('a history of a queue that keeps its promises is clean', () => {
+test('the history of a correct queue is clean', () => {
   fc.assert(
-    fc.property(fc.array(fate, { maxLength: 30 }), (fates) => {
-      const result = checkHistory(historyOf(fates))
-      expect(result).toMatchObject({ duplicated: 0, attempted: fates.length })
-      expect(result.acknowledged).toBe(fates.filter(({ answer }) => answer === 'stored').length)
+    fc.property(fc.array(plan, { maxLength: 30 }), (plans) => {
+      const result = checkHistory(historyOf(plans))
+      expect(result).toMatchObject({ duplicated: 0, attempted: plans.length })
+      expect(result.acknowledged).toBe(plans.filter(({ answer }) => answer === 'stored').length)
       expect(isClean(result)).toBe(true)
     }),
   )
 })
 
-/** Histories with one job that was done at the first run, stored, among others. */
+/** Histories that contain one stored job that was done in its first run. */
 const withOneDone = fc
-  .tuple(fc.array(fate, { maxLength: 10 }), fc.array(fate, { maxLength: 10 }))
+  .tuple(fc.array(plan, { maxLength: 10 }), fc.array(plan, { maxLength: 10 }))
   .map(([before, after]) => ({
     job: before.length,
     history: historyOf([...before, { answer: 'stored', runs: ['done'], end: 'done' }, ...after]),
   }))
 
-/** Each breaks one promise in a history, and is to be seen as that and nothing else. */
+/** Each violates one guarantee in a history. The checker must report this violation and no other. */
 const VIOLATIONS: Readonly<
   Record<
     string,
     { readonly seenAs: Partial<CheckResult>; readonly violate: (history: History, index: number) => History }
   >
 > = {
-  'a job that is forgotten': {
+  'a job that is lost before it runs': {
     seenAs: { lost: 1 },
     violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.filter((record) => !('id' in record && record.id === `id-${index}`)),
     }),
   },
-  'a job that is done only half': {
+  'a job that is lost during its run': {
     seenAs: { lost: 1 },
     violate: ({ records, ...rest }, index) => ({
       ...rest,
@@ -115,7 +115,7 @@ const VIOLATIONS: Readonly<
     seenAs: { duplicated: 1, recovered: 1 },
     violate: ({ records, ...rest }, index) => ({ ...rest, records: [...records, ...runAgain(index, 'again')] }),
   },
-  'a job that nobody submitted': {
+  'a job that was not submitted': {
     seenAs: { unexpected: 1 },
     violate: ({ records, ...rest }) => ({ ...rest, records: [...records, ...runAgain(999, 'foreign')] }),
   },
@@ -157,7 +157,7 @@ const VIOLATIONS: Readonly<
       ),
     }),
   },
-  'a dead letter that was not exhausted': {
+  'a dead letter that is not expected': {
     seenAs: { wrongDeadLetters: 1 },
     violate: ({ finalState, ...rest }, index) => ({
       ...rest,
@@ -168,7 +168,7 @@ const VIOLATIONS: Readonly<
     seenAs: { missingDeadLetters: 1 },
     violate: ({ mustBeDead, ...rest }, index) => ({ ...rest, mustBeDead: new Set([...mustBeDead, `job-${index}`]) }),
   },
-  'data that changed on the way': {
+  'data that changed between submit and run': {
     seenAs: { corrupted: 1 },
     violate: ({ records, ...rest }, index) => ({
       ...rest,
@@ -196,7 +196,7 @@ function runAgain(index: number, consumer: string): ChaosRecord[] {
   ]
 }
 
-describe('each violation is seen, and for what it is', () => {
+describe('the checker reports each violation, and only that', () => {
   test.each(Object.entries(VIOLATIONS))('%s', (_name, { seenAs, violate }) => {
     fc.assert(
       fc.property(withOneDone, ({ history, job }) => {
@@ -213,14 +213,14 @@ describe('each violation is seen, and for what it is', () => {
   })
 })
 
-test('the order in which jobs arrive is nobody’s business', () => {
+test('the order of jobs does not change the result', () => {
   fc.assert(
     fc.property(
       fc
-        .array(fate, { maxLength: 20 })
-        .chain((fates) => fc.tuple(fc.constant(fates), fc.shuffledSubarray(fates, { minLength: fates.length }))),
-      ([fates, shuffled]) => {
-        const { recoverMs: _, ...result } = checkHistory(historyOf(fates))
+        .array(plan, { maxLength: 20 })
+        .chain((plans) => fc.tuple(fc.constant(plans), fc.shuffledSubarray(plans, { minLength: plans.length }))),
+      ([plans, shuffled]) => {
+        const { recoverMs: _, ...result } = checkHistory(historyOf(plans))
         const { recoverMs: __, ...again } = checkHistory(historyOf(shuffled))
         expect(again).toEqual(result)
       },
@@ -228,7 +228,7 @@ test('the order in which jobs arrive is nobody’s business', () => {
   )
 })
 
-test('the time to recover runs from the kill to the next run of what was cut short', () => {
+test('the recovery time is from the kill to the next run of an interrupted job', () => {
   const { records, finalState, mustBeDead } = historyOf([
     { answer: 'stored', runs: ['died', 'done'], end: 'done' },
     { answer: 'stored', runs: ['done'], end: 'done' },
@@ -241,16 +241,19 @@ test.each([
   ['long before', 5, 0],
   ['just before', 3_009, 1],
   ['after', 3_011, 1],
-])('of two owners, the one that notes its delivery last and asked %s the other was given it', (_, askedAt, stale) => {
-  const of = { job: 'job', id: 'id', pid: 1 }
-  const records: readonly ChaosRecord[] = [
-    { type: 'submitted', ...of, hash: 'hash', at: 1 },
-    { type: 'answered', ...of, status: 'stored', at: 2 },
-    { type: 'delivered', ...of, consumer: 'one', askedAt: 3_005, at: 3_010 },
-    { type: 'began', ...of, hash: 'hash', attempt: 1, at: 3_011 },
-    { type: 'delivered', ...of, consumer: 'other', askedAt, at: 3_012 },
-    { type: 'ended', ...of, ok: true, at: 3_013 },
-    { type: 'settled', ...of, consumer: 'one', verb: 'ack', status: 'ok', at: 3_014 },
-  ]
-  expect(check(records, { waiting: [], dead: [] }, {}).staleAccepted).toBe(stale)
-})
+])(
+  'a stale ack with a second owner that records its delivery last and asked %s the delivery to the first',
+  (_, askedAt, stale) => {
+    const of = { job: 'job', id: 'id', pid: 1 }
+    const records: readonly ChaosRecord[] = [
+      { type: 'submitted', ...of, hash: 'hash', at: 1 },
+      { type: 'answered', ...of, status: 'stored', at: 2 },
+      { type: 'delivered', ...of, consumer: 'one', askedAt: 3_005, at: 3_010 },
+      { type: 'began', ...of, hash: 'hash', attempt: 1, at: 3_011 },
+      { type: 'delivered', ...of, consumer: 'other', askedAt, at: 3_012 },
+      { type: 'ended', ...of, ok: true, at: 3_013 },
+      { type: 'settled', ...of, consumer: 'one', verb: 'ack', status: 'ok', at: 3_014 },
+    ]
+    expect(check(records, { waiting: [], dead: [] }, {}).staleAccepted).toBe(stale)
+  },
+)

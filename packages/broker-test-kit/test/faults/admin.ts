@@ -2,7 +2,7 @@ import type { OutboundMessage, WorkerStats } from '@zyqueue/core/broker'
 import { alterBroker, alterAdmin, alterConsumers, alterDeadLetters, alterDeliveries, alterIds } from '../alter.ts'
 import type { Breaks, Faults } from './fault.ts'
 
-/** Requeues by storing dead letters anew, changed. */
+/** Requeues dead letters as changed copies. */
 function requeuing(change: (message: OutboundMessage) => OutboundMessage): Breaks {
   return () => {
     const priorities = new Map<string, number>()
@@ -29,7 +29,7 @@ function requeuing(change: (message: OutboundMessage) => OutboundMessage): Break
   }
 }
 
-/** Brokers that are wrong towards the people who look after them. */
+/** Brokers with faults in `admin`. */
 export const adminFaults: Faults = {
   'lists the oldest dead letter first': {
     caughtBy: ['dead letters: the newest dead letter is listed first, and at most limit of them'],
@@ -40,7 +40,7 @@ export const adminFaults: Faults = {
       }),
   },
 
-  'takes jobs out to list them': {
+  'removes jobs when it lists them': {
     caughtBy: ['waiting jobs: listing jobs moves none'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
@@ -63,7 +63,7 @@ export const adminFaults: Faults = {
       }),
   },
 
-  'lists no jobs of a queue that is not there': {
+  'lists no jobs of an unknown queue instead of rejecting': {
     caughtBy: ['waiting jobs: jobs, cancel and compact of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
@@ -71,7 +71,7 @@ export const adminFaults: Faults = {
       }),
   },
 
-  'cancels all that wait': {
+  'cancels all waiting jobs': {
     caughtBy: ['waiting jobs: cancel deletes the waiting jobs with these ids, and nothing else'],
     breaks: () => (broker) => alterAdmin(broker, { cancel: (queue) => broker.admin.purge(queue) }),
   },
@@ -147,7 +147,7 @@ export const adminFaults: Faults = {
       }),
   },
 
-  'counts wrong': {
+  'counts active jobs as ready': {
     caughtBy: ['admin: a declared queue is listed with its figures'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
@@ -159,7 +159,7 @@ export const adminFaults: Faults = {
       }),
   },
 
-  'tells figures that are none': {
+  'returns NaN as a figure': {
     caughtBy: ['admin: figures are whole numbers and each queue is listed once'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
@@ -177,7 +177,7 @@ export const adminFaults: Faults = {
     breaks: () => (broker) => alterAdmin(broker, { workers: async () => [] }),
   },
 
-  'never lets go of a worker': {
+  'lists closed workers': {
     caughtBy: [
       'admin: a lost worker is not listed',
       'admin: workers are listed with their client and queues until they close',
@@ -198,7 +198,7 @@ export const adminFaults: Faults = {
     },
   },
 
-  'forgets the delayed jobs when it purges': {
+  'does not count delayed jobs that it purges': {
     caughtBy: ['admin: purge deletes ready and delayed jobs, and nothing else'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
@@ -209,12 +209,12 @@ export const adminFaults: Faults = {
       }),
   },
 
-  'finds any queue when it purges': {
+  'purges unknown queues without an error': {
     caughtBy: ['admin: purge of an unknown queue rejects with ZYQ_QUEUE_NOT_FOUND'],
     breaks: () => (broker) => alterAdmin(broker, { purge: (queue) => broker.admin.purge(queue).catch(() => 0) }),
   },
 
-  'works no more after a purge': {
+  'refuses messages after a purge': {
     caughtBy: ['admin: a purged queue accepts and delivers jobs'],
     breaks: () => (broker) => {
       const purged = new Set<string>()
@@ -233,12 +233,12 @@ export const adminFaults: Faults = {
     },
   },
 
-  'finds nothing': {
+  'returns no findings': {
     caughtBy: ['admin: check finds a bad setting'],
     breaks: () => (broker) => alterAdmin(broker, { check: async () => [] }),
   },
 
-  'drops the headers of what it requeues': {
+  'drops the headers of requeued jobs': {
     caughtBy: [
       'dead letters: requeue with ids makes these jobs ready, unchanged, and keeps the rest',
       'dead letters: requeue without ids makes all jobs ready',
@@ -246,7 +246,7 @@ export const adminFaults: Faults = {
     breaks: requeuing((message) => ({ ...message, headers: {} })),
   },
 
-  'drops the priority of what it requeues': {
+  'drops the priority of requeued jobs': {
     caughtBy: [
       'dead letters: requeue with ids makes these jobs ready, unchanged, and keeps the rest',
       'dead letters: requeue without ids makes all jobs ready',
@@ -255,7 +255,7 @@ export const adminFaults: Faults = {
     breaks: requeuing((message) => ({ ...message, priority: 4 })),
   },
 
-  'has findings without words': {
+  'returns findings without a message': {
     caughtBy: ['admin: check returns findings, and version is not empty'],
     breaks: () => (broker) => alterAdmin(broker, { check: async () => [{ level: 'problem', message: '' }] }),
   },

@@ -1,9 +1,9 @@
 import { alterBroker, alterCalls, alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
-/** Brokers that are wrong about jobs that somebody waits for. */
+/** Brokers with faults in `calls`. */
 export const callFaults: Faults = {
-  'answers calls with nothing': {
+  'answers calls with an empty body': {
     caughtBy: [
       'calls: a call resolves to the answer, and its delivery is marked as foreground',
       'calls: the call continues if its job goes to another owner',
@@ -15,7 +15,7 @@ export const callFaults: Faults = {
       }),
   },
 
-  'answers an ack with something': {
+  'answers a call with a body when its job is acked': {
     caughtBy: ['calls: an ack answers a call with an empty body'],
     breaks: () => (broker) =>
       alterConsumers(broker, () => ({
@@ -24,7 +24,7 @@ export const callFaults: Faults = {
       })),
   },
 
-  'calls a failure a success': {
+  'reports a failed call as done': {
     caughtBy: ['calls: reject sends the reason to the caller and keeps no dead letter'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
@@ -37,7 +37,7 @@ export const callFaults: Faults = {
     breaks: () => (broker) => alterCalls(broker, { sendUpdate: () => {} }),
   },
 
-  'waits on after an abort': {
+  'ignores the abort of a call': {
     caughtBy: ['calls: an aborted call rejects, and a late answer has no effect'],
     breaks: () => (broker) => {
       const { signal } = new AbortController()

@@ -3,10 +3,10 @@ import { alterBroker, alterDeliveries } from '../alter.ts'
 import type { MemoryEngine } from '../memory-engine.ts'
 import type { MemoryConnection } from '../memory-connection.ts'
 
-/** Makes what breaks the brokers of one store; what those share is made anew for each store. */
+/** Creates a function that breaks each broker of one store. State in the outer function is shared by the brokers of a store. */
 export type Breaks = () => (broker: Broker, engine: MemoryEngine, connection: MemoryConnection) => Broker
 
-/** Broken brokers, by what they do wrong, each with the tests that must see it. */
+/** Broken brokers by their fault, each with the tests that must catch it. */
 export type Faults = Readonly<Record<string, { readonly caughtBy: readonly string[]; readonly breaks: Breaks }>>
 
 export function changingMessages(change: (message: OutboundMessage) => OutboundMessage): Breaks {

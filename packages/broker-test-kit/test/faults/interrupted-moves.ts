@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { alterConsumers, alterDeadLetters, alterIds } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
-/** Brokers that delete a job before they store it elsewhere, one after another. */
+/** Brokers that delete a job before they store its copy. */
 export const interruptedMoveFaults: Faults = {
-  'deletes before it stores when it rejects': {
+  'deletes a rejected job before it stores the dead letter': {
     caughtBy: ['interrupted moves: jobs that are rejected when the connection is cut are in their queue or dead'],
     breaks: () => {
       const letters: DeadLetter[] = []
@@ -24,7 +24,7 @@ export const interruptedMoveFaults: Faults = {
     },
   },
 
-  'deletes before it stores when it releases': {
+  'deletes a released job before it stores the copy': {
     caughtBy: ['interrupted moves: jobs that are released when the connection is cut are in their queue'],
     breaks: () => (memory) => {
       const { broker, storeCopies } = alterIds(memory)
@@ -40,7 +40,7 @@ export const interruptedMoveFaults: Faults = {
     },
   },
 
-  'deletes before it stores when it requeues': {
+  'deletes a dead letter before it stores the job': {
     caughtBy: [
       'interrupted moves: dead letters that are requeued when the connection is cut are in their queue or dead',
     ],
@@ -65,8 +65,8 @@ export const interruptedMoveFaults: Faults = {
 }
 
 /**
- * What happens between a deletion and what is stored: the first takes a moment, for the suite to see how long a call takes; the
- * others are under way when the connection is cut, however late the timers of this process are. Rejects then.
+ * Waits between the deletion and the store. The first call waits a moment, because the suite measures its duration. The others
+ * wait until the connection is cut, and reject then.
  */
 async function untilLost(broker: Broker, moved: number): Promise<void> {
   const mostMs = moved === 1 ? 1 : 10_000

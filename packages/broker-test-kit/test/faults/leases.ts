@@ -2,10 +2,10 @@ import type { Consumer, Delivery, SettleResult } from '@zyqueue/core/broker'
 import { alterBroker, alterConsumers, alterDeliveries, alterLeases } from '../alter.ts'
 import { changingDeliveries, type Breaks, type Faults } from './fault.ts'
 
-/** Does to a job, in whosever hands it is, what its late owner asks for. */
-const ignoresFence: Breaks = () => {
+/** Settles a job for the old owner although a new owner holds it. */
+const settlesForLostOwners: Breaks = () => {
   const holders = new Map<string, { readonly consumer: Consumer; readonly delivery: Delivery }>()
-  const regardless = async (
+  const settleForHolder = async (
     deliveries: readonly Delivery[],
     results: readonly SettleResult[],
     settle: (holder: Consumer, held: Delivery) => Promise<unknown>,
@@ -24,15 +24,15 @@ const ignoresFence: Breaks = () => {
           for (const delivery of deliveries) holders.set(delivery.id, { consumer, delivery })
           return deliveries
         },
-        ack: async (all) => regardless(all, await consumer.ack(all), (holder, held) => holder.ack([held])),
+        ack: async (all) => settleForHolder(all, await consumer.ack(all), (holder, held) => holder.ack([held])),
         release: async (all) =>
-          regardless(
+          settleForHolder(
             all.map(({ delivery }) => delivery),
             await consumer.release(all),
             (holder, held) => holder.release([{ delivery: held, delayMs: 0 }]),
           ),
         reject: async (all) =>
-          regardless(
+          settleForHolder(
             all.map(({ delivery }) => delivery),
             await consumer.reject(all),
             (holder, held) => holder.reject([{ delivery: held, reason: 'ZYQ_JOB_FAILED' }]),
@@ -41,7 +41,7 @@ const ignoresFence: Breaks = () => {
     })
 }
 
-/** Brokers that are wrong about owners, and how often one was lost. */
+/** Brokers with faults in leases and delivery counts. */
 export const leaseFaults: Faults = {
   'acks early': {
     caughtBy: [
@@ -60,7 +60,7 @@ export const leaseFaults: Faults = {
       })),
   },
 
-  'ignores a fence': {
+  'settles jobs for owners that have lost them': {
     caughtBy: [
       'leases: an ack after the lease was lost does not take the job from the new owner',
       'leases: a release after the lease was lost does not make the job ready',
@@ -69,7 +69,7 @@ export const leaseFaults: Faults = {
       'leases: a release after the new owner has acked does not bring the job back',
       'leases: settling a reclaimed job does not take it from the new owner',
     ],
-    breaks: ignoresFence,
+    breaks: settlesForLostOwners,
   },
 
   'never ends a lease': {
@@ -84,7 +84,7 @@ export const leaseFaults: Faults = {
       ),
   },
 
-  'has leases of its own length until they are renewed': {
+  'ignores leaseMs until the lease is renewed': {
     caughtBy: ['leases: a lease that is not renewed ends'],
     breaks: () => (broker) =>
       alterBroker(broker, { consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }) }),
@@ -130,7 +130,7 @@ export const leaseFaults: Faults = {
     },
   },
 
-  'says that no lease has ended': {
+  'reports no ended leases': {
     caughtBy: ['leases: renew returns the ended leases and revives none'],
     breaks: () => (broker) =>
       alterLeases(broker, (leases) => ({
@@ -161,7 +161,7 @@ export const leaseFaults: Faults = {
     },
   },
 
-  'waits on without a lease': {
+  'continues to receive without a lease': {
     caughtBy: ['leases: receive after the lease has ended rejects with ZYQ_LEASE_LOST'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
@@ -178,7 +178,7 @@ export const leaseFaults: Faults = {
     breaks: () => (broker) => alterLeases(broker, () => ({ reclaim: async () => undefined })),
   },
 
-  'charges everyone at reclaim': {
+  'counts a loss for every job at reclaim': {
     caughtBy: ['leases: reclaim makes all jobs ready at once and counts only the listed losses'],
     breaks: () => {
       const seen = new Set<string>()
@@ -202,12 +202,12 @@ export const leaseFaults: Faults = {
     },
   },
 
-  'charges nobody at reclaim': {
+  'counts no loss at reclaim': {
     caughtBy: ['leases: reclaim makes all jobs ready at once and counts only the listed losses'],
     breaks: () => (broker) => alterLeases(broker, (leases) => ({ reclaim: (id) => leases.reclaim(id, []) })),
   },
 
-  'drops the headers of a charge': {
+  'drops the headers of a lost delivery': {
     caughtBy: ['leases: reclaim merges the headers of a lost delivery into those of the job'],
     breaks: () => (broker) =>
       alterLeases(broker, (leases) => ({
@@ -234,7 +234,7 @@ export const leaseFaults: Faults = {
     },
   },
 
-  'says that deliveryCount is always 0': {
+  'returns deliveryCount 0 always': {
     caughtBy: [
       'delivery counts: each lost owner counts once',
       'delivery counts: a release keeps the delivery count',
@@ -243,7 +243,7 @@ export const leaseFaults: Faults = {
     breaks: changingDeliveries((delivery) => ({ ...delivery, deliveryCount: 0 })),
   },
 
-  'says that deliveryCount is always 1': {
+  'returns deliveryCount 1 always': {
     caughtBy: [
       'delivery counts: a job that was not delivered to the lost owner counts no lost delivery',
       'closing: broker.close gives back unsettled jobs of its consumers, uncounted',

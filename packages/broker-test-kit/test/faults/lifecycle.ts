@@ -4,9 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { alterBroker, alterConsumers } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
-/** Brokers that are wrong while they open, close, or stand idle. */
+/** Brokers with faults while they open, close or are idle. */
 export const lifecycleFaults: Faults = {
-  'can do less than its sample': {
+  'has fewer capabilities than its sample': {
     caughtBy: ['summary: the sample has the capabilities and methods of the brokers'],
     breaks: () => {
       let made = 0
@@ -176,7 +176,7 @@ export const lifecycleFaults: Faults = {
     },
   },
 
-  'calls stored what close has dropped': {
+  'reports messages as stored that close has dropped': {
     caughtBy: ['lifecycle: close settles pending publishes, and their results are true'],
     breaks: () => (broker) =>
       alterBroker(broker, {
@@ -187,7 +187,7 @@ export const lifecycleFaults: Faults = {
       }),
   },
 
-  'calls refused what it has stored': {
+  'reports stored messages as refused': {
     caughtBy: ['lifecycle: close settles pending publishes, and their results are true'],
     breaks: () => (broker) => {
       let published = 0
@@ -268,7 +268,7 @@ export const lifecycleFaults: Faults = {
     },
   },
 
-  'knows each consumer id for ever': {
+  'refuses to use a consumer id again': {
     caughtBy: ['closing: the id of a closed consumer may be used again'],
     breaks: () => {
       const known = new Set<string>()
@@ -291,7 +291,7 @@ export const lifecycleFaults: Faults = {
       })),
   },
 
-  'calls lost what it acked while it was closed': {
+  'reports acks during close as lease-lost': {
     caughtBy: ['closing: close during settlements: each job is settled or back in its queue'],
     breaks: () => (broker) => {
       let closed = false
@@ -311,7 +311,7 @@ export const lifecycleFaults: Faults = {
     },
   },
 
-  'charges what is still in hand at close': {
+  'counts a loss for unsettled jobs at close': {
     caughtBy: ['closing: consumer.close gives back unsettled jobs, uncounted'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer, { consumerId }) => {

@@ -6,9 +6,9 @@ const CUT = 'cut connections: calls pending when the connection is cut settle, a
 const SILENT =
   'silent connections: calls before and after the server stops answering settle, and their results are true'
 
-/** Brokers that are wrong when their connection is. */
+/** Brokers with faults when their connection is lost. */
 export const lostConnectionFaults: Faults = {
-  'leaves publishes without an end when its connection is lost': {
+  'leaves publishes pending when its connection is lost': {
     caughtBy: [CUT, SILENT],
     breaks: () => (broker) =>
       alterBroker(broker, {
@@ -19,7 +19,7 @@ export const lostConnectionFaults: Faults = {
       }),
   },
 
-  'calls stored what was lost with its connection': {
+  'reports messages as stored that were lost with its connection': {
     caughtBy: [CUT, SILENT],
     breaks: () => (broker) =>
       alterBroker(broker, {
@@ -30,12 +30,12 @@ export const lostConnectionFaults: Faults = {
       }),
   },
 
-  'hangs when asked after its connection is lost': {
+  'leaves admin calls pending after its connection is lost': {
     caughtBy: ['cut connections: every call after the connection was cut settles', SILENT],
     breaks: () => (broker) => alterAdmin(broker, { version: () => broker.admin.version().catch(hang) }),
   },
 
-  'waits without an end for a server that says nothing': {
+  'waits for ever for a server that does not answer': {
     caughtBy: [SILENT],
     breaks: () => (broker) => alterBroker(broker, { connect: () => broker.connect().catch(hang) }),
   },

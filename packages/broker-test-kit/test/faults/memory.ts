@@ -5,7 +5,7 @@ import type { Faults } from './fault.ts'
 const LISTENER = 'listeners: receive leaves no listener on its signal'
 const OBJECTS = 'memory: receive leaks no objects'
 
-/** Brokers that keep something of each receive for ever. */
+/** Brokers that leak memory with each receive. */
 export const memoryFaults: Faults = {
   'leaves a listener on the signal of each receive': {
     caughtBy: [LISTENER],
@@ -32,7 +32,7 @@ export const memoryFaults: Faults = {
       }),
   },
 
-  'remembers each delivery': {
+  'keeps each delivery': {
     caughtBy: [OBJECTS],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => {

@@ -10,7 +10,7 @@ function cut(queue: QueueSpec): QueueSpec {
 const STORED_AT = 'receive: storedAtMs stays the same after a release and after a lost owner'
 const NAMES = 'publish: queue names that differ in case, last byte or punctuation are different queues'
 
-/** Gives queues other names in the engine, and tells the right ones. */
+/** Renames queues in the engine and delivers jobs with their original queue names. */
 function renamingQueues(rename: (name: string) => string): Breaks {
   return () => {
     const nameOfJob = new Map<string, string>()
@@ -36,7 +36,7 @@ function plain(queue: QueueSpec): QueueSpec {
   return { ...queue, options: {} }
 }
 
-/** Brokers that are wrong in what they store. */
+/** Brokers with faults in stored messages. */
 export const publishFaults: Faults = {
   'loses the last message of a batch': {
     caughtBy: [
@@ -107,12 +107,12 @@ export const publishFaults: Faults = {
       }),
   },
 
-  'takes bodies of any size': {
+  'accepts bodies of any size': {
     caughtBy: ['publish: a body of maxBodyBytes is stored, and one more byte is refused'],
     breaks: changingMessages((message) => ({ ...message, body: message.body.subarray(0, 16 * 1024 * 1024) })),
   },
 
-  'reads a body as text': {
+  'stores a body as text': {
     caughtBy: [
       'publish: a body may contain any bytes',
       'delays: a delayed job keeps its body, headers, id and priority',
@@ -123,7 +123,7 @@ export const publishFaults: Faults = {
     })),
   },
 
-  'stores a body with its neighbours': {
+  'stores the whole buffer of a body': {
     caughtBy: ['publish: a body contains no neighboring bytes of its buffer'],
     breaks: changingMessages((message) => ({ ...message, body: new Uint8Array(message.body.buffer) })),
   },
@@ -139,7 +139,7 @@ export const publishFaults: Faults = {
       }),
   },
 
-  'publishes later than it says': {
+  'reports messages as stored before it publishes them': {
     caughtBy: ['publish: changing the body and headers after publish does not change the stored message'],
     breaks: () => (broker) =>
       alterBroker(broker, {
@@ -183,12 +183,12 @@ export const publishFaults: Faults = {
 
   'cuts queue names by a byte': { caughtBy: [NAMES], breaks: renamingQueues((name) => name.slice(0, 199)) },
 
-  'replaces marks in queue names': {
+  'replaces punctuation in queue names': {
     caughtBy: [NAMES],
     breaks: renamingQueues((name) => name.replace(/[^\p{L}\p{M}\d-]/gu, '_')),
   },
 
-  'makes one of the forms of a letter in queue names': {
+  'normalizes letters in queue names': {
     caughtBy: [NAMES],
     breaks: renamingQueues((name) => name.normalize()),
   },
@@ -240,17 +240,17 @@ export const publishFaults: Faults = {
     },
   },
 
-  'tells times in seconds': {
+  'returns times in seconds': {
     caughtBy: [STORED_AT],
     breaks: changingDeliveries((delivery) => ({ ...delivery, storedAtMs: (delivery.storedAtMs ?? 0) / 1000 })),
   },
 
-  'tells times of another time zone': {
+  'returns times of another time zone': {
     caughtBy: [STORED_AT],
     breaks: changingDeliveries((delivery) => ({ ...delivery, storedAtMs: (delivery.storedAtMs ?? 0) + 1_800_000 })),
   },
 
-  'tells when it delivered, not when it stored': {
+  'returns the time of the delivery as storedAtMs': {
     caughtBy: [STORED_AT],
     breaks: () => {
       let now = Date.now()
@@ -266,12 +266,12 @@ export const publishFaults: Faults = {
     breaks: changingMessages((message) => ({ ...message, priority: 4 })),
   },
 
-  'tells another priority': {
+  'returns another priority': {
     caughtBy: ['priorities: a delivery has its exact priority if there are ten levels'],
     breaks: changingDeliveries((delivery) => ({ ...delivery, priority: 9 - delivery.priority })),
   },
 
-  'forgets a delay': {
+  'ignores delays': {
     caughtBy: [
       'delays: a delayed job arrives, and not early',
       'delays: a delayed job does not block other jobs',
@@ -281,7 +281,7 @@ export const publishFaults: Faults = {
     breaks: changingMessages((message) => ({ ...message, delayMs: 0 })),
   },
 
-  'forgets a delay when another comes': {
+  'delivers a delayed job too late if another one is shorter': {
     caughtBy: ['delays: two delays in one queue each end on time'],
     breaks: changingMessages((message) => ({
       ...message,
@@ -297,7 +297,7 @@ export const publishFaults: Faults = {
     })),
   },
 
-  'waits for a delay before the next job': {
+  'delivers no job before the delays of earlier ones have ended': {
     caughtBy: ['delays: a delayed job does not block other jobs'],
     breaks: () => (broker) => {
       let readyAt = 0

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { alterBroker, alterConsumers, alterDeliveries } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
-/** Takes what is there, and waits for nothing. */
+/** Receives the ready jobs without waiting. */
 async function takeReady(consumer: Consumer, max: number): Promise<readonly Delivery[]> {
   const controller = new AbortController()
   const receiving = consumer.receive(max, { signal: controller.signal })
@@ -11,7 +11,7 @@ async function takeReady(consumer: Consumer, max: number): Promise<readonly Deli
   return receiving
 }
 
-/** Brokers that are wrong in what they deliver. */
+/** Brokers with faults in `receive`. */
 export const receiveFaults: Faults = {
   'delivers twice': {
     caughtBy: [
@@ -39,7 +39,7 @@ export const receiveFaults: Faults = {
       })),
   },
 
-  'gives more than max': {
+  'returns more than max deliveries': {
     caughtBy: ['receive: receive returns at most max deliveries'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({ receive: (max, options) => consumer.receive(max + 1, options) })),
@@ -54,7 +54,7 @@ export const receiveFaults: Faults = {
       alterBroker(broker, { consume: (options) => broker.consume({ ...options, prefetch: 10_000 }) }),
   },
 
-  'never makes room in a full hand': {
+  'delivers no more than prefetch jobs in total': {
     caughtBy: ['receive: a consumer holds at most prefetch deliveries; settling one makes room'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer, { prefetch }) => {
@@ -70,7 +70,7 @@ export const receiveFaults: Faults = {
       }),
   },
 
-  'waits for ever where there is nothing': {
+  'waits for ever if the queue is empty': {
     caughtBy: [
       'receive: receive resolves to [] after about a second without a job',
       'receive: an aborted receive resolves to [], and the next one gets the job',
@@ -87,7 +87,7 @@ export const receiveFaults: Faults = {
       })),
   },
 
-  'looks only once in a receive': {
+  'polls only once in a receive': {
     caughtBy: [
       'receive: a waiting receive gets a job that is published meanwhile',
       'release: a released job goes to another waiting consumer',
@@ -103,7 +103,7 @@ export const receiveFaults: Faults = {
       })),
   },
 
-  'loses what an aborted receive had claimed': {
+  'loses jobs that an aborted receive has claimed': {
     caughtBy: ['receive: aborting receives while jobs arrive neither loses nor duplicates jobs'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
@@ -130,7 +130,7 @@ export const receiveFaults: Faults = {
     },
   },
 
-  'serves the queues of its neighbours': {
+  'delivers from the queues of other consumers': {
     caughtBy: ['receive: a consumer gets jobs of its own queues only'],
     breaks: () => (broker) => {
       const consumed: QueueSpec[] = []
@@ -143,7 +143,7 @@ export const receiveFaults: Faults = {
     },
   },
 
-  'takes queue names for patterns': {
+  'treats queue names as patterns': {
     caughtBy: ['receive: a consumer gets jobs of its own queues only'],
     breaks: () => {
       const everyName = new Set<string>()
@@ -167,7 +167,7 @@ export const receiveFaults: Faults = {
     },
   },
 
-  'serves its queues in order': {
+  'consumes its queues one after another': {
     caughtBy: ['receive: a long queue does not starve a short one, in either order'],
     breaks: () => (broker) =>
       alterBroker(broker, {
@@ -177,7 +177,7 @@ export const receiveFaults: Faults = {
             const consumerId = `${options.consumerId}-${index}`
             consumers.push(await broker.consume({ ...options, consumerId, queues: [queue] }))
           }
-          /** One of them has it; to the others it is not theirs. */
+          /** Only one of the consumers holds the delivery. The others answer lease-lost. */
           const settle = async <Result extends { readonly status: string }>(
             call: (consumer: Consumer) => Promise<readonly Result[]>,
           ): Promise<readonly Result[]> => {
@@ -186,7 +186,7 @@ export const receiveFaults: Faults = {
           }
           return {
             async receive(max) {
-              for (let look = 0; look < 50; look++) {
+              for (let poll = 0; poll < 50; poll++) {
                 for (const consumer of consumers) {
                   const deliveries = await takeReady(consumer, max)
                   if (deliveries.length > 0) return deliveries
@@ -204,7 +204,7 @@ export const receiveFaults: Faults = {
       }),
   },
 
-  'serves one queue of many': {
+  'consumes at most 16 queues': {
     caughtBy: ['receive: one consumer may consume 50 queues'],
     breaks: () => (broker) =>
       alterBroker(broker, {

@@ -10,15 +10,15 @@ const SILENT =
 const ADMIN = 'open connections: admin calls leave no connection open'
 const CLOSED = 'open connections: close leaves no connection open'
 
-/** Brokers that are wrong about a connection that comes back, and ones that have too many. */
+/** Brokers with faults after a reconnect, or with too many connections. */
 export const reconnectingFaults: Faults = {
-  'never connects again': {
+  'never reconnects': {
     caughtBy: [AGAIN, SILENT],
     breaks: () => (broker) => {
       let connected = false
       return alterBroker(broker, {
         async connect() {
-          if (connected) throw new BrokerError('ZYQ_CONNECTION_LOST', 'It is lost for good.')
+          if (connected) throw new BrokerError('ZYQ_CONNECTION_LOST', 'The connection cannot be opened again.')
           await broker.connect()
           connected = true
         },
@@ -26,7 +26,7 @@ export const reconnectingFaults: Faults = {
     },
   },
 
-  'connects again once': {
+  'reconnects only once': {
     caughtBy: [AGAIN],
     breaks: () => (broker) => {
       let connects = 0
@@ -84,12 +84,12 @@ export const reconnectingFaults: Faults = {
       }),
   },
 
-  'calls an engine connected that refused it': {
+  'resolves a connect that was refused': {
     caughtBy: [CODES, REFUSED],
     breaks: () => (broker) => alterBroker(broker, { connect: () => broker.connect().catch(() => undefined) }),
   },
 
-  'forgets its consumers with the connection': {
+  'loses its consumers with the connection': {
     caughtBy: [AGAIN],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => {
@@ -106,7 +106,7 @@ export const reconnectingFaults: Faults = {
       }),
   },
 
-  'keeps a connection of admin for ever that was lost': {
+  'keeps a lost connection of admin': {
     caughtBy: [AGAIN],
     breaks: () => (broker) => {
       let lost: Promise<never> | undefined

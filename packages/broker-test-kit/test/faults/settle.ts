@@ -6,15 +6,15 @@ function allOk(results: readonly unknown[]): readonly SettleResult[] {
   return results.map(() => ({ status: 'ok' }))
 }
 
-const ways = ['ack', 'release', 'reject'] as const
+const methods = ['ack', 'release', 'reject'] as const
 
-/** Brokers that are wrong when a job is settled. */
+/** Brokers with faults in settlements. */
 export const settleFaults: Faults = {
-  'calls every settlement ok': {
+  'reports every settlement as ok': {
     caughtBy: [
       'settle: results are in the order of the deliveries, also if one is lease-lost',
-      ...ways.flatMap((first) =>
-        ways.map((second) => `settle: ${second} after ${first} is lease-lost and changes nothing`),
+      ...methods.flatMap((first) =>
+        methods.map((second) => `settle: ${second} after ${first} is lease-lost and changes nothing`),
       ),
     ],
     breaks: () => (broker) =>
@@ -91,7 +91,7 @@ export const settleFaults: Faults = {
       })),
   },
 
-  'settles only when a receive has brought something': {
+  'settles only after a receive has returned jobs': {
     caughtBy: ['settle: a consumer may settle while its receive is pending'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => {
@@ -109,7 +109,7 @@ export const settleFaults: Faults = {
       }),
   },
 
-  'releases what it should reject': {
+  'releases jobs instead of rejecting them': {
     caughtBy: ['dead letters: a rejected job is kept with its reason and not delivered again'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
@@ -117,7 +117,7 @@ export const settleFaults: Faults = {
       })),
   },
 
-  'acks what it should reject': {
+  'acks jobs instead of rejecting them': {
     caughtBy: ['dead letters: a rejected job is kept with its reason and not delivered again'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({
@@ -180,7 +180,7 @@ export const settleFaults: Faults = {
     },
   },
 
-  'forgets the delay of a release': {
+  'ignores the delay of a release': {
     caughtBy: [
       'release: a job released with a delay is not early and keeps its priority',
       'release: one release call may have different delays and headers',
@@ -191,7 +191,7 @@ export const settleFaults: Faults = {
       })),
   },
 
-  'gives a released job back at the end': {
+  'puts a released job at the end of its queue': {
     caughtBy: ['release: a released job returns to its old place'],
     breaks: () => (broker) =>
       alterConsumers(broker, (consumer) => ({

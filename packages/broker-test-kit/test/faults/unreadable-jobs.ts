@@ -17,16 +17,16 @@ function rejections(deliveries: readonly Rejection['delivery'][], reason: string
   return deliveries.map((delivery) => ({ delivery, reason, headers: {} }))
 }
 
-/** Brokers that do not cope with what no version of them stored. */
+/** Brokers with faults when a stored job is unreadable. */
 export const unreadableJobFaults: Faults = {
-  'fails at what it cannot read': {
+  'rejects receive if a job is unreadable': {
     caughtBy: [UNREADABLE],
     breaks: onUnreadable(async () => {
       throw new BrokerError('ZYQ_BROKER', 'A stored job cannot be read.')
     }),
   },
 
-  'buries the jobs beside one that it cannot read': {
+  'rejects readable jobs with an unreadable one': {
     caughtBy: [UNREADABLE],
     breaks: onUnreadable(async (consumer, unreadable, others) => {
       await consumer.reject(rejections([...unreadable, ...others]))
@@ -34,7 +34,7 @@ export const unreadableJobFaults: Faults = {
     }),
   },
 
-  'drops what it cannot read': {
+  'drops unreadable jobs': {
     caughtBy: [UNREADABLE],
     breaks: onUnreadable(async (consumer, unreadable, others) => {
       await consumer.ack(unreadable)
@@ -42,12 +42,12 @@ export const unreadableJobFaults: Faults = {
     }),
   },
 
-  'holds what it cannot read': {
+  'holds unreadable jobs': {
     caughtBy: [UNREADABLE],
     breaks: onUnreadable(async (_consumer, _unreadable, others) => others),
   },
 
-  'gives no code for what it cannot read': {
+  'dead-letters unreadable jobs without a code': {
     caughtBy: [UNREADABLE],
     breaks: onUnreadable(async (consumer, unreadable, others) => {
       await consumer.reject(rejections(unreadable, 'It is not a job.'))
@@ -55,7 +55,7 @@ export const unreadableJobFaults: Faults = {
     }),
   },
 
-  'buries something else than the bytes that it cannot read': {
+  'dead-letters unreadable jobs with an empty body': {
     caughtBy: [UNREADABLE],
     breaks: () => (broker) =>
       alterDeadLetters(broker, {
