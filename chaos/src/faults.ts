@@ -5,30 +5,30 @@ import { LEASE_MS, signal, type Scenario } from './scenario.ts'
 import { publishGarbage, submitPoison } from './harmful-jobs.ts'
 import type { TargetKind } from './target.ts'
 
-/** One way to break things. */
+/** One kind of fault. */
 export interface Fault {
   readonly name: string
-  /** In one sentence, for the page of results. */
+  /** One sentence for the page of results. */
   readonly description: string
-  /** Whether it can be done to this kind of broker. Default: to all. */
+  /** Whether the fault is possible on this kind of broker. Default: on all. */
   readonly fits?: (kind: TargetKind) => boolean
-  /** Whether the cell's processes go through the proxy. */
+  /** Whether the processes connect through the proxy. */
   readonly proxied?: boolean
-  /** Whether the broker has little space. */
+  /** Whether the broker needs a small disk. */
   readonly small?: boolean
-  /** Whether it is done to the whole server, which nobody else may use meanwhile. */
+  /** Whether the fault affects the whole server, so that no other run may use it. */
   readonly exclusive?: boolean
-  /** Whether connections of processes break that live on. */
+  /** Whether connections break although their processes live. */
   readonly cutsConnections?: boolean
-  /** Of the cell's processes. */
+  /** Additional environment variables of the processes. */
   readonly environment?: NodeJS.ProcessEnv
-  /** Breaks things while jobs are submitted and run; resolves when all that it broke can be healed. */
+  /** Applies the fault while jobs are submitted and run. Resolves when the fault can be healed. */
   apply(scenario: Scenario, kind: TargetKind): Promise<void>
-  /** Makes whole what does not heal by itself. */
+  /** Repairs what does not recover by itself. */
   heal?(scenario: Scenario): Promise<void>
 }
 
-/** How long a producer may take to submit again after a wipe: it waits longer and longer between its attempts to connect. */
+/** The longest time until a producer submits again after a wipe. The pauses between its attempts to connect grow. */
 const RESUBMIT_TIMEOUT_MS = 240_000
 
 const servers = ({ isServer }: TargetKind): boolean => isServer
@@ -36,12 +36,12 @@ const servers = ({ isServer }: TargetKind): boolean => isServer
 export const FAULTS: readonly Fault[] = [
   {
     name: 'none',
-    description: 'Nothing is broken.',
+    description: 'No fault.',
     apply: (scenario) => scenario.wait(1),
   },
   {
     name: 'worker-kill',
-    description: 'Worker processes get SIGKILL at random times.',
+    description: 'Worker processes are killed with SIGKILL at random times.',
     async apply(scenario) {
       for (let kills = 0; kills < 3; kills++) {
         await scenario.wait(0.2)
@@ -50,13 +50,14 @@ export const FAULTS: readonly Fault[] = [
     },
   },
   ...crashes({
-    claimed: 'has been given jobs, and has run none of them',
-    effect: 'has done a job, and has not said so',
-    ack: 'is about to send an ack',
+    claimed: 'after it has received jobs and before it runs one',
+    effect: 'after it has completed a job and before it reports that',
+    ack: 'before it sends an ack',
   }),
   {
     name: 'supervisor-kill',
-    description: 'The supervisor gets SIGKILL; its workers drain and end, and another one is started.',
+    description:
+      'The supervisor is killed with SIGKILL. Its workers drain and exit, and another supervisor is started.',
     async apply(scenario) {
       await scenario.wait(0.5)
       await scenario.killSupervisor()
@@ -65,7 +66,8 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'tree-kill',
-    description: 'The supervisor and all its workers get SIGKILL at once, as with their host; another one is started.',
+    description:
+      'The supervisor and all its workers are killed with SIGKILL at once, as by a crash of the host. Another supervisor is started.',
     async apply(scenario) {
       await scenario.wait(0.5)
       const workers = scenario.workers()
@@ -77,7 +79,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'producer-kill',
-    description: 'Producers get SIGKILL in the middle of their submits.',
+    description: 'Producers are killed with SIGKILL while they submit.',
     async apply(scenario) {
       for (let kills = 0; kills < 3; kills++) {
         const producer = scenario.produce(`extra${kills}x`, 10_000, 1)
@@ -89,7 +91,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'broker-kill',
     cutsConnections: true,
-    description: 'The broker gets SIGKILL and is started again with what it has on its disk.',
+    description: 'The broker is killed with SIGKILL and started again with the data on its disk.',
     fits: servers,
     exclusive: true,
     async apply(scenario) {
@@ -102,7 +104,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'broker-wipe',
     description:
-      'The broker is started again with nothing; what it takes from then on, from a producer that lives through it too, is held against it.',
+      'The broker is killed and started again without data. Only jobs that are submitted after that must survive, also those of a producer that was running before.',
     fits: servers,
     exclusive: true,
     async apply(scenario) {
@@ -113,7 +115,11 @@ export const FAULTS: readonly Fault[] = [
       scenario.wipedAt = now()
       await wipe?.()
       await server?.restart()
-      await waitFor('a job that it stores anew', () => isStoredAfterWipe(scenario, 'through'), RESUBMIT_TIMEOUT_MS)
+      await waitFor(
+        'a job that is stored after the wipe',
+        () => isStoredAfterWipe(scenario, 'through'),
+        RESUBMIT_TIMEOUT_MS,
+      )
       await scenario.wait(0.7)
       producer.kill('SIGTERM')
     },
@@ -121,16 +127,16 @@ export const FAULTS: readonly Fault[] = [
   ...freezes([0.5, 1.5, 5]),
   ...treeFreezes([0.5, 1.5, 5]),
   ...proxyFaults({
-    cut: 'Connections end after a request was forwarded and before it is answered.',
+    cut: 'Connections end after a request was forwarded and before its answer.',
     truncate: 'Connections end in the middle of a request.',
-    stall: 'Nothing goes through, on connections old and new, while all stay open.',
+    stall: 'Old and new connections stay open, and no bytes pass.',
     halfClose: 'The broker’s side of every connection ends.',
-    trickle: 'Bytes come one at a time.',
-    reset: 'Every connection is reset, and so is every new one.',
+    trickle: 'Bytes are forwarded one at a time.',
+    reset: 'Old and new connections are reset.',
   }),
   {
     name: 'no-room',
-    description: 'The broker has no room for jobs: a full disk, a memory limit.',
+    description: 'The broker has no space for jobs: a full disk or a memory limit.',
     small: true,
     exclusive: true,
     fits: ({ hasSpaceLimit }) => hasSpaceLimit,
@@ -152,7 +158,8 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'garbage',
-    description: 'Messages are published that are no jobs: no JSON, nothing, NULs, too large, of an unknown task.',
+    description:
+      'Messages are published that are not jobs: not JSON, empty, NUL bytes, too large, or of an unknown task.',
     async apply(scenario, kind) {
       for (let round = 0; round < 3; round++) {
         await publishGarbage(scenario, kind, round)
@@ -173,10 +180,14 @@ export const FAULTS: readonly Fault[] = [
       }
     },
   },
-  ...poisons({ exit: 'end', memory: 'exhaust the memory of', spin: 'block for ever' }),
+  ...poisons({
+    exit: 'Jobs end their worker process.',
+    memory: 'Jobs exhaust the memory of their worker process.',
+    spin: 'Jobs block their worker process for ever.',
+  }),
 ]
 
-/** Whether a job that this producer submitted after the wipe was stored. */
+/** Whether a job that this producer submitted after the wipe is stored. */
 function isStoredAfterWipe(scenario: Scenario, producer: string): boolean {
   const records = scenario.records()
   const before = scenario.submittedBeforeWipe(records)
@@ -192,7 +203,7 @@ function isStoredAfterWipe(scenario: Scenario, producer: string): boolean {
 function crashes(points: Readonly<Record<CrashPoint, string>>): Fault[] {
   return (['claimed', 'effect', 'ack'] as const).map((point) => ({
     name: `worker-kill-${point}`,
-    description: `A worker process gets SIGKILL when it ${points[point]}.`,
+    description: `A worker process is killed with SIGKILL ${points[point]}.`,
     async apply(scenario) {
       for (let kills = 0; kills < 3; kills++) {
         arm(scenario.folder, point)
@@ -205,7 +216,7 @@ function crashes(points: Readonly<Record<CrashPoint, string>>): Fault[] {
 function freezes(leases: readonly number[]): Fault[] {
   return leases.map((count) => ({
     name: `worker-stop-${count}`,
-    description: `A worker process gets SIGSTOP, and SIGCONT after ${count} leases.`,
+    description: `A worker process is stopped with SIGSTOP for ${count} times the lease.`,
     async apply(scenario) {
       await scenario.wait(0.2)
       const pid = await scenario.worker()
@@ -216,11 +227,11 @@ function freezes(leases: readonly number[]): Fault[] {
   }))
 }
 
-/** With their supervisor frozen too, nobody vouches for the jobs: they go to others, and whoever thaws is too late. */
+/** If the supervisor is stopped too, no process renews the leases: other workers get the jobs, and the stopped ones are too late. */
 function treeFreezes(leases: readonly number[]): Fault[] {
   return leases.map((count) => ({
     name: `tree-stop-${count}`,
-    description: `A supervisor and its workers get SIGSTOP, and SIGCONT after ${count} leases, beside another supervisor.`,
+    description: `A supervisor and its workers are stopped with SIGSTOP for ${count} times the lease while another supervisor runs.`,
     cutsConnections: true,
     async apply(scenario) {
       const first = scenario.supervisor
@@ -242,7 +253,7 @@ function proxyFaults(description: Readonly<Partial<Record<ProxyFault, string>>>)
     fits: servers,
     async apply(scenario) {
       const { proxy } = scenario.target
-      if (proxy === undefined) throw new Error('this fault needs a proxy')
+      if (proxy === undefined) throw new Error('The target has no proxy: start it with `proxied: true`.')
       for (let times = 0; times < 3; times++) {
         await scenario.wait(0.1)
         proxy.fault = fault
@@ -253,10 +264,10 @@ function proxyFaults(description: Readonly<Partial<Record<ProxyFault, string>>>)
   }))
 }
 
-function poisons(description: Readonly<Record<'exit' | 'memory' | 'spin', string>>): Fault[] {
+function poisons(descriptions: Readonly<Record<'exit' | 'memory' | 'spin', string>>): Fault[] {
   return (['exit', 'memory', 'spin'] as const).map((poison) => ({
     name: `poison-${poison}`,
-    description: `Jobs ${description[poison]} the process that runs them.`,
+    description: descriptions[poison],
     environment: poison === 'memory' ? { NODE_OPTIONS: '--max-old-space-size=48' } : {},
     async apply(scenario) {
       await submitPoison(scenario, poison, 2)

@@ -1,4 +1,4 @@
-/** Jobs that a sound producer would never send. */
+/** Jobs and messages that a correct producer never sends. */
 import { randomUUID } from 'node:crypto'
 import { now, type SubmitStatus } from '@zyqueue/broker-test-kit'
 import type { Broker, OutboundMessage } from '@zyqueue/core/broker'
@@ -8,7 +8,7 @@ import { hashOf, statusOf, type Payload } from './load.ts'
 import type { Scenario } from './scenario.ts'
 import type { TargetKind } from './target.ts'
 
-/** Submits jobs that harm the process that runs them. All have to end among the dead letters. */
+/** Submits jobs that harm the process that runs them. All must become dead letters. */
 export async function submitPoison(
   scenario: Scenario,
   poison: 'exit' | 'memory' | 'spin',
@@ -29,7 +29,7 @@ export async function submitPoison(
   }
 }
 
-/** Publishes messages past core, as strangers might: each is refused, or has to end among the dead letters. */
+/** Publishes messages without core that are not jobs. Each must be refused or become a dead letter. */
 export async function publishGarbage(scenario: Scenario, kind: TargetKind, round: number): Promise<void> {
   await withAdapter(scenario, kind, async (broker) => {
     for (const [index, { body, headers = {} }] of garbage(broker).entries()) {
@@ -66,7 +66,7 @@ function garbage({ capabilities }: Broker): readonly { body: Uint8Array; headers
     { body: Buffer.alloc(0) },
     { body: Buffer.alloc(64) },
     { body: Buffer.from('{"no":"schema"}') },
-    { body: Buffer.from('{}'), headers: { 'zyq-task': 'nobody' } },
+    { body: Buffer.from('{}'), headers: { 'zyq-task': 'unknown' } },
     { body: Buffer.from('{}'), headers: { 'zyq-attempts': 'many' } },
     ...tooLarge,
   ]

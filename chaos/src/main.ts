@@ -10,14 +10,14 @@ import { TARGETS } from './targets/index.ts'
 const PAGE = new URL('../../docs/chaos.md', import.meta.url)
 
 const USAGE = `usage: pnpm chaos [broker] [--seed N] [--seconds S] [--fault F]... [--json] [--docs]
-  broker     ${TARGETS.map(({ broker }) => broker).join(', ')}; all of them where left out
-  --seed     of all that is chosen at random [default: the time]
-  --seconds  how long each fault has its way [default: 10]
-  --fault    only this one; ${FAULTS.map(({ name }) => name).join(', ')}
-  --json     print one JSON document and nothing else on standard output
-  --docs     write the results to docs/chaos.md, beside those of brokers that do not run now; \`pnpm format\` aligns its tables
+  broker     ${TARGETS.map(({ broker }) => broker).join(', ')} [default: all of them]
+  --seed     seed of all random choices [default: from the time]
+  --seconds  duration of each fault [default: 10]
+  --fault    run only this fault: ${FAULTS.map(({ name }) => name).join(', ')}
+  --json     print only one JSON document on standard output
+  --docs     write the results to docs/chaos.md and keep those of brokers that do not run; \`pnpm format\` aligns its tables
 
-Exits with 1 where a cell is not as it has to be.`
+Exits with 1 if a run has violated a guarantee.`
 
 process.exitCode = await main()
 
@@ -54,7 +54,7 @@ interface Wanted {
   readonly docs: boolean
 }
 
-/** What the command line asks for, or why that cannot be. */
+/** The options of the command line, or an error message. */
 function read(): Wanted | string {
   try {
     const { values, positionals } = parseArgs({
@@ -70,13 +70,12 @@ function read(): Wanted | string {
     const { fault: named = [], json, docs } = values
     const [seed, seconds] = [Number(values.seed), Number(values.seconds)]
     const unknownBroker = positionals.find((name) => TARGETS.every(({ broker }) => broker !== name))
-    if (unknownBroker !== undefined) return `there is no broker ${unknownBroker}`
+    if (unknownBroker !== undefined) return `unknown broker ${unknownBroker}`
     const unknownFault = named.find((name) => FAULTS.every((fault) => fault.name !== name))
-    if (unknownFault !== undefined) return `there is no fault ${unknownFault}`
-    if (docs && named.length > 0)
-      return '--docs with --fault: a page with some of the faults would look like one with all'
-    if (!/^\d+$/.test(values.seed)) return `--seed: ${values.seed} is not a whole number`
-    if (!(seconds > 0 && seconds <= 600)) return `--seconds: ${values.seconds} is not above 0 and at most 600`
+    if (unknownFault !== undefined) return `unknown fault ${unknownFault}`
+    if (docs && named.length > 0) return '--docs cannot be combined with --fault, because the page lists all faults'
+    if (!/^\d+$/.test(values.seed)) return `--seed must be a whole number, not ${values.seed}`
+    if (!(seconds > 0 && seconds <= 600)) return `--seconds must be above 0 and at most 600, not ${values.seconds}`
     const kinds = TARGETS.filter(({ broker }) => positionals.length === 0 || positionals.includes(broker))
     const faults = FAULTS.filter(({ name }) => named.length === 0 || named.includes(name))
     return { kinds, faults, seed, seconds, json, docs }

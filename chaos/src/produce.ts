@@ -1,4 +1,4 @@
-/** A producer in a process of its own: submits until it is told to end, and notes what it was told of each job. */
+/** A producer in its own process: submits jobs until SIGTERM and records the outcome of each submit. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { now, recordTo, seededRandom, type SubmitStatus } from '@zyqueue/broker-test-kit'
 import { remoteTask, SubmitError } from '@zyqueue/core'
@@ -25,7 +25,7 @@ function newJob(number: number): Payload {
   const unlucky = random()
   return {
     job: `${unlucky < 0.01 ? 'failing' : prefix}-${prefix}${number}`,
-    // Some long enough that there is always something in hand.
+    // Some jobs are long, so that workers always hold unsettled ones.
     ms: Math.floor(random() < 0.2 ? 100 + random() * 200 : random() * 20),
     fails: unlucky < 0.01 ? 99 : unlucky < 0.1 ? Math.ceil(random() * 3) : 0,
     filler: 'ü'.repeat(Math.floor(random() * (random() < 0.02 ? 30_000 : 100))),

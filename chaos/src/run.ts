@@ -12,14 +12,14 @@ import { warmUp } from './warm-up.ts'
 import { Scenario } from './scenario.ts'
 import type { TargetKind } from './target.ts'
 
-// Brokers are dependencies of this package, whoever runs its cells.
+// Brokers are dependencies of this package, not of the working directory.
 setResolution({ resolveFrom: [import.meta.dirname], baseDir: tmpdir() })
 
-/** How long nothing may come of what is left when all is healed, in ms: delays, backoffs, a lease, a few hard timeouts. */
+/** The longest time without progress during a drain, in ms. It covers delays, backoffs, a lease and some hard timeouts. */
 const DRAIN_TIMEOUT_MS = 120_000
 const DRAIN_POLL_MS = 250
 const START_TIMEOUT_MS = 240_000
-/** Jobs that the producer submits in a second. */
+/** Jobs per second that the producer submits. */
 const JOBS_PER_SECOND = 150
 
 export interface RunResult extends CheckResult {
@@ -27,11 +27,14 @@ export interface RunResult extends CheckResult {
   readonly fault: string
   readonly seed: number
   readonly ok: boolean
-  /** Where it is not ok: what the processes had to say at last. */
+  /** If not ok: the last output of the processes. */
   readonly output?: string
 }
 
-/** Runs one cell: load, fault, heal, drain, check. The same seed makes the same choices; the timing is the machine's. */
+/**
+ * Runs one fault on one broker: starts the load, applies the fault, heals it, drains the queue and checks the records. The seed
+ * decides all random choices, but not the timing.
+ */
 export async function runScenario(kind: TargetKind, fault: Fault, seed: number, seconds: number): Promise<RunResult> {
   const folder = await mkdtemp(join(tmpdir(), 'zyqueue-chaos-'))
   await using target = await kind.start({
@@ -80,7 +83,7 @@ export async function runScenario(kind: TargetKind, fault: Fault, seed: number, 
         : {
             output: [
               ...(producersEnded ? [] : ['a producer did not end']),
-              ...(supervisorsEnded ? [] : ['a supervisor did not end as it should']),
+              ...(supervisorsEnded ? [] : ['a supervisor did not exit with code 0']),
               ...finalState.waiting,
               scenario.output,
             ].join('\n'),
@@ -92,13 +95,13 @@ export async function runScenario(kind: TargetKind, fault: Fault, seed: number, 
   }
 }
 
-/** Waits until all that was stored is done or dead, or nothing has come of it for too long. */
+/** Waits until all stored jobs are done or dead, or until there was no progress for too long. */
 async function drain(scenario: Scenario, broker: OpenBroker): Promise<FinalState> {
   let [least, giveUpAt] = [Infinity, Infinity]
   for (;;) {
     const finalState = { waiting: [], dead: await deadJobs(broker, scenario.task) }
     const { lost, missingDeadLetters } = check(recordsAfterWipe(scenario), finalState, { mustBeDead })
-    // What nobody acknowledged (an unknown submit, a duplicate) may still be on its way.
+    // Jobs without an acknowledged submit (outcome unknown, or a duplicate) may still be waiting.
     const waiting = await jobsLeftIn(broker, scenario.task)
     const left = lost + missingDeadLetters + waiting.length
     if (left === 0 || performance.now() > giveUpAt) return { ...finalState, waiting }
@@ -107,7 +110,7 @@ async function drain(scenario: Scenario, broker: OpenBroker): Promise<FinalState
   }
 }
 
-/** The records; what was submitted before the broker was wiped, it need not have any more, whenever that was answered. */
+/** The records. Jobs that were submitted before the broker was wiped count as unknown instead of stored. */
 function recordsAfterWipe(scenario: Scenario): readonly ChaosRecord[] {
   const records = scenario.records()
   const before = scenario.submittedBeforeWipe(records)
@@ -118,7 +121,7 @@ function recordsAfterWipe(scenario: Scenario): readonly ChaosRecord[] {
   )
 }
 
-/** What is in the queue, as far as the broker can tell. */
+/** The jobs in the queue, as far as the broker knows. */
 async function jobsLeftIn({ admin }: OpenBroker, task: string): Promise<readonly string[]> {
   if (admin.jobs !== undefined) {
     return (await admin.jobs(task, { limit: 100_000 })).map(({ state, id }) => `${state} ${id}`)
@@ -131,7 +134,7 @@ async function jobsLeftIn({ admin }: OpenBroker, task: string): Promise<readonly
 
 async function deadJobs(broker: OpenBroker, task: string): Promise<readonly string[]> {
   const letters = await broker.admin.deadLetters.list(task, { limit: 100_000 }).catch((error: unknown) => {
-    // Gearman knows a queue only while something is in it, or somebody takes from it.
+    // Gearman knows a queue only while it has jobs or consumers.
     if (error instanceof ZyQueueError && error.code === 'ZYQ_QUEUE_NOT_FOUND') return []
     throw error
   })
@@ -140,7 +143,7 @@ async function deadJobs(broker: OpenBroker, task: string): Promise<readonly stri
 
 const named = z.object({ job: z.string() })
 
-/** The submitter's name for it: in the data, or the id of a message that is no job. */
+/** The submitter's name of a dead letter: from its data, or the id if the message is not a job. */
 function jobOf({ id, body }: DeadLetter): string {
   try {
     return named.parse(JSON.parse(Buffer.from(body).toString())).job

@@ -1,4 +1,4 @@
-/** The task file of a cell's workers: notes each run past the broker, and does to its process what the job says. */
+/** The task file of the workers: records each run of a handler, and does what the job says. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { now, recordTo } from '@zyqueue/broker-test-kit'
 import { queueJob } from '@zyqueue/core'
@@ -27,11 +27,11 @@ queueJob(
     const ok = attempt > fails
     record({ type: 'ended', ...about, ok, at: now() })
     crashIf(folder, 'effect', record)
-    if (!ok) throw new Error(`attempt ${attempt} fails, as ${fails} have to`)
+    if (!ok) throw new Error(`attempt ${attempt} of ${fails} that must fail`)
   },
 )
 
-/** From now on this process believes that it is an hour later. */
+/** Moves the clock of this process one hour ahead. */
 function jump(): void {
   const real = Date.now.bind(Date)
   Date.now = () => real() + HOUR_MS

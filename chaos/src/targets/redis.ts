@@ -5,7 +5,7 @@ import { onServer } from './server.ts'
 export const redis: TargetKind = {
   broker: 'redis',
   setUp:
-    'One server with an append-only file, `appendfsync no`: what is answered is written, and outlives the process. Without one it loses, when it ends, all jobs since its last snapshot; `zyqueue doctor` warns of that.',
+    'One server with an append-only file and `appendfsync no`: data is written before a command is answered, so it survives the end of the process. Without the file, Redis loses all jobs since its last snapshot when it ends; `zyqueue doctor` warns about this.',
   isServer: true,
   hasSpaceLimit: true,
   hasInjectedFault: true,

@@ -4,7 +4,7 @@ import { FaultProxy } from '@zyqueue/broker-test-kit'
 import type { TestServer } from '@zyqueue/test-servers'
 import type { Target, TargetRequirements } from '../target.ts'
 
-/** A target on a server: through a proxy, where the fault wants one. The server ends with it unless it is shared. */
+/** A target on a server, with a proxy if the fault requires one. Unless the server is shared, it stops with the target. */
 export async function onServer(
   server: TestServer,
   requirements: TargetRequirements,

@@ -10,9 +10,9 @@ const SMALL_DISK = '16m'
 
 export const sqlite: TargetKind = {
   broker: 'sqlite',
-  setUp: 'One file, as it is by default: what is stored is on the disk.',
+  setUp: 'One file with the default settings: stored jobs are flushed to the disk.',
   isServer: false,
-  // A small file system can only be mounted by root.
+  // Only root can mount a small file system.
   hasSpaceLimit: process.getuid?.() === 0,
   hasInjectedFault: false,
   losesNewQueues: false,
@@ -32,7 +32,7 @@ export const sqlite: TargetKind = {
           try {
             for (;;) await file.write(Buffer.alloc(64 * 1024))
           } catch {
-            // The disk is full, as it was to be.
+            // The disk is full now.
           } finally {
             await file.close()
           }
