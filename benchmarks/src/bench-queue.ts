@@ -7,6 +7,6 @@ export const TALLY_FOLDER = 'ZYQUEUE_BENCH_TALLIES'
 
 /** Jobs that are neither done nor dead, whoever holds them. */
 export async function waiting(admin: BrokerAdmin): Promise<number> {
-  const queues = await admin.queues()
+  const queues = await admin.queues([QUEUE])
   return queues.reduce((sum, { ready = 0, delayed = 0, active = 0 }) => sum + ready + delayed + active, 0)
 }

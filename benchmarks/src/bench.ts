@@ -43,7 +43,7 @@ export type CaseName = 'submit' | 'submitMany' | 'work' | 'latency' | 'backlog' 
 
 export interface Goal {
   readonly case: CaseName
-  readonly says: string
+  readonly text: string
   /** `bestPeer` is undefined where no peer could be measured. `outcome` has the rest: single peers, CPU time. */
   reached(ours: number, bestPeer: number | undefined, outcome: CaseOutcome): boolean
 }

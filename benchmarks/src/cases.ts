@@ -77,11 +77,11 @@ async function submits(entry: Entry, newTarget: () => Promise<Target>, order: Co
   return { value: (count / ms) * 1_000, ...(cpu && { cpu }) }
 }
 
-/** Worker processes on a backlog; the rate from the first handler to the last, the CPU time from the first that is heard of. */
+/** Worker processes on a backlog; the rate from the first handler to the last, the CPU time from the first that is handled of. */
 async function work(entry: Entry, bench: Measured, scale: Scale): Promise<Result> {
   await using target = await bench.newTarget()
   const jobs = Math.ceil(entry.workBacklog * scale.workShare)
-  await lay(entry, target, jobs)
+  await fillBacklog(entry, target, jobs)
   // One contestant starts all workers where it can.
   await using started = await startAll(entry, target, entry.startsProcesses === true ? 1 : bench.workers)
   const { workers } = started
@@ -130,14 +130,14 @@ async function latency(entry: Entry, { newTarget }: Measured, { pings }: Scale):
   await using target = await newTarget()
   await using listener = await ContestantProcess.start(entry.module, target.address)
   const listening = new Promise<void>((resolve) => (listener.onProgress = resolve))
-  const heard = listener.call({ do: 'work', ms: FOREVER_MS, processes: 1 })
-  await Promise.race([listening, heard])
+  const handled = listener.call({ do: 'work', ms: FOREVER_MS, processes: 1 })
+  await Promise.race([listening, handled])
   await using sender = await ContestantProcess.start(entry.module, target.address)
   listener.onProgress = () => {
     if (listener.progress === pings) listener.stop()
   }
-  await Promise.all([sender.call({ do: 'ping', count: pings, gapMs: 50 }), heard])
-  const { samples = [] } = await heard
+  await Promise.all([sender.call({ do: 'ping', count: pings, gapMs: 50 }), handled])
+  const { samples = [] } = await handled
   return { value: median(samples) }
 }
 
@@ -151,7 +151,7 @@ async function backlog(entry: Entry, { newTarget }: Measured, scale: Scale): Pro
 
   async function rateAt(jobs: number): Promise<number> {
     await using target = await newTarget()
-    await lay(entry, target, jobs)
+    await fillBacklog(entry, target, jobs)
     await using worker = await ContestantProcess.start(entry.module, target.address)
     const { count, ms } = await worker.call({ do: 'workAndRefill', ms: scale.ms, warmUpMs: scale.ms / 4 })
     if (count === 0) throw new Error(`no job was done within ${ms.toFixed(0)} ms at a backlog of ${jobs}`)
@@ -163,14 +163,14 @@ async function backlog(entry: Entry, { newTarget }: Measured, scale: Scale): Pro
 async function memory(entry: Entry, { newTarget }: Measured, { stored }: Scale): Promise<Result> {
   await using target = await newTarget()
   if (target.usedBytes === undefined) throw new Error('the server does not tell how much memory it uses')
-  await lay(entry, target, 1)
+  await fillBacklog(entry, target, 1)
   const before = await target.usedBytes()
-  await lay(entry, target, stored)
+  await fillBacklog(entry, target, stored)
   return { value: ((await target.usedBytes()) - before) / stored }
 }
 
 /** Lays in a backlog, in a process of its own: the one that is measured starts with a clean heap and cold caches. */
-async function lay(entry: Entry, target: Target, count: number): Promise<void> {
+async function fillBacklog(entry: Entry, target: Target, count: number): Promise<void> {
   await using filler = await ContestantProcess.start(entry.module, target.address)
   await filler.call({ do: 'fill', count })
   await filler.call({ do: 'close' })

@@ -18,23 +18,23 @@ setInterval(() => {}, 2 ** 31 - 1)
 try {
   const { contestant }: { contestant: Contestant } = await import(pathToFileURL(modulePath).href)
   const session = await contestant.open(target)
-  process.on('message', (message) => void obey(session, command.parse(message)))
+  process.on('message', (message) => void execute(session, command.parse(message)))
   process.once('disconnect', () => process.exit(0))
-  tell({ is: 'ready' })
+  send({ is: 'ready' })
 } catch (error) {
   fail(error)
 }
 
-async function obey(session: Session, order: Command): Promise<void> {
+async function execute(session: Session, order: Command): Promise<void> {
   if (order.do === 'stop') return stopping.abort()
   try {
-    tell({ is: 'answer', measurement: await carryOut(session, order) })
+    send({ is: 'answer', measurement: await run(session, order) })
   } catch (error) {
     fail(error)
   }
 }
 
-function carryOut(session: Session, order: Exclude<Command, { do: 'stop' }>): Promise<Measurement> {
+function run(session: Session, order: Exclude<Command, { do: 'stop' }>): Promise<Measurement> {
   switch (order.do) {
     case 'submit':
       return submit(session, order.ms, order.inFlight)
@@ -78,10 +78,10 @@ async function timed(run: (until: number) => Promise<number>, ms = Infinity): Pr
 function submit(session: Session, ms: number, inFlight: number): Promise<Measurement> {
   return timed(async (until) => {
     let count = 0
-    const lane = async (): Promise<void> => {
+    const submitLoop = async (): Promise<void> => {
       while (now() < until) await session.submit(payload(count++))
     }
-    await Promise.all(Array.from({ length: inFlight }, lane))
+    await Promise.all(Array.from({ length: inFlight }, submitLoop))
     return count
   }, ms)
 }
@@ -103,7 +103,7 @@ function* take(count: number): Generator<Payload> {
 /** Ends at the command `stop`, or after `ms`; the time runs from the first handler to the last. */
 async function work(session: Session, ms: number, processes: number): Promise<Measurement> {
   const workers = await startWorkers(session, processes)
-  const progress = setInterval(() => tell({ is: 'progress', count: workers.done().count }), PROGRESS_MS)
+  const progress = setInterval(() => send({ is: 'progress', count: workers.done().count }), PROGRESS_MS)
   await pause(ms)
   clearInterval(progress)
   const { count, startedAt, endedAt, samples } = await workers.end()
@@ -142,10 +142,10 @@ function pause(ms: number): Promise<void> {
   return sleep(ms, undefined, { signal: stopping.signal }).catch(() => {})
 }
 
-function tell(message: Report): void {
+function send(message: Report): void {
   process.send?.(message)
 }
 
 function fail(error: unknown): void {
-  tell({ is: 'failure', message: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+  send({ is: 'failure', message: error instanceof Error ? (error.stack ?? error.message) : String(error) })
 }

@@ -5,13 +5,13 @@ import { fileURLToPath } from 'node:url'
 import { report, type Command, type Measurement } from './messages.ts'
 
 /** The longest that any command may take, in ms. */
-const PATIENCE_MS = 60_000
+const ANSWER_TIMEOUT_MS = 60_000
 
 /** A contestant in a process of its own, from the harness's side. One command at a time; `stop` may come in between. */
 export class ContestantProcess implements AsyncDisposable {
   readonly #child: ChildProcess
-  #waiting = new Expectation()
-  #said = ''
+  #waiting = new Deferred()
+  #output = ''
   /** How many jobs the running command has done so far. */
   progress = 0
   onProgress: () => void = () => {}
@@ -21,9 +21,9 @@ export class ContestantProcess implements AsyncDisposable {
     // The peers' log lines must not get into ours: they are shown only where the process fails.
     this.#child = fork(entry, [modulePath, target], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
     for (const stream of [this.#child.stdout, this.#child.stderr])
-      stream?.on('data', (chunk: Buffer) => (this.#said = (this.#said + chunk.toString()).slice(-2_000)))
-    this.#child.on('message', (message) => this.#hear(report.parse(message)))
-    this.#child.once('exit', (code, signal) => this.#fail(`ended (${signal ?? code})\n${this.#said}`))
+      stream?.on('data', (chunk: Buffer) => (this.#output = (this.#output + chunk.toString()).slice(-2_000)))
+    this.#child.on('message', (message) => this.#onMessage(report.parse(message)))
+    this.#child.once('exit', (code, signal) => this.#fail(`ended (${signal ?? code})\n${this.#output}`))
   }
 
   /** Resolves when the contestant has opened its queue. */
@@ -43,7 +43,7 @@ export class ContestantProcess implements AsyncDisposable {
   }
 
   async call(order: Command): Promise<Measurement> {
-    this.#waiting = new Expectation()
+    this.#waiting = new Deferred()
     this.progress = 0
     this.#child.send(order)
     const answer = await this.#answer()
@@ -66,8 +66,8 @@ export class ContestantProcess implements AsyncDisposable {
   async #answer(): Promise<Measurement | undefined> {
     const late = new AbortController()
     const tooLate = async (): Promise<never> => {
-      await sleep(PATIENCE_MS, undefined, { signal: late.signal })
-      throw new Error(`no answer within ${PATIENCE_MS / 1000} s\n${this.#said}`)
+      await sleep(ANSWER_TIMEOUT_MS, undefined, { signal: late.signal })
+      throw new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s\n${this.#output}`)
     }
     try {
       return await Promise.race([this.#waiting.promise, tooLate()])
@@ -76,7 +76,7 @@ export class ContestantProcess implements AsyncDisposable {
     }
   }
 
-  #hear(message: ReturnType<typeof report.parse>): void {
+  #onMessage(message: ReturnType<typeof report.parse>): void {
     switch (message.is) {
       case 'ready':
         return this.#waiting.resolve(undefined)
@@ -97,7 +97,7 @@ export class ContestantProcess implements AsyncDisposable {
 }
 
 /** `Promise.withResolvers`, which Node 20 has not. */
-class Expectation {
+class Deferred {
   resolve: (answer: Measurement | undefined) => void = () => {}
   reject: (error: Error) => void = () => {}
   readonly promise = new Promise<Measurement | undefined>((resolve, reject) => {

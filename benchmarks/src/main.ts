@@ -31,7 +31,7 @@ async function main(): Promise<number> {
   const outcome = await runSuite(await withPeers(bench), { cases, scale: quick ? QUICK : FULL, onNote: note })
   process.stdout.write(`${json ? JSON.stringify(outcome, null, 2) : `\n${table(outcome, bench.targets)}`}\n`)
   const failed = missed(outcome, bench)
-  for (const goal of check ? failed : []) note(`missed: ${goal.says}`)
+  for (const goal of check ? failed : []) note(`missed: ${goal.text}`)
   return check && failed.length > 0 ? 1 : 0
 }
 

@@ -29,8 +29,8 @@ export async function runSuite(
 ): Promise<Outcome> {
   const { scale, onNote } = options
   const cases: CaseOutcome[] = []
-  const meant = options.cases.filter((name) => !bench.without?.includes(name))
-  for (const each of CASES.filter(({ name }) => meant.includes(name))) {
+  const selected = options.cases.filter((name) => !bench.without?.includes(name))
+  for (const each of CASES.filter(({ name }) => selected.includes(name))) {
     const entries = bench.contestants.filter(({ without }) => !without?.includes(each.name))
     if (entries.length === 0) continue
     const results = new Map<Entry, Result[]>(entries.map((entry) => [entry, []]))

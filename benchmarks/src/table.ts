@@ -9,7 +9,7 @@ export function table(outcome: Outcome, goals: readonly Goal[]): string {
     `${outcome.broker} on Node ${outcome.node}, ${outcome.cpus} CPUs, ${outcome.date}`,
     '',
     ...align([head, ...rows]),
-    ...goals.map((goal) => `${verdict(goal, outcome)}  ${goal.says}`),
+    ...goals.map((goal) => `${statusOf(goal, outcome)}  ${goal.text}`),
   ].join('\n')
 }
 
@@ -63,10 +63,10 @@ function align(rows: readonly (readonly string[])[]): string[] {
 
 /** The goals that were missed, of those whose case was run. */
 export function missed(outcome: Outcome, { targets }: Pick<BrokerBench, 'targets'>): readonly Goal[] {
-  return targets.filter((goal) => verdict(goal, outcome) === 'missed ')
+  return targets.filter((goal) => statusOf(goal, outcome) === 'missed ')
 }
 
-function verdict(goal: Goal, outcome: Outcome): 'reached' | 'missed ' | 'not run' {
+function statusOf(goal: Goal, outcome: Outcome): 'reached' | 'missed ' | 'not run' {
   const each = find(outcome, goal.case)
   if (each === undefined) return 'not run'
   return each.ours !== null && goal.reached(each.ours, bestPeer(each), each) ? 'reached' : 'missed '

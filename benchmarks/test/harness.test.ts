@@ -56,17 +56,17 @@ describe('the goals', () => {
   })
 
   test('are compared with the best peer', () => {
-    expect(missed(outcome(44_000), sqlite).map(({ says }) => says)).toEqual(['work: at least 5 times the best peer'])
+    expect(missed(outcome(44_000), sqlite).map(({ text }) => text)).toEqual(['work: at least 5 times the best peer'])
     expect(missed(outcome(46_000), sqlite)).toEqual([])
   })
 
   test('may look at single peers and at CPU time', () => {
-    const goal = (says: string, reached: Goal['reached']): Goal => ({ case: 'work', says, reached })
+    const goal = (text: string, reached: Goal['reached']): Goal => ({ case: 'work', text, reached })
     const targets = [
       goal('slow', (ours, _best, { peers }) => ours >= 5 * (peers['slow'] ?? 0)),
       goal('CPU', (_ours, _best, { cpu }) => cpu['zyqueue'] !== undefined),
     ]
-    expect(missed(outcome(44_000), { targets }).map(({ says }) => says)).toEqual(['CPU'])
+    expect(missed(outcome(44_000), { targets }).map(({ text }) => text)).toEqual(['CPU'])
   })
 
   test('stand under the figures, with ratios beside them', () => {

@@ -37,14 +37,14 @@ export const gearman: BrokerBench = {
   ],
   newTarget,
   targets: [
-    { case: 'submit', says: 'submit: at least 10 times abraxas', reached: times(10, ({ peers }) => peers['abraxas']) },
+    { case: 'submit', text: 'submit: at least 10 times abraxas', reached: times(10, ({ peers }) => peers['abraxas']) },
     {
       case: 'submit',
-      says: 'submit: at least 0.6 of the raw loop',
+      text: 'submit: at least 0.6 of the raw loop',
       reached: times(0.6, ({ limits }) => limits['raw']),
     },
-    { case: 'work', says: 'work: at least 1.8 times abraxas', reached: times(1.8, ({ peers }) => peers['abraxas']) },
-    { case: 'work', says: 'work: at least 0.85 of the raw loop', reached: times(0.85, ({ limits }) => limits['raw']) },
+    { case: 'work', text: 'work: at least 1.8 times abraxas', reached: times(1.8, ({ peers }) => peers['abraxas']) },
+    { case: 'work', text: 'work: at least 0.85 of the raw loop', reached: times(0.85, ({ limits }) => limits['raw']) },
   ],
 }
 

@@ -40,16 +40,16 @@ function session(redis: Redis): Session {
       return (pushed ??= push())
     },
     async submitMany(payloads) {
-      const under: Promise<unknown>[] = []
+      const pending: Promise<unknown>[] = []
       let batch: string[] = []
       for (const data of payloads) {
         if (batch.push(JSON.stringify(data)) < BATCH) continue
-        if (under.length >= IN_FLIGHT) await under.shift()
-        under.push(redis.rpush(KEY, ...batch))
+        if (pending.length >= IN_FLIGHT) await pending.shift()
+        pending.push(redis.rpush(KEY, ...batch))
         batch = []
       }
-      if (batch.length > 0) under.push(redis.rpush(KEY, ...batch))
-      await Promise.all(under)
+      if (batch.length > 0) pending.push(redis.rpush(KEY, ...batch))
+      await Promise.all(pending)
     },
     async work(handle) {
       let working = true

@@ -29,6 +29,6 @@ await describeWithServer('nats', 'conformance', () => {
     restart,
     sample: brokerAt(),
     messageTimeoutMs: 1000 * ackWait,
-    patienceMs: 60_000,
+    timeoutMs: 60_000,
   })
 })

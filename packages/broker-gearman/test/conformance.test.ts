@@ -32,7 +32,7 @@ await describeWithServer('gearmand', 'one server', () => {
     ...(tool.installed && { storeUnreadable: (queue: string) => submitUnreadable(server, queue) }),
     sample: brokerAt([4730]),
     brokerWithFinding: brokers.createBroker,
-    patienceMs: 30_000,
+    timeoutMs: 30_000,
   })
 })
 
@@ -52,6 +52,6 @@ await describeWithServer('gearmand', 'two servers', () => {
     restart,
     sample: brokerAt([4730, 4731]),
     brokerWithFinding: brokers.createBroker,
-    patienceMs: 30_000,
+    timeoutMs: 30_000,
   })
 })

@@ -17,7 +17,7 @@ describe('the embedded server', () => {
     ...brokers,
     sample: brokerAt([4730]),
     brokerWithFinding: brokers.createBroker,
-    patienceMs: 30_000,
+    timeoutMs: 30_000,
   })
 
   test('it serves other programs: calls with progress and failures', async () => {

@@ -1,5 +1,5 @@
 /** What happens when the connection, or the server, is not what it was a moment ago. */
-import { within } from '@zyqueue/broker-test-kit'
+import { withTimeout } from '@zyqueue/broker-test-kit'
 import type { Broker } from '@zyqueue/core/broker'
 import { startRedis, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
@@ -113,8 +113,8 @@ await describeWithServer('redis', 'the connection', () => {
     onTestFinished(() => clearInterval(renewing))
     const receiving = consumer.receive(1, { signal: never }).catch((error: unknown) => broker.errorCode(error))
     const publishing = broker.publish(messages(queue, 1))
-    expect(await within('the consumer notices', receiving, 20_000)).toBe('ZYQ_CONNECTION_LOST')
-    const [published] = await within('the publish is given up', publishing, 20_000)
+    expect(await withTimeout('the consumer notices', receiving, 20_000)).toBe('ZYQ_CONNECTION_LOST')
+    const [published] = await withTimeout('the publish is given up', publishing, 20_000)
     expect(published?.status).toBe('unknown')
     await reconnect(broker)
     await direct.publish(messages(queue, 2))

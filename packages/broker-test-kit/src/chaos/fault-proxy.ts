@@ -3,15 +3,15 @@ import { createConnection, createServer, type AddressInfo, type Server, type Soc
 import { setImmediate } from 'node:timers/promises'
 
 /**
- * What the proxy does to the bytes between a client and its server, from now on:
+ * What the proxy does to the bytes between a client and its server:
  *
- * - `pass`: nothing.
- * - `cut`: what a client sends next is forwarded, and the connection ends before the answer comes back.
- * - `truncate`: of what a client sends next, the first half is forwarded, and the connection ends.
- * - `stall`: connections stay and new ones are accepted, and nothing is forwarded, either way.
- * - `halfClose`: the server's side of each connection ends for the client, which may go on sending.
- * - `trickle`: one byte at a time.
- * - `reset`: every connection, and every new one, is reset (RST).
+ * - `pass`: forwards them.
+ * - `cut`: forwards the next chunk of a client and ends the connection before the answer.
+ * - `truncate`: forwards the first half of the next chunk of a client and ends the connection.
+ * - `stall`: keeps connections open, accepts new ones, and forwards nothing.
+ * - `halfClose`: ends the server's side of each connection. The client can still send.
+ * - `trickle`: forwards one byte at a time.
+ * - `reset`: resets every connection, and every new one (RST).
  */
 export type ProxyFault = 'pass' | 'cut' | 'truncate' | 'stall' | 'halfClose' | 'trickle' | 'reset'
 
@@ -20,7 +20,7 @@ interface Link {
   readonly server: Socket
 }
 
-/** Stands between clients and one server on loopback, and breaks what goes through as it is told. */
+/** A TCP proxy between clients and one server on loopback that breaks their connections on demand. */
 export class FaultProxy implements AsyncDisposable {
   readonly #listener: Server
   readonly #target: number
@@ -28,7 +28,7 @@ export class FaultProxy implements AsyncDisposable {
   #fault: ProxyFault = 'pass'
   #cutOnce: (() => void) | undefined
 
-  /** Listens on a free loopback port, before the server on the loopback port `target`. */
+  /** Starts a proxy on a free loopback port for the server on the loopback port `target`. */
   static async start(target: number): Promise<FaultProxy> {
     const listener = createServer({ allowHalfOpen: true })
     const proxy = new FaultProxy(listener, target)
@@ -44,13 +44,13 @@ export class FaultProxy implements AsyncDisposable {
   }
 
   get port(): number {
-    // A server on a TCP port has an address of this kind (net.Server.address).
+    // The address of a TCP server is an object (net.Server.address).
     const address: AddressInfo | string | null = this.#listener.address()
     if (address === null || typeof address === 'string') throw new Error('The proxy is closed.')
     return address.port
   }
 
-  /** Connections that go through it now. */
+  /** The number of open connections. */
   get connections(): number {
     return this.#links.size
   }
@@ -59,7 +59,7 @@ export class FaultProxy implements AsyncDisposable {
     return this.#fault
   }
 
-  /** From now on. What was stalled goes through when it is over; what was cut stays so. */
+  /** Sets the fault of all present and new connections. Stalled bytes pass when a stall ends. Ended connections stay ended. */
   set fault(fault: ProxyFault) {
     this.#fault = fault
     this.#cutOnce?.()
@@ -73,8 +73,8 @@ export class FaultProxy implements AsyncDisposable {
   }
 
   /**
-   * As `cut`, for the first connection by which a client sends something. Resolves when that has ended, or another fault
-   * was set; everything passes from then on.
+   * As `cut`, but only for the first connection on which a client sends. Resolves after that connection has ended or another
+   * fault was set. Everything passes afterwards.
    */
   cutOnce(): Promise<void> {
     this.fault = 'pass'
@@ -83,7 +83,7 @@ export class FaultProxy implements AsyncDisposable {
     })
   }
 
-  /** Ends it, and every connection. */
+  /** Closes the proxy and every connection. */
   async close(): Promise<void> {
     for (const link of this.#links) destroy(link)
     if (!this.#listener.listening) return
@@ -105,13 +105,13 @@ export class FaultProxy implements AsyncDisposable {
       [server, client],
     ] as const) {
       from.setNoDelay(true)
-      // One after the other: what trickles is not overtaken by what comes when that is over.
+      // Chunks are forwarded in order, so that later chunks do not overtake trickling bytes.
       let forwarded = Promise.resolve()
       from.on('data', (chunk: Buffer) => {
         forwarded = forwarded.then(() => this.#forward(link, from, to, chunk))
       })
       from.on('end', () => void forwarded.then(() => to.end()))
-      // Whatever ends one side ends the other; why, its user sees.
+      // The end of one side ends the other.
       from.on('error', () => destroy(link))
       from.on('close', () => {
         this.#links.delete(link)
@@ -124,7 +124,7 @@ export class FaultProxy implements AsyncDisposable {
 
   async #forward(link: Link, from: Socket, to: Socket, chunk: Buffer): Promise<void> {
     const isRequest = from === link.client
-    // What a connection that is being cut sends or gets after that.
+    // Drop the bytes of a connection that is being cut.
     if (!this.#links.has(link)) return
     if (isRequest && this.#cutOnce !== undefined) {
       const ended = this.#cutOnce
@@ -141,17 +141,17 @@ export class FaultProxy implements AsyncDisposable {
       from.pause()
       for (const byte of chunk) {
         to.write(Buffer.of(byte))
-        // The other end shall have a chance to read each by itself.
+        // Let the other end read each byte separately.
         await setImmediate()
       }
-      this.#flowAgain(from)
+      this.#resumeUnlessStalled(from)
     } else if (to.writable && !to.write(chunk)) {
       from.pause()
-      to.once('drain', () => this.#flowAgain(from))
+      to.once('drain', () => this.#resumeUnlessStalled(from))
     }
   }
 
-  #flowAgain(from: Socket): void {
+  #resumeUnlessStalled(from: Socket): void {
     if (this.#fault !== 'stall') from.resume()
   }
 }
