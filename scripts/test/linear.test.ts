@@ -68,7 +68,7 @@ const parseGearman = await inside('broker-gearman/dist/options.js', 'parseAddres
 const clientInfoOf = await inside('broker-gearman/dist/client-id.js', 'clientInfoOf')
 const clientIdOf = await inside('broker-gearman/dist/client-id.js', 'clientIdOf')
 const purposeOf = await inside('broker-gearman/dist/functions.js', 'purposeOf')
-const workerOf = await inside('broker-gearman/dist/admin.js', 'workerOf')
+const workerOf = await inside('broker-gearman/dist/admin/admin.js', 'workerOf')
 
 const json = createLogger({ format: 'json', destination: { write: () => {} } })
 const pretty = createLogger({ format: 'pretty', destination: { write: () => {} } })

@@ -1,217 +1,247 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
-  BrokerError,
-  ConfigError,
+  BrokerBase,
+  faultOf,
+  refuseUnknownOptions,
+  type Answer,
   type Broker,
   type BrokerCapabilities,
-  type CallOptions,
-  type CallResult,
-  type Charge,
+  type Calls,
   type ConnectOptions,
   type Consumer,
   type ConsumeOptions,
+  type Leases,
+  type LostDelivery,
   type OutboundMessage,
   type PublishResult,
   type QueueSpec,
+  type SettleResult,
 } from '@zyqueue/core/broker'
-import { GearmanAdmin } from './admin.ts'
-import { chargesOf } from './charges.ts'
-import type { Connection } from './connection.ts'
-import { GearmanConsumer } from './consumer.ts'
+import { GearmanAdmin } from './admin/admin.ts'
+import { GearmanConsumer } from './consume/consumer.ts'
+import { encodeLostDeliveries } from './consume/lost-deliveries.ts'
 import { closed, connectionLost, errorCode } from './errors.ts'
-import { checkQueue, parseAddresses, refuseOptions } from './options.ts'
-import { callOf, firstOf, type Routed } from './routes.ts'
-import { askAll, Server } from './server.ts'
-import { submit } from './submit.ts'
-import { isMessageId, MAX_UNIQUE_BYTES } from './workload.ts'
+import { askServers, GearmanServer } from './gearman-server.ts'
+import { encodeJob, type GearmanJob, type Submission } from './message.ts'
+import { checkQueue, parseAddresses, TITLE } from './options.ts'
+import type { PublishConnection } from './publish/publish-connection.ts'
 
-/** Some of these are under way at once. Their answers come one after the other, and who submits anew does so while the server works. */
+/** Core submits several batches at once. Small ones let the client encode one while the server works on another. */
 const MAX_BATCH = 128
 /** gearmand holds every payload in memory, and sends it in one piece. */
 const MAX_BODY_BYTES = 32 * 1024 * 1024
-/** How long a `connect` that has reached one server waits for the others, in ms. */
-const OTHERS_MS = 250
+/** How long `connect` waits for the other servers after one has answered. */
+const OTHERS_TIMEOUT_MS = 250
 
-export class GearmanBroker implements Broker {
+interface Publisher {
+  readonly server: GearmanServer
+  readonly connection: PublishConnection
+}
+
+/** A message of a batch that can be sent, with its place in the batch. */
+interface Outgoing {
+  readonly index: number
+  readonly message: OutboundMessage
+  readonly submission: Submission
+}
+
+export class GearmanBroker extends BrokerBase<readonly GearmanServer[]> implements Broker {
   readonly name = 'gearman'
   readonly location: string
   readonly capabilities: BrokerCapabilities
+  readonly leases: Leases
+  readonly calls: Calls
   readonly admin: GearmanAdmin
-  readonly #servers: readonly Server[]
-  readonly #consumers = new Set<GearmanConsumer>()
+  readonly #servers: readonly GearmanServer[]
+  readonly #end = new AbortController()
   #turn = 0
-  #closing: Promise<void> | undefined
 
   /** Throws `ZYQ_CONNECTION_STRING`. */
   constructor({ connection }: ConnectOptions) {
-    this.#servers = parseAddresses(connection).map((address) => new Server(address))
+    super(TITLE)
+    // Each connection that is being opened listens, and each request of an operator.
+    setMaxListeners(0, this.#end.signal)
+    this.#servers = parseAddresses(connection).map((address) => new GearmanServer(address, this.#end.signal))
     this.location = this.#servers.map(({ name }) => name).join(', ')
     this.admin = new GearmanAdmin(this.#servers)
+    this.leases = { kind: 'connection', reclaim: (consumerId, lost) => this.#reclaim(consumerId, lost) }
+    this.calls = {
+      call: async (message, options) => {
+        const { connection: publisher } = this.#nextPublisher()
+        const submission = this.#encode(message, 'call')
+        return submission instanceof Error
+          ? { status: 'refused', error: submission }
+          : publisher.call(submission, options)
+      },
+      answer: (answers) => this.#answer(answers),
+      sendUpdate: (delivery, update) => {
+        for (const consumer of this.#gearmanConsumers()) consumer.sendUpdate(delivery, update)
+      },
+    }
     this.capabilities = Object.freeze({
       durable: false,
       delay: 'emulated',
-      lease: 'connection',
       deadLetter: 'emulated',
       deliveryCount: 'emulated',
       priorities: 3,
       release: 'republish',
       ordered: this.#servers.length === 1,
       idempotentPublish: false,
-      call: 'native',
       maxBatch: MAX_BATCH,
       maxBodyBytes: MAX_BODY_BYTES,
     })
   }
 
-  /** Resolves when one server answers, and the others have had a moment to. */
-  async connect({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    this.#assertOpen()
-    signal?.throwIfAborted()
-    const attempts = this.#servers.map((server) => server.connect())
-    const all = Promise.allSettled(attempts)
-    try {
-      await Promise.any(attempts)
-    } catch (error) {
-      throw error instanceof AggregateError ? error.errors[0] : error
-    }
-    await Promise.race([all, sleep(OTHERS_MS, undefined, { ref: false })])
-    this.#assertOpen()
-  }
-
   async declare(queues: readonly QueueSpec[]): Promise<void> {
     for (const queue of queues) checkQueue(queue)
-    this.#assertOpen()
+    this.#end.signal.throwIfAborted()
     if (queues.length === 0) return
-    await askAll(this.#servers, (server) =>
+    await askServers(this.#servers, (server) =>
       server.command((text) => Promise.all(queues.map(({ name }) => text.command(`create function ${name}`)))),
     )
   }
 
+  /** Each server gets a part of the batch, and the next batch begins with the next server. */
   async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
-    const clients = this.#clients()
-    const nowMs = Date.now()
+    const publishers = this.#publishers()
     const results: PublishResult[] = []
-    const routed: { readonly index: number; readonly message: OutboundMessage; readonly route: Routed }[] = []
+    const outgoing: Outgoing[] = []
     for (const [index, message] of batch.entries()) {
-      const fault = faultOf(message)
-      if (fault === undefined) routed.push({ index, message, route: firstOf(message, nowMs) })
-      else results[index] = { status: 'refused', error: fault }
+      const submission = this.#encode(message, 'new')
+      if (submission instanceof Error) results[index] = { status: 'refused', error: submission }
+      else outgoing.push({ index, message, submission })
     }
-    // A part of the batch for each server, beginning with another one each time.
-    const size = Math.ceil(routed.length / clients.length)
+    const size = Math.ceil(outgoing.length / publishers.length)
     const turn = this.#turn++
-    const parts = clients.map((_, index) => routed.slice(index * size, (index + 1) * size))
     await Promise.all(
-      parts.map(async (part, place) => {
-        const { server, client } = clients[(place + turn) % clients.length] ?? {}
-        if (client === undefined || server === undefined || part.length === 0) return
-        const settled = await submitPart(
-          client,
-          part.map(({ route }) => route),
-          clients.length === 1,
-        )
-        for (const [offset, { index, message, route }] of part.entries()) {
-          const result = settled[offset]
+      publishers.map(async (_, place) => {
+        const part = outgoing.slice(place * size, (place + 1) * size)
+        const publisher = publishers[(place + turn) % publishers.length]
+        if (publisher === undefined || part.length === 0) return
+        const stored = await submitPart(publisher.connection, part, publishers.length === 1)
+        for (const [position, { index, message, submission }] of part.entries()) {
+          const result = stored[position]
           if (result !== undefined) results[index] = result
-          if (route.atMs !== undefined) this.#hint(server, message.queue, route.atMs)
+          if (submission.atMs !== undefined) this.#expectDelayed(publisher.server, message.queue, submission.atMs)
         }
       }),
     )
     return results
   }
 
-  async call(message: OutboundMessage, options: CallOptions): Promise<CallResult> {
-    const clients = this.#clients()
-    const fault = faultOf(message)
-    if (fault !== undefined) return { status: 'refused', error: fault }
-    const { server } = clients[this.#turn++ % clients.length] ?? {}
-    if (server === undefined) throw connectionLost(this.location)
-    return server.call(callOf(message), options)
-  }
-
-  async consume(options: ConsumeOptions): Promise<Consumer> {
-    for (const queue of options.queues) checkQueue(queue)
-    this.#assertOpen()
-    const consumer = await GearmanConsumer.open(this.#servers, options, (closed) => this.#consumers.delete(closed))
-    if (this.#closing !== undefined) {
-      await consumer.close()
-      throw closed()
-    }
-    this.#consumers.add(consumer)
-    return consumer
-  }
-
-  /** The server has taken the jobs back by itself; what it does not do is count. */
-  async reclaim(consumerId: string, charged: readonly Charge[]): Promise<void> {
-    const clients = this.#clients()
-    const charges = chargesOf(consumerId, charged)
-    // The job may be on any server, and whoever gets it looks for charges there.
-    const results = await Promise.all(clients.map(({ client }) => submit(client, charges)))
-    for (const result of results.flat()) if (result.status !== 'stored') throw result.error
+  consume(options: ConsumeOptions): Promise<Consumer> {
+    return this.addConsumer(async (onClosed) => {
+      for (const queue of options.queues) checkQueue(queue)
+      this.#end.signal.throwIfAborted()
+      return GearmanConsumer.open(this.#servers, options, onClosed)
+    })
   }
 
   readonly errorCode = errorCode
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
+  override async close(): Promise<void> {
+    await super.close()
+    this.#end.abort(closed())
   }
 
-  async #close(): Promise<void> {
-    await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
-    for (const server of this.#servers) server.close()
+  /** Resolves when one server answers, and the others have had a moment to. */
+  protected override async openConnection(signal: AbortSignal): Promise<readonly GearmanServer[]> {
+    const onAbort = (): void => this.#end.abort(signal.reason)
+    signal.addEventListener('abort', onAbort)
+    try {
+      const attempts = this.#servers.map((server) => server.connect())
+      await Promise.any(attempts)
+      await Promise.race([Promise.allSettled(attempts), sleep(OTHERS_TIMEOUT_MS, undefined, { ref: false })])
+      return this.#servers
+    } catch (error) {
+      throw error instanceof AggregateError ? error.errors[0] : error
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+    }
   }
 
-  /** Those that answer; the others are tried again beside it. Throws `ZYQ_CONNECTION_LOST` where there is none. */
-  #clients(): readonly { readonly server: Server; readonly client: Connection }[] {
-    this.#assertOpen()
-    const clients = this.#servers.flatMap((server) => {
-      const { client } = server
-      return client === undefined ? [] : [{ server, client }]
+  protected override isOpen(servers: readonly GearmanServer[]): boolean {
+    return servers.some(({ publisher }) => publisher !== undefined)
+  }
+
+  protected override async closeConnection(servers: readonly GearmanServer[]): Promise<void> {
+    for (const server of servers) server.disconnect()
+  }
+
+  /** The server has taken the jobs back already. Another worker gets a job from any server and looks for its notes there. */
+  async #reclaim(consumerId: string, lost: readonly LostDelivery[]): Promise<void> {
+    const notes = encodeLostDeliveries(consumerId, lost)
+    const results = await Promise.all(this.#publishers().map(({ connection }) => connection.submit(notes)))
+    for (const result of results.flat()) if (result.status !== 'stored') throw result.error
+  }
+
+  async #answer(answers: readonly Answer[]): Promise<readonly SettleResult[]> {
+    const results: SettleResult[] = answers.map(() => ({ status: 'lease-lost' }))
+    await Promise.all(
+      [...this.#gearmanConsumers()].map(async (consumer) => {
+        const own = [...answers.entries()].filter(([, { delivery }]) => consumer.holds(delivery))
+        if (own.length === 0) return
+        const settled = await consumer.answer(own.map(([, answer]) => answer))
+        for (const [position, [index]] of own.entries()) results[index] = settled[position] ?? { status: 'lease-lost' }
+      }),
+    )
+    return results
+  }
+
+  /** The servers that are connected. The others are connected again meanwhile. Throws `ZYQ_CONNECTION_LOST` if none is. */
+  #publishers(): readonly Publisher[] {
+    const publishers = this.connection.flatMap((server): readonly Publisher[] => {
+      const { publisher } = server
+      if (publisher === undefined) server.reconnect()
+      return publisher === undefined ? [] : [{ server, connection: publisher }]
     })
-    if (clients.length === 0) throw connectionLost(this.location)
-    if (clients.length < this.#servers.length) for (const server of this.#servers) server.rejoin()
-    return clients
+    if (publishers.length === 0) throw connectionLost(this.location)
+    return publishers
   }
 
-  #hint(server: Server, queue: string, atMs: number): void {
-    for (const consumer of this.#consumers) consumer.hint(server, queue, atMs)
+  #nextPublisher(): Publisher {
+    const publishers = this.#publishers()
+    const publisher = publishers[this.#turn++ % publishers.length]
+    if (publisher === undefined) throw connectionLost(this.location)
+    return publisher
   }
 
-  #assertOpen(): void {
-    if (this.#closing !== undefined) throw closed()
+  /** Why the message cannot be sent, or its packet. */
+  #encode(message: OutboundMessage, kind: 'new' | 'call'): Submission | Error {
+    const { queue, id, headers, body, priority, delayMs, options } = message
+    try {
+      checkQueue({ name: queue, options: {} })
+      refuseUnknownOptions(TITLE, options)
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error))
+    }
+    const fault = faultOf(TITLE, message, MAX_BODY_BYTES)
+    if (fault !== undefined) return fault
+    const dueMs = delayMs > 0 ? Math.ceil(Date.now() + delayMs) : undefined
+    const job: GearmanJob = { id, headers, body, priority, deliveryCount: 0, dueMs }
+    return encodeJob(queue, job, kind)
+  }
+
+  *#gearmanConsumers(): Iterable<GearmanConsumer> {
+    for (const consumer of this.consumers) if (consumer instanceof GearmanConsumer) yield consumer
+  }
+
+  #expectDelayed(server: GearmanServer, queue: string, atMs: number): void {
+    for (const consumer of this.#gearmanConsumers()) consumer.expectDelayed(server, queue, atMs)
   }
 }
 
-/** Of several servers each answers for its own part, whatever the others do. */
+/** If there are several servers, one that fails does not affect the parts of the others. */
 async function submitPart(
-  client: Connection,
-  routes: readonly Routed[],
-  isOnly: boolean,
+  connection: PublishConnection,
+  part: readonly Outgoing[],
+  isWhole: boolean,
 ): Promise<readonly PublishResult[]> {
   try {
-    return await submit(client, routes)
+    return await connection.submit(part.map(({ submission }) => submission))
   } catch (error) {
-    if (isOnly) throw error
-    return routes.map(() => ({ status: 'refused', error }))
+    if (isWhole) throw error
+    return part.map(() => ({ status: 'refused', error }))
   }
-}
-
-function faultOf({ queue, id, body, options }: OutboundMessage): unknown {
-  try {
-    checkQueue({ name: queue, options: {} })
-    refuseOptions(options)
-  } catch (error) {
-    return error
-  }
-  if (!isMessageId(id)) {
-    return new ConfigError('ZYQ_CONFIG', `A job's id is 1 to ${MAX_UNIQUE_BYTES} printable ASCII characters`)
-  }
-  if (body.length > MAX_BODY_BYTES) {
-    return new BrokerError(
-      'ZYQ_BODY_TOO_LARGE',
-      `The job has ${body.length} bytes; the Gearman broker takes ${MAX_BODY_BYTES}`,
-    )
-  }
-  return undefined
 }

@@ -4,7 +4,7 @@ import { GearmanBroker } from './broker.ts'
 
 const plugin: BrokerPlugin = {
   kind: 'zyqueue.broker',
-  apiVersion: 1,
+  apiVersion: 2,
   name: 'gearman',
   schemes: ['gearman'],
   create: (options) => new GearmanBroker(options),

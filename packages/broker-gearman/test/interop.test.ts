@@ -69,7 +69,7 @@ await describeWithServer('gearmand', 'other programs', () => {
     })
     const task = remoteTask(name, { server: plugin, connection: server.url })
     await task.submit({ a: 1 }, { priority: 'high' })
-    expect(await task.call({ b: 2 }, { timeout: 120_000 })).toEqual({ B: 2 })
+    expect(await task.call({ b: 2 }, { timeoutMs: 120_000 })).toEqual({ B: 2 })
     await eventually(() => ran.length === 2)
     expect(ran.toSorted()).toEqual(['{"a":1}', '{"b":2}'])
   })
@@ -120,7 +120,7 @@ await describeWithServer('gearmand', 'other programs', () => {
       const worker = spawn('gearman', ['-h', '127.0.0.1', '-p', String(server.port), '-w', '-f', name, '--', 'cat'])
       onTestFinished(() => void worker.kill('SIGKILL'))
       const task = remoteTask(name, { server: plugin, connection: server.url })
-      expect(await task.call({ through: 'cat' }, { timeout: 120_000 })).toEqual({ through: 'cat' })
+      expect(await task.call({ through: 'cat' }, { timeoutMs: 120_000 })).toEqual({ through: 'cat' })
     })
   })
 })
@@ -138,8 +138,11 @@ test('abraxas serves as a job server, as far as it goes: it has no commands for 
   const deliveries = await receive(consumer, 2)
   expect(deliveries.map(textOf).toSorted()).toEqual(['1', '2'])
   expect(await consumer.ack(deliveries)).toEqual([{ status: 'ok' }, { status: 'ok' }])
-  const call = broker.call?.(message(queue, '3'), { signal: AbortSignal.timeout(120_000), onNews: () => {} })
+  const call = broker.calls?.call(message(queue, '3'), {
+    signal: AbortSignal.timeout(120_000),
+    onUpdate: () => {},
+  })
   const [called] = await receive(consumer, 1)
-  await consumer.answer?.(called === undefined ? [] : [{ delivery: called, body: Buffer.from('"done"') }])
+  await broker.calls?.answer(called === undefined ? [] : [{ delivery: called, body: Buffer.from('"done"') }])
   expect(await call).toMatchObject({ status: 'done' })
 })

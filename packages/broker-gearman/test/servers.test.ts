@@ -96,7 +96,7 @@ await describeWithServer('gearmand', 'servers that fail', () => {
           return broker.errorCode(error)
         }
       }),
-      broker.call?.(message(queue, 'call'), { signal: never, onNews: () => {} }),
+      broker.calls?.call(message(queue, 'call'), { signal: never, onUpdate: () => {} }),
     ])
     expect([published[0]?.status, acked[0]?.status, received, called?.status]).toEqual([
       'unknown',
@@ -318,8 +318,7 @@ await describeWithServer('gearmand', 'what waits in functions of its own', () =>
           id: expect.stringMatching(/:\d+\/\d+$/),
           client: { name: 'tasks.ts.1', host: 'web', pid: 7 },
           queues: expect.arrayContaining(['a', 'b']),
-          address: '127.0.0.1',
-          fileDescriptor: expect.any(Number),
+          details: { ip: '127.0.0.1', file_descriptor: expect.any(Number) },
         },
       ])
     })

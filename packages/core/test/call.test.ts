@@ -80,10 +80,10 @@ test('a timeout ends the waiting, and so does a signal', async () => {
     new Promise((_resolve, reject) => {
       signal.addEventListener('abort', () => reject(new Error('aborted', { cause: signal.reason })))
     })
-  await expect(taskOn(hang).call({}, { timeout: 5 })).rejects.toMatchObject({ code: 'ZYQ_JOB_TIMEOUT' })
+  await expect(taskOn(hang).call({}, { timeoutMs: 5 })).rejects.toMatchObject({ code: 'ZYQ_JOB_TIMEOUT' })
   const reason = new Error('enough')
   await expect(taskOn(hang).call({}, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
-  await expect(taskOn(hang).call({}, { timeout: -1 })).rejects.toMatchObject({ code: 'ZYQ_CONFIG' })
+  await expect(taskOn(hang).call({}, { timeoutMs: -1 })).rejects.toMatchObject({ code: 'ZYQ_CONFIG' })
 })
 
 test('the message has what the call and the task ask for', async () => {

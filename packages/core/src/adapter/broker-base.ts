@@ -51,7 +51,10 @@ export abstract class BrokerBase<Connection> {
 
   /** Closes this consumer with the broker. `open` gets the function to call when the consumer has closed by itself. */
   protected async addConsumer<Added extends Consumer>(open: (onClosed: () => void) => Promise<Added>): Promise<Added> {
-    const consumer: Added = await open(() => this.#consumers.delete(consumer))
+    // A consumer that fails to open may close itself before it is added.
+    const added: Added[] = []
+    const consumer = await open(() => added.forEach((each) => this.#consumers.delete(each)))
+    added.push(consumer)
     this.#consumers.add(consumer)
     if (this.#closing === undefined) return consumer
     await consumer.close()

@@ -14,7 +14,7 @@ const PATIENCE_MS = 10_000
 /** What one call may set over its task. */
 export interface CallOptions extends BrokerTaskOptions {
   /** How long to wait for the job's end, in ms. Default: as long as it takes. */
-  readonly timeout?: number
+  readonly timeoutMs?: number
   /** Ends the waiting. A job that runs by then is not stopped. */
   readonly signal?: AbortSignal
   readonly priority?: Priority
@@ -32,7 +32,7 @@ export interface CallOptions extends BrokerTaskOptions {
 
 /** Who listens while the call is under way. */
 export type CallListeners = {
-  readonly [Key in 'timeout' | 'signal' | 'onProgress' | 'onData' | 'onWarning']: CallOptions[Key] | undefined
+  readonly [Key in 'timeoutMs' | 'signal' | 'onProgress' | 'onData' | 'onWarning']: CallOptions[Key] | undefined
 }
 
 /** See `Task.call`. */
@@ -45,9 +45,9 @@ export async function callJob(
   const release = keepAlive()
   const end = new AbortController()
   const timer =
-    listeners.timeout === undefined
+    listeners.timeoutMs === undefined
       ? undefined
-      : setTimeout(() => end.abort(late(message, listeners.timeout)), listeners.timeout)
+      : setTimeout(() => end.abort(late(message, listeners.timeoutMs)), listeners.timeoutMs)
   const onAbort = (): void => end.abort(listeners.signal?.reason)
   listeners.signal?.addEventListener('abort', onAbort)
   try {

@@ -131,7 +131,7 @@ const submitSchema = z
   })
   .partial()
 
-const callSchema = z.object({ timeout: timerMs })
+const callSchema = z.object({ timeoutMs: timerMs })
 
 function isMiddleware(value: unknown): boolean {
   return typeof value === 'function' || hasFunctions(value, ['submit', 'run'])
@@ -172,8 +172,8 @@ export function splitSubmitOptions(options: object | undefined): SplitOptions<Ch
 }
 
 /** Throws `ConfigError` (`ZYQ_CONFIG`) that names the option. */
-export function checkCallTimeout(timeout: number | undefined): void {
-  if (timeout !== undefined) parseOptions(callSchema, { timeout }, 'call')
+export function checkCallTimeout(timeoutMs: number | undefined): void {
+  if (timeoutMs !== undefined) parseOptions(callSchema, { timeoutMs }, 'call')
 }
 
 /** What comes of no options, the same object each time. */

@@ -144,14 +144,14 @@ export class Task<Data = unknown, Result = unknown> {
    * Submits one job and waits for its end: resolves to what its handler returned. Nothing is stored for later: the job ends
    * when nobody waits for it any more, and a failure is not retried but the caller's to know at once.
    *
-   * Rejects with `JobError`: `ZYQ_JOB_FAILED` with what the handler threw, `ZYQ_JOB_TIMEOUT` after `timeout`. With `BrokerError`
+   * Rejects with `JobError`: `ZYQ_JOB_FAILED` with what the handler threw, `ZYQ_JOB_TIMEOUT` after `timeoutMs`. With `BrokerError`
    * (`ZYQ_OUTCOME_UNKNOWN`) where the connection breaks meanwhile. With `ConfigError` (`ZYQ_UNSUPPORTED`) where the broker has
    * no calls; otherwise as `submit`.
    */
   call(data: Data, options?: CallOptions): Promise<Result>
   async call(data: Data, options: CallOptions = {}): Promise<unknown> {
-    const { timeout, signal, onProgress, onData, onWarning, ...submitOptions } = options
-    checkCallTimeout(timeout)
+    const { timeoutMs, signal, onProgress, onData, onWarning, ...submitOptions } = options
+    checkCallTimeout(timeoutMs)
     const checked = splitSubmitOptions(submitOptions)
     return withProducer(this.#choiceOf(checked), async (producer) => {
       const { connection } = producer
@@ -159,7 +159,7 @@ export class Task<Data = unknown, Result = unknown> {
       const route = this.#route(producer, checked)
       return this.#traced(route, 1, async (added) => {
         const message = await this.#message(route, nextId(), data, added)
-        return callJob(connection, route.queue, message, { timeout, signal, onProgress, onData, onWarning })
+        return callJob(connection, route.queue, message, { timeoutMs, signal, onProgress, onData, onWarning })
       })
     })
   }

@@ -1,0 +1,163 @@
+import { producers, queueJob, remoteTask, Retry } from '@zyqueue/core'
+import { startGearmand, type TestServer } from '@zyqueue/test-servers'
+import { describeWithServer } from '@zyqueue/test-servers/vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import plugin from '../../src/index.ts'
+import { consume, eventually, openBroker, ownServer, queueName, receive, startWorker } from '../support.ts'
+
+await describeWithServer('gearmand', 'calls', () => {
+  let server: TestServer
+  beforeAll(async () => {
+    server = await startGearmand({ persistent: false })
+  })
+  afterAll(async () => {
+    await producers.close()
+    await server.stop()
+  })
+
+  const at = () => ({ name: queueName(), server: plugin, connection: server.url })
+
+  test('a call resolves to what the handler returned, whatever JSON it is', async () => {
+    const task = queueJob(at(), (_worker, job: { data: unknown }) => job.data)
+    await startWorker([task])
+    for (const data of [{ a: [1, 'ü', null] }, 'text', 12, false, null, []]) expect(await task.call(data)).toEqual(data)
+    const nothing = queueJob(at(), () => undefined)
+    await startWorker([nothing])
+    expect(await nothing.call({})).toBe(undefined)
+  })
+
+  test('progress, parts and warnings come in their order, before the result', async () => {
+    const task = queueJob(at(), (_worker, job) => {
+      job.progress(1, 3)
+      job.send({ part: 1 })
+      job.warn('slow')
+      job.progress(3, 3)
+      job.send('last part')
+      return 'done'
+    })
+    await startWorker([task])
+    const heard: unknown[] = []
+    const result = await task.call(
+      {},
+      {
+        onProgress: (done, of) => heard.push(`${done}/${of}`),
+        onData: (data) => heard.push(data),
+        onWarning: (text) => heard.push(text),
+      },
+    )
+    expect([...heard, result]).toEqual(['1/3', { part: 1 }, 'slow', '3/3', 'last part', 'done'])
+  })
+
+  test('a handler that throws is called once, and its error is the caller’s', async () => {
+    let attempts = 0
+    const task = queueJob(at(), () => {
+      attempts++
+      throw new RangeError('too far')
+    })
+    await startWorker([task])
+    await expect(task.call({})).rejects.toMatchObject({ code: 'ZYQ_JOB_FAILED', message: 'RangeError: too far' })
+    const again = queueJob(at(), () => {
+      throw new Retry()
+    })
+    await startWorker([again])
+    await expect(again.call({})).rejects.toMatchObject({ code: 'ZYQ_JOB_FAILED' })
+    expect(attempts).toBe(1)
+    const broker = await openBroker(server.url)
+    expect(await broker.admin.deadLetters.list(task.queue, { limit: 10 })).toEqual([])
+  })
+
+  test('a result that is no JSON is the caller’s to know', async () => {
+    const task = queueJob(at(), () => 10n)
+    await startWorker([task])
+    await expect(task.call({})).rejects.toMatchObject({
+      code: 'ZYQ_JOB_FAILED',
+      message: expect.stringContaining('BigInt'),
+    })
+  })
+
+  test('a call that takes too long, or is aborted, rejects, and a job that had not begun never runs', async () => {
+    const name = queueName()
+    const task = remoteTask(name, { server: plugin, connection: server.url })
+    const broker = await openBroker(server.url)
+    const ready = async () => (await broker.admin.queues()).find((queue) => queue.name === name)?.ready ?? 0
+    await expect(task.call({}, { timeoutMs: 1_000 })).rejects.toMatchObject({ code: 'ZYQ_JOB_TIMEOUT' })
+    const abort = new AbortController()
+    const call = task.call({}, { signal: abort.signal })
+    call.catch(() => undefined)
+    // gearmand counts the one that was cancelled until somebody could have had it.
+    await eventually(async () => (await ready()) === 2)
+    abort.abort(new Error('enough'))
+    await expect(call).rejects.toThrow('enough')
+    const consumer = await consume(broker, name)
+    expect(await consumer.receive(10, { signal: new AbortController().signal })).toEqual([])
+  })
+
+  test('what a listener throws ends the call', async () => {
+    const task = queueJob(at(), async (_worker, job) => {
+      job.progress(1, 2)
+      await new Promise((resolve) => job.signal.addEventListener('abort', resolve))
+    })
+    await startWorker([task], { graceMs: 0 })
+    const onProgress = (): never => {
+      throw new Error('do not like it')
+    }
+    await expect(task.call({}, { onProgress })).rejects.toThrow('do not like it')
+  })
+
+  test('the calls of high priority come first', async () => {
+    const name = queueName()
+    const task = remoteTask<string>(name, { server: plugin, connection: server.url })
+    const calls = (['low', 'normal', 'high'] as const).map((priority) =>
+      task.call(priority, { priority, timeoutMs: 120_000 }),
+    )
+    const broker = await openBroker(server.url)
+    await eventually(async () =>
+      (await broker.admin.queues()).some((queue) => queue.name === name && queue.ready === 3),
+    )
+    const consumer = await consume(broker, name)
+    const deliveries = await receive(consumer, 3)
+    expect(deliveries.map(({ body }) => String(body))).toEqual(['"high"', '"normal"', '"low"'])
+    await broker.calls?.answer(deliveries.map((delivery) => ({ delivery, body: delivery.body })))
+    expect(await Promise.all(calls)).toEqual(['low', 'normal', 'high'])
+  })
+
+  test('a call survives the worker that ran it', async () => {
+    const name = queueName()
+    const task = remoteTask<string>(name, { server: plugin, connection: server.url })
+    const call = task.call('data', { timeoutMs: 120_000 })
+    const first = await openBroker(server.url)
+    await receive(await consume(first, name), 1)
+    await first.close()
+    const second = await openBroker(server.url)
+    const [delivery] = await receive(await consume(second, name), 1)
+    expect(delivery).toMatchObject({ foreground: true })
+    await second.calls?.answer(delivery === undefined ? [] : [{ delivery, body: Buffer.from('"done"') }])
+    expect(await call).toBe('done')
+  })
+
+  test('a job that is waited for and was not begun goes to another worker when this one ends', async () => {
+    const name = queueName()
+    const task = remoteTask<string>(name, { server: plugin, connection: server.url })
+    const call = task.call('data', { timeoutMs: 120_000 })
+    const broker = await openBroker(server.url)
+    const first = await consume(broker, name)
+    const [delivery] = await receive(first, 1)
+    if (delivery === undefined) throw new Error('nothing received')
+    expect(await first.release([{ delivery, delayMs: 0 }])).toEqual([{ status: 'ok' }])
+    const second = await openBroker(server.url)
+    const receiving = receive(await consume(second, name), 1)
+    await first.close()
+    const [again] = await receiving
+    await second.calls?.answer(again === undefined ? [] : [{ delivery: again, body: Buffer.from('"done"') }])
+    expect(await call).toBe('done')
+  })
+
+  test('a call whose server ends is unknown', async () => {
+    const own = await ownServer()
+    const name = queueName()
+    const task = remoteTask(name, { server: plugin, connection: own.url })
+    const call = task.call({})
+    await receive(await consume(await openBroker(own.url), name), 1)
+    await Promise.all([expect(call).rejects.toMatchObject({ code: 'ZYQ_OUTCOME_UNKNOWN' }), own.kill('SIGKILL')])
+  })
+})
