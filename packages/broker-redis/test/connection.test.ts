@@ -109,7 +109,7 @@ await describeWithServer('redis', 'the connection', () => {
     const direct = await openBroker(server.url)
     proxy.blackHole()
     // What is sent on and on is no sign of life.
-    const renewing = setInterval(() => void broker.renew(['anybody'], 60_000).catch(() => undefined), 300)
+    const renewing = setInterval(() => void broker.leases.renew(['anybody'], 60_000).catch(() => undefined), 300)
     onTestFinished(() => clearInterval(renewing))
     const receiving = consumer.receive(1, { signal: never }).catch((error: unknown) => broker.errorCode(error))
     const publishing = broker.publish(messages(queue, 1))
@@ -345,7 +345,7 @@ await describeWithServer('redis', 'the server', () => {
     const consumer = await consume(broker, [queue], { consumerId: 'going-on' })
     const deliveries = await receive(consumer, 22)
     expect(deliveries[0]).toMatchObject({ id: 'urgent' })
-    expect(await broker.renew(['going-on'], 60_000)).toEqual([])
+    expect(await broker.leases.renew(['going-on'], 60_000)).toEqual([])
     const [released, rejected, ...acked] = deliveries
     if (released === undefined || rejected === undefined) throw new Error('nothing received')
     expect(await consumer.release([{ delivery: released, delayMs: 60_000, headers: { note: 'x' } }])).toEqual([

@@ -172,8 +172,11 @@ export class Settler {
     try {
       await this.#connection.open()
       const results = await call(items)
-      const unknown = results.find((result) => result.status === 'unknown')
-      return unknown === undefined ? { results } : { results, error: this.#connection.wrap(unknown.error) }
+      const unknown = results.filter((result) => result.status === 'unknown')
+      const [first] = unknown
+      if (first === undefined) return { results }
+      const error = this.#connection.wrap(first.error)
+      return { results, error, isRefused: error.code === 'ZYQ_BROKER' && unknown.length === items.length }
     } catch (thrown) {
       const error = this.#connection.wrap(thrown)
       const isRefused = error.code === 'ZYQ_BROKER'
