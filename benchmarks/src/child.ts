@@ -1,18 +1,18 @@
-/** The process of one contestant: loads its module and does what the harness commands over IPC. */
+/** The process of one contestant: loads its module and executes the commands of the harness over IPC. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { now, payload, type Contestant, type Payload, type Session, type WorkerProcesses } from './contestant.ts'
 import { command, type Command, type Measurement, type Report } from './messages.ts'
 import { createCounter } from './tally.ts'
 
-/** How often a working process tells the harness how far it is, in ms. */
+/** The interval of progress reports during `work`, in ms. */
 const PROGRESS_MS = 20
-/** Jobs that a refill submits at once. */
+/** The number of jobs of one refill. */
 const REFILL = 100
 
 const [modulePath = '', target = ''] = process.argv.slice(2)
 const stopping = new AbortController()
-// Brokers hold nothing that keeps a process alive.
+// Brokers do not keep the process alive.
 setInterval(() => {}, 2 ** 31 - 1)
 
 try {
@@ -89,7 +89,7 @@ function submit(session: Session, ms: number, inFlight: number): Promise<Measure
 async function submitMany(session: Session, until: number): Promise<number> {
   let count = 0
   const jobs = function* (): Generator<Payload> {
-    // The clock is read once for a hundred jobs, not to measure the clock.
+    // Reading the clock costs time, so read it only once per hundred jobs.
     while (count % 100 !== 0 || now() < until) yield payload(count++)
   }
   await session.submitMany(jobs())
@@ -100,7 +100,7 @@ function* take(count: number): Generator<Payload> {
   for (let id = 0; id < count; id++) yield payload(id)
 }
 
-/** Ends at the command `stop`, or after `ms`; the time runs from the first handler to the last. */
+/** Works until the command `stop` or until `ms` have passed. The measured time is from the first handler to the last. */
 async function work(session: Session, ms: number, processes: number): Promise<Measurement> {
   const workers = await startWorkers(session, processes)
   const progress = setInterval(() => send({ is: 'progress', count: workers.done().count }), PROGRESS_MS)
@@ -110,7 +110,7 @@ async function work(session: Session, ms: number, processes: number): Promise<Me
   return { count, ms: endedAt - startedAt, endedAt, samples }
 }
 
-/** Worker processes where the contestant starts its own; else this one. */
+/** Starts worker processes if the contestant has `startProcesses`, otherwise a worker in this process. */
 async function startWorkers(session: Session, processes: number): Promise<WorkerProcesses> {
   if (session.startProcesses !== undefined) return session.startProcesses(processes)
   const { note, read } = createCounter()
@@ -137,7 +137,7 @@ async function workAndRefill(session: Session, ms: number, warmUpMs: number): Pr
   return { count: done, ms: endedAt - from, endedAt }
 }
 
-/** Until the time has passed or the harness says `stop`. */
+/** Waits until the time has passed or the harness sends `stop`. */
 function pause(ms: number): Promise<void> {
   return sleep(ms, undefined, { signal: stopping.signal }).catch(() => {})
 }

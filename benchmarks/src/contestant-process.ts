@@ -4,29 +4,29 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { report, type Command, type Measurement } from './messages.ts'
 
-/** The longest that any command may take, in ms. */
+/** The longest duration of a command, in ms. */
 const ANSWER_TIMEOUT_MS = 60_000
 
-/** A contestant in a process of its own, from the harness's side. One command at a time; `stop` may come in between. */
+/** The harness's side of a contestant process. It executes one command at a time; only `stop` may be sent during a command. */
 export class ContestantProcess implements AsyncDisposable {
   readonly #child: ChildProcess
   #waiting = new Deferred()
   #output = ''
-  /** How many jobs the running command has done so far. */
+  /** The number of jobs that the running command has done so far. */
   progress = 0
   onProgress: () => void = () => {}
 
   private constructor(modulePath: string, target: string) {
     const entry = fileURLToPath(new URL('./child.js', import.meta.url))
-    // The peers' log lines must not get into ours: they are shown only where the process fails.
+    // The output of a peer is shown only if its process fails.
     this.#child = fork(entry, [modulePath, target], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
     for (const stream of [this.#child.stdout, this.#child.stderr])
       stream?.on('data', (chunk: Buffer) => (this.#output = (this.#output + chunk.toString()).slice(-2_000)))
     this.#child.on('message', (message) => this.#onMessage(report.parse(message)))
-    this.#child.once('exit', (code, signal) => this.#fail(`ended (${signal ?? code})\n${this.#output}`))
+    this.#child.once('exit', (code, signal) => this.#fail(`The contestant ended (${signal ?? code}):\n${this.#output}`))
   }
 
-  /** Resolves when the contestant has opened its queue. */
+  /** Starts a contestant. Resolves when it has opened its queue. */
   static async start(modulePath: string, target: string): Promise<ContestantProcess> {
     const started = new ContestantProcess(modulePath, target)
     try {
@@ -47,11 +47,11 @@ export class ContestantProcess implements AsyncDisposable {
     this.progress = 0
     this.#child.send(order)
     const answer = await this.#answer()
-    if (answer === undefined) throw new Error('the contestant did not answer')
+    if (answer === undefined) throw new Error('The contestant sent no measurement.')
     return answer
   }
 
-  /** Ends the command that is under way; its answer comes then. */
+  /** Ends the running command, which then answers. */
   stop(): void {
     this.#child.send({ do: 'stop' })
   }
@@ -67,7 +67,7 @@ export class ContestantProcess implements AsyncDisposable {
     const late = new AbortController()
     const tooLate = async (): Promise<never> => {
       await sleep(ANSWER_TIMEOUT_MS, undefined, { signal: late.signal })
-      throw new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s\n${this.#output}`)
+      throw new Error(`The contestant did not answer within ${ANSWER_TIMEOUT_MS / 1000} s:\n${this.#output}`)
     }
     try {
       return await Promise.race([this.#waiting.promise, tooLate()])
@@ -91,12 +91,12 @@ export class ContestantProcess implements AsyncDisposable {
   }
 
   #fail(message: string): void {
-    this.#waiting.promise.catch(() => {}) // Nobody waits if it fails between two commands.
+    this.#waiting.promise.catch(() => {}) // A failure between two commands has no caller.
     this.#waiting.reject(new Error(message))
   }
 }
 
-/** `Promise.withResolvers`, which Node 20 has not. */
+/** `Promise.withResolvers`, which Node 20 does not have. */
 class Deferred {
   resolve: (answer: Measurement | undefined) => void = () => {}
   reject: (error: Error) => void = () => {}

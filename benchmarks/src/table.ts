@@ -1,10 +1,10 @@
 import type { BrokerBench, CaseName, Goal } from './bench.ts'
 import { format, type CaseOutcome, type Outcome } from './suite.ts'
 
-/** The outcome for people: a line for each case and contestant, with ratios, and the goals under them. */
+/** The outcome as text: a line for each case and contestant, with ratios, followed by the goals. */
 export function table(outcome: Outcome, goals: readonly Goal[]): string {
   const rows = outcome.cases.flatMap((each) => [...caseRows(each), []])
-  const head = ['case', '', 'median', 'unit', 'a minute', 'ours is', 'CPU s/million (client, server)']
+  const head = ['case', '', 'median', 'unit', 'per minute', 'ZyQueue is', 'CPU s/million (client, server)']
   return [
     `${outcome.broker} on Node ${outcome.node}, ${outcome.cpus} CPUs, ${outcome.date}`,
     '',
@@ -61,7 +61,7 @@ function align(rows: readonly (readonly string[])[]): string[] {
   )
 }
 
-/** The goals that were missed, of those whose case was run. */
+/** The goals that were missed. Goals whose case was not run are not among them. */
 export function missed(outcome: Outcome, { targets }: Pick<BrokerBench, 'targets'>): readonly Goal[] {
   return targets.filter((goal) => statusOf(goal, outcome) === 'missed ')
 }

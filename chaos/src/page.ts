@@ -39,8 +39,11 @@ It then counts violations from the records of the processes, which do not pass t
   break often enough while a job is held, the job counts as poison.
 - **stale acks**: completions that were accepted from a worker that had lost the job to another one.
 - **never settled**: submits whose promise neither resolved nor rejected.
-- **recovery**: the longest time from the end of a process to the next run of a job that it was running. If three RabbitMQ workers
-  are killed within a second, many jobs have lost half of their deliveries, and RabbitMQ delivers such jobs one at a time.
+- **recovery**: the longest time from the end of a process to the next run of a job that it was running; empty if there was no such
+  job. If three RabbitMQ workers are killed within a second, many jobs have lost half of their deliveries, and the workers then run
+  them one at a time.
+
+The last column says **broken** if a guarantee was violated.
 
 ${sections.join('\n\n')}
 

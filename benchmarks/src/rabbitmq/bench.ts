@@ -9,7 +9,7 @@ import type { CaseOutcome } from '../suite.ts'
 const peersFolder = fileURLToPath(new URL('../../peers/rabbitmq', import.meta.url))
 const own = (file: string): string => fileURLToPath(new URL(`./${file}`, import.meta.url))
 
-/** At these rates a million jobs take minutes to lay in, and the server's backlog is not ours to answer for. */
+/** At these rates a million jobs take minutes to submit, and the speed of a backlog depends on the server only. */
 const without: Entry['without'] = ['backlog', 'memory']
 
 const contestants: readonly Entry[] = [
@@ -63,7 +63,7 @@ export const rabbitmqClassic: BrokerBench = {
 
 let server: Promise<TestServer> | undefined
 
-/** One server for all, which takes eight seconds to start and ends with this process, and a new queue for each. */
+/** A new queue on a shared server, which takes eight seconds to start and ends with this process. */
 async function newTarget(queueType: string): Promise<Target> {
   server ??= startRabbitmq()
   const { url, pid } = await server

@@ -12,7 +12,7 @@ const peer = (name: string, workBacklog: number): Entry => ({
   kind: 'peer',
   module: join(peersFolder, `${name}.js`),
   workBacklog,
-  // At their rates it would take minutes to lay in a million jobs.
+  // At their rates a million jobs take minutes to submit.
   without: ['backlog'],
 })
 

@@ -25,7 +25,7 @@ export const sqlite: BrokerBench = {
     { name: 'zyqueue', kind: 'ours', module: own('../ours.js'), workBacklog: 150_000, startsProcesses: true },
     peer('plainjob', 15_000),
     peer('liteque', 2_000),
-    // At a backlog of 1,000,000 its first claim takes minutes.
+    // With 1,000,000 waiting jobs, its first claim takes minutes.
     peer('sidequest', 4_000, ['backlog']),
     { name: 'adapter', kind: 'limit', module: own('adapter.js'), workBacklog: 200_000 },
     { name: 'raw', kind: 'limit', module: own('raw.js'), workBacklog: 300_000, without: ['latency', 'backlog'] },
@@ -49,7 +49,7 @@ function fiveTimes(ours: number, bestPeer: number | undefined): boolean {
   return bestPeer === undefined || ours >= 5 * bestPeer
 }
 
-/** A new folder on the disk that holds temporary files; durability costs what that disk takes for it. */
+/** A new folder on the disk for temporary files. The cost of durability depends on this disk. */
 async function newTarget(): Promise<Target> {
   const folder = await mkdtemp(join(tmpdir(), 'zyqueue-bench-'))
   return {

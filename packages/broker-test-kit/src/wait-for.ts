@@ -16,16 +16,16 @@ export async function waitFor<Value>(
   probe: () => Value | Promise<Value>,
   timeoutMs: number = DEFAULT_TIMEOUT_MS,
 ): Promise<Exclude<Value, false | undefined>> {
-  const giveUpAtMs = performance.now() + timeoutMs
+  const deadlineMs = performance.now() + timeoutMs
   for (let pauseMs = 2; ; pauseMs = Math.min(2 * pauseMs, 100)) {
     const value = await probe()
-    if (isThere(value)) return value
-    if (performance.now() > giveUpAtMs) throw late(typeof what === 'string' ? what : what(), timeoutMs)
+    if (isPresent(value)) return value
+    if (performance.now() > deadlineMs) throw timeoutError(typeof what === 'string' ? what : what(), timeoutMs)
     await sleep(pauseMs)
   }
 }
 
-function isThere<Value>(value: Value): value is Exclude<Value, false | undefined> {
+function isPresent<Value>(value: Value): value is Exclude<Value, false | undefined> {
   return value !== false && value !== undefined
 }
 
@@ -40,7 +40,7 @@ export async function withTimeout<Value>(
 ): Promise<Value> {
   let timer: NodeJS.Timeout | undefined
   const bound = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(late(what, timeoutMs)), timeoutMs)
+    timer = setTimeout(() => reject(timeoutError(what, timeoutMs)), timeoutMs)
   })
   try {
     return await Promise.race([promise, bound])
@@ -49,6 +49,6 @@ export async function withTimeout<Value>(
   }
 }
 
-function late(what: string, timeoutMs: number): AssertionError {
-  return new AssertionError({ message: `Not within ${timeoutMs} ms: ${what}` })
+function timeoutError(what: string, timeoutMs: number): AssertionError {
+  return new AssertionError({ message: `Timed out after ${timeoutMs} ms: ${what}` })
 }

@@ -56,7 +56,7 @@ export async function ensureInstalled(server: ServerName): Promise<Installed> {
   return path === undefined ? { installed: false, remedy } : { installed: true, path }
 }
 
-/** Finds a file. Debian keeps daemons in `sbin`, which is not on every user's PATH. A library may be not executable. */
+/** Finds a file. Debian keeps daemons in `sbin`, which is not on every user's PATH. A library need not be executable. */
 function which(binary: string, libraryFolders?: readonly string[]): string | undefined {
   const programFolders = (process.env['PATH'] ?? '').split(delimiter).concat('/usr/local/sbin', '/usr/sbin', '/sbin')
   const access = libraryFolders === undefined ? constants.X_OK : constants.R_OK

@@ -15,7 +15,7 @@ import { setImmediate } from 'node:timers/promises'
  */
 export type ProxyFault = 'pass' | 'cut' | 'truncate' | 'stall' | 'halfClose' | 'trickle' | 'reset'
 
-interface Link {
+interface ProxiedConnection {
   readonly client: Socket
   readonly server: Socket
 }
@@ -24,7 +24,7 @@ interface Link {
 export class FaultProxy implements AsyncDisposable {
   readonly #listener: Server
   readonly #target: number
-  readonly #links = new Set<Link>()
+  readonly #connections = new Set<ProxiedConnection>()
   #fault: ProxyFault = 'pass'
   #cutOnce: (() => void) | undefined
 
@@ -46,13 +46,13 @@ export class FaultProxy implements AsyncDisposable {
   get port(): number {
     // The address of a TCP server is an object (net.Server.address).
     const address: AddressInfo | string | null = this.#listener.address()
-    if (address === null || typeof address === 'string') throw new Error('The proxy is closed.')
+    if (address === null || typeof address === 'string') throw new Error('The proxy is closed and has no port.')
     return address.port
   }
 
   /** The number of open connections. */
   get connections(): number {
-    return this.#links.size
+    return this.#connections.size
   }
 
   get fault(): ProxyFault {
@@ -64,11 +64,11 @@ export class FaultProxy implements AsyncDisposable {
     this.#fault = fault
     this.#cutOnce?.()
     this.#cutOnce = undefined
-    for (const link of this.#links) {
-      if (fault === 'reset') reset(link)
-      else if (fault === 'halfClose') link.client.end()
-      else if (fault === 'stall') pause(link)
-      else resume(link)
+    for (const connection of this.#connections) {
+      if (fault === 'reset') reset(connection)
+      else if (fault === 'halfClose') connection.client.end()
+      else if (fault === 'stall') pause(connection)
+      else resume(connection)
     }
   }
 
@@ -85,7 +85,7 @@ export class FaultProxy implements AsyncDisposable {
 
   /** Closes the proxy and every connection. */
   async close(): Promise<void> {
-    for (const link of this.#links) destroy(link)
+    for (const connection of this.#connections) destroy(connection)
     if (!this.#listener.listening) return
     this.#listener.close()
     await once(this.#listener, 'close')
@@ -98,8 +98,8 @@ export class FaultProxy implements AsyncDisposable {
   #accept(client: Socket): void {
     if (this.#fault === 'reset') return void client.resetAndDestroy()
     const server = createConnection({ host: '127.0.0.1', port: this.#target, allowHalfOpen: true })
-    const link = { client, server }
-    this.#links.add(link)
+    const connection = { client, server }
+    this.#connections.add(connection)
     for (const [from, to] of [
       [client, server],
       [server, client],
@@ -108,35 +108,35 @@ export class FaultProxy implements AsyncDisposable {
       // Chunks are forwarded in order, so that later chunks do not overtake trickling bytes.
       let forwarded = Promise.resolve()
       from.on('data', (chunk: Buffer) => {
-        forwarded = forwarded.then(() => this.#forward(link, from, to, chunk))
+        forwarded = forwarded.then(() => this.#forward(connection, from, to, chunk))
       })
       from.on('end', () => void forwarded.then(() => to.end()))
       // The end of one side ends the other.
-      from.on('error', () => destroy(link))
+      from.on('error', () => destroy(connection))
       from.on('close', () => {
-        this.#links.delete(link)
-        destroy(link)
+        this.#connections.delete(connection)
+        destroy(connection)
       })
     }
-    if (this.#fault === 'stall') pause(link)
+    if (this.#fault === 'stall') pause(connection)
     if (this.#fault === 'halfClose') client.end()
   }
 
-  async #forward(link: Link, from: Socket, to: Socket, chunk: Buffer): Promise<void> {
-    const isRequest = from === link.client
+  async #forward(connection: ProxiedConnection, from: Socket, to: Socket, chunk: Buffer): Promise<void> {
+    const isRequest = from === connection.client
     // Drop the bytes of a connection that is being cut.
-    if (!this.#links.has(link)) return
+    if (!this.#connections.has(connection)) return
     if (isRequest && this.#cutOnce !== undefined) {
       const ended = this.#cutOnce
       this.#cutOnce = undefined
-      this.#links.delete(link)
+      this.#connections.delete(connection)
       to.write(chunk, () => {
-        destroy(link)
+        destroy(connection)
         ended()
       })
-    } else if (isRequest && this.#fault === 'cut') to.write(chunk, () => destroy(link))
+    } else if (isRequest && this.#fault === 'cut') to.write(chunk, () => destroy(connection))
     else if (isRequest && this.#fault === 'truncate') {
-      to.write(chunk.subarray(0, Math.ceil(chunk.length / 2)), () => destroy(link))
+      to.write(chunk.subarray(0, Math.ceil(chunk.length / 2)), () => destroy(connection))
     } else if (this.#fault === 'trickle') {
       from.pause()
       for (const byte of chunk) {
@@ -156,22 +156,22 @@ export class FaultProxy implements AsyncDisposable {
   }
 }
 
-function pause({ client, server }: Link): void {
+function pause({ client, server }: ProxiedConnection): void {
   client.pause()
   server.pause()
 }
 
-function resume({ client, server }: Link): void {
+function resume({ client, server }: ProxiedConnection): void {
   client.resume()
   server.resume()
 }
 
-function reset({ client, server }: Link): void {
+function reset({ client, server }: ProxiedConnection): void {
   client.resetAndDestroy()
   server.destroy()
 }
 
-function destroy({ client, server }: Link): void {
+function destroy({ client, server }: ProxiedConnection): void {
   client.destroy()
   server.destroy()
 }
