@@ -25,7 +25,6 @@ import { closed, connectionLost, errorCode } from './errors.ts'
 import { askServers, GearmanServer } from './gearman-server.ts'
 import { encodeJob, type GearmanJob, type Submission } from './message.ts'
 import { checkQueue, parseAddresses, TITLE } from './options.ts'
-import type { PublishConnection } from './publish/publish-connection.ts'
 
 /** Core submits several batches at once. Small ones let the client encode one while the server works on another. */
 const MAX_BATCH = 128
@@ -34,15 +33,9 @@ const MAX_BODY_BYTES = 32 * 1024 * 1024
 /** How long `connect` waits for the other servers after one has answered. */
 const OTHERS_TIMEOUT_MS = 250
 
-interface Publisher {
-  readonly server: GearmanServer
-  readonly connection: PublishConnection
-}
-
 /** A message of a batch that can be sent, with its place in the batch. */
 interface Outgoing {
   readonly index: number
-  readonly message: OutboundMessage
   readonly submission: Submission
 }
 
@@ -68,11 +61,12 @@ export class GearmanBroker extends BrokerBase<readonly GearmanServer[]> implemen
     this.leases = { kind: 'connection', reclaim: (consumerId, lost) => this.#reclaim(consumerId, lost) }
     this.calls = {
       call: async (message, options) => {
-        const { connection: publisher } = this.#nextPublisher()
+        const servers = this.#connectedServers()
         const submission = this.#encode(message, 'call')
-        return submission instanceof Error
-          ? { status: 'refused', error: submission }
-          : publisher.call(submission, options)
+        if (submission instanceof Error) return { status: 'refused', error: submission }
+        const server = servers[this.#turn++ % servers.length]
+        if (server === undefined) throw connectionLost(this.location)
+        return server.publisher.call(submission, options)
       },
       answer: (answers) => this.#answer(answers),
       sendUpdate: (delivery, update) => {
@@ -102,28 +96,25 @@ export class GearmanBroker extends BrokerBase<readonly GearmanServer[]> implemen
     )
   }
 
-  /** Each server gets a part of the batch, and the next batch begins with the next server. */
+  /** The servers get messages in turn, and the next batch begins with the next server. */
   async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
-    const publishers = this.#publishers()
+    const servers = this.#connectedServers()
     const results: PublishResult[] = []
-    const outgoing: Outgoing[] = []
+    const parts = servers.map((): Outgoing[] => [])
+    const turn = this.#turn++
     for (const [index, message] of batch.entries()) {
       const submission = this.#encode(message, 'new')
       if (submission instanceof Error) results[index] = { status: 'refused', error: submission }
-      else outgoing.push({ index, message, submission })
+      else parts[(index + turn) % parts.length]?.push({ index, submission })
     }
-    const size = Math.ceil(outgoing.length / publishers.length)
-    const turn = this.#turn++
     await Promise.all(
-      publishers.map(async (_, place) => {
-        const part = outgoing.slice(place * size, (place + 1) * size)
-        const publisher = publishers[(place + turn) % publishers.length]
-        if (publisher === undefined || part.length === 0) return
-        const stored = await submitPart(publisher.connection, part, publishers.length === 1)
-        for (const [position, { index, message, submission }] of part.entries()) {
+      servers.map(async (server, place) => {
+        const part = parts[place] ?? []
+        const stored = await submitPart(server, part, servers.length === 1)
+        for (const [position, { index, submission }] of part.entries()) {
           const result = stored[position]
           if (result !== undefined) results[index] = result
-          if (submission.atMs !== undefined) this.#expectDelayed(publisher.server, message.queue, submission.atMs)
+          server.expectDelayed(submission)
         }
       }),
     )
@@ -162,17 +153,16 @@ export class GearmanBroker extends BrokerBase<readonly GearmanServer[]> implemen
   }
 
   protected override isOpen(servers: readonly GearmanServer[]): boolean {
-    return servers.some(({ publisher }) => publisher !== undefined)
+    return servers.some(({ isConnected }) => isConnected)
   }
 
-  protected override async closeConnection(servers: readonly GearmanServer[]): Promise<void> {
-    for (const server of servers) server.disconnect()
-  }
+  /** The connections end with the signal. */
+  protected override async closeConnection(): Promise<void> {}
 
   /** The server has taken the jobs back already. Another worker gets a job from any server and looks for its notes there. */
   async #reclaim(consumerId: string, lost: readonly LostDelivery[]): Promise<void> {
     const notes = encodeLostDeliveries(consumerId, lost)
-    const results = await Promise.all(this.#publishers().map(({ connection }) => connection.submit(notes)))
+    const results = await Promise.all(this.#connectedServers().map(({ publisher }) => publisher.submit(notes)))
     for (const result of results.flat()) if (result.status !== 'stored') throw result.error
   }
 
@@ -190,21 +180,11 @@ export class GearmanBroker extends BrokerBase<readonly GearmanServer[]> implemen
   }
 
   /** The servers that are connected. The others are connected again meanwhile. Throws `ZYQ_CONNECTION_LOST` if none is. */
-  #publishers(): readonly Publisher[] {
-    const publishers = this.connection.flatMap((server): readonly Publisher[] => {
-      const { publisher } = server
-      if (publisher === undefined) server.reconnect()
-      return publisher === undefined ? [] : [{ server, connection: publisher }]
-    })
-    if (publishers.length === 0) throw connectionLost(this.location)
-    return publishers
-  }
-
-  #nextPublisher(): Publisher {
-    const publishers = this.#publishers()
-    const publisher = publishers[this.#turn++ % publishers.length]
-    if (publisher === undefined) throw connectionLost(this.location)
-    return publisher
+  #connectedServers(): readonly GearmanServer[] {
+    for (const server of this.connection) server.reconnect()
+    const connected = this.connection.filter(({ isConnected }) => isConnected)
+    if (connected.length === 0) throw connectionLost(this.location)
+    return connected
   }
 
   /** Why the message cannot be sent, or its packet. */
@@ -226,20 +206,16 @@ export class GearmanBroker extends BrokerBase<readonly GearmanServer[]> implemen
   *#gearmanConsumers(): Iterable<GearmanConsumer> {
     for (const consumer of this.consumers) if (consumer instanceof GearmanConsumer) yield consumer
   }
-
-  #expectDelayed(server: GearmanServer, queue: string, atMs: number): void {
-    for (const consumer of this.#gearmanConsumers()) consumer.expectDelayed(server, queue, atMs)
-  }
 }
 
 /** If there are several servers, one that fails does not affect the parts of the others. */
 async function submitPart(
-  connection: PublishConnection,
+  { publisher }: GearmanServer,
   part: readonly Outgoing[],
   isWhole: boolean,
 ): Promise<readonly PublishResult[]> {
   try {
-    return await connection.submit(part.map(({ submission }) => submission))
+    return await publisher.submit(part.map(({ submission }) => submission))
   } catch (error) {
     if (isWhole) throw error
     return part.map(() => ({ status: 'refused', error }))

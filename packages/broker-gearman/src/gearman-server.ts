@@ -1,5 +1,8 @@
 import { BrokerError } from '@zyqueue/core/broker'
+import { PacketConnection } from './connection/packet-connection.ts'
 import { TextConnection } from './connection/text-connection.ts'
+import { connectionLost } from './errors.ts'
+import type { Submission } from './message.ts'
 import { formatAddress, type Address } from './options.ts'
 import { PublishConnection } from './publish/publish-connection.ts'
 
@@ -18,6 +21,8 @@ export class GearmanServer {
   readonly name: string
   /** Aborted when the broker is closed. */
   readonly signal: AbortSignal
+  /** Called with the function and the slot of each job that this process delays on the server. */
+  readonly delayListeners: Set<(functionName: string, atMs: number) => void> = new Set()
   #publisher: PublishConnection | undefined
   #opening: Promise<void> | undefined
   #failures = 0
@@ -29,38 +34,42 @@ export class GearmanServer {
     this.signal = signal
   }
 
-  /** The connection that submits jobs, if it is open. */
-  get publisher(): PublishConnection | undefined {
-    return this.#publisher?.isOpen === true ? this.#publisher : undefined
+  /** Whether the connection that submits jobs is open. */
+  get isConnected(): boolean {
+    return this.#publisher?.isOpen === true
+  }
+
+  /** The last connection that was opened. Throws `ZYQ_CONNECTION_LOST` if there was none. */
+  get publisher(): PublishConnection {
+    if (this.#publisher === undefined) throw connectionLost(this.name)
+    return this.#publisher
   }
 
   /** Opens that connection. Concurrent calls share one attempt. Rejects with `ZYQ_UNREACHABLE` or `ZYQ_CLOSED`. */
   async connect(): Promise<void> {
-    if (this.publisher !== undefined) return
+    if (this.isConnected) return
     this.#opening ??= this.#open().finally(() => (this.#opening = undefined))
     await this.#opening
   }
 
   /** Connects again if the connection is lost and the backoff is over. */
   reconnect(): void {
-    if (this.publisher === undefined && performance.now() >= this.#retryAt) this.connect().catch(() => {})
+    if (!this.isConnected && performance.now() >= this.#retryAt) this.connect().catch(() => {})
   }
 
   /** Opens a connection for text commands, and closes it when `work` has settled. */
   async command<Result>(work: (text: TextConnection) => Promise<Result>): Promise<Result> {
     const text = await TextConnection.open(this.address, this.signal)
-    const onAbort = (): void => text.close()
-    this.signal.addEventListener('abort', onAbort)
     try {
       return await work(text)
     } finally {
-      this.signal.removeEventListener('abort', onAbort)
       text.close()
     }
   }
 
-  disconnect(): void {
-    this.#publisher?.close()
+  /** Tells the consumers of this process that the job of a packet was stored, if it is delayed. */
+  expectDelayed({ functionName, atMs }: Submission): void {
+    if (atMs !== undefined) for (const listener of this.delayListeners) listener(functionName, atMs)
   }
 
   async #open(): Promise<void> {
@@ -69,7 +78,7 @@ export class GearmanServer {
       this.command((text) => text.command(`cancel job ${handle}`)).catch(() => {})
     }
     try {
-      this.#publisher = await PublishConnection.open(this.address, this.signal, onAbandoned)
+      this.#publisher = new PublishConnection(await PacketConnection.open(this.address, this.signal), onAbandoned)
       this.#failures = 0
     } catch (error) {
       this.#retryAt = performance.now() + backoffMs(this.#failures++)

@@ -136,8 +136,7 @@ export function decodeJob(unique: string, workload: Buffer): ReceivedJob {
   const version = versionOf(workload)
   if (version === undefined) return plain
   if (version !== FORMAT) return { ...plain, unknownFormat: version }
-  const envelope = decodeEnvelope(workload)
-  return envelope === undefined ? plain : { ...jobOf(envelope.head, envelope.body), isCall }
+  return { ...plain, ...decodeEnvelope(workload) }
 }
 
 /** Whether one of our programs submitted the job of this unique. */
@@ -193,29 +192,25 @@ function encodeEnvelope(job: GearmanJob): Uint8Array {
 }
 
 /** `undefined` if the rest of the workload is no envelope: another program may send such a prefix. */
-function decodeEnvelope(workload: Buffer): { readonly head: Head; readonly body: Buffer } | undefined {
+function decodeEnvelope(workload: Buffer): GearmanJob | undefined {
   const end = workload.subarray(0, MAX_HEAD_BYTES).indexOf(LINE_FEED)
   if (end < 0) return undefined
   try {
     const head = headSchema.parse(JSON.parse(workload.toString('utf8', workload.indexOf(' ') + 1, end)))
-    return { head, body: workload.subarray(end + 1) }
+    const { id, priority = PRIORITY.normal, headers = [], deliveries = 0, lost = [], due, reason, diedAt = 0 } = head
+    return {
+      id,
+      headers: headersOf(headers),
+      body: workload.subarray(end + 1),
+      priority,
+      deliveryCount: deliveries,
+      lost,
+      dueMs: due,
+      death: reason === undefined ? undefined : { reason, atMs: diedAt },
+      unknownFormat: head.format,
+    }
   } catch {
     return undefined
-  }
-}
-
-function jobOf(head: Head, body: Buffer): GearmanJob {
-  const { id, priority = PRIORITY.normal, headers, deliveries = 0, lost = [], due, reason, diedAt = 0, format } = head
-  return {
-    id,
-    headers: headers === undefined ? NO_HEADERS : headersOf(headers),
-    body,
-    priority,
-    deliveryCount: deliveries,
-    lost,
-    dueMs: due,
-    death: reason === undefined ? undefined : { reason, atMs: diedAt },
-    unknownFormat: format,
   }
 }
 

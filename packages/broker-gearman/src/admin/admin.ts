@@ -17,7 +17,7 @@ import { askServers, type GearmanServer } from '../gearman-server.ts'
 import { encodeJob, type ReceivedJob } from '../message.ts'
 
 /** The oldest server that this adapter supports. */
-const OLDEST = [1, 1, 18] as const
+const OLDEST = '1.1.18'
 
 interface Tally {
   ready: number
@@ -48,7 +48,7 @@ export class GearmanAdmin implements BrokerAdmin {
     const sums = new Map<string, Tally>()
     const levels = new Map<string, Levels>()
     const nowMs = Date.now()
-    const answers = await this.#ask((server) =>
+    const answers = await askServers(this.#servers, (server) =>
       server.command((text) => Promise.all([functionsOf(text), levelsOf(text)])),
     )
     for (const [functions, ofServer] of answers) {
@@ -65,7 +65,7 @@ export class GearmanAdmin implements BrokerAdmin {
   }
 
   async workers(): Promise<readonly WorkerStats[]> {
-    const lists = await this.#ask(async (server) =>
+    const lists = await askServers(this.#servers, async (server) =>
       (await server.command((text) => text.list('workers'))).flatMap((line) => workerOf(line, server) ?? []),
     )
     return lists.flat()
@@ -85,12 +85,12 @@ export class GearmanAdmin implements BrokerAdmin {
   }
 
   async version(): Promise<string> {
-    const versions = await this.#ask((server) => versionOf(server))
+    const versions = await askServers(this.#servers, (server) => versionOf(server))
     return `gearmand ${[...new Set(versions)].join(', ')}`
   }
 
   async shutdown(): Promise<void> {
-    await this.#ask(async (server) => {
+    await askServers(this.#servers, async (server) => {
       try {
         await server.command((text) => text.command('shutdown'))
       } catch (error) {
@@ -155,7 +155,7 @@ export class GearmanAdmin implements BrokerAdmin {
     queue: string,
     work: (server: GearmanServer, functions: readonly FunctionStatus[]) => Promise<Result>,
   ): Promise<readonly Result[]> {
-    const results = await this.#ask(async (server) => {
+    const results = await askServers(this.#servers, async (server) => {
       const functions = (await server.command(functionsOf)).filter(({ name }) => {
         const purpose = purposeOf(name)
         return 'queue' in purpose && purpose.queue === queue
@@ -166,10 +166,6 @@ export class GearmanAdmin implements BrokerAdmin {
       throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `No Gearman server has a function "${queue}"`)
     }
     return results.flat()
-  }
-
-  #ask<Result>(ask: (server: GearmanServer) => Promise<Result>): Promise<readonly Result[]> {
-    return askServers(this.#servers, ask)
   }
 }
 
@@ -190,10 +186,8 @@ async function checkServer(server: GearmanServer): Promise<readonly Finding[]> {
 }
 
 function checkVersion(server: GearmanServer, version: string): readonly Finding[] {
-  const parts = version.split(/[.+-]/).map(Number)
-  const differences = OLDEST.map((oldest, index) => (parts[index] ?? 0) - oldest)
-  if ((differences.find((difference) => difference !== 0) ?? 0) >= 0) return []
-  const message = `gearmand at ${server.name} is ${version}, and this adapter supports ${OLDEST.join('.')} and later`
+  if (OLDEST.localeCompare(version, 'en', { numeric: true }) <= 0) return []
+  const message = `gearmand at ${server.name} is ${version}, and this adapter supports ${OLDEST} and later`
   return [{ level: 'warning', message, remedy: 'Update gearmand' }]
 }
 

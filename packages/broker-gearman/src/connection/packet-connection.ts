@@ -2,7 +2,15 @@ import type { Socket } from 'node:net'
 import type { BrokerError } from '@zyqueue/core/broker'
 import { connectionLost, GearmanError, unreachable } from '../errors.ts'
 import { formatAddress, type Address } from '../options.ts'
-import { PACKET, PacketReader, PacketWriter, ProtocolError, splitArguments, type Packet } from './protocol.ts'
+import {
+  PACKET,
+  PacketReader,
+  PacketWriter,
+  ProtocolError,
+  splitArguments,
+  type Packet,
+  WORK_PACKETS,
+} from './protocol.ts'
 import { Semaphore } from './semaphore.ts'
 import { openSocket, SocketConnection } from './socket-connection.ts'
 
@@ -38,16 +46,6 @@ export interface PacketConnectionEvents {
 /** How servers refuse the settlement of a job that the worker does not hold. */
 const STALE_SETTLEMENT: ReadonlySet<string> = new Set(['JOB_NOT_FOUND', 'NO_SUCH_JOB'])
 
-const UPDATES: ReadonlySet<number> = new Set([
-  PACKET.NOOP,
-  PACKET.WORK_STATUS,
-  PACKET.WORK_COMPLETE,
-  PACKET.WORK_FAIL,
-  PACKET.WORK_EXCEPTION,
-  PACKET.WORK_DATA,
-  PACKET.WORK_WARNING,
-])
-
 /**
  * One connection of a client or worker in the binary protocol.
  *
@@ -62,24 +60,20 @@ export class PacketConnection extends SocketConnection {
   readonly #pending: Pending[] = []
   #events: PacketConnectionEvents = {}
 
-  /** Connects, and checks that the server speaks Gearman. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
+  /** Connects until the signal is aborted, and checks that the server speaks Gearman. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
   static async open(address: Address, signal: AbortSignal): Promise<PacketConnection> {
-    const connection = new PacketConnection(await openSocket(address, signal), address)
-    const onAbort = (): void => connection.close()
-    signal.addEventListener('abort', onAbort)
+    const connection = new PacketConnection(await openSocket(address, signal), address, signal)
     try {
       await connection.barrier()
       return connection
     } catch (error) {
       signal.throwIfAborted()
       throw unreachable(formatAddress(address), error)
-    } finally {
-      signal.removeEventListener('abort', onAbort)
     }
   }
 
-  private constructor(socket: Socket, address: Address) {
-    super(socket, address, MAX_SILENT_TURNS)
+  private constructor(socket: Socket, address: Address, signal: AbortSignal) {
+    super(socket, address, signal, MAX_SILENT_TURNS)
   }
 
   /** Sets the listener. If the connection has ended already, its `onEnd` is called at once. */
@@ -171,7 +165,7 @@ export class PacketConnection extends SocketConnection {
   }
 
   #receive(packet: Packet): void {
-    if (UPDATES.has(packet.type)) return this.#events.onPacket?.(packet)
+    if (packet.type === PACKET.NOOP || WORK_PACKETS.has(packet.type)) return this.#events.onPacket?.(packet)
     if (packet.type === PACKET.ERROR) return this.#receiveError(packet)
     const [first] = this.#pending
     if (first === undefined || !first.types.includes(packet.type)) {

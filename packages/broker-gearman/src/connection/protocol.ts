@@ -40,6 +40,16 @@ export const PACKET = {
   STATUS_RES_UNIQUE: 42,
 } as const
 
+/** What a worker reports about a job. */
+export const WORK_PACKETS: ReadonlySet<number> = new Set([
+  PACKET.WORK_STATUS,
+  PACKET.WORK_COMPLETE,
+  PACKET.WORK_FAIL,
+  PACKET.WORK_EXCEPTION,
+  PACKET.WORK_DATA,
+  PACKET.WORK_WARNING,
+])
+
 export const HEADER_BYTES = 12
 /** More than any packet of a sane peer: what claims to be larger is no packet. */
 export const MAX_PACKET_BYTES: number = 256 * 1024 * 1024
@@ -98,7 +108,9 @@ export class PacketReader {
 
   #bodySize(bytes: Buffer, at: number): number {
     if (bytes.readUInt32BE(at) !== this.#magic) {
-      throw new ProtocolError(`The peer does not speak Gearman: it sent ${shown(bytes.subarray(at, at + 16))}`)
+      throw new ProtocolError(
+        `The peer does not speak Gearman: it sent ${JSON.stringify(bytes.toString('latin1', at, at + 16))}`,
+      )
     }
     const size = bytes.readUInt32BE(at + 8)
     if (size > MAX_PACKET_BYTES) throw new ProtocolError(`The peer announced a packet of ${size} bytes`)
@@ -202,19 +214,10 @@ export function readAssignment(body: Buffer): Assignment {
   }
 }
 
-/** What GET_STATUS_UNIQUE tells of a job. */
-export interface UniqueStatus {
-  readonly known: boolean
-  /** How many clients wait for its result; 0 for a background job. */
-  readonly waiting: number
-}
-
-/** Reads a STATUS_RES_UNIQUE: unique, known, running, numerator, denominator, waiting clients. Throws `ProtocolError`. */
-export function readUniqueStatus(body: Buffer): UniqueStatus {
-  const { texts, rest } = splitArguments(body, 5)
-  return { known: texts[1] === '1', waiting: Number(rest.toString('latin1')) }
-}
-
-function shown(bytes: Buffer): string {
-  return JSON.stringify(bytes.toString('latin1'))
+/**
+ * How many clients wait for the end of a job, by a STATUS_RES_UNIQUE: unique, known, running, numerator, denominator, waiting
+ * clients. Throws `ProtocolError`.
+ */
+export function readWaitingClients(body: Buffer): number {
+  return Number(splitArguments(body, 5).rest.toString('latin1'))
 }

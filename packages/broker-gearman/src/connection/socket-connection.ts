@@ -38,17 +38,23 @@ export function openSocket(address: Address, signal: AbortSignal): Promise<Socke
   })
 }
 
-/** A socket that ends once, for one reason, and that is given up if the server owes an answer and is silent. */
+/**
+ * A socket that ends once, for one reason: when the signal is aborted, when it breaks, or if the server owes an answer and is
+ * silent.
+ */
 export abstract class SocketConnection {
   /** The server's host and port. */
   readonly location: string
   protected readonly socket: Socket
   readonly #watchdog: Watchdog
+  readonly #signal: AbortSignal
+  readonly #onAbort = (): void => this.close()
   #ended: BrokerError | undefined
 
-  protected constructor(socket: Socket, address: Address, maxSilentTurns: number) {
+  protected constructor(socket: Socket, address: Address, signal: AbortSignal, maxSilentTurns: number) {
     this.location = formatAddress(address)
     this.socket = socket
+    this.#signal = signal
     this.#watchdog = new Watchdog({
       turnMs: TURN_MS,
       maxSilentTurns: () => maxSilentTurns,
@@ -60,6 +66,8 @@ export abstract class SocketConnection {
     socket.on('data', (chunk: Buffer) => this.read(chunk))
     socket.on('error', (error) => this.end(connectionLost(this.location, error)))
     socket.on('close', () => this.end(connectionLost(this.location)))
+    signal.addEventListener('abort', this.#onAbort)
+    if (signal.aborted) queueMicrotask(this.#onAbort)
   }
 
   protected abstract read(chunk: Buffer): void
@@ -69,8 +77,12 @@ export abstract class SocketConnection {
   protected abstract onEnd(error: BrokerError): void
   protected onSilentTurn(_turns: number): void {}
 
+  get isOpen(): boolean {
+    return this.#ended === undefined
+  }
+
   /** Why the connection has ended. */
-  get ended(): BrokerError | undefined {
+  protected get ended(): BrokerError | undefined {
     return this.#ended
   }
 
@@ -88,6 +100,7 @@ export abstract class SocketConnection {
     if (this.#ended !== undefined) return
     this.#ended = error
     this.#watchdog.stop()
+    this.#signal.removeEventListener('abort', this.#onAbort)
     this.socket.destroy()
     this.onEnd(error)
   }

@@ -10,11 +10,7 @@ export interface FunctionStatus {
 }
 
 /** How many jobs wait in a function, by their level. */
-export interface Levels {
-  readonly high: number
-  readonly normal: number
-  readonly low: number
-}
+export type Levels = Readonly<Record<'high' | 'normal' | 'low', number>>
 
 /** All functions of a server. The columns are name, jobs, running jobs among them, workers. */
 export async function functionsOf(text: TextConnection): Promise<readonly FunctionStatus[]> {
@@ -31,16 +27,14 @@ export async function functionsOf(text: TextConnection): Promise<readonly Functi
 
 /** The levels of all functions, by their names. Empty if the server does not know the command. */
 export async function levelsOf(text: TextConnection): Promise<ReadonlyMap<string, Levels>> {
-  try {
-    const lines = await text.list('prioritystatus')
-    return new Map(
-      lines.map((line) => {
-        const [name = '', high, normal, low] = line.split('\t')
-        return [name, { high: Number(high), normal: Number(normal), low: Number(low) }]
-      }),
-    )
-  } catch (error) {
-    if (error instanceof GearmanError) return new Map()
+  const lines = await text.list('prioritystatus').catch((error: unknown) => {
+    if (error instanceof GearmanError) return []
     throw error
-  }
+  })
+  return new Map(
+    lines.map((line) => {
+      const [name = '', high, normal, low] = line.split('\t')
+      return [name, { high: Number(high), normal: Number(normal), low: Number(low) }]
+    }),
+  )
 }

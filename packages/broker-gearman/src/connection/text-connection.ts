@@ -24,13 +24,13 @@ export class TextConnection extends SocketConnection {
   #lines: string[] = []
   #partial = ''
 
-  /** Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
+  /** Connects until the signal is aborted. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
   static async open(address: Address, signal: AbortSignal): Promise<TextConnection> {
-    return new TextConnection(await openSocket(address, signal), address)
+    return new TextConnection(await openSocket(address, signal), address, signal)
   }
 
-  private constructor(socket: Socket, address: Address) {
-    super(socket, address, MAX_SILENT_TURNS)
+  private constructor(socket: Socket, address: Address, signal: AbortSignal) {
+    super(socket, address, signal, MAX_SILENT_TURNS)
   }
 
   /** The lines of a list, such as `status` or `workers`. Rejects with `ZYQ_CONNECTION_LOST`. */

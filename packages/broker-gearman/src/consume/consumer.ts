@@ -12,9 +12,10 @@ import {
   type Settlement,
   type SettleResult,
 } from '@zyqueue/core/broker'
-import type { Assignment } from '../connection/protocol.ts'
+import { PACKET, PacketWriter, type Assignment } from '../connection/protocol.ts'
 import type { GearmanServer } from '../gearman-server.ts'
 import { encodeJob, isAskable, isOurs, type GearmanJob } from '../message.ts'
+import { submit } from '../publish/publish.ts'
 import { holdJob, type HeldJob } from './held-job.ts'
 import { LostDeliveries } from './lost-deliveries.ts'
 import { ServerConnection } from './server-connection.ts'
@@ -82,11 +83,6 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
   sendUpdate(delivery: Delivery, update: JobUpdate): void {
     const held = this.unacked.get(delivery)
     held?.worker.sendUpdate(held.handle, update)
-  }
-
-  /** A job of this queue was delayed to this slot on this server. */
-  expectDelayed(server: GearmanServer, queue: string, atMs: number): void {
-    this.#servers.find((connection) => connection.server === server)?.expectDelayed(queue, atMs)
   }
 
   /** Waits for the first jobs to arrive, or for all if the call was stopped: the base then gives them back. */
@@ -173,11 +169,15 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     // If this fails, the connection is lost, and its jobs with it.
     const awaited = foreign.length === 0 ? new Set() : await worker.awaitedOf(foreign).catch(() => new Set())
     this.#inFlight -= asked
-    if (worker.isOpen) {
+    if (worker.connection.isOpen) {
       for (const job of jobs) {
         const held = holdJob(worker, job, this.#lostDeliveries, awaited.has(job.unique))
-        if (held.dueMs === undefined || held.dueMs <= Date.now()) this.#arrived.push(held)
-        else this.#track(this.#delayAgain(held, held.dueMs))
+        if (held.dueMs === undefined || held.dueMs <= Date.now()) {
+          this.#arrived.push(held)
+          continue
+        }
+        const delaying = this.#delayAgain(held, held.dueMs).finally(() => this.#delaying.delete(delaying))
+        this.#delaying.add(delaying)
       }
     }
     this.#wakeUp()
@@ -187,17 +187,12 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
   async #delayAgain(held: HeldJob, dueMs: number): Promise<void> {
     const { worker, handle, functionName, delivery } = held
     const submission = encodeJob(delivery.queue, { ...held.job, dueMs }, 'copy')
-    const [result] = await worker.submit([submission]).catch(() => [])
+    const [result] = await submit(worker.connection, [submission]).catch(() => [])
     if (result?.status !== 'stored') return
-    worker.complete(handle)
+    worker.connection.write(new PacketWriter().packet(PACKET.WORK_COMPLETE, `${handle}\0`))
     worker.forget(functionName)
-    this.#expectCopy(held, submission.atMs)
+    worker.server.expectDelayed(submission)
     this.#wakeUp()
-  }
-
-  #track(delaying: Promise<void>): void {
-    this.#delaying.add(delaying)
-    void delaying.finally(() => this.#delaying.delete(delaying))
   }
 
   async #complete(completions: readonly Completion[]): Promise<SettleResults> {
@@ -210,7 +205,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     if (first === undefined) return []
     const settled = await replace(first.held.worker, failures)
     for (const [index, { held, copy }] of failures.entries()) {
-      if (settled[index]?.isHeld === false) this.#expectCopy(held, copy?.atMs)
+      if (copy !== undefined && settled[index]?.isHeld === false) held.worker.server.expectDelayed(copy)
     }
     return this.#resultsOf(failures, settled)
   }
@@ -227,11 +222,6 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     }
     this.#lostDeliveries.settle(settledIds)
     return settled.map(({ result }) => result)
-  }
-
-  #expectCopy({ worker, delivery }: HeldJob, atMs: number | undefined): void {
-    if (atMs === undefined) return
-    this.#servers.find((server) => server.worker === worker)?.expectDelayed(delivery.queue, atMs)
   }
 
   #forget(worker: WorkerConnection): void {

@@ -1,7 +1,7 @@
 import { functionsOf, type FunctionStatus } from '../connection/status.ts'
 import { TextConnection } from '../connection/text-connection.ts'
-import { delayedFunction, purposeOf } from '../functions.ts'
-import type { Address } from '../options.ts'
+import { purposeOf, queueOf } from '../functions.ts'
+import type { GearmanServer } from '../gearman-server.ts'
 
 /** How often a server is asked for its functions. */
 const POLL_MS = 1_000
@@ -19,29 +19,26 @@ export interface DelayPollerEvents {
 
 /**
  * Finds out when the delayed jobs of some queues on one server are due: it polls the server about once a second, and the
- * process reports the jobs that it delays itself. Drops empty functions whose time is over, so that they do not pile up.
+ * server object reports the jobs that this process delays. Drops empty functions whose time is over, so that they do not pile up.
  */
 export class DelayPoller {
-  readonly #address: Address
+  readonly #server: GearmanServer
   readonly #queues: ReadonlySet<string>
   readonly #events: DelayPollerEvents
   readonly #end = new AbortController()
   readonly #timer: NodeJS.Timeout
   /** Timers of the functions whose time comes before the next poll. */
   readonly #soon = new Map<string, NodeJS.Timeout>()
+  readonly #onDelayed = (functionName: string, atMs: number): void => this.#expect(functionName, atMs, Date.now())
   #text: TextConnection | undefined
   #polling: Promise<void> | undefined
 
-  constructor(address: Address, queues: readonly string[], events: DelayPollerEvents) {
-    this.#address = address
+  constructor(server: GearmanServer, queues: readonly string[], events: DelayPollerEvents) {
+    this.#server = server
     this.#queues = new Set(queues)
     this.#events = events
     this.#timer = setInterval(() => void this.poll(), POLL_MS).unref()
-  }
-
-  /** A job of this queue was delayed to this slot. */
-  expectDelayed(queue: string, atMs: number): void {
-    if (this.#queues.has(queue)) this.#expect(delayedFunction(queue, atMs), atMs, Date.now())
+    server.delayListeners.add(this.#onDelayed)
   }
 
   /** Never rejects: if it fails, the next poll tries again. */
@@ -54,24 +51,23 @@ export class DelayPoller {
 
   close(): void {
     clearInterval(this.#timer)
+    this.#server.delayListeners.delete(this.#onDelayed)
     this.#end.abort()
     for (const timer of this.#soon.values()) clearTimeout(timer)
     this.#soon.clear()
-    this.#text?.close()
   }
 
   async #poll(): Promise<void> {
-    if (this.#text === undefined || this.#text.ended !== undefined) {
-      this.#text = await TextConnection.open(this.#address, this.#end.signal)
-    }
-    const text = this.#text
+    const text =
+      this.#text?.isOpen === true ? this.#text : await TextConnection.open(this.#server.address, this.#end.signal)
+    this.#text = text
     const nowMs = Date.now()
     let lost = 0
     for (const status of await functionsOf(text)) {
       const purpose = purposeOf(status.name)
       if (purpose.kind === 'lost') lost = status.waiting + status.running
       if (purpose.kind !== 'delayed') continue
-      if (status.waiting > 0 && this.#queues.has(purpose.queue)) this.#expect(status.name, purpose.atMs, nowMs)
+      if (status.waiting > 0) this.#expect(status.name, purpose.atMs, nowMs)
       if (status.waiting + status.running === 0 && status.workers > 0) this.#events.onEmpty(status.name)
       if (isOver(status, purpose.atMs, nowMs)) {
         // Another worker may have dropped it already.
@@ -84,6 +80,7 @@ export class DelayPoller {
   #expect(functionName: string, atMs: number, nowMs: number): void {
     const inMs = atMs - nowMs
     if (inMs > 2 * POLL_MS || this.#soon.has(functionName) || this.#end.signal.aborted) return
+    if (!this.#queues.has(queueOf(functionName))) return
     if (inMs <= 0) return this.#events.onDue(functionName)
     const onTimer = (): void => {
       this.#soon.delete(functionName)

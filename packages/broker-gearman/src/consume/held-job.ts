@@ -29,7 +29,7 @@ export function holdJob(
 ): HeldJob {
   const { handle, functionName, unique } = assignment
   const { isCall, dueMs, ...received } = decodeJob(unique, assignment.workload)
-  const id = received.id || foreignId(worker.location, assignment)
+  const id = received.id || foreignId(worker.connection.location, assignment)
   const { lost: counted = [], unknownFormat, body, priority } = received
   const notes = lostDeliveries.of(id).filter(({ key }) => !counted.includes(key))
   const queue = queueOf(functionName)

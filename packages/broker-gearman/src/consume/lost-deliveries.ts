@@ -36,7 +36,6 @@ const noteSchema = z.object({
   at: z.number(),
   headers: z.record(z.string(), z.string()).optional(),
 })
-const versionSchema = z.object({ v: z.number() })
 export type LostDeliveryNote = z.infer<typeof noteSchema>
 
 /** Packets that store the notes. Those of one owner and job are always the same, so that the loss counts once. */
@@ -100,8 +99,10 @@ export class LostDeliveries {
       unreadable = 0
       deleted += await takeAndReturn(server, [LOST_FUNCTION], count + MARGIN, (job) => {
         const note = parseNote(job)
-        if (note === 'unreadable') unreadable++
-        if (typeof note === 'string') return note === 'garbage' ? 'delete' : 'keep'
+        if (note === undefined) {
+          unreadable++
+          return 'keep'
+        }
         if (note.at < Date.now() - MAX_AGE_MS) return 'delete'
         found.set(`${note.job} ${note.key}`, note)
         return 'keep'
@@ -132,7 +133,7 @@ export class LostDeliveries {
         if (![...jobs].some((job) => byJob.has(job))) continue
         await takeAndReturn(server, [LOST_FUNCTION], count + MARGIN, (job) => {
           const note = parseNote(job)
-          return typeof note === 'object' && jobs.has(note.job) ? 'delete' : 'keep'
+          return note !== undefined && jobs.has(note.job) ? 'delete' : 'keep'
         }).catch(() => 0)
       }
     }
@@ -140,15 +141,11 @@ export class LostDeliveries {
   }
 }
 
-/** `unreadable`: the note has a version that this adapter does not know, so another one reads it. */
-function parseNote({ body }: ReceivedJob): LostDeliveryNote | 'unreadable' | 'garbage' {
+/** `undefined` if this version of the adapter cannot read the note: another one may. */
+function parseNote({ body }: ReceivedJob): LostDeliveryNote | undefined {
   try {
-    const value: unknown = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString())
-    const note = noteSchema.safeParse(value)
-    if (note.success) return note.data
-    const version = versionSchema.safeParse(value).data?.v ?? NOTE_FORMAT
-    return version === NOTE_FORMAT ? 'garbage' : 'unreadable'
+    return noteSchema.parse(JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString()))
   } catch {
-    return 'garbage'
+    return undefined
   }
 }

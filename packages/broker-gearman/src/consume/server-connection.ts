@@ -15,21 +15,23 @@ export interface ServerConnectionEvents {
 
 /** A consumer's place at one server: connects again whenever the connection is lost. */
 export class ServerConnection {
-  readonly server: GearmanServer
+  /** Why the last connection ended. */
+  lost: BrokerError | undefined
+  readonly #server: GearmanServer
   readonly #options: ConsumeOptions
   readonly #events: ServerConnectionEvents
   readonly #end = new AbortController()
-  readonly #onServerClosed = (): void => this.#end.abort(this.server.signal.reason)
+  readonly #onServerClosed = (): void => this.#end.abort(this.#server.signal.reason)
   #worker: WorkerConnection | undefined
   /** Whether the notes about lost deliveries were read. Before that, a job would seem to have none. */
   #isReady = false
   #poller: DelayPoller | undefined
-  #lost: BrokerError | undefined
   #failures = 0
+  #isClosing = false
   #timer: NodeJS.Timeout | undefined
 
   constructor(server: GearmanServer, options: ConsumeOptions, events: ServerConnectionEvents) {
-    this.server = server
+    this.#server = server
     this.#options = options
     this.#events = events
     server.signal.addEventListener('abort', this.#onServerClosed, { once: true })
@@ -38,11 +40,6 @@ export class ServerConnection {
   /** The connection, if the consumer may ask it for jobs. */
   get worker(): WorkerConnection | undefined {
     return this.#isReady ? this.#worker : undefined
-  }
-
-  /** Why the last connection ended. */
-  get lost(): BrokerError | undefined {
-    return this.#lost
   }
 
   /** Makes the first attempt. If it rejects, others follow until `close`. */
@@ -55,18 +52,14 @@ export class ServerConnection {
     }
   }
 
-  /** A job of this queue was delayed to this slot on this server. */
-  expectDelayed(queue: string, atMs: number): void {
-    this.#poller?.expectDelayed(queue, atMs)
-  }
-
   /** Gives back all jobs. Never rejects. */
   async close(): Promise<void> {
-    this.#end.abort()
-    this.server.signal.removeEventListener('abort', this.#onServerClosed)
+    this.#isClosing = true
+    this.#server.signal.removeEventListener('abort', this.#onServerClosed)
     clearTimeout(this.#timer)
     this.#poller?.close()
     await this.#worker?.close()
+    this.#end.abort()
   }
 
   async #connect(): Promise<void> {
@@ -74,16 +67,12 @@ export class ServerConnection {
     const { signal } = this.#end
     const clientId = clientIdOf(this.#options.client)
     const events = { onReady: this.#events.onReady, onEnd: (_: unknown, error: BrokerError) => this.#leave(error) }
-    const worker = await WorkerConnection.open(this.server.address, { clientId, queues, events }, signal)
-    if (signal.aborted) {
-      worker.destroy()
-      signal.throwIfAborted()
-    }
+    const worker = await WorkerConnection.open(this.#server, { clientId, queues, events }, signal)
     // It may have ended already: `#leave` has been called then.
-    if (!worker.isOpen) return
+    if (!worker.connection.isOpen) return
     this.#worker = worker
     this.#failures = 0
-    this.#poller = new DelayPoller(this.server.address, queues, {
+    this.#poller = new DelayPoller(this.#server, queues, {
       onDue: (functionName) => worker.serveUntilEmpty(functionName),
       onEmpty: (functionName) => worker.markEmpty(functionName),
       onLostDeliveries: this.#events.onLostDeliveries,
@@ -99,13 +88,13 @@ export class ServerConnection {
     this.#worker = undefined
     this.#isReady = false
     this.#poller?.close()
-    this.#lost = error
+    this.lost = error
     if (worker !== undefined) this.#events.onLost(worker)
     this.#retryLater()
   }
 
   #retryLater(): void {
-    if (this.#end.signal.aborted) return
+    if (this.#isClosing || this.#end.signal.aborted) return
     const onTimer = (): void => {
       this.#connect().catch(() => this.#retryLater())
     }

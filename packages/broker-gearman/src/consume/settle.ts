@@ -5,6 +5,7 @@
 import { BrokerError, type SettleResult } from '@zyqueue/core/broker'
 import { PACKET, PacketWriter } from '../connection/protocol.ts'
 import type { Submission } from '../message.ts'
+import { submit } from '../publish/publish.ts'
 import type { HeldJob } from './held-job.ts'
 import type { WorkerConnection } from './worker-connection.ts'
 
@@ -58,20 +59,24 @@ export async function replace(worker: WorkerConnection, failures: readonly Failu
       writeReason(calls, held, reason)
       calls.packet(PACKET.WORK_FAIL, held.handle)
     }
-    if (settled.size > 0) await worker.settle(calls)
+    if (settled.size > 0) await worker.connection.barrier(calls)
     const copied = failures.flatMap((failure) => (failure.copy === undefined ? [] : [{ failure, copy: failure.copy }]))
-    const results = await worker.submit(copied.map(({ copy }) => copy))
+    const results = await submit(
+      worker.connection,
+      copied.map(({ copy }) => copy),
+    )
     const stored: Failure[] = []
     for (const [index, { failure }] of copied.entries()) {
       const result = results[index]
       if (result?.status === 'stored') stored.push(failure)
-      else settled.set(failure, { ...unknown(result?.error), isHeld: worker.isOpen })
+      else settled.set(failure, { ...unknown(result?.error), isHeld: worker.connection.isOpen })
     }
     // The server does not say whether a client waits for a foreign job without a unique. The reasons go before the failures,
     // behind a barrier of their own: if the worker does not hold the job any more, the server refuses both.
     const reasons = new PacketWriter()
     for (const { held, reason } of stored) writeReason(reasons, held, reason)
-    if (stored.some(({ held, reason }) => held.isForeign && reason !== undefined)) await worker.settle(reasons)
+    if (stored.some(({ held, reason }) => held.isForeign && reason !== undefined))
+      await worker.connection.barrier(reasons)
     const finished = await finish(
       worker,
       stored.map(({ held }) => ({ held, packet: PACKET.WORK_FAIL })),
@@ -103,7 +108,7 @@ function writeReason(
  * not hold any more, such as one that an operator cancelled. A refusal does not say which job it means.
  */
 function finish(worker: WorkerConnection, endings: readonly Ending[]): Promise<readonly Settled[]> {
-  return worker.sendInPortions(endings, async (portion) => {
+  return worker.connection.sendInPortions(endings, async (portion) => {
     const packets = new PacketWriter()
     for (const { packet, held, body } of portion) {
       if (packet === PACKET.WORK_COMPLETE) packets.packet(packet, `${held.handle}\0`, body)
@@ -116,7 +121,7 @@ function finish(worker: WorkerConnection, endings: readonly Ending[]): Promise<r
 
 async function settlePortion(worker: WorkerConnection, packets: PacketWriter, count: number): Promise<Settled> {
   try {
-    const stale = await worker.settle(packets)
+    const stale = await worker.connection.barrier(packets)
     if (stale === 0) return { result: OK, isHeld: false }
     if (stale >= count) return { result: LEASE_LOST, isHeld: false }
     return unknown(new BrokerError('ZYQ_LEASE_LOST', `The server no longer had ${stale} of ${count} settled jobs`))

@@ -25,8 +25,6 @@ export async function takeAndReturn(
 ): Promise<number> {
   if (functions.length === 0 || limit === 0) return 0
   const connection = await PacketConnection.open(server.address, server.signal)
-  const onAbort = (): void => connection.close()
-  server.signal.addEventListener('abort', onAbort)
   try {
     const abilities = new PacketWriter()
     for (const name of functions) abilities.packet(PACKET.CAN_DO, name)
@@ -43,7 +41,6 @@ export async function takeAndReturn(
     await connection.barrier(new PacketWriter().packet(PACKET.RESET_ABILITIES))
     return gone
   } finally {
-    server.signal.removeEventListener('abort', onAbort)
     connection.close()
   }
 }

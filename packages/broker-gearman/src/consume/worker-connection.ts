@@ -1,11 +1,15 @@
-import type { BrokerError, JobUpdate, PublishResult } from '@zyqueue/core/broker'
+import type { BrokerError, JobUpdate } from '@zyqueue/core/broker'
 import { PacketConnection } from '../connection/packet-connection.ts'
-import { PACKET, PacketWriter, readAssignment, readUniqueStatus, type Assignment } from '../connection/protocol.ts'
-import type { Packet } from '../connection/protocol.ts'
+import {
+  PACKET,
+  PacketWriter,
+  readAssignment,
+  readWaitingClients,
+  type Assignment,
+  type Packet,
+} from '../connection/protocol.ts'
 import { GearmanError } from '../errors.ts'
-import type { Submission } from '../message.ts'
-import type { Address } from '../options.ts'
-import { submit } from '../publish/publish.ts'
+import type { GearmanServer } from '../gearman-server.ts'
 
 /** The most grabs in flight, and the most whose jobs arrive together. */
 const MAX_WIDTH = 512
@@ -31,7 +35,8 @@ export interface WorkerConnectionEvents {
 
 /** A consumer's connection to one server, as a worker. The server takes back all of its jobs when it ends. */
 export class WorkerConnection {
-  readonly #connection: PacketConnection
+  readonly server: GearmanServer
+  readonly connection: PacketConnection
   readonly #events: WorkerConnectionEvents
   readonly #abilities = new Map<string, Ability>()
   /** The ability that was announced last: the server looks at it first. */
@@ -45,12 +50,12 @@ export class WorkerConnection {
 
   /** Connects, and announces the client id and the queues. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
   static async open(
-    address: Address,
+    server: GearmanServer,
     options: { readonly clientId: string; readonly queues: readonly string[]; readonly events: WorkerConnectionEvents },
     signal: AbortSignal,
   ): Promise<WorkerConnection> {
-    const connection = await PacketConnection.open(address, signal)
-    const worker = new WorkerConnection(connection, options.events)
+    const connection = await PacketConnection.open(server.address, signal)
+    const worker = new WorkerConnection(server, connection, options.events)
     connection.isWatched = true
     const packets = new PacketWriter().packet(PACKET.SET_CLIENT_ID, options.clientId)
     for (const queue of options.queues) worker.#announce(packets, queue, false)
@@ -64,18 +69,10 @@ export class WorkerConnection {
     return worker
   }
 
-  private constructor(connection: PacketConnection, events: WorkerConnectionEvents) {
-    this.#connection = connection
+  private constructor(server: GearmanServer, connection: PacketConnection, events: WorkerConnectionEvents) {
+    this.server = server
+    this.connection = connection
     this.#events = events
-  }
-
-  get isOpen(): boolean {
-    return this.#connection.ended === undefined
-  }
-
-  /** The server's host and port. */
-  get location(): string {
-    return this.#connection.location
   }
 
   /**
@@ -85,7 +82,7 @@ export class WorkerConnection {
   grab(room: number, onJobs: (jobs: readonly Assignment[]) => void): number {
     const hasSeveral = this.#abilities.size > 1
     // The order of the abilities can be changed only while no grab is in flight.
-    if (!this.isOpen || this.#isAsleep || (hasSeveral && this.#grabbing > 0)) return 0
+    if (!this.connection.isOpen || this.#isAsleep || (hasSeveral && this.#grabbing > 0)) return 0
     const count = Math.min(room, this.#width - this.#grabbing, MAX_GRABS)
     if (count <= 0) return 0
     const packets = new PacketWriter()
@@ -102,16 +99,16 @@ export class WorkerConnection {
       if (this.#grabbing === 0 && !this.#lastWasJob) this.#sleep()
       onJobs(jobs)
     }
-    this.#connection.ask(packets, [PACKET.JOB_ASSIGN_UNIQ, PACKET.NO_JOB], count, onAnswer, () => onJobs([]))
+    this.connection.ask(packets, [PACKET.JOB_ASSIGN_UNIQ, PACKET.NO_JOB], count, onAnswer, () => onJobs([]))
     return count
   }
 
   /** Serves this function too, until it is empty. */
   serveUntilEmpty(functionName: string): void {
-    if (!this.isOpen || this.#abilities.has(functionName)) return
+    if (!this.connection.isOpen || this.#abilities.has(functionName)) return
     const packets = new PacketWriter()
     this.#announce(packets, functionName, true)
-    this.#connection.write(packets)
+    this.connection.write(packets)
     // The server does not wake up a worker because of a new ability.
     this.#wakeUp()
   }
@@ -119,7 +116,7 @@ export class WorkerConnection {
   /** The server says that a function that is served until it is empty has no more jobs. */
   markEmpty(functionName: string): void {
     const ability = this.#abilities.get(functionName)
-    if (ability?.isTemporary === true) ability.isEmpty = true
+    if (ability !== undefined) ability.isEmpty = true
   }
 
   /** A job of this function was settled. */
@@ -128,38 +125,13 @@ export class WorkerConnection {
     if (ability !== undefined) ability.held--
   }
 
-  /**
-   * Writes packets that settle jobs. Resolves, when the server has processed them, to the number of jobs that the worker no
-   * longer held.
-   */
-  settle(packets: PacketWriter): Promise<number> {
-    return this.#connection.barrier(packets)
-  }
-
-  /** Settles a list in portions. One result for each item, in their order. */
-  sendInPortions<Item, Result>(
-    items: readonly Item[],
-    send: (portion: readonly Item[]) => Promise<readonly Result[]>,
-  ): Promise<readonly Result[]> {
-    return this.#connection.sendInPortions(items, send)
-  }
-
-  /** Settles a job whose copy is stored, without waiting for the server. */
-  complete(handle: string): void {
-    this.#connection.write(new PacketWriter().packet(PACKET.WORK_COMPLETE, `${handle}\0`))
-  }
-
   /** Sends an update of a job to the client that waits for it. */
   sendUpdate(handle: string, update: JobUpdate): void {
     const packets = new PacketWriter()
     if (update.kind === 'progress') packets.packet(PACKET.WORK_STATUS, `${handle}\0${update.done}\0${update.of}`)
     else if (update.kind === 'data') packets.packet(PACKET.WORK_DATA, `${handle}\0`, update.body)
     else packets.packet(PACKET.WORK_WARNING, `${handle}\0${update.text}`)
-    this.#connection.write(packets)
-  }
-
-  submit(submissions: readonly Submission[]): Promise<readonly PublishResult[]> {
-    return submit(this.#connection, submissions)
+    this.connection.write(packets)
   }
 
   /** The uniques of these jobs for whose end a client waits. Rejects with `ZYQ_CONNECTION_LOST`. */
@@ -167,13 +139,13 @@ export class WorkerConnection {
     if (uniques.length === 0) return new Set()
     const packets = new PacketWriter()
     for (const unique of uniques) packets.packet(PACKET.GET_STATUS_UNIQUE, unique)
-    const answers = await this.#connection.askAll(packets, [PACKET.STATUS_RES_UNIQUE], uniques.length)
+    const answers = await this.connection.askAll(packets, [PACKET.STATUS_RES_UNIQUE], uniques.length)
     return new Set(
       uniques.filter((_, index) => {
         const answer = answers[index]
         // A server that refuses the question does not say whether a client waits.
         if (answer === undefined || answer instanceof GearmanError) return false
-        return readUniqueStatus(answer.body).waiting > 0
+        return readWaitingClients(answer.body) > 0
       }),
     )
   }
@@ -181,13 +153,8 @@ export class WorkerConnection {
   /** Gives back all jobs and closes. Resolves when the server has them back. Never rejects. */
   async close(): Promise<void> {
     // If the abilities are withdrawn, the server has the jobs back when it answers. After the mere end that takes a moment.
-    await this.#connection.barrier(new PacketWriter().packet(PACKET.RESET_ABILITIES)).catch(() => {})
-    this.#connection.close()
-  }
-
-  /** Closes as the end of the process would. */
-  destroy(): void {
-    this.#connection.close()
+    await this.connection.barrier(new PacketWriter().packet(PACKET.RESET_ABILITIES)).catch(() => {})
+    this.connection.close()
   }
 
   #receive(answer: Packet | GearmanError): Assignment | undefined {
@@ -218,7 +185,7 @@ export class WorkerConnection {
     const packets = new PacketWriter()
     this.#withdraw(packets, () => true)
     this.#isAsleep = true
-    this.#connection.write(packets.packet(PACKET.PRE_SLEEP))
+    this.connection.write(packets.packet(PACKET.PRE_SLEEP))
   }
 
   /** Must not be called while a grab is in flight: the server would take back the job that it assigns. */

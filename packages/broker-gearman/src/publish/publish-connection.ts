@@ -1,10 +1,9 @@
 import { Buffer } from 'node:buffer'
 import type { CallOptions, CallResult, JobUpdate, PublishResult } from '@zyqueue/core/broker'
-import { PacketConnection } from '../connection/packet-connection.ts'
+import type { PacketConnection } from '../connection/packet-connection.ts'
 import { PACKET, PacketWriter, ProtocolError, splitArguments, type Packet } from '../connection/protocol.ts'
 import { GearmanError } from '../errors.ts'
 import type { Submission } from '../message.ts'
-import type { Address } from '../options.ts'
 import { submit, writeSubmission } from './publish.ts'
 
 interface Call {
@@ -21,16 +20,7 @@ export class PublishConnection {
   readonly #calls = new Map<string, Call>()
   #hasAskedForExceptions = false
 
-  /** Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
-  static async open(
-    address: Address,
-    signal: AbortSignal,
-    onAbandoned: (handle: string) => void,
-  ): Promise<PublishConnection> {
-    return new PublishConnection(await PacketConnection.open(address, signal), onAbandoned)
-  }
-
-  private constructor(connection: PacketConnection, onAbandoned: (handle: string) => void) {
+  constructor(connection: PacketConnection, onAbandoned: (handle: string) => void) {
     this.#connection = connection
     this.#onAbandoned = onAbandoned
     connection.listen({
@@ -42,7 +32,7 @@ export class PublishConnection {
   }
 
   get isOpen(): boolean {
-    return this.#connection.ended === undefined
+    return this.#connection.isOpen
   }
 
   submit(submissions: readonly Submission[]): Promise<readonly PublishResult[]> {
@@ -90,10 +80,6 @@ export class PublishConnection {
         (error) => settle({ status: 'unknown', error }),
       )
     })
-  }
-
-  close(): void {
-    this.#connection.close()
   }
 
   #receive({ type, body }: Packet): void {

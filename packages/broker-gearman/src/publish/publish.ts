@@ -32,7 +32,7 @@ function submitPortion(
   return new Promise((resolve) => {
     const results: PublishResult[] = []
     // If the connection has ended meanwhile, a later portion is not sent.
-    const status = connection.ended === undefined ? 'unknown' : 'refused'
+    const status = connection.isOpen ? 'unknown' : 'refused'
     connection.ask(
       packets,
       [PACKET.JOB_CREATED],

@@ -1,52 +1,51 @@
 /**
- * A Gearman job server for people without one: `zyqueue gearmand`. It speaks the same protocol to every Gearman program, and
- * keeps its jobs in the memory of its process.
+ * A Gearman job server for development: `zyqueue gearmand`. It speaks the binary protocol and the text commands, and keeps its
+ * jobs in the memory of its process.
  */
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
-import { answer } from './commands.ts'
-import { Jobs } from './jobs.ts'
+import { runCommand } from './commands.ts'
+import { JobTable } from './jobs.ts'
 import { Peer } from './peer.ts'
 
 export interface JobServerOptions {
-  /** Default: 4730. 0 is any that is free. */
+  /** Default: 4730. 0 means any free port. */
   readonly port?: number
-  /** Default: 127.0.0.1. It asks nobody for a password: whoever reaches it may run and delete jobs. */
+  /** Default: 127.0.0.1. The server has no password: every client that reaches it can run and delete jobs. */
   readonly host?: string
 }
 
 export interface JobServer extends AsyncDisposable {
   readonly host: string
   readonly port: number
-  /** Resolves when it has ended, whoever asked for that. */
+  /** Resolves when the server has ended, by `close` or by the command `shutdown`. */
   readonly ended: Promise<void>
-  /** Ends it, with all its jobs. Idempotent. */
+  /** Ends the server. Its jobs are lost. Idempotent. */
   close(): Promise<void>
 }
 
-/** The longest line of an operator. */
+/** The longest line of a text command. */
 const MAX_LINE = 4_096
 
-/** Resolves when it listens. Rejects with the error of Node, such as EADDRINUSE. */
+/** Resolves when the server listens. Rejects with an error of Node, such as EADDRINUSE. */
 export async function startJobServer({ port = 4730, host = '127.0.0.1' }: JobServerOptions = {}): Promise<JobServer> {
   const server = createServer({ noDelay: true })
-  const jobs = new Jobs()
+  const jobs = new JobTable()
   const peers = new Set<Peer>()
   const sockets = new Set<Socket>()
   let connections = 0
-  const end = (): void => {
+  const shutDown = (): void => {
     server.close()
     for (const socket of sockets) socket.end(() => socket.destroy())
   }
   server.on('connection', (socket) => {
     sockets.add(socket)
-    connections++
-    const descriptor = connections
+    const descriptor = ++connections
     socket.on('error', () => socket.destroy())
     socket.on('close', () => sockets.delete(socket))
     socket.once('data', (first) => {
-      // What begins with a NUL is the binary protocol; an operator begins with a word.
-      if (first[0] !== 0) return speakText(socket, first, (line) => answer(line, jobs, peers, end))
+      // The binary protocol begins with a NUL, and a text command with a letter.
+      if (first[0] !== 0) return readLines(socket, first, (line) => runCommand(line, jobs, peers, shutDown))
       const peer = new Peer(socket, jobs, descriptor)
       peers.add(peer)
       socket.on('close', () => {
@@ -63,20 +62,14 @@ export async function startJobServer({ port = 4730, host = '127.0.0.1' }: JobSer
   server.listen(port, host)
   await once(server, 'listening')
   const close = async (): Promise<void> => {
-    end()
+    shutDown()
     for (const socket of sockets) socket.destroy()
     await ended
   }
-  return {
-    host,
-    port: portOf(server),
-    ended,
-    close,
-    [Symbol.asyncDispose]: close,
-  }
+  return { host, port: portOf(server), ended, close, [Symbol.asyncDispose]: close }
 }
 
-function speakText(socket: Socket, first: Buffer, reply: (line: string) => string): void {
+function readLines(socket: Socket, first: Buffer, reply: (line: string) => string): void {
   let partial = ''
   const read = (chunk: Buffer): void => {
     const lines = (partial + chunk.toString()).split('\n')
@@ -90,6 +83,6 @@ function speakText(socket: Socket, first: Buffer, reply: (line: string) => strin
 
 function portOf(server: Server): number {
   const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('The job server has no port')
+  if (address === null || typeof address === 'string') throw new Error('The job server has no TCP port')
   return address.port
 }

@@ -1,7 +1,7 @@
-/** What an embedded job server knows: functions, the jobs that wait in them, and who runs and who awaits each. */
+/** The functions and jobs of a job server: which jobs wait, which worker runs each, and which clients wait for its end. */
 import type { Peer } from './peer.ts'
 
-/** High, normal, low: the order in which they are given out. */
+/** High, normal, low. Jobs of a higher level run first. */
 export type Level = 0 | 1 | 2
 
 export interface Job {
@@ -11,19 +11,19 @@ export interface Job {
   readonly level: Level
   readonly background: boolean
   readonly of: JobFunction
-  /** Clients that wait for its end. */
+  /** The clients that wait for its end. */
   readonly awaitedBy: Set<Peer>
   worker: Peer | undefined
   progress: readonly [done: string, of: string]
 }
 
-/** A function with its jobs. Those that wait stand in the order in which they came, by their handles. */
+/** A function with its waiting jobs: one map for each level, by handle, the oldest job first. */
 export class JobFunction {
   readonly name: string
   readonly waiting: readonly Map<string, Job>[] = [new Map(), new Map(), new Map()]
   readonly workers = new Set<Peer>()
   running = 0
-  /** The most that may wait; 0 is no limit. */
+  /** How many jobs may wait; 0 means no limit. */
   limit = 0
 
   constructor(name: string) {
@@ -42,7 +42,7 @@ export class JobFunction {
 
 const NOTHING = Buffer.alloc(0)
 
-export class Jobs {
+export class JobTable {
   readonly functions = new Map<string, JobFunction>()
   readonly byHandle = new Map<string, Job>()
   readonly #byUnique = new Map<string, Job>()
@@ -54,7 +54,7 @@ export class Jobs {
     return found
   }
 
-  /** Takes a job in, or finds the one of the same function and unique. Undefined where the function is full. */
+  /** Adds a job, or finds the job of the same function and unique. `undefined` if the function is full. */
   submit(name: string, fields: Pick<Job, 'unique' | 'workload' | 'level' | 'background'>): Job | undefined {
     const of = this.functionNamed(name)
     const known = fields.unique === '' ? undefined : this.#byUnique.get(keyOf(of, fields))
@@ -68,8 +68,8 @@ export class Jobs {
     return job
   }
 
-  /** The job of this unique, in whatever function. */
-  ofUnique(unique: string): Job | undefined {
+  /** The job of this unique, in any function. */
+  findByUnique(unique: string): Job | undefined {
     for (const of of this.functions.values()) {
       const job = this.#byUnique.get(keyOf(of, { unique, workload: NOTHING }))
       if (job !== undefined) return job
@@ -84,18 +84,18 @@ export class Jobs {
     worker.held.add(job)
   }
 
-  /** A job whose worker is gone waits again, unless nobody would hear of its end. */
-  giveBack(job: Job): void {
-    this.#letGo(job)
+  /** The job of a lost worker waits again, unless it is a foreground job without a client. */
+  requeue(job: Job): void {
+    this.#unassign(job)
     if (job.background || job.awaitedBy.size > 0) this.#enqueue(job)
-    else this.#forget(job)
+    else this.#delete(job)
   }
 
-  /** Ends a job, wherever it is. */
+  /** Ends a waiting or running job. */
   end(job: Job): void {
-    if (job.worker !== undefined) this.#letGo(job)
+    if (job.worker !== undefined) this.#unassign(job)
     job.of.waiting[job.level]?.delete(job.handle)
-    this.#forget(job)
+    this.#delete(job)
   }
 
   #enqueue(job: Job): void {
@@ -103,13 +103,13 @@ export class Jobs {
     for (const worker of job.of.workers) worker.wake()
   }
 
-  #letGo(job: Job): void {
+  #unassign(job: Job): void {
     job.worker?.held.delete(job)
     job.worker = undefined
     job.of.running--
   }
 
-  #forget(job: Job): void {
+  #delete(job: Job): void {
     this.byHandle.delete(job.handle)
     const key = keyOf(job.of, job)
     if (this.#byUnique.get(key) === job) this.#byUnique.delete(key)
@@ -117,7 +117,7 @@ export class Jobs {
   }
 }
 
-/** As with gearmand, the unique `-` means that the payload is the unique. */
+/** As in gearmand, the unique `-` means that the payload is the unique. */
 function keyOf(of: JobFunction, { unique, workload }: Pick<Job, 'unique' | 'workload'>): string {
   return unique === '-' ? `${of.name}\0\0${workload.toString('latin1')}` : `${of.name}\0${unique}`
 }

@@ -5,11 +5,12 @@ import {
   PacketWriter,
   ProtocolError,
   splitArguments,
+  WORK_PACKETS,
   type Packet,
 } from '../connection/protocol.ts'
-import type { Job, JobFunction, Jobs, Level } from './jobs.ts'
+import type { Job, JobFunction, JobTable, Level } from './jobs.ts'
 
-/** SUBMIT_JOB packets, by what they ask for. */
+/** The SUBMIT_JOB packets. */
 const SUBMITS: ReadonlyMap<number, { readonly level: Level; readonly background: boolean }> = new Map([
   [PACKET.SUBMIT_JOB_HIGH, { level: 0, background: false }],
   [PACKET.SUBMIT_JOB, { level: 1, background: false }],
@@ -19,33 +20,33 @@ const SUBMITS: ReadonlyMap<number, { readonly level: Level; readonly background:
   [PACKET.SUBMIT_JOB_LOW_BG, { level: 2, background: true }],
 ])
 
-/** One connection of a client or worker, from the server's side. */
+/** The connection of one client or worker. */
 export class Peer {
   readonly descriptor: number
   readonly address: string
   clientId = '-'
-  /** The function announced last comes first. */
+  /** The function that was announced last is the first. */
   abilities: JobFunction[] = []
   readonly held = new Set<Job>()
   readonly awaits = new Set<Job>()
   readonly #socket: Socket
-  readonly #jobs: Jobs
+  readonly #jobs: JobTable
   readonly #reader = new PacketReader('client')
   #answers = new PacketWriter('server')
-  #asleep = false
-  #hearsExceptions = false
+  #isAsleep = false
+  #wantsExceptions = false
 
-  constructor(socket: Socket, jobs: Jobs, descriptor: number) {
+  constructor(socket: Socket, jobs: JobTable, descriptor: number) {
     this.#socket = socket
     this.#jobs = jobs
     this.descriptor = descriptor
     this.address = socket.remoteAddress ?? '-'
   }
 
-  /** Takes in what has come; a peer that does not speak the protocol is cut off. */
+  /** Processes a chunk. Closes the connection if the peer does not speak the protocol. */
   read(chunk: Buffer): void {
     try {
-      this.#reader.push(chunk, (packet) => this.#take(packet))
+      this.#reader.push(chunk, (packet) => this.#receive(packet))
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
       this.#socket.destroy()
@@ -61,24 +62,24 @@ export class Peer {
     this.#socket.uncork()
   }
 
-  /** Tells a worker that sleeps that there is work. */
+  /** Sends a NOOP to a sleeping worker: there may be a job. */
   wake(): void {
-    if (!this.#asleep) return
-    this.#asleep = false
-    this.#tell(PACKET.NOOP)
+    if (!this.#isAsleep) return
+    this.#isAsleep = false
+    this.#notify(PACKET.NOOP)
   }
 
-  /** Its jobs go back, and what only it was waiting for ends. */
+  /** Requeues its running jobs, and ends the waiting jobs that no other client waits for. */
   leave(): void {
     for (const ability of this.abilities) ability.workers.delete(this)
-    for (const job of this.held) this.#jobs.giveBack(job)
+    for (const job of this.held) this.#jobs.requeue(job)
     for (const job of this.awaits) {
       job.awaitedBy.delete(this)
       if (!job.background && job.awaitedBy.size === 0 && job.worker === undefined) this.#jobs.end(job)
     }
   }
 
-  #take({ type, body }: Packet): void {
+  #receive({ type, body }: Packet): void {
     const submit = SUBMITS.get(type)
     if (submit !== undefined) return this.#submit(body, submit)
     switch (type) {
@@ -93,7 +94,7 @@ export class Peer {
         for (const { name } of this.abilities) this.#cantDo(name)
         return
       case PACKET.PRE_SLEEP:
-        this.#asleep = true
+        this.#isAsleep = true
         if (this.abilities.some((ability) => ability.next() !== undefined)) this.wake()
         return
       case PACKET.GRAB_JOB:
@@ -108,22 +109,16 @@ export class Peer {
         return this.#status(body.toString())
       case PACKET.GET_STATUS_UNIQUE:
         return this.#statusOfUnique(body.toString())
-      case PACKET.WORK_COMPLETE:
-      case PACKET.WORK_FAIL:
-      case PACKET.WORK_EXCEPTION:
-      case PACKET.WORK_DATA:
-      case PACKET.WORK_WARNING:
-      case PACKET.WORK_STATUS:
-        return this.#work(type, body)
       default:
-        throw new ProtocolError(`A peer sent a packet of type ${type}`)
+        if (!WORK_PACKETS.has(type)) throw new ProtocolError(`A peer sent a packet of type ${type}`)
+        return this.#report(type, body)
     }
   }
 
   #submit(body: Buffer, { level, background }: { readonly level: Level; readonly background: boolean }): void {
     const { texts, rest } = splitArguments(body, 2)
     const [name = '', unique = ''] = texts
-    // What is kept is not to hold the chunk that it came in.
+    // A view would keep the whole chunk in memory.
     const job = this.#jobs.submit(name, { unique, workload: Buffer.from(rest), level, background })
     if (job === undefined) return this.#refuse('QUEUE_ERROR', 'The job queue is full')
     if (!background) {
@@ -142,11 +137,11 @@ export class Peer {
   #cantDo(name: string): void {
     this.abilities = this.abilities.filter((ability) => ability.name !== name)
     this.#jobs.functions.get(name)?.workers.delete(this)
-    for (const job of this.held) if (job.of.name === name) this.#jobs.giveBack(job)
+    for (const job of this.held) if (job.of.name === name) this.#jobs.requeue(job)
   }
 
   #grab(withUnique: boolean): void {
-    this.#asleep = false
+    this.#isAsleep = false
     for (const ability of this.abilities) {
       const job = ability.next()
       if (job === undefined) continue
@@ -160,22 +155,22 @@ export class Peer {
   }
 
   #option(name: string): void {
-    if (name !== 'exceptions') return this.#refuse('UNKNOWN_OPTION', `There is no option ${name}`)
-    this.#hearsExceptions = true
+    if (name !== 'exceptions') return this.#refuse('UNKNOWN_OPTION', `Unknown option ${name}`)
+    this.#wantsExceptions = true
     this.#answers.packet(PACKET.OPTION_RES, name)
   }
 
   #status(handle: string): void {
     const job = this.#jobs.byHandle.get(handle)
-    this.#answers.packet(PACKET.STATUS_RES, [handle, ...figuresOf(job)].join('\0'))
+    this.#answers.packet(PACKET.STATUS_RES, [handle, ...statusOf(job)].join('\0'))
   }
 
   #statusOfUnique(unique: string): void {
-    const job = this.#jobs.ofUnique(unique)
-    this.#answers.packet(PACKET.STATUS_RES_UNIQUE, [unique, ...figuresOf(job), job?.awaitedBy.size ?? 0].join('\0'))
+    const job = this.#jobs.findByUnique(unique)
+    this.#answers.packet(PACKET.STATUS_RES_UNIQUE, [unique, ...statusOf(job), job?.awaitedBy.size ?? 0].join('\0'))
   }
 
-  #work(type: number, body: Buffer): void {
+  #report(type: number, body: Buffer): void {
     const end = body.indexOf(0)
     const handle = body.toString('utf8', 0, end < 0 ? body.length : end)
     const job = this.#jobs.byHandle.get(handle)
@@ -185,19 +180,19 @@ export class Peer {
       const { texts, rest: of } = splitArguments(rest, 1)
       job.progress = [texts[0] ?? '0', of.toString()]
     }
-    for (const client of job.awaitedBy) client.#hear(type, handle, rest)
+    for (const client of job.awaitedBy) client.#forward(type, handle, rest)
     const isEnd = type === PACKET.WORK_COMPLETE || type === PACKET.WORK_FAIL || type === PACKET.WORK_EXCEPTION
     if (isEnd) this.#jobs.end(job)
   }
 
-  #hear(type: number, handle: string, rest: Buffer): void {
-    if (type === PACKET.WORK_FAIL) this.#tell(type, handle)
-    else if (type === PACKET.WORK_EXCEPTION && !this.#hearsExceptions) this.#tell(PACKET.WORK_FAIL, handle)
-    else this.#tell(type, `${handle}\0`, rest)
+  #forward(type: number, handle: string, rest: Buffer): void {
+    if (type === PACKET.WORK_FAIL) this.#notify(type, handle)
+    else if (type === PACKET.WORK_EXCEPTION && !this.#wantsExceptions) this.#notify(PACKET.WORK_FAIL, handle)
+    else this.#notify(type, `${handle}\0`, rest)
   }
 
-  /** What is not an answer to a request that is being read has to be sent by itself. */
-  #tell(type: number, head = '', last?: Buffer): void {
+  /** Sends a packet that answers no request of this peer. */
+  #notify(type: number, head = '', last?: Buffer): void {
     this.#answers.packet(type, head, last)
     setImmediate(() => this.flush())
   }
@@ -207,6 +202,7 @@ export class Peer {
   }
 }
 
-function figuresOf(job: Job | undefined): readonly (string | number)[] {
+/** Known, running, numerator, denominator. */
+function statusOf(job: Job | undefined): readonly (string | number)[] {
   return job === undefined ? [0, 0, 0, 0] : [1, job.worker === undefined ? 0 : 1, ...job.progress]
 }
