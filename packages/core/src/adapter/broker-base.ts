@@ -68,7 +68,7 @@ export abstract class BrokerBase<Connection> {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
+    await Promise.allSettled([...this.#consumers].map((consumer) => consumer.close()))
     this.#end.abort(this.#closed())
     await this.#opening?.catch(() => {})
     if (this.#connection !== undefined) await this.closeConnection(this.#connection)
