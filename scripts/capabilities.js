@@ -16,6 +16,8 @@ const END = '<!-- The end of what is generated. -->'
 /** The order in which people look for them; others come behind. */
 const ORDER = ['sqlite', 'redis', 'rabbitmq', 'gearman']
 
+const OWNERSHIP = { renewable: 'a lease', connection: 'its connection', message: 'a timeout per job' }
+
 /** @type {readonly (readonly [feature: string, of: (broker: Broker) => string])[]} */
 const FEATURES = [
   ['stored jobs are known to survive a crash of the broker', ({ capabilities }) => yesNo(capabilities.durable)],
@@ -23,10 +25,7 @@ const FEATURES = [
   ['levels of priority', ({ capabilities }) => (capabilities.priorities === 1 ? 'none' : `${capabilities.priorities}`)],
   ['dead letters, kept with their reason', ({ capabilities }) => capabilities.deadLetter],
   ['count of workers that a job has killed', ({ capabilities }) => capabilities.deliveryCount],
-  [
-    'a worker owns its jobs by',
-    ({ capabilities }) => (capabilities.lease === 'renewable' ? 'a lease' : 'its connection'),
-  ],
+  ['a worker owns its jobs by', ({ leases }) => OWNERSHIP[leases.kind]],
   [
     'a retry changes the stored job',
     ({ capabilities }) => (capabilities.release === 'native' ? 'in place' : 'for a new one'),
@@ -34,7 +33,7 @@ const FEATURES = [
   ['a submit of unknown outcome may be repeated', ({ capabilities }) => yesNo(capabilities.idempotentPublish)],
   ['the most jobs in one call', ({ capabilities }) => capabilities.maxBatch.toLocaleString('en')],
   ['the largest job', ({ capabilities }) => size(capabilities.maxBodyBytes)],
-  ['a caller can wait for the result (`task.call`)', ({ capabilities }) => yesNo(capabilities.call === 'native')],
+  ['a caller can wait for the result (`task.call`)', ({ calls }) => yesNo(calls !== undefined)],
   ['jobs can be listed one by one', ({ admin }) => yesNo(admin.jobs !== undefined)],
   ['single jobs can be cancelled', ({ admin }) => yesNo(admin.cancel !== undefined)],
 ]

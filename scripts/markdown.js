@@ -33,13 +33,20 @@ export function read(document) {
  * @param {string} text
  */
 export function relativeLinks(text) {
-  const prose = fences(text)
-    .reduce((rest, { source }) => rest.replace(source, ''), text)
-    .replaceAll(/`[^`\n]*`/g, '')
+  const prose = proseOf(text).replaceAll(/`[^`\n]*`/g, '')
   return [...prose.matchAll(/\]\(<?([^)\s>]+)>?(?:\s+"[^"]*")?\)/g), ...prose.matchAll(/^\[[^\]]+\]:\s*(\S+)/gm)]
     .map(([, target = '']) => target)
     .filter((target) => !/^(?:[a-z][a-z+.-]*:|#|\/\/)/i.test(target))
     .map((target) => decodeURIComponent(target.replace(/[#?].*$/, '')))
+}
+
+/**
+ * A text without its fenced blocks.
+ *
+ * @param {string} text
+ */
+export function proseOf(text) {
+  return fences(text).reduce((rest, { source }) => rest.replace(source, ''), text)
 }
 
 /**

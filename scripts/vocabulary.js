@@ -50,7 +50,7 @@ export function textFiles() {
     .split('\n')
     .filter((path) => /\.(?:ts|js|mjs|md)$/.test(path))
     .filter((path) => /^(?:packages|examples|chaos|benchmarks|scripts|docs|\.changeset)\/|^[^/]+\.md$/.test(path))
-    .filter((path) => !/CHANGELOG\.md$|^scripts\/vocabulary\.js$/.test(path))
+    .filter((path) => !/CHANGELOG\.md$|^scripts\/(?:test\/)?vocabulary\./.test(path))
 }
 
 /**
@@ -60,7 +60,39 @@ export function textFiles() {
  */
 export function findings(path) {
   const source = readFileSync(join(root, path), 'utf8')
-  return findingsIn(path.endsWith('.md') ? prose(source) : spoken(path, source), source)
+  return findingsIn(textsOf(path, source), source)
+}
+
+/**
+ * How often "where" and "if" stand among a thousand words. Plain text says "if" for a condition; "where" is a place.
+ *
+ * @param {readonly string[]} paths From the root.
+ * @returns {{ where: number, if: number }}
+ */
+export function densities(paths) {
+  const text = paths
+    .flatMap((path) => textsOf(path, readFileSync(join(root, path), 'utf8')).map((each) => each.text))
+    .join(' ')
+  const count = (/** @type {RegExp} */ pattern) => text.match(pattern)?.length ?? 0
+  const perThousand = 1_000 / count(/[a-z]+/gi)
+  return { where: count(/\bwhere\b/gi) * perThousand, if: count(/\bif\b/gi) * perThousand }
+}
+
+/**
+ * @param {string} path
+ * @param {string} source
+ */
+function textsOf(path, source) {
+  return path.endsWith('.md') ? prose(source) : spoken(path, source)
+}
+
+/**
+ * As `findings`, for a text that is no file.
+ *
+ * @param {string} text
+ */
+export function findingsInText(text) {
+  return findingsIn([{ text, start: 0 }], text)
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
- * The second limit: a ZyQueue adapter through its contract, with the least above it that gathers and settles in
- * batches as core does. What lies between it and `zyqueue` is core's own cost: tasks, envelope, middleware, flow control.
+ * The second limit: a ZyQueue adapter through its contract, with minimal code that batches publishes and acks as core does. The
+ * difference to `zyqueue` is the cost of core: tasks, envelope, middleware, flow control.
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
@@ -15,7 +15,7 @@ export function adapterOf(plugin: BrokerPlugin): Contestant {
   return {
     async open(connection) {
       const broker = plugin.create({ connection, baseDir: process.cwd() })
-      // A broker's sockets and timers do not keep the process alive; core does.
+      // The sockets and timers of a broker do not keep the process alive.
       setInterval(() => {}, 60_000)
       await broker.connect()
       await broker.declare([{ name: QUEUE, options: {} }])
@@ -32,10 +32,10 @@ function session(broker: Broker): Session {
   async function publish(batch: readonly OutboundMessage[]): Promise<void> {
     const results = await broker.publish(batch)
     const failed = results.find(({ status }) => status !== 'stored')
-    if (failed) throw new Error(`a job was not stored: ${failed.status}`)
+    if (failed) throw new Error(`A publish returned ${failed.status}.`)
   }
 
-  /** What is submitted in the same moment is one batch. */
+  /** Submits of one turn of the event loop are one batch. */
   async function publishGathered(): Promise<void> {
     await setImmediate()
     const batch = gathered
@@ -92,7 +92,7 @@ async function consume(consumer: Consumer, handle: (job: Payload) => unknown, si
   await acked
 }
 
-/** Ids as core makes them: a series, and a counter of eight digits. */
+/** Ids like those of core: a series and a counter of eight digits. */
 const series = randomBytes(10).toString('hex')
 let count = 0
 

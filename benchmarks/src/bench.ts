@@ -1,27 +1,27 @@
 import type { CaseOutcome } from './suite.ts'
 
-/** What the bench of one broker consists of. */
+/** The benchmark of one broker. */
 export interface BrokerBench {
   /** As in `pnpm bench <broker>`. */
   readonly broker: string
   readonly contestants: readonly Entry[]
-  /** Where the peers' package.json is: they are no dependencies of the workspace. */
+  /** The folder with the package.json of the peers, which are not dependencies of the workspace. */
   readonly peersFolder: string
-  /** How many worker processes empty the backlog in `work`. */
+  /** The number of worker processes in `work`. */
   readonly workers: number
-  /** The cases that say nothing about this broker. */
+  /** The cases that do not apply to this broker. */
   readonly without?: readonly CaseName[]
-  /** A new, empty queue for one measurement. */
+  /** Creates a new, empty queue for one measurement. */
   newTarget(): Promise<Target>
   readonly targets: readonly Goal[]
 }
 
 export interface Target extends AsyncDisposable {
-  /** What `Contestant.open` gets: a connection string. */
+  /** The connection string for `Contestant.open`. */
   readonly address: string
-  /** The server's process, where there is one. */
+  /** The process of the server, if there is one. */
   readonly serverPid?: number
-  /** How much memory the server has in use, where it can tell. */
+  /** The memory that the server uses. Absent if the server does not report it. */
   usedBytes?(): Promise<number>
 }
 
@@ -31,11 +31,11 @@ export interface Entry {
   readonly kind: 'ours' | 'peer' | 'limit'
   /** The built module with its `contestant`. */
   readonly module: string
-  /** Jobs that wait when its work is measured: enough for a few seconds, and no more, so that nobody pays for a backlog. */
+  /** The backlog of the case `work`: enough jobs for a few seconds. A larger backlog would slow some peers down. */
   readonly workBacklog: number
-  /** Whether it has `startProcesses`: the harness then starts one of it, not one for each worker. */
+  /** Whether it has `startProcesses`. The harness then starts one contestant process instead of one for each worker. */
   readonly startsProcesses?: boolean
-  /** The cases that it cannot do, or that say nothing about it. */
+  /** The cases that it cannot do or that do not apply to it. */
   readonly without?: readonly CaseName[]
 }
 
@@ -43,7 +43,7 @@ export type CaseName = 'submit' | 'submitMany' | 'work' | 'latency' | 'backlog' 
 
 export interface Goal {
   readonly case: CaseName
-  readonly says: string
-  /** `bestPeer` is undefined where no peer could be measured. `outcome` has the rest: single peers, CPU time. */
+  readonly text: string
+  /** `bestPeer` is undefined if no peer was measured. `outcome` contains single peers and CPU times. */
   reached(ours: number, bestPeer: number | undefined, outcome: CaseOutcome): boolean
 }

@@ -5,17 +5,17 @@ import type { Command, Measurement } from './messages.ts'
 
 const FOREVER_MS = 2 ** 31 - 1
 
-/** How long and how much is measured. */
+/** The duration and the amount of each measurement. */
 export interface Scale {
   readonly rounds: number
   /** The length of one measurement, in ms. */
   readonly ms: number
-  /** The part of a contestant's `workBacklog` that is laid in. */
+  /** The share of a contestant's `workBacklog` that is used. */
   readonly workShare: number
   readonly pings: number
-  /** The two backlogs that are compared. */
+  /** The two backlogs whose rates are compared. */
   readonly backlogs: readonly [large: number, small: number]
-  /** Jobs that wait when the server's memory is read. */
+  /** The number of waiting jobs when the server's memory is measured. */
   readonly stored: number
 }
 
@@ -43,7 +43,7 @@ export interface Cpu {
 export interface Case {
   readonly name: CaseName
   readonly unit: 'jobs/s' | 'ms' | 'ratio' | 'bytes/job'
-  /** Measures once, each time on new targets. */
+  /** Measures once, on new targets. */
   measure(entry: Entry, bench: Measured, scale: Scale): Promise<Result>
 }
 
@@ -73,16 +73,16 @@ async function submits(entry: Entry, newTarget: () => Promise<Target>, order: Co
   const { count, ms } = await client.call(order)
   const cpu = used(count)
   const stored = await client.call({ do: 'waiting' })
-  if (stored.count !== count) throw new Error(`${count} jobs were submitted and ${stored.count} are stored`)
+  if (stored.count !== count) throw new Error(`${count} jobs were submitted, but ${stored.count} are stored.`)
   return { value: (count / ms) * 1_000, ...(cpu && { cpu }) }
 }
 
-/** Worker processes on a backlog; the rate from the first handler to the last, the CPU time from the first that is heard of. */
+/** Worker processes empty a backlog. The rate is from the first handler to the last, the CPU time from the first progress report. */
 async function work(entry: Entry, bench: Measured, scale: Scale): Promise<Result> {
   await using target = await bench.newTarget()
   const jobs = Math.ceil(entry.workBacklog * scale.workShare)
-  await lay(entry, target, jobs)
-  // One contestant starts all workers where it can.
+  await fillBacklog(entry, target, jobs)
+  // If a contestant has startProcesses, it starts all workers itself.
   await using started = await startAll(entry, target, entry.startsProcesses === true ? 1 : bench.workers)
   const { workers } = started
   let since: { readonly done: number; readonly used: ReturnType<typeof cpuMeter> } | undefined
@@ -97,8 +97,8 @@ async function work(entry: Entry, bench: Measured, scale: Scale): Promise<Result
   const done = shares.reduce((sum, { count }) => sum + count, 0)
   const cpu = since?.used(done - since.done)
   const left = await workers[0]?.call({ do: 'waiting' })
-  if (left === undefined) throw new Error('there are no workers')
-  if (done + left.count !== jobs) throw new Error(`of ${jobs} jobs ${done} were run and ${left.count} are left`)
+  if (left === undefined) throw new Error('No worker process was started.')
+  if (done + left.count !== jobs) throw new Error(`Of ${jobs} jobs, ${done} were run and ${left.count} are left.`)
   return { value: (done / elapsed(shares)) * 1_000, ...(cpu && { cpu }) }
 }
 
@@ -125,25 +125,25 @@ function elapsed(shares: readonly Measurement[]): number {
   return Math.max(...shares.map(({ endedAt }) => endedAt)) - from
 }
 
-/** One process submits now and then; another, idle in between, takes the time until its handler runs. */
+/** One process submits single jobs; another one, which is otherwise idle, measures the time until its handler runs. */
 async function latency(entry: Entry, { newTarget }: Measured, { pings }: Scale): Promise<Result> {
   await using target = await newTarget()
   await using listener = await ContestantProcess.start(entry.module, target.address)
   const listening = new Promise<void>((resolve) => (listener.onProgress = resolve))
-  const heard = listener.call({ do: 'work', ms: FOREVER_MS, processes: 1 })
-  await Promise.race([listening, heard])
+  const handled = listener.call({ do: 'work', ms: FOREVER_MS, processes: 1 })
+  await Promise.race([listening, handled])
   await using sender = await ContestantProcess.start(entry.module, target.address)
   listener.onProgress = () => {
     if (listener.progress === pings) listener.stop()
   }
-  await Promise.all([sender.call({ do: 'ping', count: pings, gapMs: 50 }), heard])
-  const { samples = [] } = await heard
+  await Promise.all([sender.call({ do: 'ping', count: pings, gapMs: 50 }), handled])
+  const { samples = [] } = await handled
   return { value: median(samples) }
 }
 
 /**
- * The rate of one worker process while as many jobs are submitted as are done, so that the backlog stays as it is: at a
- * large one over at a small one.
+ * The rate of one worker process at a large backlog, divided by its rate at a small one. Meanwhile as many jobs are submitted as
+ * are done, so that the backlog stays constant.
  */
 async function backlog(entry: Entry, { newTarget }: Measured, scale: Scale): Promise<Result> {
   const [large, small] = scale.backlogs
@@ -151,32 +151,33 @@ async function backlog(entry: Entry, { newTarget }: Measured, scale: Scale): Pro
 
   async function rateAt(jobs: number): Promise<number> {
     await using target = await newTarget()
-    await lay(entry, target, jobs)
+    await fillBacklog(entry, target, jobs)
     await using worker = await ContestantProcess.start(entry.module, target.address)
     const { count, ms } = await worker.call({ do: 'workAndRefill', ms: scale.ms, warmUpMs: scale.ms / 4 })
-    if (count === 0) throw new Error(`no job was done within ${ms.toFixed(0)} ms at a backlog of ${jobs}`)
+    if (count === 0) throw new Error(`No job was done within ${ms.toFixed(0)} ms at a backlog of ${jobs}.`)
     return count / ms
   }
 }
 
-/** What the server's memory grows by for each job that waits. */
+/** The memory of the server for each waiting job. */
 async function memory(entry: Entry, { newTarget }: Measured, { stored }: Scale): Promise<Result> {
   await using target = await newTarget()
-  if (target.usedBytes === undefined) throw new Error('the server does not tell how much memory it uses')
-  await lay(entry, target, 1)
+  if (target.usedBytes === undefined)
+    throw new Error('The target does not report its memory: leave out the case `memory`.')
+  await fillBacklog(entry, target, 1)
   const before = await target.usedBytes()
-  await lay(entry, target, stored)
+  await fillBacklog(entry, target, stored)
   return { value: ((await target.usedBytes()) - before) / stored }
 }
 
-/** Lays in a backlog, in a process of its own: the one that is measured starts with a clean heap and cold caches. */
-async function lay(entry: Entry, target: Target, count: number): Promise<void> {
+/** Fills a backlog in a separate process, so that the measured process starts with a clean heap and cold caches. */
+async function fillBacklog(entry: Entry, target: Target, count: number): Promise<void> {
   await using filler = await ContestantProcess.start(entry.module, target.address)
   await filler.call({ do: 'fill', count })
   await filler.call({ do: 'close' })
 }
 
-/** Starts to measure the CPU time of these processes and the server's; call it with the number of jobs to end. */
+/** Starts to measure the CPU time of these processes and of the server. Call the result with the number of jobs to stop. */
 function cpuMeter(clients: readonly ContestantProcess[], target: Target): (jobs: number) => Cpu | undefined {
   const read = (): { client: number; server: number } | undefined => {
     const client = cpuSeconds(clients.map(({ pid }) => pid))
@@ -196,6 +197,6 @@ export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length / 2
   const [low, high] = [sorted[Math.ceil(middle) - 1], sorted[Math.floor(middle)]]
-  if (low === undefined || high === undefined) throw new Error('the median of nothing')
+  if (low === undefined || high === undefined) throw new Error('An empty list has no median.')
   return (low + high) / 2
 }

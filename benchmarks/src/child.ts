@@ -1,40 +1,40 @@
-/** The process of one contestant: loads its module and does what the harness commands over IPC. */
+/** The process of one contestant: loads its module and executes the commands of the harness over IPC. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { now, payload, type Contestant, type Payload, type Session, type WorkerProcesses } from './contestant.ts'
 import { command, type Command, type Measurement, type Report } from './messages.ts'
 import { createCounter } from './tally.ts'
 
-/** How often a working process tells the harness how far it is, in ms. */
+/** The interval of progress reports during `work`, in ms. */
 const PROGRESS_MS = 20
-/** Jobs that a refill submits at once. */
+/** The number of jobs of one refill. */
 const REFILL = 100
 
 const [modulePath = '', target = ''] = process.argv.slice(2)
 const stopping = new AbortController()
-// Brokers hold nothing that keeps a process alive.
+// Brokers do not keep the process alive.
 setInterval(() => {}, 2 ** 31 - 1)
 
 try {
   const { contestant }: { contestant: Contestant } = await import(pathToFileURL(modulePath).href)
   const session = await contestant.open(target)
-  process.on('message', (message) => void obey(session, command.parse(message)))
+  process.on('message', (message) => void execute(session, command.parse(message)))
   process.once('disconnect', () => process.exit(0))
-  tell({ is: 'ready' })
+  send({ is: 'ready' })
 } catch (error) {
   fail(error)
 }
 
-async function obey(session: Session, order: Command): Promise<void> {
+async function execute(session: Session, order: Command): Promise<void> {
   if (order.do === 'stop') return stopping.abort()
   try {
-    tell({ is: 'answer', measurement: await carryOut(session, order) })
+    send({ is: 'answer', measurement: await run(session, order) })
   } catch (error) {
     fail(error)
   }
 }
 
-function carryOut(session: Session, order: Exclude<Command, { do: 'stop' }>): Promise<Measurement> {
+function run(session: Session, order: Exclude<Command, { do: 'stop' }>): Promise<Measurement> {
   switch (order.do) {
     case 'submit':
       return submit(session, order.ms, order.inFlight)
@@ -78,10 +78,10 @@ async function timed(run: (until: number) => Promise<number>, ms = Infinity): Pr
 function submit(session: Session, ms: number, inFlight: number): Promise<Measurement> {
   return timed(async (until) => {
     let count = 0
-    const lane = async (): Promise<void> => {
+    const submitLoop = async (): Promise<void> => {
       while (now() < until) await session.submit(payload(count++))
     }
-    await Promise.all(Array.from({ length: inFlight }, lane))
+    await Promise.all(Array.from({ length: inFlight }, submitLoop))
     return count
   }, ms)
 }
@@ -89,7 +89,7 @@ function submit(session: Session, ms: number, inFlight: number): Promise<Measure
 async function submitMany(session: Session, until: number): Promise<number> {
   let count = 0
   const jobs = function* (): Generator<Payload> {
-    // The clock is read once for a hundred jobs, not to measure the clock.
+    // Reading the clock costs time, so read it only once per hundred jobs.
     while (count % 100 !== 0 || now() < until) yield payload(count++)
   }
   await session.submitMany(jobs())
@@ -100,17 +100,17 @@ function* take(count: number): Generator<Payload> {
   for (let id = 0; id < count; id++) yield payload(id)
 }
 
-/** Ends at the command `stop`, or after `ms`; the time runs from the first handler to the last. */
+/** Works until the command `stop` or until `ms` have passed. The measured time is from the first handler to the last. */
 async function work(session: Session, ms: number, processes: number): Promise<Measurement> {
   const workers = await startWorkers(session, processes)
-  const progress = setInterval(() => tell({ is: 'progress', count: workers.done().count }), PROGRESS_MS)
+  const progress = setInterval(() => send({ is: 'progress', count: workers.done().count }), PROGRESS_MS)
   await pause(ms)
   clearInterval(progress)
   const { count, startedAt, endedAt, samples } = await workers.end()
   return { count, ms: endedAt - startedAt, endedAt, samples }
 }
 
-/** Worker processes where the contestant starts its own; else this one. */
+/** Starts worker processes if the contestant has `startProcesses`, otherwise a worker in this process. */
 async function startWorkers(session: Session, processes: number): Promise<WorkerProcesses> {
   if (session.startProcesses !== undefined) return session.startProcesses(processes)
   const { note, read } = createCounter()
@@ -137,15 +137,15 @@ async function workAndRefill(session: Session, ms: number, warmUpMs: number): Pr
   return { count: done, ms: endedAt - from, endedAt }
 }
 
-/** Until the time has passed or the harness says `stop`. */
+/** Waits until the time has passed or the harness sends `stop`. */
 function pause(ms: number): Promise<void> {
   return sleep(ms, undefined, { signal: stopping.signal }).catch(() => {})
 }
 
-function tell(message: Report): void {
+function send(message: Report): void {
   process.send?.(message)
 }
 
 function fail(error: unknown): void {
-  tell({ is: 'failure', message: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+  send({ is: 'failure', message: error instanceof Error ? (error.stack ?? error.message) : String(error) })
 }

@@ -4,29 +4,29 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { report, type Command, type Measurement } from './messages.ts'
 
-/** The longest that any command may take, in ms. */
-const PATIENCE_MS = 60_000
+/** The longest duration of a command, in ms. */
+const ANSWER_TIMEOUT_MS = 60_000
 
-/** A contestant in a process of its own, from the harness's side. One command at a time; `stop` may come in between. */
+/** The harness's side of a contestant process. It executes one command at a time; only `stop` may be sent during a command. */
 export class ContestantProcess implements AsyncDisposable {
   readonly #child: ChildProcess
-  #waiting = new Expectation()
-  #said = ''
-  /** How many jobs the running command has done so far. */
+  #waiting = new Deferred()
+  #output = ''
+  /** The number of jobs that the running command has done so far. */
   progress = 0
   onProgress: () => void = () => {}
 
   private constructor(modulePath: string, target: string) {
     const entry = fileURLToPath(new URL('./child.js', import.meta.url))
-    // The peers' log lines must not get into ours: they are shown only where the process fails.
+    // The output of a peer is shown only if its process fails.
     this.#child = fork(entry, [modulePath, target], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
     for (const stream of [this.#child.stdout, this.#child.stderr])
-      stream?.on('data', (chunk: Buffer) => (this.#said = (this.#said + chunk.toString()).slice(-2_000)))
-    this.#child.on('message', (message) => this.#hear(report.parse(message)))
-    this.#child.once('exit', (code, signal) => this.#fail(`ended (${signal ?? code})\n${this.#said}`))
+      stream?.on('data', (chunk: Buffer) => (this.#output = (this.#output + chunk.toString()).slice(-2_000)))
+    this.#child.on('message', (message) => this.#onMessage(report.parse(message)))
+    this.#child.once('exit', (code, signal) => this.#fail(`The contestant ended (${signal ?? code}):\n${this.#output}`))
   }
 
-  /** Resolves when the contestant has opened its queue. */
+  /** Starts a contestant. Resolves when it has opened its queue. */
   static async start(modulePath: string, target: string): Promise<ContestantProcess> {
     const started = new ContestantProcess(modulePath, target)
     try {
@@ -43,15 +43,15 @@ export class ContestantProcess implements AsyncDisposable {
   }
 
   async call(order: Command): Promise<Measurement> {
-    this.#waiting = new Expectation()
+    this.#waiting = new Deferred()
     this.progress = 0
     this.#child.send(order)
     const answer = await this.#answer()
-    if (answer === undefined) throw new Error('the contestant did not answer')
+    if (answer === undefined) throw new Error('The contestant sent no measurement.')
     return answer
   }
 
-  /** Ends the command that is under way; its answer comes then. */
+  /** Ends the running command, which then answers. */
   stop(): void {
     this.#child.send({ do: 'stop' })
   }
@@ -66,8 +66,8 @@ export class ContestantProcess implements AsyncDisposable {
   async #answer(): Promise<Measurement | undefined> {
     const late = new AbortController()
     const tooLate = async (): Promise<never> => {
-      await sleep(PATIENCE_MS, undefined, { signal: late.signal })
-      throw new Error(`no answer within ${PATIENCE_MS / 1000} s\n${this.#said}`)
+      await sleep(ANSWER_TIMEOUT_MS, undefined, { signal: late.signal })
+      throw new Error(`The contestant did not answer within ${ANSWER_TIMEOUT_MS / 1000} s:\n${this.#output}`)
     }
     try {
       return await Promise.race([this.#waiting.promise, tooLate()])
@@ -76,7 +76,7 @@ export class ContestantProcess implements AsyncDisposable {
     }
   }
 
-  #hear(message: ReturnType<typeof report.parse>): void {
+  #onMessage(message: ReturnType<typeof report.parse>): void {
     switch (message.is) {
       case 'ready':
         return this.#waiting.resolve(undefined)
@@ -91,13 +91,13 @@ export class ContestantProcess implements AsyncDisposable {
   }
 
   #fail(message: string): void {
-    this.#waiting.promise.catch(() => {}) // Nobody waits if it fails between two commands.
+    this.#waiting.promise.catch(() => {}) // A failure between two commands has no caller.
     this.#waiting.reject(new Error(message))
   }
 }
 
-/** `Promise.withResolvers`, which Node 20 has not. */
-class Expectation {
+/** `Promise.withResolvers`, which Node 20 does not have. */
+class Deferred {
   resolve: (answer: Measurement | undefined) => void = () => {}
   reject: (error: Error) => void = () => {}
   readonly promise = new Promise<Measurement | undefined>((resolve, reject) => {

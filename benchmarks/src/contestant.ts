@@ -1,40 +1,39 @@
 import type { Tally } from './tally.ts'
 
 /**
- * What the harness asks of every queue that it measures: ours, the peers, and the raw driver as the limit.
+ * The interface of every measured queue: ZyQueue, the peers, and the raw driver as the limit.
  *
- * A contestant is a module with a `contestant` export. It is loaded in a process of its own for every measurement, so
- * that each starts with a clean heap and its CPU time can be told from the others'.
+ * A contestant is a module with a `contestant` export. Each measurement loads it in a new process, so that it starts with a clean
+ * heap and its CPU time is separate.
  */
 export interface Contestant {
-  /** Opens the queue behind a connection string as ZyQueue reads it. */
+  /** Opens the queue at a ZyQueue connection string. */
   open(connection: string): Promise<Session>
 }
 
 export interface Session {
-  /** One job. Resolves when it is stored as durably as the bench says; the harness keeps up to 500 under way. */
+  /** Submits one job. Resolves when it is stored with the durability of the benchmark. The harness keeps up to 500 submits pending. */
   submit(payload: Payload): Promise<unknown>
-  /** Many jobs, by the queue's best bulk call. Reads the iterable as it goes. */
+  /** Submits many jobs with the fastest bulk call of the queue. Reads the iterable lazily. */
   submitMany(payloads: Iterable<Payload>): Promise<unknown>
-  /** The fastest way to a backlog; not measured. Absent means `submitMany`. */
+  /** Fills a backlog as fast as possible; not measured. Default: `submitMany`. */
   fill?(payloads: Iterable<Payload>): Promise<unknown>
-  /** Starts a worker in this process, as its authors would run it for throughput; resolves to what stops it, everything settled. */
+  /** Starts a worker in this process with the fastest settings. Resolves to a function that settles all jobs and stops it. */
   work(handle: (payload: Payload) => Promise<void> | void): Promise<() => Promise<unknown>>
   /**
-   * Where users have worker processes started for them, under what keeps them: starts so many; resolves when
-   * they take jobs. Their handlers only count. `work` and `latency` use this instead of
-   * `work` where it is there.
+   * Starts `count` worker processes as users do, with their supervisor. Resolves when they take jobs. The handlers only count.
+   * If present, the cases `work` and `latency` use this method instead of `work`.
    */
   startProcesses?(count: number): Promise<WorkerProcesses>
-  /** Jobs that are neither done nor lost: with it the harness checks that every job counted was done, once. */
+  /** The number of jobs that are not done. The harness uses it to check that every counted job was done exactly once. */
   waiting(): Promise<number>
   close(): Promise<unknown>
 }
 
 export interface WorkerProcesses {
-  /** What they have done so far. */
+  /** The tally of all processes so far. */
   done(): Tally
-  /** Ends them, everything settled. */
+  /** Settles all jobs and ends the processes. */
   end(): Promise<Tally>
 }
 
@@ -43,7 +42,7 @@ export interface Payload {
   readonly id: number
   readonly file: string
   readonly user: string
-  /** For the latency case: the clock of `process.hrtime`, which processes share, in ms. */
+  /** The time of the submit for the case `latency`, on the clock of `now()`. */
   readonly sentAt: number
 }
 
@@ -52,7 +51,7 @@ export function payload(id: number): Payload {
   return { id, file: `/photos/2026/11/image-${number}.jpg`, user: `user-${number}`, sentAt: now() }
 }
 
-/** Milliseconds, on a clock that all processes of a machine share. */
+/** Milliseconds of `process.hrtime`, a clock that all processes of a machine share. */
 export function now(): number {
   return Number(process.hrtime.bigint()) / 1e6
 }

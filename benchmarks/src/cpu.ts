@@ -4,14 +4,14 @@ import { readdirSync, readFileSync } from 'node:fs'
 const TICKS_PER_SECOND = 100
 
 /**
- * CPU-seconds, user and system, that these processes and all under them have used so far (proc_pid_stat(5)).
- * `undefined` where there is no `/proc`.
+ * The CPU seconds, user and system, of these processes and their descendants (proc_pid_stat(5)). `undefined` if there is no
+ * `/proc`.
  */
 export function cpuSeconds(pids: readonly number[]): number | undefined {
   const all = readAll()
   if (all === undefined) return undefined
   const wanted = new Set(pids)
-  // Parents have been read before their children or not: repeat until nobody is added.
+  // A child may be listed before its parent, so repeat until no process is added.
   for (let size = -1; size !== wanted.size;) {
     size = wanted.size
     for (const { pid, parent } of all) if (wanted.has(parent)) wanted.add(pid)
@@ -22,7 +22,7 @@ export function cpuSeconds(pids: readonly number[]): number | undefined {
 interface ProcessTimes {
   readonly pid: number
   readonly parent: number
-  /** utime, stime, and those of children that have ended and been waited for. */
+  /** utime and stime of the process and of its ended children. */
   readonly ticks: number
 }
 
@@ -39,11 +39,11 @@ function readAll(): ProcessTimes[] | undefined {
 function readOne(pid: number): ProcessTimes[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // The name, field 2, is in parentheses and may hold anything; field 3 follows the last one.
+    // Field 2, the name, is in parentheses and may contain parentheses. Field 3 follows the last one.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     const field = (number: number): number => Number(fields[number - 3])
     return [{ pid, parent: field(4), ticks: field(14) + field(15) + field(16) + field(17) }]
   } catch {
-    return [] // It ended meanwhile.
+    return [] // The process has ended meanwhile.
   }
 }

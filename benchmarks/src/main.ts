@@ -14,10 +14,10 @@ const CASE_NAMES = CASES.map(({ name }) => name)
 
 const USAGE = `usage: pnpm bench <broker> [--json] [--quick] [--check] [--case NAME]...
   broker   ${BENCHES.map(({ broker }) => broker).join(', ')}
-  --json   print one JSON document and nothing else on standard output
-  --quick  one short round: to see that it works, not to measure
-  --check  exit with 1 where a goal is missed
-  --case   only this case: ${CASE_NAMES.join(', ')}`
+  --json   print only one JSON document on standard output
+  --quick  run one short round, to check that the benchmark works
+  --check  exit with 1 if a goal is missed
+  --case   run only this case: ${CASE_NAMES.join(', ')}`
 
 process.exitCode = await main()
 
@@ -31,17 +31,17 @@ async function main(): Promise<number> {
   const outcome = await runSuite(await withPeers(bench), { cases, scale: quick ? QUICK : FULL, onNote: note })
   process.stdout.write(`${json ? JSON.stringify(outcome, null, 2) : `\n${table(outcome, bench.targets)}`}\n`)
   const failed = missed(outcome, bench)
-  for (const goal of check ? failed : []) note(`missed: ${goal.says}`)
+  for (const goal of check ? failed : []) note(`missed: ${goal.text}`)
   return check && failed.length > 0 ? 1 : 0
 }
 
-/** The bench without its peers where those cannot be installed. */
+/** The benchmark, without peers if they cannot be installed. */
 async function withPeers(bench: BrokerBench): Promise<BrokerBench> {
   try {
     await installPeers(bench.peersFolder)
     return bench
   } catch (error) {
-    note(`without the peers: ${error instanceof Error ? error.message : String(error)}`)
+    note(`running without peers: ${error instanceof Error ? error.message : String(error)}`)
     return { ...bench, contestants: bench.contestants.filter(({ kind }) => kind !== 'peer') }
   }
 }
@@ -68,7 +68,7 @@ function read():
   }
 }
 
-/** Progress goes to standard error: standard output is the result's. */
+/** Prints progress to standard error, because standard output is for the result. */
 function note(line: string): void {
   process.stderr.write(`${line}\n`)
 }

@@ -1,4 +1,4 @@
-/** The task file of the worker processes that `ours.ts` has a supervisor start. */
+/** The task file of the worker processes that the supervisor in `ours.ts` starts. */
 import { queueJob } from '@zyqueue/core'
 import { QUEUE, TALLY_FOLDER } from './bench-queue.ts'
 import type { Payload } from './contestant.ts'

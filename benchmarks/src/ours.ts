@@ -1,4 +1,4 @@
-/** ZyQueue as its users run it: a task of core, in worker processes under a supervisor. */
+/** ZyQueue as users run it: a task in worker processes with a supervisor. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -28,7 +28,7 @@ export const contestant: Contestant = {
       },
       startProcesses: (count) => startProcesses(count, connection, broker),
       waiting: () => waiting(broker.admin),
-      // The connections of core end with the process.
+      // The other connections of core end with the process.
       close: () => broker.close(),
     }
   },
@@ -47,7 +47,7 @@ async function startProcesses(maxWorkers: number, connection: string, broker: Op
   let over = false
   void ended.finally(() => (over = true))
   while (((await broker.admin.workers?.())?.length ?? maxWorkers) < maxWorkers) {
-    if (over) throw (await ended).error ?? new Error('the worker processes have ended')
+    if (over) throw (await ended).error ?? new Error('The worker processes ended before they took jobs.')
     await sleep(5)
   }
   return {

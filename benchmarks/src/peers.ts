@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 
 /**
- * Installs the peers of a bench where they are not, or were compiled for another version of Node. Rejects, with one
- * line, where that fails.
+ * Installs the peers of a benchmark, if they are missing or were compiled for another version of Node. If that fails, rejects
+ * with an error of one line.
  */
 export async function installPeers(folder: string): Promise<void> {
   const marker = join(folder, 'node_modules', '.installed-for')
@@ -19,10 +19,8 @@ export async function installPeers(folder: string): Promise<void> {
     })
   } catch (error) {
     const output = error instanceof Error && 'stderr' in error ? String(error.stderr) : ''
-    const compiler = /node-gyp|gyp ERR/.test(output)
-      ? ' (they are compiled: a C++ compiler, make and Python are needed)'
-      : ''
-    throw new Error(`npm ci in ${folder} failed${compiler}`, { cause: error })
+    const compiler = /node-gyp|gyp ERR/.test(output) ? ': install a C++ compiler, make and Python' : ''
+    throw new Error(`npm ci failed in ${folder}${compiler}`, { cause: error })
   }
   writeFileSync(marker, wanted)
 }

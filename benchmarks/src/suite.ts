@@ -14,27 +14,27 @@ export interface Outcome {
 export interface CaseOutcome {
   readonly name: CaseName
   readonly unit: Case['unit']
-  /** Medians of the rounds; `null` where every round failed. */
+  /** The median of the rounds; `null` if every round failed. */
   readonly ours: number | null
   readonly peers: Readonly<Record<string, number>>
   readonly limits: Readonly<Record<string, number>>
-  /** CPU-seconds per million jobs, of each contestant. */
+  /** CPU seconds per million jobs, by contestant. */
   readonly cpu: Readonly<Record<string, Cpu>>
 }
 
-/** Runs all cases; in each, the contestants in turn (A B A B …), so that a busy minute of the machine meets them all. */
+/** Runs all cases. Contestants alternate (A B A B …), so that a busy minute of the machine affects all of them. */
 export async function runSuite(
   bench: BrokerBench,
   options: { cases: readonly CaseName[]; scale: Scale; onNote: (line: string) => void },
 ): Promise<Outcome> {
   const { scale, onNote } = options
   const cases: CaseOutcome[] = []
-  const meant = options.cases.filter((name) => !bench.without?.includes(name))
-  for (const each of CASES.filter(({ name }) => meant.includes(name))) {
+  const selected = options.cases.filter((name) => !bench.without?.includes(name))
+  for (const each of CASES.filter(({ name }) => selected.includes(name))) {
     const entries = bench.contestants.filter(({ without }) => !without?.includes(each.name))
     if (entries.length === 0) continue
     const results = new Map<Entry, Result[]>(entries.map((entry) => [entry, []]))
-    // One pass over two backlogs of very different size is as long as all rounds of another case.
+    // One round with two backlogs takes as long as all rounds of another case.
     const rounds = each.name === 'backlog' ? 1 : scale.rounds
     for (let round = 1; round <= rounds; round++)
       for (const [entry, list] of results) {
@@ -83,7 +83,7 @@ function summarize(each: Case, results: ReadonlyMap<Entry, readonly Result[]>): 
   }
 }
 
-/** Four digits say all that a benchmark knows. */
+/** Rounds to four digits; a benchmark is not more precise. */
 function round(value: number): number {
   return Number(value.toPrecision(4))
 }

@@ -1,15 +1,15 @@
 import type { BrokerBench, CaseName, Goal } from './bench.ts'
 import { format, type CaseOutcome, type Outcome } from './suite.ts'
 
-/** The outcome for people: a line for each case and contestant, with ratios, and the goals under them. */
+/** The outcome as text: a line for each case and contestant, with ratios, followed by the goals. */
 export function table(outcome: Outcome, goals: readonly Goal[]): string {
   const rows = outcome.cases.flatMap((each) => [...caseRows(each), []])
-  const head = ['case', '', 'median', 'unit', 'a minute', 'ours is', 'CPU s/million (client, server)']
+  const head = ['case', '', 'median', 'unit', 'per minute', 'ZyQueue is', 'CPU s/million (client, server)']
   return [
     `${outcome.broker} on Node ${outcome.node}, ${outcome.cpus} CPUs, ${outcome.date}`,
     '',
     ...align([head, ...rows]),
-    ...goals.map((goal) => `${verdict(goal, outcome)}  ${goal.says}`),
+    ...goals.map((goal) => `${statusOf(goal, outcome)}  ${goal.text}`),
   ].join('\n')
 }
 
@@ -61,12 +61,12 @@ function align(rows: readonly (readonly string[])[]): string[] {
   )
 }
 
-/** The goals that were missed, of those whose case was run. */
+/** The goals that were missed. Goals whose case was not run are not among them. */
 export function missed(outcome: Outcome, { targets }: Pick<BrokerBench, 'targets'>): readonly Goal[] {
-  return targets.filter((goal) => verdict(goal, outcome) === 'missed ')
+  return targets.filter((goal) => statusOf(goal, outcome) === 'missed ')
 }
 
-function verdict(goal: Goal, outcome: Outcome): 'reached' | 'missed ' | 'not run' {
+function statusOf(goal: Goal, outcome: Outcome): 'reached' | 'missed ' | 'not run' {
   const each = find(outcome, goal.case)
   if (each === undefined) return 'not run'
   return each.ours !== null && goal.reached(each.ours, bestPeer(each), each) ? 'reached' : 'missed '

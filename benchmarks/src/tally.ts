@@ -1,6 +1,6 @@
 /**
- * What worker processes that are not the harness's own have done. Each leaves its tally in a file, some times a second and
- * at its end; whoever started them reads all.
+ * Tallies of worker processes that the contestant starts. Each process writes its tally to a file every 100 ms and at its exit.
+ * The contestant reads the files of all processes.
  */
 import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,21 +8,21 @@ import { z } from 'zod'
 import { now, type Payload } from './contestant.ts'
 
 const WRITE_MS = 100
-/** More than any latency case pings. */
+/** More samples than the pings of any latency case. */
 const MAX_SAMPLES = 1_000
 
 const tally = z.object({
   count: z.number(),
-  /** When the first and the last handler ran, on the clock of `now()`. */
+  /** The times of the first and the last handler, on the clock of `now()`. */
   startedAt: z.number(),
   endedAt: z.number(),
-  /** From submit to handler, of the first jobs, in ms. */
+  /** The times from submit to handler of the first jobs, in ms. */
   samples: z.array(z.number()),
 })
 export type Tally = z.infer<typeof tally>
 
 export interface Counter {
-  /** To be called by the handler. */
+  /** Counts one job. The handler calls it. */
   note(job: Payload): void
   read(): Tally
 }
@@ -40,7 +40,7 @@ export function createCounter(): Counter {
   }
 }
 
-/** Writes what a process of its own has counted to where `readTallies` looks. */
+/** Writes the tally of this process to a file for `readTallies`. */
 export function publishTally({ read }: Counter, folder: string): void {
   const path = join(folder, `${process.pid}.json`)
   let written = 0

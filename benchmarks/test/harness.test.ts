@@ -1,4 +1,4 @@
-/** The built harness: it starts its own files as processes. */
+/** Tests of the built harness, because it starts its files as processes. */
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -13,7 +13,7 @@ const SCALE: Scale = { rounds: 2, ms: 40, workShare: 0.01, pings: 5, backlogs: [
 const raw = sqlite.contestants.filter(({ name }) => name === 'raw')
 
 describe('a suite', () => {
-  test('measures a contestant in every case, and leaves nothing behind', async () => {
+  test('measures a contestant in every case and leaves no files behind', async () => {
     const targets: Target[] = []
     const newTarget = async (): Promise<Target> => {
       const target = await sqlite.newTarget()
@@ -33,7 +33,7 @@ describe('a suite', () => {
     expect(targets.filter(({ address }) => existsSync(dirname(address.slice('sqlite:'.length))))).toEqual([])
   })
 
-  test('goes on where a contestant fails', async () => {
+  test('continues if a contestant fails', async () => {
     const broken: Entry = { name: 'zyqueue', kind: 'ours', module: '/no/such/module.js', workBacklog: 1 }
     const notes: string[] = []
     const outcome = await runSuite(
@@ -56,20 +56,20 @@ describe('the goals', () => {
   })
 
   test('are compared with the best peer', () => {
-    expect(missed(outcome(44_000), sqlite).map(({ says }) => says)).toEqual(['work: at least 5 times the best peer'])
+    expect(missed(outcome(44_000), sqlite).map(({ text }) => text)).toEqual(['work: at least 5 times the best peer'])
     expect(missed(outcome(46_000), sqlite)).toEqual([])
   })
 
-  test('may look at single peers and at CPU time', () => {
-    const goal = (says: string, reached: Goal['reached']): Goal => ({ case: 'work', says, reached })
+  test('may use single peers and CPU times', () => {
+    const goal = (text: string, reached: Goal['reached']): Goal => ({ case: 'work', text, reached })
     const targets = [
       goal('slow', (ours, _best, { peers }) => ours >= 5 * (peers['slow'] ?? 0)),
       goal('CPU', (_ours, _best, { cpu }) => cpu['zyqueue'] !== undefined),
     ]
-    expect(missed(outcome(44_000), { targets }).map(({ says }) => says)).toEqual(['CPU'])
+    expect(missed(outcome(44_000), { targets }).map(({ text }) => text)).toEqual(['CPU'])
   })
 
-  test('stand under the figures, with ratios beside them', () => {
+  test('are printed below the figures and ratios', () => {
     const text = table(outcome(44_000), sqlite.targets)
     expect(text).toMatch(/quick +9,000 +jobs\/s +0\.54 M +4\.89 x as fast/)
     expect(text).toContain('missed   work: at least 5 times the best peer')

@@ -1,87 +1,89 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { now, waitFor, type ProxyFault } from '@zyqueue/broker-test-kit'
 import { arm, type CrashPoint } from './crash-point.ts'
-import { LEASE_MS, signal, type Scene } from './scene.ts'
-import { publishGarbage, submitPoison } from './strange-jobs.ts'
+import { LEASE_MS, signal, type Scenario } from './scenario.ts'
+import { publishGarbage, submitPoison } from './harmful-jobs.ts'
 import type { TargetKind } from './target.ts'
 
-/** One way to break things. */
+/** One kind of fault. */
 export interface Fault {
   readonly name: string
-  /** In one sentence, for the page of results. */
-  readonly says: string
-  /** Whether it can be done to this kind of broker. Default: to all. */
+  /** One sentence for the page of results. */
+  readonly description: string
+  /** Whether the fault is possible on this kind of broker. Default: on all. */
   readonly fits?: (kind: TargetKind) => boolean
-  /** Whether the cell's processes go through the proxy. */
+  /** Whether the processes connect through the proxy. */
   readonly proxied?: boolean
-  /** Whether the broker has little room. */
+  /** Whether the broker needs a small disk. */
   readonly small?: boolean
-  /** Whether it is done to the whole server, which nobody else may use meanwhile. */
+  /** Whether the fault affects the whole server, so that no other run may use it. */
   readonly exclusive?: boolean
-  /** Whether connections of processes break that live on. */
+  /** Whether connections break although their processes live. */
   readonly cutsConnections?: boolean
-  /** Of the cell's processes. */
+  /** Additional environment variables of the processes. */
   readonly environment?: NodeJS.ProcessEnv
-  /** Breaks things while jobs are submitted and run; resolves when all that it broke can be healed. */
-  apply(scene: Scene, kind: TargetKind): Promise<void>
-  /** Makes whole what does not heal by itself. */
-  heal?(scene: Scene): Promise<void>
+  /** Applies the fault while jobs are submitted and run. Resolves when the fault can be healed. */
+  apply(scenario: Scenario, kind: TargetKind): Promise<void>
+  /** Repairs what does not recover by itself. */
+  heal?(scenario: Scenario): Promise<void>
 }
 
-/** How long a producer may take to submit again after a wipe: it waits longer and longer between its attempts to connect. */
-const ANEW_MS = 240_000
+/** The longest time until a producer submits again after a wipe. The pauses between its attempts to connect grow. */
+const RESUBMIT_TIMEOUT_MS = 240_000
 
 const servers = ({ isServer }: TargetKind): boolean => isServer
 
 export const FAULTS: readonly Fault[] = [
   {
     name: 'none',
-    says: 'Nothing is broken.',
-    apply: (scene) => scene.pass(1),
+    description: 'No fault.',
+    apply: (scenario) => scenario.wait(1),
   },
   {
     name: 'worker-kill',
-    says: 'Worker processes get SIGKILL at random times.',
-    async apply(scene) {
+    description: 'Worker processes are killed with SIGKILL at random times.',
+    async apply(scenario) {
       for (let kills = 0; kills < 3; kills++) {
-        await scene.pass(0.2)
-        scene.kill(await scene.worker())
+        await scenario.wait(0.2)
+        scenario.kill(await scenario.worker())
       }
     },
   },
   ...crashes({
-    claimed: 'has been given jobs, and has run none of them',
-    effect: 'has done a job, and has not said so',
-    ack: 'is about to send an ack',
+    claimed: 'after it has received jobs and before it runs one',
+    effect: 'after it has completed a job and before it reports that',
+    ack: 'before it sends an ack',
   }),
   {
     name: 'supervisor-kill',
-    says: 'The supervisor gets SIGKILL; its workers drain and end, and another one is started.',
-    async apply(scene) {
-      await scene.pass(0.5)
-      await scene.killSupervisor()
+    description:
+      'The supervisor is killed with SIGKILL. Its workers drain and exit, and another supervisor is started.',
+    async apply(scenario) {
+      await scenario.wait(0.5)
+      await scenario.killSupervisor()
     },
-    heal: (scene) => scene.supervise(),
+    heal: (scenario) => scenario.supervise(),
   },
   {
     name: 'tree-kill',
-    says: 'The supervisor and all its workers get SIGKILL at once, as with their host; another one is started.',
-    async apply(scene) {
-      await scene.pass(0.5)
-      const workers = scene.workers()
-      const supervisorEnds = scene.killSupervisor()
-      for (const pid of workers) scene.kill(pid)
+    description:
+      'The supervisor and all its workers are killed with SIGKILL at once, as by a crash of the host. Another supervisor is started.',
+    async apply(scenario) {
+      await scenario.wait(0.5)
+      const workers = scenario.workers()
+      const supervisorEnds = scenario.killSupervisor()
+      for (const pid of workers) scenario.kill(pid)
       await supervisorEnds
     },
-    heal: (scene) => scene.supervise(),
+    heal: (scenario) => scenario.supervise(),
   },
   {
     name: 'producer-kill',
-    says: 'Producers get SIGKILL in the middle of their submits.',
-    async apply(scene) {
+    description: 'Producers are killed with SIGKILL while they submit.',
+    async apply(scenario) {
       for (let kills = 0; kills < 3; kills++) {
-        const producer = scene.produce(`extra${kills}x`, 10_000, 1)
-        await scene.pass(0.3)
+        const producer = scenario.produce(`extra${kills}x`, 10_000, 1)
+        await scenario.wait(0.3)
         producer.kill('SIGKILL')
       }
     },
@@ -89,96 +91,106 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'broker-kill',
     cutsConnections: true,
-    says: 'The broker gets SIGKILL and is started again with what it has on its disk.',
+    description: 'The broker is killed with SIGKILL and started again with the data on its disk.',
     fits: servers,
     exclusive: true,
-    async apply(scene) {
-      await scene.pass(0.3)
-      await scene.target.server?.kill('SIGKILL')
-      await scene.pass(0.2)
-      await scene.target.server?.restart()
+    async apply(scenario) {
+      await scenario.wait(0.3)
+      await scenario.target.server?.kill('SIGKILL')
+      await scenario.wait(0.2)
+      await scenario.target.server?.restart()
     },
   },
   {
     name: 'broker-wipe',
-    says: 'The broker is started again with nothing; what it takes from then on, from a producer that lives through it too, is held against it.',
+    description:
+      'The broker is killed and started again without data. Only jobs that are submitted after that must survive, also those of a producer that was running before.',
     fits: servers,
     exclusive: true,
-    async apply(scene) {
-      const { server, wipe } = scene.target
-      const producer = scene.produce('through', 10_000, 20)
-      await scene.pass(0.3)
+    async apply(scenario) {
+      const { server, wipe } = scenario.target
+      const producer = scenario.produce('through', 10_000, 20)
+      await scenario.wait(0.3)
       await server?.kill('SIGKILL')
-      scene.wipedAt = now()
+      scenario.wipedAt = now()
       await wipe?.()
       await server?.restart()
-      await waitFor('a job that it stores anew', () => isStoredAnew(scene, 'through'), ANEW_MS)
-      await scene.pass(0.7)
+      await waitFor(
+        'a job that is stored after the wipe',
+        () => isStoredAfterWipe(scenario, 'through'),
+        RESUBMIT_TIMEOUT_MS,
+      )
+      await scenario.wait(0.7)
       producer.kill('SIGTERM')
     },
   },
   ...freezes([0.5, 1.5, 5]),
-  ...wholeFreezes([0.5, 1.5, 5]),
+  ...treeFreezes([0.5, 1.5, 5]),
   ...proxyFaults({
-    cut: 'Connections end after a request was forwarded and before it is answered.',
+    cut: 'Connections end after a request was forwarded and before its answer.',
     truncate: 'Connections end in the middle of a request.',
-    stall: 'Nothing goes through, on connections old and new, while all stay open.',
+    stall: 'Old and new connections stay open, and no bytes pass.',
     halfClose: 'The broker’s side of every connection ends.',
-    trickle: 'Bytes come one at a time.',
-    reset: 'Every connection is reset, and so is every new one.',
+    trickle: 'Bytes are forwarded one at a time.',
+    reset: 'Old and new connections are reset.',
   }),
   {
     name: 'no-room',
-    says: 'The broker has no room for jobs: a full disk, a memory limit.',
+    description: 'The broker has no space for jobs: a full disk or a memory limit.',
     small: true,
     exclusive: true,
-    fits: ({ hasLimits }) => hasLimits,
-    async apply(scene) {
-      await scene.pass(0.3)
-      await scene.target.room?.take()
-      await scene.pass(0.5)
+    fits: ({ hasSpaceLimit }) => hasSpaceLimit,
+    async apply(scenario) {
+      await scenario.wait(0.3)
+      await scenario.target.space?.exhaust()
+      await scenario.wait(0.5)
     },
-    heal: async ({ target }) => target.room?.giveBack(),
+    heal: async ({ target }) => target.space?.restore(),
   },
   {
     name: 'clock-jump',
-    says: 'The clock of one worker process jumps an hour ahead.',
-    async apply(scene) {
-      await scene.pass(0.3)
-      arm(scene.folder, 'jump')
-      await scene.pass(0.7)
+    description: 'The clock of one worker process jumps an hour ahead.',
+    async apply(scenario) {
+      await scenario.wait(0.3)
+      arm(scenario.folder, 'jump')
+      await scenario.wait(0.7)
     },
   },
   {
     name: 'garbage',
-    says: 'Messages are published that are no jobs: no JSON, nothing, NULs, too large, of an unknown task.',
-    async apply(scene, kind) {
+    description:
+      'Messages are published that are not jobs: not JSON, empty, NUL bytes, too large, or of an unknown task.',
+    async apply(scenario, kind) {
       for (let round = 0; round < 3; round++) {
-        await publishGarbage(scene, kind, round)
-        await scene.pass(0.2)
+        await publishGarbage(scenario, kind, round)
+        await scenario.wait(0.2)
       }
     },
   },
   {
-    name: 'mishaps',
-    says: 'The broker forgets what it only caches (scripts), or a queue is deleted under its workers.',
+    name: 'injected-fault',
+    description: 'The broker drops what it only caches (scripts) and closes the connections of all clients.',
     exclusive: true,
     cutsConnections: true,
-    fits: ({ hasMishaps }) => hasMishaps,
-    async apply(scene) {
+    fits: ({ hasInjectedFault }) => hasInjectedFault,
+    async apply(scenario) {
       for (let times = 0; times < 3; times++) {
-        await scene.pass(0.2)
-        await scene.target.mishap?.()
+        await scenario.wait(0.2)
+        await scenario.target.injectFault?.()
       }
     },
   },
-  ...poisons({ exit: 'end', memory: 'exhaust the memory of', spin: 'block for ever' }),
+  ...poisons({
+    exit: 'Jobs end their worker process.',
+    memory: 'Jobs exhaust the memory of their worker process.',
+    spin: 'Jobs block their worker process for ever.',
+  }),
 ]
 
-/** Whether a job that this producer submitted after the wipe was stored. */
-function isStoredAnew(scene: Scene, producer: string): boolean {
-  const records = scene.records()
-  const before = scene.submittedBeforeWipe(records)
+/** Whether a job that this producer submitted after the wipe is stored. */
+function isStoredAfterWipe(scenario: Scenario, producer: string): boolean {
+  const records = scenario.records()
+  const before = scenario.submittedBeforeWipe(records)
   return records.some(
     (record) =>
       record.type === 'answered' &&
@@ -191,11 +203,11 @@ function isStoredAnew(scene: Scene, producer: string): boolean {
 function crashes(points: Readonly<Record<CrashPoint, string>>): Fault[] {
   return (['claimed', 'effect', 'ack'] as const).map((point) => ({
     name: `worker-kill-${point}`,
-    says: `A worker process gets SIGKILL when it ${points[point]}.`,
-    async apply(scene) {
+    description: `A worker process is killed with SIGKILL ${points[point]}.`,
+    async apply(scenario) {
       for (let kills = 0; kills < 3; kills++) {
-        arm(scene.folder, point)
-        await scene.pass(0.2)
+        arm(scenario.folder, point)
+        await scenario.wait(0.2)
       }
     },
   }))
@@ -204,10 +216,10 @@ function crashes(points: Readonly<Record<CrashPoint, string>>): Fault[] {
 function freezes(leases: readonly number[]): Fault[] {
   return leases.map((count) => ({
     name: `worker-stop-${count}`,
-    says: `A worker process gets SIGSTOP, and SIGCONT after ${count} leases.`,
-    async apply(scene) {
-      await scene.pass(0.2)
-      const pid = await scene.worker()
+    description: `A worker process is stopped with SIGSTOP for ${count} times the lease.`,
+    async apply(scenario) {
+      await scenario.wait(0.2)
+      const pid = await scenario.worker()
       signal(pid, 'SIGSTOP')
       await sleep(LEASE_MS * count)
       signal(pid, 'SIGCONT')
@@ -215,16 +227,16 @@ function freezes(leases: readonly number[]): Fault[] {
   }))
 }
 
-/** With their supervisor frozen too, nobody vouches for the jobs: they go to others, and whoever thaws is too late. */
-function wholeFreezes(leases: readonly number[]): Fault[] {
+/** If the supervisor is stopped too, no process renews the leases: other workers get the jobs, and the stopped ones are too late. */
+function treeFreezes(leases: readonly number[]): Fault[] {
   return leases.map((count) => ({
     name: `tree-stop-${count}`,
-    says: `A supervisor and its workers get SIGSTOP, and SIGCONT after ${count} leases, beside another supervisor.`,
+    description: `A supervisor and its workers are stopped with SIGSTOP for ${count} times the lease while another supervisor runs.`,
     cutsConnections: true,
-    async apply(scene) {
-      const first = scene.supervisor
-      await scene.supervise()
-      const pids = [first.pid ?? 0, ...scene.workers(first)]
+    async apply(scenario) {
+      const first = scenario.supervisor
+      await scenario.supervise()
+      const pids = [first.pid ?? 0, ...scenario.workers(first)]
       for (const pid of pids) signal(pid, 'SIGSTOP')
       await sleep(LEASE_MS * count)
       for (const pid of pids) signal(pid, 'SIGCONT')
@@ -232,34 +244,34 @@ function wholeFreezes(leases: readonly number[]): Fault[] {
   }))
 }
 
-function proxyFaults(says: Readonly<Partial<Record<ProxyFault, string>>>): Fault[] {
+function proxyFaults(description: Readonly<Partial<Record<ProxyFault, string>>>): Fault[] {
   return (['cut', 'truncate', 'stall', 'halfClose', 'trickle', 'reset'] as const).map((fault) => ({
     name: `net-${fault.toLowerCase()}`,
-    says: says[fault] ?? fault,
+    description: description[fault] ?? fault,
     proxied: true,
     cutsConnections: true,
     fits: servers,
-    async apply(scene) {
-      const { proxy } = scene.target
-      if (proxy === undefined) throw new Error('this fault needs a proxy')
+    async apply(scenario) {
+      const { proxy } = scenario.target
+      if (proxy === undefined) throw new Error('The target has no proxy: start it with `proxied: true`.')
       for (let times = 0; times < 3; times++) {
-        await scene.pass(0.1)
+        await scenario.wait(0.1)
         proxy.fault = fault
-        await scene.pass(0.2)
+        await scenario.wait(0.2)
         proxy.fault = 'pass'
       }
     },
   }))
 }
 
-function poisons(says: Readonly<Record<'exit' | 'memory' | 'spin', string>>): Fault[] {
+function poisons(descriptions: Readonly<Record<'exit' | 'memory' | 'spin', string>>): Fault[] {
   return (['exit', 'memory', 'spin'] as const).map((poison) => ({
     name: `poison-${poison}`,
-    says: `Jobs ${says[poison]} the process that runs them.`,
+    description: descriptions[poison],
     environment: poison === 'memory' ? { NODE_OPTIONS: '--max-old-space-size=48' } : {},
-    async apply(scene) {
-      await submitPoison(scene, poison, 2)
-      await scene.pass(0.5)
+    async apply(scenario) {
+      await submitPoison(scenario, poison, 2)
+      await scenario.wait(0.5)
     },
   }))
 }

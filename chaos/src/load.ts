@@ -1,36 +1,36 @@
-/** The jobs of a cell: what the producer submits, what the handlers do, and what both note. */
+/** The jobs of a run: what the producer submits, what the handlers do, and what both record. */
 import { createHash } from 'node:crypto'
 import type { SubmitStatus } from '@zyqueue/broker-test-kit'
 import { ZyQueueError } from '@zyqueue/core'
 import { z } from 'zod'
 
-/** Attempts that a job may have: one, and five retries. Those that are to succeed throw three times at most. */
+/** The most attempts of a job: one and five retries. Jobs that must succeed throw at most three times. */
 export const MAX_ATTEMPTS = 6
-/** So many lost workers condemn a job: as many as by default. */
+/** A job that loses this number of workers counts as poison. The default of core. */
 export const MAX_DELIVERIES = 5
-/** After so many ms the supervisor kills the process of an attempt. */
+/** The supervisor kills the process of an attempt after this time, in ms. */
 export const HARD_TIMEOUT_MS = 4_000
 
-/** What the processes of a cell read from their environment. */
+/** Environment variables of the processes of a run. */
 export const FOLDER = 'ZYQUEUE_CHAOS_FOLDER'
 export const BROKER = 'ZYQUEUE_CHAOS_BROKER'
 /** The name of the task, and of its queue. */
 export const TASK = 'ZYQUEUE_CHAOS_TASK'
 
 export const payload = z.object({
-  /** The producer's own name for the job: ids are the broker's business. */
+  /** The producer's name of the job. Ids belong to the broker. */
   job: z.string(),
   /** How long the handler takes, in ms. */
   ms: z.number(),
-  /** How many attempts throw before one succeeds. */
+  /** The number of attempts that throw before one succeeds. */
   fails: z.number(),
-  /** How the handler ends its own process, where it does. */
+  /** How the handler harms its process, if it does. */
   poison: z.enum(['exit', 'memory', 'spin']).optional(),
   filler: z.string(),
 })
 export type Payload = z.infer<typeof payload>
 
-/** What became of a submit that was not stored. */
+/** The status of a submit that rejected with this error. */
 export function statusOf(error: unknown): Exclude<SubmitStatus, 'stored'> {
   return error instanceof ZyQueueError && error.code === 'ZYQ_OUTCOME_UNKNOWN' ? 'unknown' : 'refused'
 }
@@ -39,7 +39,7 @@ export function hashOf(data: unknown): string {
   return createHash('sha256').update(JSON.stringify(data)).digest('base64url').slice(0, 16)
 }
 
-/** Whether a job has to end among the dead letters; its name says so. */
-export function isDoomed(job: string): boolean {
-  return /^(?:poison|doomed|garbage)-/.test(job)
+/** Whether a job must become a dead letter. Its name says so. */
+export function mustBeDead(job: string): boolean {
+  return /^(?:poison|failing|garbage)-/.test(job)
 }

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { runCell, type Cell } from './cell.ts'
+import { runScenario, type RunResult } from './run.ts'
 import { FAULTS, type Fault } from './faults.ts'
 import { page } from './page.ts'
 import { head, row } from './table.ts'
@@ -10,14 +10,14 @@ import { TARGETS } from './targets/index.ts'
 const PAGE = new URL('../../docs/chaos.md', import.meta.url)
 
 const USAGE = `usage: pnpm chaos [broker] [--seed N] [--seconds S] [--fault F]... [--json] [--docs]
-  broker     ${TARGETS.map(({ broker }) => broker).join(', ')}; all of them where left out
-  --seed     of all that is chosen at random [default: the time]
-  --seconds  how long each fault has its way [default: 10]
-  --fault    only this one; ${FAULTS.map(({ name }) => name).join(', ')}
-  --json     print one JSON document and nothing else on standard output
-  --docs     write the results to docs/chaos.md, beside those of brokers that do not run now; \`pnpm format\` aligns its tables
+  broker     ${TARGETS.map(({ broker }) => broker).join(', ')} [default: all of them]
+  --seed     seed of all random choices [default: from the time]
+  --seconds  duration of each fault [default: 10]
+  --fault    run only this fault: ${FAULTS.map(({ name }) => name).join(', ')}
+  --json     print only one JSON document on standard output
+  --docs     write the results to docs/chaos.md and keep those of brokers that do not run; \`pnpm format\` aligns its tables
 
-Exits with 1 where a cell is not as it has to be.`
+Exits with 1 if a run has violated a guarantee.`
 
 process.exitCode = await main()
 
@@ -31,18 +31,18 @@ async function main(): Promise<number> {
   const show = (line: string): void => void (json ? process.stderr : process.stdout).write(`${line}\n`)
   show(`seed ${seed}`)
   show(head())
-  const cells: Cell[] = []
+  const results: RunResult[] = []
   for (const kind of kinds) {
     for (const fault of faults.filter(({ fits }) => fits?.(kind) ?? true)) {
-      const cell = await runCell(kind, fault, seed, seconds)
-      cells.push(cell)
-      show(row(cell))
-      if (cell.said !== undefined) process.stderr.write(`${cell.said}\n`)
+      const result = await runScenario(kind, fault, seed, seconds)
+      results.push(result)
+      show(row(result))
+      if (result.output !== undefined) process.stderr.write(`${result.output}\n`)
     }
   }
-  if (docs) writeFileSync(PAGE, page(cells, seconds, readFileSync(PAGE, 'utf8')))
-  if (json) process.stdout.write(`${JSON.stringify({ cells }, null, 2)}\n`)
-  return cells.every(({ ok }) => ok) ? 0 : 1
+  if (docs) writeFileSync(PAGE, page(results, seconds, readFileSync(PAGE, 'utf8')))
+  if (json) process.stdout.write(`${JSON.stringify({ runs: results }, null, 2)}\n`)
+  return results.every(({ ok }) => ok) ? 0 : 1
 }
 
 interface Wanted {
@@ -54,7 +54,7 @@ interface Wanted {
   readonly docs: boolean
 }
 
-/** What the command line asks for, or why that cannot be. */
+/** The options of the command line, or an error message. */
 function read(): Wanted | string {
   try {
     const { values, positionals } = parseArgs({
@@ -69,14 +69,13 @@ function read(): Wanted | string {
     })
     const { fault: named = [], json, docs } = values
     const [seed, seconds] = [Number(values.seed), Number(values.seconds)]
-    const strangeBroker = positionals.find((name) => TARGETS.every(({ broker }) => broker !== name))
-    if (strangeBroker !== undefined) return `there is no broker ${strangeBroker}`
-    const strangeFault = named.find((name) => FAULTS.every((fault) => fault.name !== name))
-    if (strangeFault !== undefined) return `there is no fault ${strangeFault}`
-    if (docs && named.length > 0)
-      return '--docs with --fault: a page with some of the faults would look like one with all'
-    if (!/^\d+$/.test(values.seed)) return `--seed: ${values.seed} is not a whole number`
-    if (!(seconds > 0 && seconds <= 600)) return `--seconds: ${values.seconds} is not above 0 and at most 600`
+    const unknownBroker = positionals.find((name) => TARGETS.every(({ broker }) => broker !== name))
+    if (unknownBroker !== undefined) return `unknown broker ${unknownBroker}`
+    const unknownFault = named.find((name) => FAULTS.every((fault) => fault.name !== name))
+    if (unknownFault !== undefined) return `unknown fault ${unknownFault}`
+    if (docs && named.length > 0) return '--docs cannot be combined with --fault, because the page lists all faults'
+    if (!/^\d+$/.test(values.seed)) return `--seed must be a whole number, not ${values.seed}`
+    if (!(seconds > 0 && seconds <= 600)) return `--seconds must be above 0 and at most 600, not ${values.seconds}`
     const kinds = TARGETS.filter(({ broker }) => positionals.length === 0 || positionals.includes(broker))
     const faults = FAULTS.filter(({ name }) => named.length === 0 || named.includes(name))
     return { kinds, faults, seed, seconds, json, docs }

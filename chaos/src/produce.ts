@@ -1,4 +1,4 @@
-/** A producer in a process of its own: submits until it is told to end, and notes what it was told of each job. */
+/** A producer in its own process: submits jobs until SIGTERM and records the outcome of each submit. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { now, recordTo, seededRandom, type SubmitStatus } from '@zyqueue/broker-test-kit'
 import { remoteTask, SubmitError } from '@zyqueue/core'
@@ -11,21 +11,21 @@ const task = remoteTask<Payload>(process.env[TASK] ?? 'chaos')
 let ending = false
 process.on('SIGTERM', () => (ending = true))
 
-const under: Promise<void>[] = []
+const pending: Promise<void>[] = []
 for (let number = 0; number < Number(count) && !ending;) {
   const size = random() < 0.3 ? Math.ceil(random() * 10) : 1
   const jobs = Array.from({ length: size }, () => newJob(number++))
-  under.push(submit(jobs))
+  pending.push(submit(jobs))
   await sleep(Number(everyMs) * size * 2 * random())
 }
-await Promise.all(under)
+await Promise.all(pending)
 record({ type: 'finished', pid: process.pid, at: now() })
 
 function newJob(number: number): Payload {
   const unlucky = random()
   return {
-    job: `${unlucky < 0.01 ? 'doomed' : prefix}-${prefix}${number}`,
-    // Some long enough that there is always something in hand.
+    job: `${unlucky < 0.01 ? 'failing' : prefix}-${prefix}${number}`,
+    // Some jobs are long, so that workers always hold unsettled ones.
     ms: Math.floor(random() < 0.2 ? 100 + random() * 200 : random() * 20),
     fails: unlucky < 0.01 ? 99 : unlucky < 0.1 ? Math.ceil(random() * 3) : 0,
     filler: 'ü'.repeat(Math.floor(random() * (random() < 0.02 ? 30_000 : 100))),

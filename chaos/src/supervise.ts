@@ -1,4 +1,4 @@
-/** A supervisor in a process of its own, so that it can be killed. Ends as `zyqueue work` does. */
+/** A supervisor in its own process, so that it can be killed. Exits as `zyqueue work` does. */
 import { fileURLToPath } from 'node:url'
 import { createLogger } from '@zyqueue/core'
 import { createSupervisor } from '@zyqueue/core/supervisor'

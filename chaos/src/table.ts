@@ -1,9 +1,9 @@
-import type { Cell } from './cell.ts'
+import type { RunResult } from './run.ts'
 
 const COLUMNS: readonly (readonly [
   title: string,
   width: number,
-  value: (cell: Cell) => string | number | undefined,
+  value: (result: RunResult) => string | number | undefined,
 ])[] = [
   ['broker', 9, ({ broker }) => broker],
   ['fault', 20, ({ fault }) => fault],
@@ -25,10 +25,12 @@ export function head(): string {
     .trimEnd()
 }
 
-export function row(cell: Cell): string {
-  const rest = (['overlapping', 'overAttempted', 'wronglyDead', 'undead', 'corrupted', 'waiting'] as const)
-    .filter((figure) => cell[figure] > 0)
-    .map((figure) => `${figure} ${cell[figure]}`)
-  const cells = COLUMNS.map(([, width, value]) => String(value(cell) ?? '-').padEnd(width))
+export function row(result: RunResult): string {
+  const rest = (
+    ['overlapping', 'overAttempted', 'wrongDeadLetters', 'missingDeadLetters', 'corrupted', 'waiting'] as const
+  )
+    .filter((figure) => result[figure] > 0)
+    .map((figure) => `${figure} ${result[figure]}`)
+  const cells = COLUMNS.map(([, width, value]) => String(value(result) ?? '-').padEnd(width))
   return [...cells, ...rest].join(' ').trimEnd()
 }

@@ -1,46 +1,47 @@
 import type { FaultProxy } from '@zyqueue/broker-test-kit'
 import type { TestServer } from '@zyqueue/test-servers'
 
-/** One broker to be broken, with an empty queue. */
+/** One broker under test, with an empty queue. */
 export interface Target extends AsyncDisposable {
-  /** What the cell's processes connect to: through the proxy, where there is one. */
+  /** The connection string of the processes, through the proxy if there is one. */
   readonly connection: string
-  /** The way past the proxy, for whoever looks on. */
+  /** The connection string without the proxy, for the checks. */
   readonly direct: string
   readonly server?: TestServer
   readonly proxy?: FaultProxy
-  /** Takes all room for jobs away, and gives it back. */
-  readonly room?: { take(): Promise<void>; giveBack(): Promise<void> }
-  /** Makes the broker forget what it only caches: scripts, declarations, consumers. */
-  readonly mishap?: () => Promise<void>
-  /** Deletes all that the broker has on its disk; it is not running. */
+  /** Uses up all space for jobs, and frees it again. */
+  readonly space?: { exhaust(): Promise<void>; restore(): Promise<void> }
+  /** Clears the broker's caches, such as scripts, and closes the connections of clients. */
+  readonly injectFault?: () => Promise<void>
+  /** Deletes all data on the disk of the stopped broker. */
   readonly wipe?: () => Promise<void>
 }
 
-/** What a fault asks of its target. */
-export interface TargetWishes {
-  /** A proxy before it. */
+/** What a fault requires of its target. */
+export interface TargetRequirements {
+  /** Connections must pass through a proxy. */
   readonly proxied: boolean
-  /** A disk that can be filled. */
+  /** The disk must be small enough to fill it. */
   readonly small: boolean
-  /** Nobody else's: the fault is the whole server's. */
+  /** No other run may use the server. */
   readonly exclusive: boolean
 }
 
 export interface TargetKind {
   readonly broker: string
-  /** How it is set up here, and what does not survive where it is set up otherwise: sentences for the results. */
+  /** Sentences for the page of results: the setup of the broker, and what is lost with another setup. */
   readonly setUp: string
-  /** Whether it is a server of its own, which can be killed and which a proxy can stand before. */
+  /** Whether it is a server, which can be killed and reached through a proxy. */
   readonly isServer: boolean
-  /** Whether its targets have `room`, and `mishap`. */
-  readonly hasLimits: boolean
-  readonly hasMishaps: boolean
-  /** Whether it makes queues as jobs need them, and may lose one that is new: before it is killed, all that jobs pass are made. */
-  readonly forgetsNewQueues: boolean
-  /** Whether the engine counts a connection that broke as an owner that died: a bad network may condemn jobs then. */
-  readonly countsConnections: boolean
-  /** Where a release stores a job anew, a crash in between leaves two of one id. */
+  /** Whether its targets have `space`. */
+  readonly hasSpaceLimit: boolean
+  /** Whether its targets have `injectFault`. */
+  readonly hasInjectedFault: boolean
+  /** Whether a kill may break a queue that is just being created. `warmUp` then creates all queues before the load starts. */
+  readonly losesNewQueues: boolean
+  /** Whether the engine counts a broken connection as a lost owner. A bad network may then turn jobs into poison. */
+  readonly countsLostConnections: boolean
+  /** Whether each id is stored once. `false` if a release stores a copy, because a crash can leave two jobs with one id. */
   readonly idsAreUnique: boolean
-  start(wishes: TargetWishes): Promise<Target>
+  start(requirements: TargetRequirements): Promise<Target>
 }

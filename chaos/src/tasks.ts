@@ -1,8 +1,8 @@
-/** The task file of a cell's workers: notes each run past the broker, and does to its process what the job says. */
+/** The task file of the workers: records each run of a handler, and does what the job says. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { now, recordTo } from '@zyqueue/broker-test-kit'
 import { queueJob } from '@zyqueue/core'
-import { crashIf, drawn } from './crash-point.ts'
+import { crashIf, disarm } from './crash-point.ts'
 import { FOLDER, HARD_TIMEOUT_MS, hashOf, MAX_ATTEMPTS, MAX_DELIVERIES, payload, TASK } from './load.ts'
 
 const folder = process.env[FOLDER] ?? '.'
@@ -21,17 +21,17 @@ queueJob(
     const { job, ms, fails, poison } = data
     const about = { job, id, pid: process.pid }
     record({ type: 'began', ...about, hash: hashOf(data), attempt, at: now() })
-    if (drawn(folder, 'jump')) jump()
+    if (disarm(folder, 'jump')) jump()
     if (poison !== undefined) die(poison)
     await sleep(ms)
     const ok = attempt > fails
     record({ type: 'ended', ...about, ok, at: now() })
     crashIf(folder, 'effect', record)
-    if (!ok) throw new Error(`attempt ${attempt} fails, as ${fails} have to`)
+    if (!ok) throw new Error(`attempt ${attempt} of ${fails} that must fail`)
   },
 )
 
-/** From now on this process believes that it is an hour later. */
+/** Moves the clock of this process one hour ahead. */
 function jump(): void {
   const real = Date.now.bind(Date)
   Date.now = () => real() + HOUR_MS

@@ -1,4 +1,4 @@
-// abraxas 2.1.10: streams and promises. `maxJobs` is how many grabs it has under way; more than 500 gain it nothing.
+// abraxas 2.1.10: streams and promises. `maxJobs` is the number of pending grabs; more than 500 do not make it faster.
 import { createRequire } from 'node:module'
 import { addressOf, waitingOn } from './address-of.js'
 
@@ -19,7 +19,7 @@ export const contestant = {
     const submit = (payload) =>
       new Promise((resolve, reject) => {
         client.submitJobBg('bench', JSON.stringify(payload), (error) => {
-          if (error) reject(new Error('a job was not stored', { cause: error }))
+          if (error) reject(new Error('abraxas did not store a job.', { cause: error }))
           else resolve()
         })
       })
@@ -39,7 +39,7 @@ export const contestant = {
         let stopped = false
         let running = 0
         worker.registerWorker('bench', async (task) => {
-          // It throws where a job comes after it was told to disconnect, so what comes late stays with the connection.
+          // abraxas throws if a job arrives after disconnect(), so late jobs stay unfinished on the connection.
           if (stopped) return new Promise(() => {})
           running++
           await handle(JSON.parse(task.payload))

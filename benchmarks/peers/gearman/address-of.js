@@ -1,6 +1,6 @@
 export { waitingOn } from '../../dist/gearman/waiting.js'
 
-/** Where a connection string of ZyQueue leads. */
+/** Host and port of a ZyQueue connection string. */
 export function addressOf(connection) {
   const { hostname, port } = new URL(connection)
   return { host: hostname, port: Number(port) }

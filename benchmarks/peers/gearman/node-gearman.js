@@ -1,4 +1,4 @@
-// gearman 2.1.0 (node-gearman): one job in hand at a time, as in its documentation.
+// gearman 2.1.0 (node-gearman): one unfinished job at a time, as in its documentation.
 import { createRequire } from 'node:module'
 import { addressOf, waitingOn } from './address-of.js'
 

@@ -1,5 +1,5 @@
-// Celery 5.2, where Debian's python3-celery is installed: prefork workers, as its users run it, acknowledging late like ours,
-// with publisher confirms. Celery of Debian 12 knows no quorum queues (it wants a global prefetch): its queue is classic in both benches.
+// Celery 5.2, if Debian's python3-celery is installed: prefork workers with late acks and publisher confirms. Celery of Debian 12
+// does not support quorum queues (it needs a global prefetch), so its queue is classic in both benchmarks.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -18,7 +18,7 @@ export const contestant = {
     const url = new URL(address)
     url.search = ''
     const env = { ...process.env, BENCH_BROKER: url.href, PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: '1' }
-    // One process for all that is asked of Celery as a producer: a line in is a command, a line out its answer.
+    // One producer process: each line of input is a command, and each line of output is its answer.
     const producer = spawn(PYTHON, [join(folder, 'celery_producer.py')], { env, stdio: ['pipe', 'pipe', 'inherit'] })
     const answers = createInterface({ input: producer.stdout })[Symbol.asyncIterator]()
     let before = Promise.resolve()
@@ -26,7 +26,7 @@ export const contestant = {
       const answer = before.then(async () => {
         producer.stdin.write(`${command}\n`)
         const { value, done } = await answers.next()
-        if (done || value.startsWith('error')) throw new Error(value ?? 'Celery has ended')
+        if (done || value.startsWith('error')) throw new Error(value ?? 'The Celery producer has ended.')
         return Number(value)
       })
       before = answer.catch(() => {})
@@ -46,7 +46,7 @@ export const contestant = {
         if (batch.length > 0) await ask(JSON.stringify(batch))
       },
       work() {
-        throw new Error('Celery works in processes of its own')
+        throw new Error('Celery cannot run jobs in this process.')
       },
       async startProcesses(count) {
         const tallies = mkdtempSync(join(tmpdir(), 'zyqueue-bench-'))
@@ -70,7 +70,7 @@ export const contestant = {
         return {
           done: () => readTallies(tallies),
           async end() {
-            // Its workers write their tallies each 20 ms.
+            // The workers write their tallies every 20 ms.
             await sleep(100)
             worker.kill('SIGTERM')
             await once(worker, 'exit')

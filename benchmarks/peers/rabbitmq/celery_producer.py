@@ -1,4 +1,4 @@
-"""Reads commands, a line each, and answers each with a line: `ready`, `waiting`, or a list of payloads to submit."""
+"""Reads a command from each line and answers with a line: `ready`, `waiting`, or a list of payloads to submit."""
 import json
 import sys
 

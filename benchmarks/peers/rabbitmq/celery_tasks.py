@@ -1,4 +1,4 @@
-"""The task of the benchmark, and its worker's tally: how many, and when the first and the last, in ms of the monotonic clock."""
+"""The task of the benchmark and the tally of its worker: the count, and the first and last time in ms of the monotonic clock."""
 import json
 import os
 import threading
@@ -30,10 +30,10 @@ def bench(payload):
 
 @worker_process_init.connect
 def publish_tally(**_):
-    threading.Thread(target=write_again_and_again, daemon=True).start()
+    threading.Thread(target=write_periodically, daemon=True).start()
 
 
-def write_again_and_again():
+def write_periodically():
     path = os.path.join(os.environ["BENCH_TALLIES"], f"{os.getpid()}.json")
     while True:
         time.sleep(0.02)

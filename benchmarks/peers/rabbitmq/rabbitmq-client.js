@@ -1,4 +1,4 @@
-// rabbitmq-client 5.0.8: a client without dependencies, used for speed: confirms, concurrent handlers, prefetch 200.
+// rabbitmq-client 5.0.8: a client without dependencies, with fast settings: confirms, concurrent handlers, prefetch 200.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection } from 'rabbitmq-client'
 

@@ -1,4 +1,4 @@
-// bee-queue 2.0.0: done jobs are removed at once, and nobody listens to events.
+// bee-queue 2.0.0: done jobs are removed at once, and events are off.
 import Queue from 'bee-queue'
 
 const BATCH = 1_000

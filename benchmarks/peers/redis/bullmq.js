@@ -1,4 +1,4 @@
-// bullmq 6.7.0: done jobs are removed at once, and nobody listens to events.
+// bullmq 6.7.0: done jobs are removed at once, and no client listens to events.
 import { Queue, Worker } from 'bullmq'
 
 const BATCH = 1_000

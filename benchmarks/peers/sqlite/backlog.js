@@ -1,6 +1,6 @@
 /**
- * Lays in a backlog for a queue without a bulk call, in seconds instead of many minutes: one job is submitted by the
- * queue itself, and its row is copied. `run` executes SQL, `columns` are those of `table` but the key.
+ * Fills a backlog for a queue without a bulk call, in seconds instead of many minutes: the queue submits one job, and SQL copies
+ * its row. `run` executes SQL. `columns` are the columns of `table` without the key.
  */
 export async function layBacklog({ submitOne, run, table, columns, count }) {
   await submitOne()

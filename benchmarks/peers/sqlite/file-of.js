@@ -1,4 +1,4 @@
-/** The file behind a connection string of the bench's. */
+/** The file of a connection string. */
 export function fileOf(connection) {
   return connection.slice('sqlite:'.length)
 }

@@ -1,5 +1,5 @@
-// liteque 0.8.0: polls, no bulk call. Its transactions return promises, which better-sqlite3 refuses from 11.4 on: hence 11.3.
-// It sets synchronous = NORMAL for itself; ours is FULL, so it gets FULL.
+// liteque 0.8.0: polls, no bulk call. Its transactions return promises, which better-sqlite3 11.4 and later refuse, so this is 11.3.
+// It sets synchronous = NORMAL. ZyQueue uses FULL, so this sets FULL.
 import { existsSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
 import { layBacklog } from './backlog.js'
@@ -36,7 +36,7 @@ export const contestant = {
       async work(handle) {
         const run = async (job) => {
           await handle(job.data)
-          // Its loop lets timers and messages in only when it has taken as many jobs as it may run at once.
+          // Its loop blocks timers and messages until it has as many jobs as its concurrency.
           await setImmediate()
         }
         const runner = new Runner(queue, { run }, { concurrency: 10, pollIntervalMs: 100, timeoutSecs: 600 })

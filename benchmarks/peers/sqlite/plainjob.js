@@ -1,4 +1,4 @@
-// plainjob 0.0.14: one job at a time, polls. It sets synchronous = NORMAL for itself; ours is FULL, so it gets FULL.
+// plainjob 0.0.14: polls, one job at a time. It sets synchronous = NORMAL. ZyQueue uses FULL, so this sets FULL.
 import { setImmediate } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { better, defineQueue, defineWorker, JobStatus } from 'plainjob'
@@ -31,7 +31,7 @@ export const contestant = {
         let done = 0
         const run = async (job) => {
           await handle(JSON.parse(job.data))
-          // Its loop lets timers and messages in only when it finds no job.
+          // Its loop blocks timers and messages until it finds no job.
           if (++done % 100 === 0) await setImmediate()
         }
         const worker = defineWorker('bench', run, { queue, logger: silent, pollIntervall: 100 })

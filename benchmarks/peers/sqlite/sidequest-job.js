@@ -1,4 +1,4 @@
-// Sidequest finds a job's class by its file, and imports that: it must not be the file that starts it.
+// Sidequest imports the file of a job's class, so it must not be the file that starts Sidequest.
 import { Job } from 'sidequest'
 
 let handler = async () => {}

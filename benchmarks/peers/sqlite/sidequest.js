@@ -1,5 +1,5 @@
-// sidequest 1.16.4: polls, no bulk call. Run as fast as it goes: in this process instead of a fork, handlers inline instead
-// of in threads, WAL with FULL, like ours.
+// sidequest 1.16.4: polls, no bulk call. Its fastest settings: in this process instead of a fork, and handlers inline instead of
+// in threads. WAL with FULL, as ZyQueue.
 import Database from 'better-sqlite3'
 import { Sidequest } from 'sidequest'
 import { layBacklog } from './backlog.js'
@@ -41,7 +41,7 @@ export const contestant = {
     await Sidequest.configure(config)
     const backend = Sidequest.getBackend()
     const { knex } = backend.backend
-    // Two workers that start at once would both make it, and one would fail.
+    // If two workers start at once, both create the queue, and one fails.
     if (!(await backend.getQueue(QUEUE.name))) await backend.createNewQueue(QUEUE)
     const enqueue = (payload) => Sidequest.build(BenchJob).enqueue(payload)
 
@@ -66,7 +66,7 @@ export const contestant = {
         return () => Sidequest.stop()
       },
       async waiting() {
-        // Its own count is not to be had once it was stopped.
+        // Sidequest cannot count jobs after it was stopped.
         const connection = new Database(file, { readonly: true })
         const { jobs } = connection.prepare("SELECT count(*) AS jobs FROM sidequest_jobs WHERE state = 'waiting'").get()
         connection.close()

@@ -7,9 +7,9 @@ import type { CaseOutcome } from '../suite.ts'
 const peersFolder = fileURLToPath(new URL('../../peers/gearman', import.meta.url))
 const own = (file: string): string => fileURLToPath(new URL(`./${file}`, import.meta.url))
 
-/** What a peer does in some seconds, and the limits and ours in one or two. */
+/** A peer needs a few seconds for its backlog; ZyQueue and the limits need one or two. */
 const WORK_BACKLOG = { peer: 100_000, other: 600_000 }
-/** gearmand finds a job by walking a chain, and has 991 chains where it is not told: it would be what is measured. */
+/** gearmand finds a job by a linear search in a hash chain. With its default of 991 chains the benchmark would measure this search. */
 const HASH_BUCKETS = 1_000_003
 
 const contestant = (name: string, kind: Entry['kind'], module: string, more: Partial<Entry> = {}): Entry => ({
@@ -37,14 +37,14 @@ export const gearman: BrokerBench = {
   ],
   newTarget,
   targets: [
-    { case: 'submit', says: 'submit: at least 10 times abraxas', reached: times(10, ({ peers }) => peers['abraxas']) },
+    { case: 'submit', text: 'submit: at least 10 times abraxas', reached: times(10, ({ peers }) => peers['abraxas']) },
     {
       case: 'submit',
-      says: 'submit: at least 0.6 of the raw loop',
+      text: 'submit: at least 0.6 of the raw loop',
       reached: times(0.6, ({ limits }) => limits['raw']),
     },
-    { case: 'work', says: 'work: at least 1.8 times abraxas', reached: times(1.8, ({ peers }) => peers['abraxas']) },
-    { case: 'work', says: 'work: at least 0.85 of the raw loop', reached: times(0.85, ({ limits }) => limits['raw']) },
+    { case: 'work', text: 'work: at least 1.8 times abraxas', reached: times(1.8, ({ peers }) => peers['abraxas']) },
+    { case: 'work', text: 'work: at least 0.85 of the raw loop', reached: times(0.85, ({ limits }) => limits['raw']) },
   ],
 }
 
@@ -53,7 +53,7 @@ function times(factor: number, of: (outcome: CaseOutcome) => number | undefined)
     ours >= factor * (of(outcome) ?? 0)
 }
 
-/** A server of its own, its jobs in memory: the same for all, and nothing but the protocol to wait for. */
+/** A new server that keeps its jobs in memory, so that only the protocol is measured. */
 async function newTarget(): Promise<Target> {
   const server = await startGearmand({ persistent: false, args: [`--hashtable-buckets=${HASH_BUCKETS}`] })
   return { address: server.url, serverPid: server.pid, [Symbol.asyncDispose]: () => server.stop() }

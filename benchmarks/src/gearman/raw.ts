@@ -1,7 +1,7 @@
 /**
- * The limit: a pipelined loop over the bare protocol. Submits of the same moment are one write, and each waits for its
- * JOB_CREATED; a worker has 500 grabs under way and writes all completions of one read together, without a barrier. No ids
- * but a count, no headers, leases, fences, delays or reconnection.
+ * The limit: a pipelined loop over the bare protocol. Submits of one turn of the event loop are one write, and each waits for its
+ * JOB_CREATED. A worker keeps 500 grabs pending and writes all completions of one read together, without a barrier. Ids are a
+ * counter; there are no headers, leases, delays or reconnects.
  */
 import { once } from 'node:events'
 import { createConnection, type Socket } from 'node:net'

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createConnection } from 'node:net'
 
-/** Jobs that the server has, waiting or running, by its `status`. */
+/** The number of waiting and running jobs, from the server's `status` command. */
 export async function waitingOn(address: string): Promise<number> {
   const [host = '', port] = address.replace('gearman://', '').split(':')
   const socket = createConnection({ host, port: Number(port) })

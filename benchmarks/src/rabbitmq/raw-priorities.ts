@@ -1,4 +1,4 @@
-/** amqplib by itself on a queue with ten priorities, as our classic queues have them: what they cost is the server's. */
+/** amqplib alone on a queue with ten priorities, like ZyQueue's classic queues. It shows what priorities cost in the server. */
 import type { Contestant } from '../contestant.ts'
 import { rawOn } from './raw.ts'
 

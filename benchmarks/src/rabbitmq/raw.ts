@@ -1,6 +1,6 @@
 /**
- * The limit: amqplib by itself. Persistent messages with publisher confirms, a bounded number unconfirmed; consumed with a
- * prefetch of 200 and acknowledged one by one. No ids, headers, counts or types, and no retries.
+ * The limit: amqplib alone. Persistent messages with publisher confirms and a bounded number of unconfirmed messages, consumed
+ * with a prefetch of 200 and acked one by one. No ids, headers, delivery counts, types or retries.
  */
 import { once } from 'node:events'
 import { connect, type ConfirmChannel, type Message } from 'amqplib'
@@ -12,7 +12,7 @@ const UNCONFIRMED = 2_000
 
 export const contestant: Contestant = rawOn({})
 
-/** The same on a queue with these arguments besides its type. */
+/** The raw contestant on a queue with these additional arguments. */
 export function rawOn(more: Readonly<Record<string, unknown>>): Contestant {
   return {
     async open(address) {
@@ -41,7 +41,7 @@ export function rawOn(more: Readonly<Record<string, unknown>>): Contestant {
           }
         },
         async waiting() {
-          // What was prefetched and not run comes back a moment after the channel was closed.
+          // Prefetched jobs return a moment after the channel was closed.
           await new Promise((resolve) => setTimeout(resolve, 300))
           return (await channel.checkQueue(QUEUE)).messageCount
         },

@@ -1,7 +1,6 @@
 /**
- * The limit: the driver that ZyQueue's broker uses, and the least that a queue must do. Pushes of as many jobs as ours puts
- * into a script; for work, pops of so many. No ids, headers, leases, delays, priorities or acknowledgements: what is popped
- * when the process dies is lost.
+ * The limit: the driver of ZyQueue's adapter with the minimal work of a queue. It pushes and pops as many jobs at once as the
+ * adapter does in one script. No ids, headers, leases, delays, priorities or acks: popped jobs are lost if the process dies.
  */
 import { setImmediate } from 'node:timers/promises'
 import { Redis } from 'ioredis'
@@ -9,7 +8,7 @@ import type { Contestant, Payload, Session } from '../contestant.ts'
 
 const KEY = 'bench'
 const BATCH = 1_000
-/** Pushes on their way at once. */
+/** The most pending pushes. */
 const IN_FLIGHT = 4
 const POP = 500
 
@@ -25,7 +24,7 @@ function session(redis: Redis): Session {
   let gathered: string[] = []
   let pushed: Promise<unknown> | undefined
 
-  /** What is submitted in the same moment is one push. */
+  /** Submits of one turn of the event loop are one push. */
   async function push(): Promise<void> {
     await setImmediate()
     const jobs = gathered
@@ -40,16 +39,16 @@ function session(redis: Redis): Session {
       return (pushed ??= push())
     },
     async submitMany(payloads) {
-      const under: Promise<unknown>[] = []
+      const pending: Promise<unknown>[] = []
       let batch: string[] = []
       for (const data of payloads) {
         if (batch.push(JSON.stringify(data)) < BATCH) continue
-        if (under.length >= IN_FLIGHT) await under.shift()
-        under.push(redis.rpush(KEY, ...batch))
+        if (pending.length >= IN_FLIGHT) await pending.shift()
+        pending.push(redis.rpush(KEY, ...batch))
         batch = []
       }
-      if (batch.length > 0) under.push(redis.rpush(KEY, ...batch))
-      await Promise.all(under)
+      if (batch.length > 0) pending.push(redis.rpush(KEY, ...batch))
+      await Promise.all(pending)
     },
     async work(handle) {
       let working = true
@@ -60,7 +59,7 @@ function session(redis: Redis): Session {
           if (jobs.length === 0) await setImmediate()
         }
       }
-      // One pop is on its way while the jobs of the other are handled.
+      // One pop is pending while the jobs of the other are handled.
       const ended = Promise.all([loop(), loop()])
       return () => {
         working = false

@@ -1,11 +1,11 @@
-/** The limit of the server and its own C client: `redis-benchmark`, one push a command, a thousand commands in a pipeline. */
+/** The limit of the server with its C client: `redis-benchmark` with one job per push and a thousand pushes per pipeline. */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { Redis } from 'ioredis'
 import type { Contestant, Payload } from '../contestant.ts'
 
 const KEY = 'bench'
-/** Jobs of one run of the program. */
+/** The number of jobs of one run of the program. */
 const RUN = 200_000
 const PIPELINE = 1_000
 
@@ -33,7 +33,7 @@ export const contestant: Contestant = {
       await promisify(execFile)('redis-benchmark', args)
     }
     return {
-      submit: () => Promise.reject(new Error('redis-benchmark pushes many jobs, or none')),
+      submit: () => Promise.reject(new Error('redis-benchmark cannot submit single jobs.')),
       async submitMany(payloads) {
         let jobs = 0
         let last: Payload | undefined
@@ -43,12 +43,12 @@ export const contestant: Contestant = {
           await push(jobs, JSON.stringify(last))
           jobs = 0
         }
-        // It pushes whole pipelines only.
+        // The program pushes complete pipelines only.
         const rest = jobs % PIPELINE
         if (jobs > rest) await push(jobs - rest, JSON.stringify(last))
         if (rest > 0) await redis.rpush(KEY, ...Array.from({ length: rest }, () => JSON.stringify(last)))
       },
-      work: () => Promise.reject(new Error('redis-benchmark does not work')),
+      work: () => Promise.reject(new Error('redis-benchmark cannot run jobs.')),
       waiting: () => redis.llen(KEY),
       close: () => redis.quit(),
     }

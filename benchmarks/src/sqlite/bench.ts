@@ -25,7 +25,7 @@ export const sqlite: BrokerBench = {
     { name: 'zyqueue', kind: 'ours', module: own('../ours.js'), workBacklog: 150_000, startsProcesses: true },
     peer('plainjob', 15_000),
     peer('liteque', 2_000),
-    // At a backlog of 1,000,000 its first claim takes minutes.
+    // With 1,000,000 waiting jobs, its first claim takes minutes.
     peer('sidequest', 4_000, ['backlog']),
     { name: 'adapter', kind: 'limit', module: own('adapter.js'), workBacklog: 200_000 },
     { name: 'raw', kind: 'limit', module: own('raw.js'), workBacklog: 300_000, without: ['latency', 'backlog'] },
@@ -34,14 +34,14 @@ export const sqlite: BrokerBench = {
   targets: [
     {
       case: 'submitMany',
-      says: 'submitMany: at least 150,000 jobs/s in one process',
+      text: 'submitMany: at least 150,000 jobs/s in one process',
       reached: (ours) => ours >= 150_000,
     },
-    { case: 'work', says: 'work: at least 30,000 jobs/s with two processes', reached: (ours) => ours >= 30_000 },
-    { case: 'submit', says: 'submit: at least 5 times the best peer', reached: fiveTimes },
-    { case: 'work', says: 'work: at least 5 times the best peer', reached: fiveTimes },
-    { case: 'latency', says: 'latency: under 5 ms', reached: (ours) => ours < 5 },
-    { case: 'backlog', says: 'backlog: no slower at 1,000,000 (ratio at least 0.9)', reached: (ours) => ours >= 0.9 },
+    { case: 'work', text: 'work: at least 30,000 jobs/s with two processes', reached: (ours) => ours >= 30_000 },
+    { case: 'submit', text: 'submit: at least 5 times the best peer', reached: fiveTimes },
+    { case: 'work', text: 'work: at least 5 times the best peer', reached: fiveTimes },
+    { case: 'latency', text: 'latency: under 5 ms', reached: (ours) => ours < 5 },
+    { case: 'backlog', text: 'backlog: no slower at 1,000,000 (ratio at least 0.9)', reached: (ours) => ours >= 0.9 },
   ],
 }
 
@@ -49,7 +49,7 @@ function fiveTimes(ours: number, bestPeer: number | undefined): boolean {
   return bestPeer === undefined || ours >= 5 * bestPeer
 }
 
-/** A new folder on the disk that holds temporary files; durability costs what that disk takes for it. */
+/** A new folder on the disk for temporary files. The cost of durability depends on this disk. */
 async function newTarget(): Promise<Target> {
   const folder = await mkdtemp(join(tmpdir(), 'zyqueue-bench-'))
   return {

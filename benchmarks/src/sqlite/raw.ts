@@ -1,7 +1,7 @@
 /**
- * The limit: the driver that ZyQueue's broker uses, and the least that a queue must do. Multi-row inserts, claims and
- * deletes, a hundred jobs to a statement and as many statements to a transaction as ours puts there; WAL with full sync.
- * No ids, headers, leases, delays or priorities.
+ * The limit: the driver of ZyQueue's adapter with the minimal work of a queue. Inserts, claims and deletes of a hundred rows per
+ * statement, with as many statements per transaction as the adapter uses; WAL with full sync. No ids, headers, leases, delays or
+ * priorities.
  */
 import { createRequire } from 'node:module'
 import { setImmediate } from 'node:timers/promises'
@@ -79,7 +79,7 @@ function session(connection: Connection): Session {
     return result
   }
 
-  /** What is submitted in the same moment is one transaction. */
+  /** Submits of one turn of the event loop are one transaction. */
   async function flush(): Promise<void> {
     await setImmediate()
     const bodies = gathered

@@ -4,8 +4,8 @@ import type { TargetKind } from '../target.ts'
 import { onServer } from './server.ts'
 
 /**
- * gearmand flushes its file for each job. On a disk that takes milliseconds for that it is behind with what a cell submits, and
- * recovery would be its backlog. A SIGKILL spares a file in memory as it does one on a disk.
+ * gearmand flushes its file for each job. If a flush takes milliseconds, gearmand falls behind the producer, and the recovery time
+ * would measure the backlog. A file in memory survives a SIGKILL of the server as a file on a disk does.
  */
 const MEMORY = '/dev/shm'
 const inMemory = isWritable(MEMORY)
@@ -13,18 +13,18 @@ const inMemory = isWritable(MEMORY)
 export const gearman: TargetKind = {
   broker: 'gearman',
   setUp:
-    'One gearmand that keeps its jobs in a file (`--queue-type=libsqlite3`). Without that it loses all of them when it ends; it tells nobody how it was started, and `zyqueue doctor` says what to look at.' +
+    'One gearmand that stores its jobs in a file (`--queue-type=libsqlite3`). Without this option it loses all jobs when it ends. Clients cannot see how gearmand was started; `zyqueue doctor` says what to check.' +
     (inMemory
-      ? ' It flushes that file for each job; here the file is in memory (tmpfs), because a disk on which a flush takes milliseconds is behind with these jobs, and recovery would be its backlog.'
+      ? ' gearmand flushes the file for each job. Here the file is in memory (tmpfs): on a slow disk gearmand would fall behind, and the recovery time would measure its backlog.'
       : ''),
   isServer: true,
-  hasLimits: false,
-  hasMishaps: false,
-  forgetsNewQueues: false,
-  countsConnections: false,
+  hasSpaceLimit: false,
+  hasInjectedFault: false,
+  losesNewQueues: false,
+  countsLostConnections: false,
   idsAreUnique: false,
-  start: async (wishes) =>
-    onServer(await startGearmand(inMemory ? { parent: MEMORY } : {}), wishes, { data: 'queue.db' }),
+  start: async (requirements) =>
+    onServer(await startGearmand(inMemory ? { parent: MEMORY } : {}), requirements, { data: 'queue.db' }),
 }
 
 function isWritable(folder: string): boolean {

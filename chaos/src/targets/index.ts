@@ -4,5 +4,5 @@ import { rabbitmq } from './rabbitmq.ts'
 import { redis } from './redis.ts'
 import { sqlite } from './sqlite.ts'
 
-/** The kinds of target, by broker. */
+/** The kinds of target, one for each broker. */
 export const TARGETS: readonly TargetKind[] = [sqlite, redis, rabbitmq, gearman]

@@ -5,20 +5,20 @@ import { onServer } from './server.ts'
 export const redis: TargetKind = {
   broker: 'redis',
   setUp:
-    'One server with an append-only file, `appendfsync no`: what is answered is written, and outlives the process. Without one it loses, when it ends, all jobs since its last snapshot; `zyqueue doctor` warns of that.',
+    'One server with an append-only file and `appendfsync no`: data is written before a command is answered, so it survives the end of the process. Without the file, Redis loses all jobs since its last snapshot when it ends; `zyqueue doctor` warns about this.',
   isServer: true,
-  hasLimits: true,
-  hasMishaps: true,
-  forgetsNewQueues: false,
-  countsConnections: false,
+  hasSpaceLimit: true,
+  hasInjectedFault: true,
+  losesNewQueues: false,
+  countsLostConnections: false,
   idsAreUnique: true,
-  async start(wishes) {
+  async start(requirements) {
     const server = await startRedis()
     const command = async (line: string): Promise<void> => void (await ask(server.port, `${line}\r\n`))
-    return onServer(server, wishes, {
+    return onServer(server, requirements, {
       data: 'appendonlydir',
-      room: { take: () => command('CONFIG SET maxmemory 1'), giveBack: () => command('CONFIG SET maxmemory 0') },
-      async mishap() {
+      space: { exhaust: () => command('CONFIG SET maxmemory 1'), restore: () => command('CONFIG SET maxmemory 0') },
+      async injectFault() {
         await command('SCRIPT FLUSH')
         await command('CLIENT KILL TYPE normal')
       },

@@ -2,16 +2,16 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FaultProxy } from '@zyqueue/broker-test-kit'
 import type { TestServer } from '@zyqueue/test-servers'
-import type { Target, TargetWishes } from '../target.ts'
+import type { Target, TargetRequirements } from '../target.ts'
 
-/** A target on a server: through a proxy, where the fault wants one. The server ends with it unless it is shared. */
+/** A target on a server, with a proxy if the fault requires one. Unless the server is shared, it stops with the target. */
 export async function onServer(
   server: TestServer,
-  wishes: TargetWishes,
-  options: { readonly data: string; readonly shared?: boolean } & Pick<Target, 'room' | 'mishap'>,
+  requirements: TargetRequirements,
+  options: { readonly data: string; readonly shared?: boolean } & Pick<Target, 'space' | 'injectFault'>,
 ): Promise<Target> {
   const { data, shared = false, ...rest } = options
-  const proxy = wishes.proxied ? await FaultProxy.start(server.port) : undefined
+  const proxy = requirements.proxied ? await FaultProxy.start(server.port) : undefined
   return {
     ...rest,
     server,

@@ -10,13 +10,13 @@ const SMALL_DISK = '16m'
 
 export const sqlite: TargetKind = {
   broker: 'sqlite',
-  setUp: 'One file, as it is by default: what is stored is on the disk.',
+  setUp: 'One file with the default settings: stored jobs are flushed to the disk.',
   isServer: false,
-  // A small file system can only be mounted by root.
-  hasLimits: process.getuid?.() === 0,
-  hasMishaps: false,
-  forgetsNewQueues: false,
-  countsConnections: false,
+  // Only root can mount a small file system.
+  hasSpaceLimit: process.getuid?.() === 0,
+  hasInjectedFault: false,
+  losesNewQueues: false,
+  countsLostConnections: false,
   idsAreUnique: true,
   async start({ small }) {
     const folder = await mkdtemp(join(tmpdir(), 'zyqueue-chaos-sqlite-'))
@@ -26,18 +26,18 @@ export const sqlite: TargetKind = {
     return {
       connection,
       direct: connection,
-      room: {
-        async take() {
+      space: {
+        async exhaust() {
           const file = await open(filler, 'w')
           try {
             for (;;) await file.write(Buffer.alloc(64 * 1024))
           } catch {
-            // The disk is full, as it was to be.
+            // The disk is full now.
           } finally {
             await file.close()
           }
         },
-        giveBack: () => rm(filler),
+        restore: () => rm(filler),
       },
       async [Symbol.asyncDispose]() {
         if (small) await run('umount', ['-l', folder])

@@ -1,4 +1,4 @@
-/** The task of the original's example, on NATS: `zyqueue work --task-file tasks.ts` runs it. */
+/** A task on NATS. Run it with `zyqueue work --task-file tasks.ts`. */
 import { queueJob, type Job } from '@zyqueue/core'
 
 export const queueTaskNats = queueJob(

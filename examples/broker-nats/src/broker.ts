@@ -1,32 +1,34 @@
-import { AckPolicy, DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } from '@nats-io/jetstream'
-import { errors, nanos, type Subscription } from '@nats-io/transport-node'
+import { AckPolicy, DiscardPolicy, RetentionPolicy, StorageType } from '@nats-io/jetstream'
+import { nanos } from '@nats-io/transport-node'
 import {
+  BrokerBase,
   BrokerError,
+  refuseUnknownOptions,
   type Broker,
   type BrokerAdmin,
   type BrokerCapabilities,
   type ConnectOptions,
   type Consumer,
   type ConsumeOptions,
+  type MessageLeases,
   type OutboundMessage,
   type PublishResult,
   type QueueSpec,
 } from '@zyqueue/core/broker'
 import { createAdmin } from './admin.ts'
-import { readConnection, type NatsTarget } from './connection.ts'
 import { NatsConsumer } from './consumer.ts'
-import { API_ERRORS, closed, connectionLost, errorCode, refuseDelay, refuseOptions } from './errors.ts'
-import { DEAD, DEAD_SUBJECTS, durableOf, JOB_SUBJECTS, JOBS, jobSubject, ROLL_CALL } from './names.ts'
+import { errorCode, unlessMissing } from './errors.ts'
+import { DEAD, DEAD_SUBJECTS, durableOf, JOB_SUBJECTS, JOBS, jobSubject } from './names.ts'
+import { readConnection, type NatsTarget } from './options.ts'
+import { MAX_BODY_BYTES, publishMessage } from './publish.ts'
 import { Session } from './session.ts'
 
-/** The server's usual limit for a message, 1 MiB, less room for the headers. */
-const MAX_BODY_BYTES = 1024 * 1024 - 64 * 1024
-const REMEMBERED_MS = 600_000
+/** How long the server recognizes a message that it stored: a copy for a release or a dead letter is stored once. */
+const DUPLICATE_WINDOW_MS = 600_000
 
 const CAPABILITIES: BrokerCapabilities = Object.freeze({
   durable: true,
   delay: 'none',
-  lease: 'connection',
   deadLetter: 'emulated',
   deliveryCount: 'native',
   priorities: 1,
@@ -36,96 +38,76 @@ const CAPABILITIES: BrokerCapabilities = Object.freeze({
   maxBodyBytes: MAX_BODY_BYTES,
 })
 
-export class NatsBroker implements Broker {
+export class NatsBroker extends BrokerBase<Session> implements Broker {
   readonly name = 'nats'
   readonly capabilities: BrokerCapabilities = CAPABILITIES
   readonly location: string
+  readonly leases: MessageLeases
   readonly admin: BrokerAdmin
   readonly errorCode = errorCode
   readonly #target: NatsTarget
-  readonly #consumers = new Set<NatsConsumer>()
-  #session: Session | undefined
-  #rollCall: Subscription | undefined
-  #connecting: Promise<void> | undefined
-  #closing: Promise<void> | undefined
 
   /** Throws `ZYQ_CONNECTION_STRING`. */
   constructor(options: ConnectOptions) {
+    super('NATS')
     this.#target = readConnection(options.connection)
     this.location = this.#target.location
-    this.admin = createAdmin(() => this.#open())
-  }
-
-  async connect({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    if (this.#closing !== undefined) throw closed()
-    signal?.throwIfAborted()
-    if (this.#session?.isOpen === true) return
-    this.#connecting ??= this.#connect().finally(() => (this.#connecting = undefined))
-    await this.#connecting
+    this.leases = { kind: 'message', timeoutMs: this.#target.ackWaitMs }
+    this.admin = createAdmin(() => this.connection)
   }
 
   async declare(queues: readonly QueueSpec[]): Promise<void> {
-    for (const { options } of queues) refuseOptions(options)
-    const { manager } = this.#open()
-    await manager.streams.add({
+    for (const { options } of queues) refuseUnknownOptions('NATS', options)
+    const { streams } = this.connection.manager
+    await streams.add({
       name: JOBS,
       subjects: [JOB_SUBJECTS],
       retention: RetentionPolicy.Workqueue,
       storage: StorageType.File,
       discard: DiscardPolicy.New,
-      duplicate_window: nanos(REMEMBERED_MS),
-      // Whatever is stored wakes those that wait for it, whoever has stored it.
+      duplicate_window: nanos(DUPLICATE_WINDOW_MS),
+      // Wakes the consumers that wait for a job of the queue.
       republish: { src: JOB_SUBJECTS, dest: 'zyqueue.wake.{{wildcard(1)}}', headers_only: true },
     })
-    await manager.streams.add({ name: DEAD, subjects: [DEAD_SUBJECTS], storage: StorageType.File, allow_direct: true })
+    await streams.add({ name: DEAD, subjects: [DEAD_SUBJECTS], storage: StorageType.File, allow_direct: true })
     for (const name of new Set(queues.map((queue) => queue.name))) await this.#declareConsumer(name)
   }
 
   async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
-    const session = this.#open()
-    return Promise.all(batch.map((message) => publish(session, message)))
+    const session = this.connection
+    return Promise.all(batch.map((message) => publishMessage(session, message)))
   }
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
-    for (const queue of options.queues) refuseOptions(queue.options)
-    const consumer = new NatsConsumer(this.#open(), options, this.#target.ackWaitMs, () =>
-      this.#consumers.delete(consumer),
-    )
-    this.#consumers.add(consumer)
-    return consumer
+    for (const queue of options.queues) refuseUnknownOptions('NATS', queue.options)
+    const session = this.connection
+    return this.addConsumer(async (onClosed) => new NatsConsumer(session, options, this.#target.ackWaitMs, onClosed))
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
+  protected override openConnection(): Promise<Session> {
+    return Session.open(this.#target.options)
   }
 
-  async #connect(): Promise<void> {
-    const session = await Session.open(this.#target.options)
-    if (this.#closing !== undefined) {
-      await session.close()
-      throw closed()
-    }
-    this.#session = session
-    this.#rollCall = session.connection.subscribe(ROLL_CALL, {
-      callback: (_, message) => {
-        for (const { stats } of this.#consumers) message.respond(JSON.stringify(stats))
-      },
-    })
+  protected override isOpen(session: Session): boolean {
+    return session.isOpen
   }
 
-  /** The server would change the consumer of others that differs, so it is looked at first. */
+  protected override closeConnection(session: Session): Promise<void> {
+    return session.close()
+  }
+
+  /** `add` would change a consumer that differs, so look first. */
   async #declareConsumer(queue: string): Promise<void> {
-    const { consumers } = this.#open().manager
+    const { consumers } = this.connection.manager
     const ack_wait = nanos(this.#target.ackWaitMs)
-    const found = await consumers.info(JOBS, durableOf(queue)).catch((error: unknown) => {
-      if (error instanceof JetStreamApiError && error.code === API_ERRORS.consumerNotFound) return undefined
-      throw error
-    })
-    if (found !== undefined && found.config.ack_wait !== ack_wait) {
-      throw new BrokerError('ZYQ_TOPOLOGY', `The queue "${queue}" has another ackWait than this connection says`)
+    const found = await unlessMissing(consumers.info(JOBS, durableOf(queue)))
+    if (found !== undefined) {
+      if (found.config.ack_wait === ack_wait) return
+      throw new BrokerError(
+        'ZYQ_TOPOLOGY',
+        `The queue "${queue}" exists with another ackWait. Use the same in all places`,
+      )
     }
-    if (found !== undefined) return
     await consumers.add(JOBS, {
       durable_name: durableOf(queue),
       description: queue,
@@ -135,39 +117,5 @@ export class NatsBroker implements Broker {
       max_ack_pending: -1,
       max_waiting: 10_000,
     })
-  }
-
-  async #close(): Promise<void> {
-    await this.#connecting?.catch(() => undefined)
-    this.#rollCall?.unsubscribe()
-    await Promise.allSettled([...this.#consumers].map((consumer) => consumer.close()))
-    await this.#session?.close()
-  }
-
-  #open(): Session {
-    if (this.#closing !== undefined) throw closed()
-    if (this.#session?.isOpen !== true) throw connectionLost()
-    return this.#session
-  }
-}
-
-async function publish(session: Session, message: OutboundMessage): Promise<PublishResult> {
-  const { queue, id, body, headers, priority } = message
-  try {
-    refuseOptions(message.options)
-    refuseDelay(message.delayMs)
-    if (body.byteLength > MAX_BODY_BYTES) {
-      throw new BrokerError('ZYQ_BODY_TOO_LARGE', `The job has ${body.byteLength} bytes; NATS takes ${MAX_BODY_BYTES}`)
-    }
-  } catch (error) {
-    return { status: 'refused', error }
-  }
-  try {
-    await session.store(jobSubject(queue), body, { id, headers, priority, deliveries: 0 }, id)
-    return { status: 'stored' }
-  } catch (error) {
-    // The server has answered that it did not store it, or nobody was there to store it.
-    const refused = error instanceof JetStreamApiError || error instanceof errors.NoRespondersError
-    return { status: refused ? 'refused' : 'unknown', error }
   }
 }

@@ -4,7 +4,7 @@ import { NatsBroker } from './broker.ts'
 
 const plugin: BrokerPlugin = {
   kind: 'zyqueue.broker',
-  apiVersion: 1,
+  apiVersion: 2,
   name: 'nats',
   schemes: ['nats'],
   create: (options) => new NatsBroker(options),

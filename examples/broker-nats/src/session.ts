@@ -7,24 +7,31 @@ import {
   NatsConnectionImpl,
   type ConnectionOptions,
   type Msg,
-  type MsgHdrs,
   type NatsConnection,
 } from '@nats-io/transport-node'
-import { toHeaders, type Envelope } from './envelope.ts'
+import { startTimeout } from '@zyqueue/core/broker'
 import { connectionLost } from './errors.ts'
+import { toHeaders, type Envelope } from './message.ts'
+import { durableOf, JOBS } from './names.ts'
 
-/** The contract asks for about ten seconds. A busy machine needs most of them: an answer that is given up is a job that waits for `ackWait`. */
+/** A connection that does not answer for this long is closed. Shorter is worse: a job whose answer is given up waits for `ackWait`. */
 const TIMEOUT_MS = 10_000
-/** How long a pull may go without an answer before the connection is doubted. */
-const DOUBT_MS = 5_000
-/** The client's own bound, which `within` comes before: the client gives up an answer that has arrived and is not read yet. */
-const LIBRARY_MS = 2 * TIMEOUT_MS
+/** After this time a pull without an answer checks the connection with another request. */
+const PULL_TIMEOUT_MS = 5_000
+/** Never reached: the client counts time in which the event loop is blocked, and gives up answers that arrived meanwhile. */
+const CLIENT_TIMEOUT_MS = 3 * TIMEOUT_MS
+/**
+ * How long the server waits for a job before it answers that there is none. With `no_wait` it does not answer if another
+ * request has just taken the last job; with a short time it nearly always does.
+ */
+const EXPIRES_NS = 20_000_000
 
-/** One connection. Nothing of it is retried or reconnected: core does that. */
+/** One connection. It does not retry or reconnect: core does. */
 export class Session {
   readonly connection: NatsConnection
   readonly manager: JetStreamManager
   readonly #client: JetStreamClient
+  /** Rejects each pending call. */
   readonly #pending = new Set<() => void>()
   #closing: Promise<void> | undefined
 
@@ -39,7 +46,10 @@ export class Session {
     this.connection = connection
     this.manager = manager
     this.#client = jetstream(connection, { timeout: TIMEOUT_MS })
-    void connection.closed().then(() => this.#loseAll())
+    // The client leaves some requests pending when the connection is closed.
+    void connection.closed().finally(() => {
+      for (const reject of this.#pending) reject()
+    })
   }
 
   get isOpen(): boolean {
@@ -52,93 +62,81 @@ export class Session {
   }
 
   /**
-   * `close` of the client takes the listeners off its socket at once. A write that the server no longer takes, because it has
-   * just ended the connection, reports its error one tick later, and would end the process when nobody listens.
+   * The client's `close` removes the listeners from its socket at once. If the server has just ended the connection, a pending
+   * write reports its error one tick later, and without a listener that error would end the process.
    */
   async #close(): Promise<void> {
     await turn()
     await this.connection.close()
   }
 
-  /** Resolves to the one answer. A connection that is silent for so long is given up, so that core makes another. */
+  /** Resolves to the answer. */
   async request(subject: string, payload: string): Promise<Msg> {
-    if (!this.isOpen) throw connectionLost()
-    // A job that is delivered keeps its own subject, by which the client's shared inbox would not know it: no mux.
-    return this.#orLost(this.connection.request(subject, payload, { timeout: LIBRARY_MS, noMux: true }))
+    return this.#answered(this.#send(subject, payload))
   }
 
   /**
-   * As `request`, for a pull, which the server may leave without an answer: undefined then. A pull that runs out as the last job
-   * goes to another is such a one, in one of some thousand cases (nats-server 2.9). Another request tells whether the connection
-   * is silent. An answer that comes even later goes to `onLate`: otherwise its job would wait until `ackWait` ends.
+   * Takes one message of a queue; `undefined` if there is none now. About one pull of a thousand gets no answer: it expires while
+   * the last job goes to another consumer (nats-server 2.9). If its answer comes after this returned, `onLate` gets the message.
    */
-  async look(subject: string, payload: string, onLate: (message: Msg) => void): Promise<Msg | undefined> {
-    if (!this.isOpen) throw connectionLost()
-    const answer = this.#unlessLost(
-      this.connection.request(subject, payload, { timeout: LIBRARY_MS + TIMEOUT_MS, noMux: true }),
-    )
+  async pull(queue: string, onLate: (message: Msg) => void): Promise<Msg | undefined> {
+    const subject = `$JS.API.CONSUMER.MSG.NEXT.${JOBS}.${durableOf(queue)}`
+    const answer = this.#send(subject, `{"batch":1,"expires":${EXPIRES_NS}}`).then(jobIn)
     try {
-      return await within(answer, DOUBT_MS)
+      return await this.#bounded(answer, PULL_TIMEOUT_MS)
     } catch (error) {
       if (!(error instanceof errors.TimeoutError)) throw error
     }
-    // The server's answers are read in their order: what it sent before this one has been read.
-    const first = await Promise.race([answer, this.request('$JS.API.INFO', '').then(() => undefined)])
-    if (first === undefined) answer.then(onLate).catch(() => undefined)
-    return first
+    // The server's answers are read in their order, so what it sent before this one has been read.
+    const isOpen = this.request('$JS.API.INFO', '').then(() => 'open' as const)
+    const first = await Promise.race([answer, isOpen])
+    if (first !== 'open') return first
+    answer.then((late) => late && onLate(late)).catch(() => {})
+    return undefined
   }
 
-  /** Resolves when it is stored. `once` is what it is recognised by for ten minutes. */
-  async store(subject: string, body: Uint8Array, envelope: Envelope, once: string): Promise<void> {
+  /** Resolves when the message is stored. The server stores one message for each `id` in ten minutes. */
+  async store(subject: string, body: Uint8Array, envelope: Envelope, id: string): Promise<void> {
     if (!this.isOpen) throw connectionLost()
-    const headers: MsgHdrs = toHeaders(envelope)
-    await this.#orLost(this.#client.publish(subject, body, { headers, msgID: once, timeout: LIBRARY_MS }))
+    const headers = toHeaders(envelope)
+    await this.#answered(this.#client.publish(subject, body, { headers, msgID: id, timeout: CLIENT_TIMEOUT_MS }))
   }
 
-  #loseAll(): void {
-    for (const lose of this.#pending) lose()
+  async #send(subject: string, payload: string): Promise<Msg> {
+    if (!this.isOpen) throw connectionLost()
+    // The client's shared inbox finds a request by the subject of its answer, and a delivered job keeps its own: noMux.
+    return this.connection.request(subject, payload, { timeout: CLIENT_TIMEOUT_MS, noMux: true })
   }
 
-  /** As `#unlessLost`, where silence means that the connection is. */
-  async #orLost<Value>(answer: Promise<Value>): Promise<Value> {
+  async #answered<Value>(answer: Promise<Value>): Promise<Value> {
     try {
-      return await within(this.#unlessLost(answer), TIMEOUT_MS)
+      return await this.#bounded(answer, TIMEOUT_MS)
     } catch (error) {
-      if (error instanceof errors.TimeoutError) void this.close().catch(() => undefined)
+      if (error instanceof errors.TimeoutError) void this.close().catch(() => {})
       throw error
     }
   }
 
-  /** The client leaves some requests without an end when the connection is closed under them. */
-  async #unlessLost<Value>(answer: Promise<Value>): Promise<Value> {
-    let lose: (() => void) | undefined
-    const lost = new Promise<never>((_, reject) => {
-      lose = () => reject(connectionLost())
-      this.#pending.add(lose)
+  /** Rejects with a `TimeoutError` after `ms`, and when the connection is lost. */
+  #bounded<Value>(answer: Promise<Value>, ms: number): Promise<Value> {
+    return new Promise((resolve, reject) => {
+      const onLost = (): void => reject(connectionLost())
+      this.#pending.add(onLost)
+      const stop = startTimeout(ms, () => reject(new errors.TimeoutError()))
+      void answer.then(resolve, reject).finally(() => {
+        stop()
+        this.#pending.delete(onLost)
+      })
     })
-    try {
-      return await Promise.race([answer, lost])
-    } finally {
-      if (lose !== undefined) this.#pending.delete(lose)
-    }
   }
 }
 
-/** Settles as the answer does, or rejects with a `TimeoutError` when what has arrived within that time was read. */
-async function within<Value>(answer: Promise<Value>, ms: number): Promise<Value> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    // After a pause of this process timers fire before sockets are read, and this behind them.
-    timer = setTimeout(() => setImmediate(() => reject(new errors.TimeoutError())), ms)
-  })
-  try {
-    return await Promise.race([answer, late])
-  } finally {
-    clearTimeout(timer)
-  }
+/** Answers with a status (404, 408) say that there is no job. Jobs have none. */
+function jobIn(message: Msg): Msg | undefined {
+  return message.headers === undefined || message.headers.code === 0 ? message : undefined
 }
 
-/** The client has no option for this. Its heartbeat is a timer made anew each time; the calls here have ends of their own. */
+/** The client has no option for this. It makes a new heartbeat timer each time, so stop them: calls here have timeouts. */
 function unref(connection: NatsConnection): void {
   if (!(connection instanceof NatsConnectionImpl)) return
   const { heartbeats, transport } = connection.protocol

@@ -4,11 +4,11 @@ import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { expect, onTestFinished, test } from 'vitest'
 import plugin from '../src/index.ts'
 
-/** Longer than a pull may go without an answer. */
+/** Longer than the time after which a pull without an answer checks the connection. */
 const BLOCKED_MS = 6_000
 
 await describeWithServer('nats', 'a busy process', () => {
-  test('takes a job that came while its event loop was blocked, as one that was never lost', async () => {
+  test('a job that arrives while the event loop is blocked counts no lost delivery', async () => {
     await using server = await startNats()
     const broker = plugin.create({ connection: server.url, baseDir: process.cwd() })
     onTestFinished(() => broker.close())
@@ -26,7 +26,7 @@ await describeWithServer('nats', 'a busy process', () => {
     })
 
     const receiving = consumer.receive(1, { signal: new AbortController().signal })
-    await turn() // The pull is on its way.
+    await turn() // The pull has been sent.
     for (const end = performance.now() + BLOCKED_MS; performance.now() < end;);
     let deliveries = await receiving
     while (deliveries.length === 0) deliveries = await consumer.receive(1, { signal: new AbortController().signal })

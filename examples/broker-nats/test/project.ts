@@ -13,7 +13,7 @@ const zyqueue = join(createRequire(import.meta.url).resolve('@zyqueue/cli/packag
 
 export interface Project {
   readonly dir: string
-  /** Starts the command; it is killed when the test ends. */
+  /** Starts the `zyqueue` command and kills it when the test ends. */
   start(...words: readonly string[]): { readonly child: ChildProcess; readonly ended: Promise<Ended> }
 }
 

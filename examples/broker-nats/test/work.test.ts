@@ -8,7 +8,7 @@ import { makeProject } from './project.ts'
 
 const EXAMPLE = readFileSync(new URL('../example/tasks.ts', import.meta.url), 'utf8')
 
-/** Notes each job that it has run, and in which process. */
+/** Writes the process id and the job to a file after each run. */
 const NOTING = `
 import { appendFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -20,7 +20,7 @@ export const note = queueJob({ connection: process.env['NATS_URL'] }, async func
 `
 
 await describeWithServer('nats', 'the example', () => {
-  test('the command finds it by discovery, and runs what was submitted', async () => {
+  test('the command finds the broker by its scheme and runs a submitted job', async () => {
     await using server = await startNats()
     const project = makeProject(EXAMPLE, server.url)
     const submit = project.start('submit', '-f', 'tasks.ts', 'queueTaskNats', '{"test1":"redis","test2":"gearman"}')
@@ -29,7 +29,7 @@ await describeWithServer('nats', 'the example', () => {
     expect(stderr).toContain('job data: test1: redis,test2: gearman')
   })
 
-  test('a worker and the server are killed amid their work: every job that was stored runs', async () => {
+  test('every stored job runs although a worker and the server are killed', async () => {
     await using server = await startNats()
     const project = makeProject(NOTING, `${server.url}?ackWait=10`)
     const jobs = Array.from({ length: 300 }, (_, index) => `${index}`)
@@ -64,6 +64,6 @@ function readNotes(dir: string): readonly (readonly string[])[] {
     const lines = readFileSync(join(dir, 'notes.txt'), 'utf8').split('\n').slice(0, -1)
     return lines.map((line) => line.split(' '))
   } catch {
-    return [] // Nothing has run yet.
+    return [] // No job has run yet.
   }
 }

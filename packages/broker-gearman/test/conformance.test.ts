@@ -33,7 +33,7 @@ await describeWithServer('gearmand', 'one server', () => {
     ...(tool.installed && { storeUnreadable: (queue: string) => submitUnreadable(server, queue) }),
     sample: brokerAt([4730]),
     brokerWithFinding: brokers.createBroker,
-    patienceMs: 30_000,
+    timeoutMs: 30_000,
   })
 })
 
@@ -54,6 +54,6 @@ await describeWithServer('gearmand', 'two servers', () => {
     storeUnreadable: (queue) => storeWorkload(servers[1]?.port ?? 0, queue, '#zyq9 {"shape":"new"}\nbody'),
     sample: brokerAt([4730, 4731]),
     brokerWithFinding: brokers.createBroker,
-    patienceMs: 30_000,
+    timeoutMs: 30_000,
   })
 })

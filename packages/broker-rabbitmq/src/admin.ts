@@ -42,7 +42,7 @@ async function queueStats(
     if (plan !== undefined && hasDueQueue(plan)) return true
     return noted === undefined ? plan === undefined || plan.passive : noted.dues.has(name)
   }
-  const active = names === undefined ? await management.active() : undefined
+  const active = await management.active()
   const found: QueueStats[] = []
   const gone = new Set<string>()
   await Promise.all(
@@ -56,8 +56,7 @@ async function queueStats(
           gone.add(name)
           continue
         }
-        const dead =
-          names === undefined ? ((await countsOf(workbench, deadQueueOf(name)))?.messageCount ?? 0) : undefined
+        const dead = (await countsOf(workbench, deadQueueOf(name)))?.messageCount ?? 0
         const inHand = active?.get(name)
         // One of our workers may have several AMQP consumers, or none for a moment.
         const workers = noted?.workers.filter(({ queues }) => queues.includes(name)).length ?? 0
@@ -65,7 +64,7 @@ async function queueStats(
           name,
           ready: own.messageCount + due,
           workers: workers > 0 ? workers : own.consumerCount,
-          ...(dead !== undefined && { dead }),
+          dead,
           ...(inHand !== undefined && { active: inHand + (active?.get(dueName) ?? 0) }),
         })
       }

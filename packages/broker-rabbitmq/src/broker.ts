@@ -2,6 +2,7 @@ import type {
   Broker,
   BrokerAdmin,
   BrokerCapabilities,
+  ConnectionLeases,
   ConnectOptions,
   Consumer,
   ConsumeOptions,
@@ -44,6 +45,7 @@ export class RabbitBroker implements Broker {
   readonly location: string
   readonly capabilities: BrokerCapabilities
   readonly admin: BrokerAdmin
+  readonly leases: ConnectionLeases = { kind: 'connection' }
   readonly errorCode = errorCode
   readonly #address: Address
   readonly #end = new AbortController()
@@ -78,7 +80,6 @@ export class RabbitBroker implements Broker {
     return Object.freeze({
       durable: !plan.temporary,
       delay: 'emulated',
-      lease: 'connection',
       deadLetter: 'emulated',
       deliveryCount: plan.queueType === 'quorum' ? 'native' : 'emulated',
       priorities: prioritiesOf(plan),
@@ -89,8 +90,7 @@ export class RabbitBroker implements Broker {
     })
   }
 
-  async connect({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    signal?.throwIfAborted()
+  async connect(): Promise<void> {
     this.#assertNotClosed()
     if (this.#session?.link.open === true) return
     this.#connecting ??= this.#connect().finally(() => {

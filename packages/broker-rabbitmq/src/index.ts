@@ -6,7 +6,7 @@ export type { RabbitTaskOptions } from './options.ts'
 
 const plugin: BrokerPlugin = {
   kind: 'zyqueue.broker',
-  apiVersion: 1,
+  apiVersion: 2,
   name: 'rabbitmq',
   schemes: ['amqp', 'amqps'],
   create: (options) => new RabbitBroker(options),

@@ -49,7 +49,7 @@ export function conforms(queueType: QueueType): Promise<void> {
       restart,
       storeUnreadable,
       sample: brokerAt(),
-      patienceMs: 30_000,
+      timeoutMs: 30_000,
       delayedAfterRestartMs: DELAYED_AFTER_RESTART_MS,
     })
   })

@@ -11,7 +11,7 @@ import type { Client } from './client.ts'
 import { RedisDeadLetters } from './dead-letters.ts'
 import { errorCode, notConnected } from './errors.ts'
 import type { Keys, QueueKeys } from './keys.ts'
-import { Leases, readNote, type WorkerNote } from './leases.ts'
+import { Leases, readRecord, type WorkerRecord } from './leases.ts'
 import { readMessage, UNREADABLE } from './message.ts'
 import { bytes, integer, list, text, type Reply } from './replies.ts'
 import { grant, type Rights } from './rights.ts'
@@ -48,8 +48,8 @@ export class RedisAdmin implements BrokerAdmin {
     this.deadLetters = new RedisDeadLetters(servers, names, (queue) => this.#find(queue))
   }
 
-  async queues(): Promise<readonly QueueStats[]> {
-    const all = await this.#allFigures()
+  async queues(names?: readonly string[]): Promise<readonly QueueStats[]> {
+    const all = await this.#allFigures(names)
     return [...all].map(([name, { ready, delayed, dead, held, alive }]) => ({
       name,
       ready,
@@ -162,20 +162,24 @@ export class RedisAdmin implements BrokerAdmin {
     throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `There is no queue "${queue}"`)
   }
 
-  async #notes(): Promise<ReadonlyMap<string, WorkerNote>> {
+  async #notes(): Promise<ReadonlyMap<string, WorkerRecord>> {
     const entries = list(await this.#servers.command('HGETALL', this.#names.workers))
-    const notes = new Map<string, WorkerNote>()
+    const notes = new Map<string, WorkerRecord>()
     for (let at = 0; at < entries.length; at += 2) {
-      const note = readNote(text(entries[at + 1]))
+      const note = readRecord(text(entries[at + 1]))
       if (note !== undefined) notes.set(text(entries[at]), note)
     }
     return notes
   }
 
-  async #allFigures(): Promise<ReadonlyMap<string, Figures>> {
-    const names = list(await this.#servers.command('SMEMBERS', this.#names.queues))
-      .map(text)
-      .toSorted()
+  async #existing(names?: readonly string[]): Promise<readonly string[]> {
+    if (names === undefined) return list(await this.#servers.command('SMEMBERS', this.#names.queues)).map(text)
+    const known = await Promise.all(names.map((name) => this.#servers.command('SISMEMBER', this.#names.queues, name)))
+    return names.filter((_, index) => known[index] === 1)
+  }
+
+  async #allFigures(chosen?: readonly string[]): Promise<ReadonlyMap<string, Figures>> {
+    const names = [...new Set(await this.#existing(chosen))].toSorted()
     const all = new Map<string, Figures>()
     for (let start = 0; start < names.length; start += QUEUES_AT_ONCE) {
       const some = names.slice(start, start + QUEUES_AT_ONCE)

@@ -1,21 +1,22 @@
-import type {
-  Broker,
-  BrokerCapabilities,
-  Charge,
-  ConnectOptions,
-  Consumer,
-  ConsumeOptions,
-  Headers,
-  OutboundMessage,
-  PublishResult,
-  QueueSpec,
+import {
+  refuseUnknownOptions,
+  type Broker,
+  type BrokerCapabilities,
+  type ConnectOptions,
+  type Consumer,
+  type ConsumeOptions,
+  type Headers,
+  type OutboundMessage,
+  type PublishResult,
+  type QueueSpec,
+  type RenewableLeases,
 } from '@zyqueue/core/broker'
 import { RedisAdmin } from './admin.ts'
 import { RedisConsumer } from './consumer.ts'
 import { closed, errorCode } from './errors.ts'
 import { Keys, type QueueKeys } from './keys.ts'
 import { Leases } from './leases.ts'
-import { locationOf, parsePlace, refuseOptions } from './options.ts'
+import { locationOf, parseDeployment } from './options.ts'
 import { MAX_BATCH, MAX_BODY_BYTES, publishBatch } from './publish.ts'
 import { Rights } from './rights.ts'
 import { declareQueues } from './scripts/lease.ts'
@@ -24,7 +25,6 @@ import { Servers } from './servers.ts'
 const CAPABILITIES: BrokerCapabilities = Object.freeze({
   durable: true,
   delay: 'native',
-  lease: 'renewable',
   deadLetter: 'native',
   deliveryCount: 'native',
   priorities: 10,
@@ -33,17 +33,24 @@ const CAPABILITIES: BrokerCapabilities = Object.freeze({
   maxBatch: MAX_BATCH,
   maxBodyBytes: MAX_BODY_BYTES,
 })
+const NO_HEADERS: Headers = Object.freeze({})
 
+/**
+ * Does without the base class for brokers: in a cluster or behind sentinels `connect` replaces single connections and keeps the
+ * others, with the consumers that use them.
+ */
 export class RedisBroker implements Broker {
   readonly name = 'redis'
   readonly location: string
   readonly capabilities: BrokerCapabilities = CAPABILITIES
   readonly admin: RedisAdmin
+  readonly leases: RenewableLeases
+  readonly errorCode = errorCode
   readonly #keys: Keys
   readonly #servers: Servers
   readonly #leases: Leases
   readonly #rights: Rights
-  /** By their ids. */
+  /** By id. */
   readonly #consumers = new Map<string, RedisConsumer>()
   /** The queues of the consumers whose leases were renewed last. */
   readonly #queuesOf = new Map<string, readonly QueueKeys[]>()
@@ -52,29 +59,41 @@ export class RedisBroker implements Broker {
 
   /** Throws `ZYQ_CONNECTION_STRING`. */
   constructor(options: ConnectOptions) {
-    const place = parsePlace(options)
-    this.location = locationOf(place)
-    this.#keys = new Keys(place.prefix)
-    this.#servers = new Servers(place, (channel, waiters) => {
+    const deployment = parseDeployment(options)
+    this.location = locationOf(deployment)
+    this.#keys = new Keys(deployment.prefix)
+    this.#servers = new Servers(deployment, (channel, waiters) => {
       this.#consumers.get(channel.slice(this.#keys.wake.length))?.wake(waiters)
     })
     this.#leases = new Leases(this.#servers, this.#keys)
     this.#rights = new Rights(this.#servers, this.#keys)
     this.admin = new RedisAdmin(this.#servers, this.#keys, this.#rights)
+    this.leases = {
+      kind: 'renewable',
+      renew: async (consumerIds, leaseMs) => {
+        this.#servers.masters()
+        for (const id of this.#queuesOf.keys()) if (!consumerIds.includes(id)) this.#queuesOf.delete(id)
+        const stand = await Promise.all(consumerIds.map((id) => this.#renew(id, leaseMs)))
+        return consumerIds.filter((_, index) => stand[index] !== true)
+      },
+      reclaim: async (consumerId, lost) => {
+        this.#servers.masters()
+        await this.#leases.reclaim(consumerId, new Map(lost.map(({ id, headers = NO_HEADERS }) => [id, headers])))
+      },
+    }
   }
 
-  async connect({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    signal?.throwIfAborted()
+  async connect(): Promise<void> {
     if (this.#closing !== undefined) throw closed()
     this.#rights.forget()
-    this.#connecting ??= this.#servers.connect(signal ?? NEVER).finally(() => {
+    this.#connecting ??= this.#servers.connect().finally(() => {
       this.#connecting = undefined
     })
     await this.#connecting
   }
 
   async declare(queues: readonly QueueSpec[]): Promise<void> {
-    for (const { options } of queues) refuseOptions(options)
+    for (const { options } of queues) refuseUnknownOptions('Redis', options)
     const names = queues.map(({ name }) => name)
     if (names.length === 0) this.#servers.masters()
     else await this.#servers.run(declareQueues, [this.#keys.queues], names)
@@ -87,7 +106,7 @@ export class RedisBroker implements Broker {
   }
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
-    for (const queue of options.queues) refuseOptions(queue.options)
+    for (const queue of options.queues) refuseUnknownOptions('Redis', queue.options)
     await this.#rights.need('worker', () => options.queues.map(({ name }) => this.#keys.of(name)))
     const { consumerId } = options
     const consumer = await RedisConsumer.open(this.#servers, this.#keys, options, () => {
@@ -98,20 +117,6 @@ export class RedisBroker implements Broker {
     await consumer.close()
     throw closed()
   }
-
-  async renew(consumerIds: readonly string[], leaseMs: number): Promise<readonly string[]> {
-    this.#servers.masters()
-    for (const id of this.#queuesOf.keys()) if (!consumerIds.includes(id)) this.#queuesOf.delete(id)
-    const stand = await Promise.all(consumerIds.map((id) => this.#renew(id, leaseMs)))
-    return consumerIds.filter((_, index) => stand[index] !== true)
-  }
-
-  async reclaim(consumerId: string, charged: readonly Charge[]): Promise<void> {
-    this.#servers.masters()
-    await this.#leases.reclaim(consumerId, new Map(charged.map(({ id, headers = NO_HEADERS }) => [id, headers])))
-  }
-
-  readonly errorCode = errorCode
 
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -136,6 +141,3 @@ export class RedisBroker implements Broker {
     return stands
   }
 }
-
-const NO_HEADERS: Headers = Object.freeze({})
-const NEVER = new AbortController().signal

@@ -6,7 +6,7 @@ import { claim } from './scripts/claim.ts'
 import type { Servers } from './servers.ts'
 
 /** How often a consumer looks at all its queues by itself, in ms: for what came due, leases that ran out, a wake-up that was lost. */
-export const LOOK_MS = 1000
+export const POLL_MS = 1000
 /** The most queues that one claim asks, but for a look. */
 const MAX_QUEUES = 32
 /** The least time, in ms, between two errors of broken queues while other queues are served. */
@@ -41,7 +41,7 @@ export class Claims {
   readonly #queues: readonly QueueKeys[]
   readonly #consumerId: string
   /** Queues in which there may be something. In the others this consumer is noted as one that waits. */
-  #hot: QueueKeys[] = []
+  #dirtyQueues: QueueKeys[] = []
   /** The number of the last claim. */
   #number = 0
   #unanswered: Unanswered | undefined
@@ -63,17 +63,17 @@ export class Claims {
 
   /** In how many ms there is reason to ask; 0 is now. */
   get dueInMs(): number {
-    if (this.#unanswered !== undefined || this.#hot.length > 0) return 0
+    if (this.#unanswered !== undefined || this.#dirtyQueues.length > 0) return 0
     return Math.max(0, Math.min(this.#lookAt, this.#dueAt) - performance.now())
   }
 
   /** There may be something in this queue. */
-  heat(keys: QueueKeys): void {
-    if (!this.#hot.includes(keys)) this.#hot.push(keys)
+  markDirty(keys: QueueKeys): void {
+    if (!this.#dirtyQueues.includes(keys)) this.#dirtyQueues.push(keys)
   }
 
   /** The next time, all queues are asked: something may have been missed. */
-  lookAtAll(): void {
+  pollAll(): void {
     this.#lookAt = 0
   }
 
@@ -103,7 +103,7 @@ export class Claims {
         rejected = true
         errors.push(answer?.reason)
         if (answer?.reason instanceof CutError) unanswered.push(group)
-        else this.lookAtAll()
+        else this.pollAll()
       }
     }
     this.#unanswered = unanswered.length > 0 ? { since, groups: unanswered } : undefined
@@ -138,19 +138,19 @@ export class Claims {
   #groups(room: number): readonly Group[] {
     const groups = this.#servers.together(this.#next())
     const asked = groups.slice(0, room)
-    for (const keys of groups.slice(room).flat()) this.heat(keys)
+    for (const keys of groups.slice(room).flat()) this.markDirty(keys)
     return asked.map((queues, index) => ({ queues, room: Math.ceil((room - index) / asked.length) }))
   }
 
   /** Those that may have something; all of them where it is time to look. Which was served last is last in turn. */
   #next(): readonly QueueKeys[] {
     const now = performance.now()
-    if (now < this.#lookAt && now < this.#dueAt) return this.#hot.splice(0, MAX_QUEUES)
-    this.#lookAt = now + LOOK_MS
+    if (now < this.#lookAt && now < this.#dueAt) return this.#dirtyQueues.splice(0, MAX_QUEUES)
+    this.#lookAt = now + POLL_MS
     this.#dueAt = Infinity
-    const hot = this.#hot
-    this.#hot = []
-    return [...hot, ...this.#queues.filter((keys) => !hot.includes(keys))]
+    const dirty = this.#dirtyQueues
+    this.#dirtyQueues = []
+    return [...dirty, ...this.#queues.filter((keys) => !dirty.includes(keys))]
   }
 
   /** A queue that failed leaves its error, and the others are served: it is asked again with the next look. */
@@ -169,13 +169,13 @@ export class Claims {
         if (job !== null) claimed.push({ keys, tag: integer(first) + position, encoded: bytes(job) })
       }
       if (list(jobs).length > 0) served.push(keys)
-      else if (integer(first) < 0) this.heat(keys)
+      else if (integer(first) < 0) this.markDirty(keys)
       if (integer(dueInMs) >= 0) this.#dueAt = Math.min(this.#dueAt, performance.now() + integer(dueInMs))
       const owner = text(expired)
       if (owner !== '') void this.#endExpired(owner, keys)
     }
     // Behind those that were not asked.
-    for (const keys of served) this.heat(keys)
+    for (const keys of served) this.markDirty(keys)
     return claimed
   }
 

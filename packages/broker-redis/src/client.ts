@@ -7,7 +7,7 @@ import { CutError, notConnected, ServerError } from './errors.ts'
 import type { Address } from './options.ts'
 import { list, type Reply } from './replies.ts'
 import type { Script } from './script.ts'
-import { onSilence } from './silence.ts'
+import { onSilence } from './socket-watchdog.ts'
 
 export interface Access {
   readonly username: string | undefined

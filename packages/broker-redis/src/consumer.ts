@@ -1,15 +1,16 @@
 import {
-  Bell,
+  ConsumerBase,
   type ConsumeOptions,
-  type Consumer,
   type Delivery,
   type Rejection,
   type Release,
+  type Settled,
+  type Settlement,
   type SettleResult,
 } from '@zyqueue/core/broker'
+import { Claims, POLL_MS, type Claimed } from './claims.ts'
 import type { Argument } from './client.ts'
-import { Claims, LOOK_MS, type Claimed } from './claims.ts'
-import { closed, isPutOff, notConnected } from './errors.ts'
+import { notConnected } from './errors.ts'
 import type { Keys, QueueKeys } from './keys.ts'
 import { Leases } from './leases.ts'
 import { encodeMessage, readMessage, UNREADABLE } from './message.ts'
@@ -18,42 +19,30 @@ import { passOn } from './scripts/lease.ts'
 import { ack, reject, release } from './scripts/settle.ts'
 import type { Servers } from './servers.ts'
 
-/** The most jobs of one script: what Lua's stack takes is bounded. */
+/** The most jobs of one script: Lua's stack is bounded. */
 const MAX_PER_SCRIPT = 1000
 
 const LEASE_LOST: SettleResult = Object.freeze({ status: 'lease-lost' })
 const OK: SettleResult = Object.freeze({ status: 'ok' })
 
-interface InHand {
+/** What the consumer keeps for each delivery. */
+interface HeldJob {
   readonly keys: QueueKeys
-  /** The number of the delivery: the fence. */
+  /** The number of the delivery. The scripts settle a job only under this number. */
   readonly tag: number
   readonly order: number
   readonly deliveries: number
   readonly storedAtMs: number
 }
 
-export class RedisConsumer implements Consumer {
+export class RedisConsumer extends ConsumerBase<HeldJob> {
   readonly queues: readonly QueueKeys[]
   readonly #servers: Servers
   readonly #names: Keys
   readonly #leases: Leases
-  readonly #options: ConsumeOptions
-  readonly #onClosed: () => void
-  /** What is not here is not this consumer's to settle. */
-  readonly #inHand = new Map<Delivery, InHand>()
-  /** Settlements that are not answered yet still fill the prefetch. */
-  #settling = 0
   readonly #claims: Claims
   readonly #byWaiters: ReadonlyMap<string, QueueKeys>
-  /** Claimed for calls that were aborted, and not surely given back. */
-  #unwanted: Delivery[] = []
   #receiving = false
-  /** Resolves when no call of `receive` has anything under way. */
-  #taken: Promise<void> = Promise.resolve()
-  readonly #bell = new Bell()
-  #stopReceiving: () => void = () => {}
-  #closing: Promise<void> | undefined
 
   /** Opens the lease, in all queues. `onClosed` is called once, when it has ended. */
   static async open(
@@ -74,124 +63,87 @@ export class RedisConsumer implements Consumer {
   }
 
   private constructor(servers: Servers, names: Keys, options: ConsumeOptions, onClosed: () => void) {
+    super(options, onClosed)
     this.#servers = servers
     this.#names = names
     this.#leases = new Leases(servers, names)
-    this.#options = options
-    this.#onClosed = onClosed
     this.queues = [...new Set(options.queues.map(({ name }) => name))].map((name) => names.of(name))
     this.#byWaiters = new Map(this.queues.map((keys) => [keys.waiters, keys]))
     this.#claims = new Claims(servers, names, this.#leases, this.queues, options.consumerId)
   }
 
-  receive(max: number, { signal }: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
-    if (this.#closing !== undefined) return Promise.reject(closed())
-    if (signal.aborted) return Promise.resolve([])
-    return new Promise((resolve, reject) => {
-      let stopped = false
-      const stop = (): void => {
-        stopped = true
-        resolve([])
-        this.#bell.ring()
-      }
-      this.#stopReceiving = stop
-      signal.addEventListener('abort', stop, { once: true })
-      // What an aborted call has under way is to end first: one claim at a time.
-      const taking = this.#taken.then(() => this.#take(max, () => stopped))
-      this.#taken = taking.then(resolve, reject).finally(() => {
-        signal.removeEventListener('abort', stop)
-        this.#receiving = false
-      })
-    })
-  }
-
-  /** Something is ready in the queue of this set of waiters. */
-  wake(waiters: string): void {
-    const keys = this.#byWaiters.get(waiters)
-    if (keys === undefined) return
-    this.#claims.heat(keys)
-    this.#bell.ring()
-    if (!this.#receiving || this.#room(1) === 0) {
-      // Somebody else may be free. Should it fail, they look by themselves.
-      const { consumerId } = this.#options
-      this.#servers.run(passOn, [keys.waiters, keys.leases], [consumerId, this.#names.wake]).catch(() => {})
+  override async receive(max: number, options: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
+    this.#receiving = true
+    try {
+      return await super.receive(max, options)
+    } finally {
+      this.#receiving = false
     }
   }
 
-  async ack(deliveries: readonly Delivery[]): Promise<readonly SettleResult[]> {
-    return this.#settle(deliveries, identity, ({ leases }, held, items) =>
-      this.#servers.run(ack, [leases, held], [this.#options.consumerId, ...items.map(({ hand }) => hand.tag)]),
+  /** Redis has published that the queue with this set of waiters has a job. */
+  wake(waiters: string): void {
+    const keys = this.#byWaiters.get(waiters)
+    if (keys === undefined) return
+    this.#claims.markDirty(keys)
+    this.notify()
+    if (this.#receiving && this.unacked.size < this.options.prefetch) return
+    // Another consumer may be free. If this call fails, that consumer finds the job with its next poll.
+    const { consumerId } = this.options
+    this.#servers.run(passOn, [keys.waiters, keys.leases], [consumerId, this.#names.wake]).catch(() => {})
+  }
+
+  protected override get nextClaimMs(): number {
+    return this.#claims.dueInMs
+  }
+
+  protected async claim(room: number, isStopped: () => boolean): Promise<readonly Delivery[]> {
+    if (!this.#servers.isSubscribed) {
+      this.#claims.pollAll()
+      throw notConnected()
+    }
+    const until = performance.now() + POLL_MS
+    while (this.#claims.dueInMs === 0 && !isStopped() && performance.now() < until) {
+      const claimed = await this.#claims.claim(Math.min(room, MAX_PER_SCRIPT))
+      if (claimed.length > 0) return claimed.map((job) => this.#deliver(job))
+    }
+    return []
+  }
+
+  protected override settlementKey({ keys }: HeldJob): QueueKeys {
+    return keys
+  }
+
+  protected sendAcks(settlements: readonly Settlement<Delivery, HeldJob>[]): Promise<Settled> {
+    return this.#send(settlements, ({ leases }, held, items) =>
+      this.#servers.run(ack, [leases, held], [this.options.consumerId, ...items.map((item) => item.held.tag)]),
     )
   }
 
-  async release(releases: readonly Release[]): Promise<readonly SettleResult[]> {
-    return this.#settle(releases, deliveryOf, ({ leases, ready, sorted, delayed, waiters }, held, items) => {
-      const args: Argument[] = [this.#options.consumerId, this.#names.wake]
-      for (const { item, hand } of items) args.push(hand.tag, Math.ceil(item.delayMs), changed(item, hand))
+  protected sendReleases(settlements: readonly Settlement<Release, HeldJob>[]): Promise<Settled> {
+    return this.#send(settlements, ({ leases, ready, sorted, delayed, waiters }, held, items) => {
+      const args: Argument[] = [this.options.consumerId, this.#names.wake]
+      for (const { item, held: job } of items) args.push(job.tag, Math.ceil(item.delayMs), replacement(item, job))
       return this.#servers.run(release, [leases, held, ready, sorted, delayed, waiters], args)
     })
   }
 
-  async reject(rejections: readonly Rejection[]): Promise<readonly SettleResult[]> {
-    return this.#settle(rejections, deliveryOf, ({ leases, dead, died }, held, items) => {
-      const args: Argument[] = [this.#options.consumerId]
-      for (const { item, hand } of items) args.push(hand.tag, item.delivery.id, item.reason, changed(item, hand))
+  protected sendRejections(settlements: readonly Settlement<Rejection, HeldJob>[]): Promise<Settled> {
+    return this.#send(settlements, ({ leases, dead, died }, held, items) => {
+      const args: Argument[] = [this.options.consumerId]
+      for (const { item, held: job } of items) {
+        args.push(job.tag, item.delivery.id, item.reason, replacement(item, job))
+      }
       return this.#servers.run(reject, [leases, held, dead, died], args)
     })
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
-  }
-
-  async #close(): Promise<void> {
-    this.#stopReceiving()
-    const { consumerId } = this.#options
-    try {
-      await Promise.all([
-        this.#servers.unsubscribe(this.#names.wake + consumerId),
-        this.#leases.end(consumerId, this.queues, 'closed'),
-      ])
-    } catch {
-      // Redis is away: the lease runs out by itself.
-    }
-    this.#inHand.clear()
-    this.#onClosed()
-  }
-
-  /** How many more jobs it may have, at most `max`. */
-  #room(max: number): number {
-    return Math.min(max, MAX_PER_SCRIPT, this.#options.prefetch - this.#inHand.size - this.#settling)
-  }
-
-  async #take(max: number, stopped: () => boolean): Promise<readonly Delivery[]> {
-    this.#receiving = true
-    const until = performance.now() + LOOK_MS
-    if (this.#unwanted.length > 0) await this.#giveBack()
-    while (!stopped()) {
-      if (!this.#servers.hears) {
-        this.#claims.lookAtAll()
-        throw notConnected()
-      }
-      const room = this.#room(max)
-      if (room > 0 && this.#claims.dueInMs === 0) {
-        const deliveries = (await this.#claims.claim(room)).map((claimed) => this.#deliver(claimed))
-        if (deliveries.length === 0) {
-          if (performance.now() >= until) break
-          continue
-        }
-        if (!stopped()) return deliveries
-        this.#unwanted = deliveries
-        await this.#giveBack()
-      } else {
-        const left = until - performance.now()
-        if (left <= 0) break
-        // Without room, what comes due is of no use: a settlement rings.
-        await this.#bell.wait(Math.max(1, room > 0 ? Math.min(left, this.#claims.dueInMs) : left))
-      }
-    }
-    return []
+  protected async end(): Promise<void> {
+    const { consumerId } = this.options
+    await Promise.all([
+      this.#servers.unsubscribe(this.#names.wake + consumerId),
+      this.#leases.end(consumerId, this.queues, 'closed'),
+    ])
   }
 
   #deliver({ keys, tag, encoded }: Claimed): Delivery {
@@ -199,86 +151,51 @@ export class RedisConsumer implements Consumer {
     if (message === undefined) return this.#deliverUnreadable(keys, tag, encoded)
     const { id, body, headers, priority, deliveries, storedAtMs, order } = message
     const delivery: Delivery = { id, queue: keys.queue, body, headers, priority, deliveryCount: deliveries, storedAtMs }
-    this.#inHand.set(delivery, { keys, tag, order: order === 0 ? tag : order, deliveries, storedAtMs })
+    this.unacked.add(delivery, { keys, tag, order: order === 0 ? tag : order, deliveries, storedAtMs })
     return delivery
   }
 
-  /** Core rejects it. Its bytes stay as they are: headers that core adds are dropped. */
+  /** Core rejects this delivery. Its bytes stay as they are, and headers that core adds are dropped. */
   #deliverUnreadable(keys: QueueKeys, tag: number, body: Buffer): Delivery {
-    const undecodable = 'the stored job cannot be read: another program has written to its key'
+    const undecodable = 'the stored job cannot be read: another program or a newer version has written it'
     const id = `${UNREADABLE}-${tag}`
     const delivery = { id, queue: keys.queue, body, headers: {}, priority: 4, deliveryCount: 0, undecodable }
-    this.#inHand.set(delivery, { keys, tag, order: tag, deliveries: 0, storedAtMs: 0 })
+    this.unacked.add(delivery, { keys, tag, order: tag, deliveries: 0, storedAtMs: 0 })
     return delivery
   }
 
-  /** Nobody waits for these. While the answer to that is unknown they may be in other hands: it is said again, first of all. */
-  async #giveBack(): Promise<void> {
-    const results = await this.release(this.#unwanted.map((delivery) => ({ delivery, delayMs: 0 })))
-    this.#unwanted = this.#unwanted.filter((_, index) => results[index]?.status === 'unknown')
-    const [failed] = results.filter((result) => result.status === 'unknown')
-    if (failed !== undefined) throw failed.error
-  }
-
-  /**
-   * One script for each queue. Two fences: a delivery that this consumer has settled is not in `#inHand`; and where the lease
-   * has ended, the script does nothing. Where the answer was lost it is in hand still, and to be settled again.
-   */
-  async #settle<Item>(
-    items: readonly Item[],
-    deliveryOf: (item: Item) => Delivery,
-    send: (keys: QueueKeys, held: string, items: readonly { item: Item; hand: InHand }[]) => Promise<Reply>,
-  ): Promise<readonly SettleResult[]> {
-    if (this.#closing !== undefined) throw closed()
-    const results: SettleResult[] = items.map(() => LEASE_LOST)
-    const groups = new Map<QueueKeys, { index: number; item: Item; hand: InHand }[]>()
-    for (const [index, item] of items.entries()) {
-      const delivery = deliveryOf(item)
-      const hand = this.#inHand.get(delivery)
-      if (hand === undefined) continue
-      this.#inHand.delete(delivery)
-      const group = groups.get(hand.keys)
-      if (group === undefined) groups.set(hand.keys, [{ index, item, hand }])
-      else group.push({ index, item, hand })
-    }
-    const scripts = [...groups].flatMap(([keys, group]) =>
-      portions(group, MAX_PER_SCRIPT).map((portion) => ({ keys, portion })),
-    )
-    let notSent = 0
-    await Promise.all(
-      scripts.map(async ({ keys, portion }) => {
-        this.#settling += portion.length
-        let result: SettleResult
-        try {
-          result = integer(await send(keys, keys.held(this.#options.consumerId), portion)) === 1 ? OK : LEASE_LOST
-        } catch (error) {
-          result = { status: 'unknown', error }
-          if (isPutOff(error)) notSent++
-          for (const { item, hand } of portion) this.#inHand.set(deliveryOf(item), hand)
-        }
-        this.#settling -= portion.length
-        for (const { index } of portion) results[index] = result
+  /** Runs one script for at most 1,000 jobs of a queue. The script does nothing if the lease has ended. */
+  async #send<Item>(
+    settlements: readonly Settlement<Item, HeldJob>[],
+    run: (keys: QueueKeys, heldKey: string, items: readonly Settlement<Item, HeldJob>[]) => Promise<Reply>,
+  ): Promise<Settled> {
+    const results = await Promise.all(
+      portions(settlements, MAX_PER_SCRIPT).map(async (portion): Promise<readonly SettleResult[]> => {
+        const result = await this.#resultOf(portion, run)
+        return portion.map(() => result)
       }),
     )
-    this.#bell.ring()
-    const [first] = results
-    if (notSent > 0 && notSent === scripts.length && first?.status === 'unknown') throw first.error
-    return results
+    return results.flat()
+  }
+
+  async #resultOf<Item>(
+    portion: readonly Settlement<Item, HeldJob>[],
+    run: (keys: QueueKeys, heldKey: string, items: readonly Settlement<Item, HeldJob>[]) => Promise<Reply>,
+  ): Promise<SettleResult> {
+    const keys = portion[0]?.held.keys
+    if (keys === undefined) return LEASE_LOST
+    try {
+      return integer(await run(keys, keys.held(this.options.consumerId), portion)) === 1 ? OK : LEASE_LOST
+    } catch (error) {
+      return { status: 'unknown', error }
+    }
   }
 }
 
-function identity(delivery: Delivery): Delivery {
-  return delivery
-}
-
-function deliveryOf({ delivery }: { readonly delivery: Delivery }): Delivery {
-  return delivery
-}
-
-/** The whole message with other headers; an empty string leaves the one that is stored. */
-function changed({ delivery, headers }: Pick<Release, 'delivery' | 'headers'>, hand: InHand): Buffer | '' {
+/** The whole message with other headers. An empty string keeps the stored message. */
+function replacement({ delivery, headers }: Pick<Release, 'delivery' | 'headers'>, job: HeldJob): Buffer | '' {
   const isKept = headers === undefined || delivery.undecodable !== undefined
-  return isKept ? '' : encodeMessage({ ...delivery, headers, ...hand })
+  return isKept ? '' : encodeMessage({ ...delivery, headers, ...job })
 }
 
 function portions<T>(items: readonly T[], most: number): readonly (readonly T[])[] {

@@ -1,4 +1,4 @@
-import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
+import { BrokerError, errorCodeFrom, propertyOf, type CodeOf } from '@zyqueue/core/broker'
 
 type Code = CodeOf<'broker'>
 
@@ -29,22 +29,12 @@ const REPLY_WORD = new RegExp(`\\b(${Object.keys(REPLIES).join('|')})\\b`)
 /** Refusals without a word of their own; the last is how Redis 7 puts a missing right of a command in a script. */
 const NOT_ALLOWED = /invalid username-password|invalid password|without any password|The user executing the script/
 
-/** Of the system, while connecting. */
-const SYSTEM: Readonly<Record<string, Code>> = {
-  ECONNREFUSED: 'ZYQ_UNREACHABLE',
+/** While connecting. */
+const SYSTEM_CODES: Readonly<Record<string, Code>> = {
   ECONNRESET: 'ZYQ_UNREACHABLE',
   ECONNABORTED: 'ZYQ_UNREACHABLE',
   EPIPE: 'ZYQ_UNREACHABLE',
-  EADDRNOTAVAIL: 'ZYQ_UNREACHABLE',
-  EHOSTDOWN: 'ZYQ_UNREACHABLE',
-  ENETDOWN: 'ZYQ_UNREACHABLE',
-  ENOTFOUND: 'ZYQ_UNREACHABLE',
-  EAI_AGAIN: 'ZYQ_UNREACHABLE',
-  EHOSTUNREACH: 'ZYQ_UNREACHABLE',
-  ENETUNREACH: 'ZYQ_UNREACHABLE',
-  ETIMEDOUT: 'ZYQ_UNREACHABLE',
   ENOENT: 'ZYQ_UNREACHABLE',
-  EACCES: 'ZYQ_AUTH',
 }
 
 /** The server answered a command with an error: the command has not been carried out. */
@@ -65,22 +55,11 @@ export class CutError extends Error {
 }
 
 /** The code of any error that this broker rejects with. Never throws. */
-export function errorCode(error: unknown): Code {
-  try {
-    return codeOf(error)
-  } catch {
-    return 'ZYQ_BROKER'
-  }
-}
-
-function codeOf(error: unknown): Code {
-  if (error instanceof BrokerError || error instanceof ServerError) return error.code
+export const errorCode: (error: unknown) => Code = errorCodeFrom((error) => {
+  if (error instanceof ServerError) return error.code
   if (error instanceof CutError) return 'ZYQ_CONNECTION_LOST'
-  const code: unknown = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined
-  if (typeof code !== 'string') return 'ZYQ_BROKER'
-  if (Object.hasOwn(SYSTEM, code)) return SYSTEM[code] ?? 'ZYQ_BROKER'
-  return /CERT|TLS|SSL/.test(code) ? 'ZYQ_UNREACHABLE' : 'ZYQ_BROKER'
-}
+  return /CERT|TLS|SSL/.test(String(propertyOf(error, 'code'))) ? 'ZYQ_UNREACHABLE' : undefined
+}, SYSTEM_CODES)
 
 /** Whether the command surely has not been carried out, and may be soon, here or elsewhere. */
 export function isPutOff(error: unknown): boolean {

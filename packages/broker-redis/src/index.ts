@@ -4,7 +4,7 @@ import { RedisBroker } from './broker.ts'
 
 const plugin: BrokerPlugin = {
   kind: 'zyqueue.broker',
-  apiVersion: 1,
+  apiVersion: 2,
   name: 'redis',
   schemes: ['redis', 'rediss', 'redis+sentinel', 'redis+cluster'],
   create: (options) => new RedisBroker(options),

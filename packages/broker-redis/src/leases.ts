@@ -5,7 +5,7 @@ import type { Argument } from './client.ts'
 import type { Keys, QueueKeys } from './keys.ts'
 import { encodeMessage, readMessage } from './message.ts'
 import { bytes, integer, list, text } from './replies.ts'
-import { endLease, noteWorker, openLease, renewLease } from './scripts/lease.ts'
+import { endLease, recordWorker, openLease, renewLease } from './scripts/lease.ts'
 import type { Servers } from './servers.ts'
 
 /** What is noted of a consumer. */
@@ -15,14 +15,14 @@ const worker = z.object({
   sinceMs: z.number(),
 })
 
-export interface WorkerNote {
+export interface WorkerRecord {
   readonly client: ClientInfo
   readonly queues: readonly string[]
   readonly sinceMs: number
 }
 
 /** A note that another program has written over says nothing. */
-export function readNote(json: string): WorkerNote | undefined {
+export function readRecord(json: string): WorkerRecord | undefined {
   try {
     return worker.safeParse(JSON.parse(json)).data
   } catch {
@@ -55,14 +55,14 @@ export class Leases {
         ),
       ),
     )
-    const note: WorkerNote = { client, queues: queues.map(({ queue }) => queue), sinceMs: Date.now() }
-    await this.#servers.run(noteWorker, [this.#names.workers], [consumerId, JSON.stringify(note)])
+    const note: WorkerRecord = { client, queues: queues.map(({ queue }) => queue), sinceMs: Date.now() }
+    await this.#servers.run(recordWorker, [this.#names.workers], [consumerId, JSON.stringify(note)])
   }
 
   /** The queues that a consumer has leases in; undefined where none is known of it. */
   async queuesOf(consumerId: string): Promise<readonly QueueKeys[] | undefined> {
     const note = await this.#servers.command('HGET', this.#names.workers, consumerId)
-    const queues = note === null ? undefined : readNote(text(note))?.queues
+    const queues = note === null ? undefined : readRecord(text(note))?.queues
     return queues?.map((name) => this.#names.of(name))
   }
 

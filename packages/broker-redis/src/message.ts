@@ -6,7 +6,7 @@
  *     1      deliveries: how often it was lost with its owner; stops at 255
  *     2–7    order: where it stands among those of its priority that are not in the list; 0 in the list
  *     8–13   when it was stored, in ms since 1970
- *     14     length of the id in bytes
+ *     14     version of this format in the two high bits, 0 now; length of the id in bytes in the others
  *     15–17  length of the headers in bytes; 0 where there are none
  *
  * All integers are unsigned and big-endian.
@@ -93,10 +93,15 @@ function writeUint48(target: Buffer, at: number, value: number): void {
   target[at + 5] = value
 }
 
-/** `body` is a view into `encoded`. Undefined if that is not what `encodeMessage` wrote: another program has. */
+/**
+ * `body` is a view into `encoded`. Undefined if `encodeMessage` did not write it: it comes from another program, or from a
+ * version of this package with a newer format. Such a job becomes a dead letter with all its bytes.
+ */
 export function readMessage(encoded: Buffer): Message | undefined {
   if (encoded.length < HEAD_BYTES) return undefined
-  const headersAt = HEAD_BYTES + encoded.readUInt8(14)
+  const versionAndIdBytes = encoded.readUInt8(14)
+  if (versionAndIdBytes > ID_BYTES) return undefined
+  const headersAt = HEAD_BYTES + versionAndIdBytes
   const bodyAt = headersAt + encoded.readUIntBE(15, 3)
   if (bodyAt > encoded.length) return undefined
   const id = encoded.toString('latin1', HEAD_BYTES, headersAt)

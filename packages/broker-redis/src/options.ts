@@ -7,7 +7,7 @@ export interface Address {
 }
 
 /** Where the queues are and how to get in. Holds secrets. */
-export interface Place {
+export interface Deployment {
   readonly kind: 'server' | 'sentinel' | 'cluster'
   /** The server; or the sentinels; or some nodes of the cluster. */
   readonly hosts: readonly [Address, ...Address[]]
@@ -27,7 +27,7 @@ export interface Place {
 const FORMS =
   'redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] | rediss://… | redis+sentinel://HOST[:PORT],…/MASTER[/DATABASE] | redis+cluster://HOST[:PORT],…'
 
-const SCHEMES: Readonly<Record<string, { readonly kind: Place['kind']; readonly port: number }>> = {
+const SCHEMES: Readonly<Record<string, { readonly kind: Deployment['kind']; readonly port: number }>> = {
   redis: { kind: 'server', port: 6379 },
   rediss: { kind: 'server', port: 6379 },
   'redis+sentinel': { kind: 'sentinel', port: 26_379 },
@@ -37,7 +37,7 @@ const SCHEMES: Readonly<Record<string, { readonly kind: Place['kind']; readonly 
 const PARAMETERS = ['prefix', 'tls', 'ca', 'sentinelUsername', 'sentinelPassword']
 
 /** Reads a connection string; does no I/O. Throws `ZYQ_CONNECTION_STRING`, in words that hold nothing of the string but names. */
-export function parsePlace({ connection = 'redis://localhost', baseDir }: ConnectOptions): Place {
+export function parseDeployment({ connection = 'redis://localhost', baseDir }: ConnectOptions): Deployment {
   // Split at the last @ first, so that the time stays in proportion to the length.
   const [, scheme = '', login, place = ''] = /^([a-z+]+):\/\/(?:(.*)@)?([^@]*)$/is.exec(connection) ?? []
   const parts = /^([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/.exec(place)
@@ -63,18 +63,11 @@ export function parsePlace({ connection = 'redis://localhost', baseDir }: Connec
 }
 
 /** For people: hosts and ports, and nothing secret. */
-export function locationOf({ kind, hosts, master, database, tls }: Place): string {
+export function locationOf({ kind, hosts, master, database, tls }: Deployment): string {
   const scheme = kind === 'server' ? '' : `${kind} `
   const name = master === undefined ? '' : `${master} at `
   const list = hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(',')
   return `${scheme}${name}${list}${database === 0 ? '' : `/${database}`}${tls ? ' (TLS)' : ''}`
-}
-
-/** This broker has no options of its own: whatever is asked for, nobody would do it. Throws `ZYQ_UNSUPPORTED`. */
-export function refuseOptions(options: Readonly<Record<string, unknown>> | undefined): void {
-  const [name] = Object.keys(options ?? {})
-  if (name !== undefined)
-    throw new ConfigError('ZYQ_UNSUPPORTED', `The Redis broker has no option "${name}"; leave it out`)
 }
 
 function parseHosts(list: string, defaultPort: number, several: boolean): readonly [Address, ...Address[]] {
@@ -94,7 +87,7 @@ function parseHost(entry: string, defaultPort: number): Address {
   return { host: ipv6 ?? (decode(name ?? '') || 'localhost'), port }
 }
 
-function parsePath(kind: Place['kind'], path: string): Pick<Place, 'master' | 'database'> {
+function parsePath(kind: Deployment['kind'], path: string): Pick<Deployment, 'master' | 'database'> {
   const [first = '', second = '', ...more] = path.split('/')
   if (kind === 'sentinel') {
     if (first === '' || more.length > 0)

@@ -1,12 +1,17 @@
 /** A batch on its way into the queues: one script for each queue, and its answers as results. */
-import { BrokerError, ConfigError, type OutboundMessage, type PublishResult } from '@zyqueue/core/broker'
+import {
+  BrokerError,
+  faultOf,
+  refuseUnknownOptions,
+  type OutboundMessage,
+  type PublishResult,
+} from '@zyqueue/core/broker'
 import type { Argument } from './client.ts'
 import { CutError, errorCode, isPutOff } from './errors.ts'
 import type { Keys, QueueKeys } from './keys.ts'
-import { headersJson, isMessageId, MAX_HEADERS_BYTES, sizeOfMessage, writeMessage } from './message.ts'
-import { refuseOptions } from './options.ts'
+import { headersJson, MAX_HEADERS_BYTES, sizeOfMessage, writeMessage } from './message.ts'
 import { publish } from './scripts/publish.ts'
-import { seenRuns } from './seen.ts'
+import { dedupeRuns } from './dedupe.ts'
 import type { Servers } from './servers.ts'
 
 /** A script of so many small jobs keeps the server busy for about a millisecond. */
@@ -90,13 +95,11 @@ function portionsOf(
   return portions
 }
 
-function check({ id, body, options }: OutboundMessage, headers: string): void {
-  if (options !== undefined) refuseOptions(options)
-  if (!isMessageId(id)) throw new ConfigError('ZYQ_CONFIG', "A job's id is 1 to 63 printable ASCII characters")
-  if (body.length > MAX_BODY_BYTES) {
-    const message = `The job has ${body.length} bytes; the Redis broker takes ${MAX_BODY_BYTES}`
-    throw new BrokerError('ZYQ_BODY_TOO_LARGE', message)
-  }
+/** Throws if the message cannot be stored. */
+function check(message: OutboundMessage, headers: string): void {
+  refuseUnknownOptions('Redis', message.options)
+  const fault = faultOf('Redis', message, MAX_BODY_BYTES)
+  if (fault !== undefined) throw fault
   if (headers.length * 3 > MAX_HEADERS_BYTES) {
     throw new BrokerError('ZYQ_BODY_TOO_LARGE', 'The headers of the job have more than 5 MB')
   }
@@ -116,7 +119,7 @@ async function send(servers: Servers, names: Keys, { keys, messages, headers, by
   }
   const scriptKeys = [keys.ready, keys.sorted, keys.delayed, keys.order, keys.waiters, keys.leases]
   const args: Argument[] = [names.wake, REMEMBERED_MS, messages.length, jobs, delaysOf(messages)]
-  for (const { series, first, count, bits } of seenRuns(messages.map(({ id }) => id))) {
+  for (const { series, first, count, bits } of dedupeRuns(messages.map(({ id }) => id))) {
     scriptKeys.push(keys.seen(series))
     args.push(first, count, bits)
   }

@@ -4,7 +4,7 @@ import { BrokerError } from '@zyqueue/core/broker'
 import { Client, type Access, type Argument } from './client.ts'
 import { closed, errorCode, notConnected, ServerError } from './errors.ts'
 import type { QueueKeys } from './keys.ts'
-import type { Address, Place } from './options.ts'
+import type { Address, Deployment } from './options.ts'
 import { integer, isList, list, text, type Reply } from './replies.ts'
 import type { Script } from './script.ts'
 import { slotOf } from './slots.ts'
@@ -21,7 +21,7 @@ interface SlotRange {
 }
 
 export class Servers {
-  readonly #place: Place
+  readonly #place: Deployment
   readonly #access: Omit<Access, 'tls'>
   readonly #listener: (channel: string, message: string) => void
   /** By host and port. */
@@ -33,10 +33,10 @@ export class Servers {
   #ranges: readonly SlotRange[] = []
   #looking: Promise<void> | undefined
   /** The one that hears what is published. */
-  #ear: Client | undefined
+  #subscriber: Client | undefined
 
   /** `listener` is called with what is published on the channels that are subscribed to. */
-  constructor(place: Place, listener: (channel: string, message: string) => void) {
+  constructor(place: Deployment, listener: (channel: string, message: string) => void) {
     const { username, password, database } = place
     this.#place = place
     this.#access = { username, password, database }
@@ -55,22 +55,22 @@ export class Servers {
   }
 
   /** Opens what is not open, after looking where the masters are. Where some of a cluster are away, it goes without them. */
-  async connect(signal: AbortSignal): Promise<void> {
-    const both = AbortSignal.any([signal, this.#closing.signal])
+  async connect(): Promise<void> {
+    const { signal } = this.#closing
     try {
       if (this.#place.tls && this.#tls === undefined) {
         const { ca } = this.#place
         this.#tls = { ca: ca === undefined ? undefined : await readFile(ca, 'utf8') }
       }
-      await this.#look(both)
+      await this.#look(signal)
       const nodes = this.#nodes()
       this.#forgetAllBut(nodes)
-      const opened = await Promise.allSettled(nodes.map((node) => this.#open(addressOf(node), both)))
+      const opened = await Promise.allSettled(nodes.map((node) => this.#open(addressOf(node), signal)))
       const failed = opened.find((result) => result.status === 'rejected')
       if (failed !== undefined && opened.every(({ status }) => status === 'rejected')) throw failed.reason
       await this.#listen()
     } catch (error) {
-      throw this.#closing.signal.aborted ? closed() : error
+      throw signal.aborted ? closed() : error
     }
   }
 
@@ -100,20 +100,20 @@ export class Servers {
   }
 
   /** Whether what is published is heard. Rather than to wait in vain, a consumer has the connection opened again. */
-  get hears(): boolean {
-    return this.#ear?.usable === true
+  get isSubscribed(): boolean {
+    return this.#subscriber?.usable === true
   }
 
   async subscribe(channel: string): Promise<void> {
     if (this.#closing.signal.aborted) throw closed()
-    if (this.#ear === undefined) throw notConnected()
-    await subscribe(this.#ear, [channel])
+    if (this.#subscriber === undefined) throw notConnected()
+    await subscribe(this.#subscriber, [channel])
     this.#channels.add(channel)
   }
 
   async unsubscribe(channel: string): Promise<void> {
     this.#channels.delete(channel)
-    if (this.hears) await this.#ear?.command('UNSUBSCRIBE', channel).catch(unlessNotAllowed)
+    if (this.isSubscribed) await this.#subscriber?.command('UNSUBSCRIBE', channel).catch(unlessNotAllowed)
   }
 
   /** Lets what is under way end, for a while, and ends all connections. */
@@ -205,10 +205,10 @@ export class Servers {
   }
 
   async #listen(): Promise<void> {
-    if (this.hears) return
-    const [ear] = this.masters()
-    if (ear !== undefined && this.#channels.size > 0) await subscribe(ear, [...this.#channels])
-    this.#ear = ear
+    if (this.isSubscribed) return
+    const [subscriber] = this.masters()
+    if (subscriber !== undefined && this.#channels.size > 0) await subscribe(subscriber, [...this.#channels])
+    this.#subscriber = subscriber
   }
 
   #look(signal: AbortSignal): Promise<void> {

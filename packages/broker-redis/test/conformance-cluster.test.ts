@@ -14,6 +14,6 @@ await describeWithServer('redis', 'a cluster of three masters', () => {
     test: test.concurrent,
     createBroker: () => plugin.create({ connection: cluster.url, baseDir: process.cwd() }),
     sample: plugin.create({ connection: 'redis+cluster://127.0.0.1', baseDir: process.cwd() }),
-    patienceMs: 30_000,
+    timeoutMs: 30_000,
   })
 })

@@ -41,6 +41,6 @@ await describeWithServer('redis', 'a server', () => {
     storeUnreadable,
     sample: brokerAt(),
     brokerWithFinding: () => brokerAt(evicting.port),
-    patienceMs: 30_000,
+    timeoutMs: 30_000,
   })
 })

@@ -74,7 +74,7 @@ await describeWithServer('redis', 'a failover', () => {
     await eventually('jobs are stored again', () => flow.stored.size > before + 100)
     flow.stopPublishing()
     await eventually('every job that was sure has run', () => [...sure].every((id) => flow.run.has(id)))
-    expect(await insist(worker, () => worker.renew(['survivor'], 60_000))).toEqual([])
+    expect(await insist(worker, () => worker.leases.renew(['survivor'], 60_000))).toEqual([])
     await flow.end()
     const role = openClient(sentinel.replica.url)
     expect(await role.info('replication')).toContain('role:master')

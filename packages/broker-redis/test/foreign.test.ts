@@ -109,7 +109,7 @@ await describeWithServer('redis', 'a value of another program', () => {
       ['unreadable', 'delayed'],
     ])
     expect(await broker.admin.cancel(queue, ['later', `${queue}-1`, 'unreadable'])).toBe(2)
-    await broker.reclaim('gone', [{ id: 'ghi' }])
+    await broker.leases.reclaim('gone', [{ id: 'ghi' }])
     expect(await broker.admin.compact(queue)).toBe(1)
     expect(await broker.admin.queues()).toContainEqual(
       expect.objectContaining({ name: queue, ready: 4, delayed: 1, active: 0 }),

@@ -42,7 +42,7 @@ export async function openScenario(
   const consumer = await consume(tested, [queue], { consumerId })
   const [acked, released, later, rejected, changed] = await receive(consumer, 5)
   if (!acked || !released || !later || !rejected || !changed) throw new Error('too few deliveries')
-  await whole.renew([`lost-${queue}`], 1)
+  await whole.leases.renew([`lost-${queue}`], 1)
   await plant(queue, UNREADABLE)
   await whole.publish([
     message(queue, 'high', { priority: 9 }),
@@ -82,8 +82,8 @@ export async function openScenario(
       }
       const attempts: (() => Promise<unknown>)[] = [
         () => consumer.receive(4, { signal: never }),
-        () => tested.renew([consumerId], 600_000),
-        () => tested.reclaim(`lost-${queue}`, [{ id: 'lost-1', headers }]),
+        () => tested.leases.renew([consumerId], 600_000),
+        () => tested.leases.reclaim(`lost-${queue}`, [{ id: 'lost-1', headers }]),
         () => tested.admin.deadLetters.requeue(queue),
         () => tested.admin.compact(queue),
         () => consumer.receive(4, { signal: never }),

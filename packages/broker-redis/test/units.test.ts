@@ -3,15 +3,15 @@ import { describe, expect, test } from 'vitest'
 import { errorCode, isPutOff, ServerError } from '../src/errors.ts'
 import { Keys } from '../src/keys.ts'
 import { encodeMessage, isMessageId, readMessage } from '../src/message.ts'
-import { locationOf, parsePlace } from '../src/options.ts'
-import { seenRuns } from '../src/seen.ts'
+import { locationOf, parseDeployment } from '../src/options.ts'
+import { dedupeRuns } from '../src/dedupe.ts'
 import { slotOf } from '../src/slots.ts'
 
-const place = (connection: string) => parsePlace({ connection, baseDir: '/base' })
+const place = (connection: string) => parseDeployment({ connection, baseDir: '/base' })
 
 describe('connection strings', () => {
   test('without one, the server is on this host', () => {
-    expect(parsePlace({ baseDir: '/' })).toMatchObject({
+    expect(parseDeployment({ baseDir: '/' })).toMatchObject({
       kind: 'server',
       hosts: [{ host: 'localhost', port: 6379 }],
       database: 0,
@@ -205,7 +205,7 @@ describe('ids that were seen', () => {
     const owners = new Map<string, string>()
     fc.assert(
       fc.property(ids, (list) => {
-        const runs = seenRuns(list)
+        const runs = dedupeRuns(list)
         expect(runs.reduce((sum, { count }) => sum + count, 0)).toBe(list.length)
         let at = 0
         for (const { series, first, count } of runs)
@@ -224,7 +224,7 @@ describe('ids that were seen', () => {
   test('a run has its bits set, and no others', () => {
     fc.assert(
       fc.property(ids, (list) => {
-        for (const { first, count, bits } of seenRuns(list)) {
+        for (const { first, count, bits } of dedupeRuns(list)) {
           const from = Math.floor(first / 8) * 8
           const set = Array.from(
             { length: bits.length * 8 },
@@ -241,7 +241,7 @@ describe('ids that were seen', () => {
       { length: 1000 },
       (_, index) => `0mabcdefgh0123456789${(index + 32_000).toString(36).padStart(8, '0')}`,
     )
-    expect(seenRuns(list).map(({ count }) => count)).toEqual([768, 232])
+    expect(dedupeRuns(list).map(({ count }) => count)).toEqual([768, 232])
   })
 })
 

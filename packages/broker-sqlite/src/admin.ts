@@ -11,12 +11,12 @@ import {
   type WorkerStats,
 } from '@zyqueue/core/broker'
 import { SCHEMA } from './attach.ts'
-import { integer, text } from './columns.ts'
+import { integer, text } from './decode.ts'
 import type { Database } from './database.ts'
-import { lastDeath, listDead, purgeDead, requeueDead, type Choice } from './dead.ts'
+import { lastDeath, listDead, purgeDead, requeueDead, type Choice } from './dead-letters.ts'
 import type { Driver } from './driver.ts'
 import { purgeWaiting } from './jobs.ts'
-import { cancelJobs, listJobs } from './listing.ts'
+import { cancelJobs, listJobs } from './browse.ts'
 import type { Sql } from './sql.ts'
 import { queueStatistics, workerStatistics } from './statistics.ts'
 
@@ -42,8 +42,8 @@ export class SqliteAdmin implements BrokerAdmin {
     }
   }
 
-  async queues(): Promise<readonly QueueStats[]> {
-    return this.#open().read((sql) => queueStatistics(sql))
+  async queues(names?: readonly string[]): Promise<readonly QueueStats[]> {
+    return this.#open().read((sql) => queueStatistics(sql, names))
   }
 
   async workers(): Promise<readonly WorkerStats[]> {
@@ -114,7 +114,7 @@ export class SqliteAdmin implements BrokerAdmin {
     const database = this.#open()
     const choice = await choose(database, queue, ids)
     const requeued = await inPortions(database, (sql) => requeueDead(sql, choice, AT_ONCE))
-    if (requeued > 0) database.wakeSignal.wake()
+    if (requeued > 0) database.wakeFile.wake()
     return requeued
   }
 

@@ -1,84 +1,68 @@
 import {
-  Bell,
+  ConsumerBase,
   type ConsumeOptions,
-  type Consumer,
   type Delivery,
   type Rejection,
   type Release,
-  type SettleResult,
+  type Settled,
+  type Settlement,
 } from '@zyqueue/core/broker'
-import { integer } from './columns.ts'
 import type { Database } from './database.ts'
-import { closed, errorCode, leaseLost } from './errors.ts'
+import { integer } from './decode.ts'
+import { errorCode, leaseLost } from './errors.ts'
 import {
-  bury,
   claim,
+  deadLetter,
   delay,
-  letGo,
   makeReady,
-  outlook,
+  nextWork,
+  promoteDue,
   remove,
   rewrite,
-  ripen,
+  unhold,
   withWork,
   type ClaimedRow,
   type ClaimedRows,
-  type Outlook,
+  type NextWork,
 } from './jobs.ts'
 import { leaseNow } from './lease-clock.ts'
 import { endExpired, endLease, openLease, stands } from './leases.ts'
 import { readMessage } from './message.ts'
 import type { Sql } from './sql.ts'
-import { LOOK_MS } from './wake.ts'
 
-const LEASE_LOST: SettleResult = { status: 'lease-lost' }
-/** While jobs flow, the next claim need not look before it takes the lock. */
-const FLOWING: Outlook = { work: true, nextMs: Infinity }
 const NOTHING: ClaimedRows = { found: 0, rows: [] }
-const OK: SettleResult = { status: 'ok' }
 
 interface Claimed {
   readonly rows: readonly ClaimedRow[]
-  /** The queue that was served last; the next claim begins behind it. */
+  /** The queue that was served last. The next claim begins with the queue behind it. */
   readonly lastQueue: number
-  /** Jobs of others that are ready again, because their leases had run out. */
+  /** Jobs of other consumers that are ready again because their leases have expired. */
   readonly returned: number
 }
 
-interface InHand<Item> {
-  readonly item: Item
-  readonly seq: number
-}
-
-export class SqliteConsumer implements Consumer {
+/**
+ * A consumer keeps the `seq` of each delivery. Every claim and every settlement checks in its transaction that the lease still
+ * stands; an ended lease is never revived, and core then makes another consumer.
+ */
+export class SqliteConsumer extends ConsumerBase<number> {
   readonly #database: Database
-  readonly #options: ConsumeOptions
   /** The ids of its queues in ascending order, as a JSON array. */
   readonly #queues: string
-  readonly #onClosed: () => void
-  /** The fence: what this consumer holds is held by this id. Once it has ended, core makes another consumer. */
   readonly #lease: number
-  /** The seq of each delivery that is in hand under the lease. What is not here is not this consumer's to settle. */
-  readonly #inHand = new Map<Delivery, number>()
-  /** Settlements that are not on the disk yet still fill the prefetch. */
-  #settling = 0
   #lastQueue = 0
-  /** The last claim found something. */
+  /** Whether the last claim found jobs: the next one then need not look before it takes the write lock. */
   #flowing = false
-  readonly #bell = new Bell()
+  #nextClaimMs = Infinity
   #stopListening: (() => void) | undefined
-  /** Settles the `receive` that is under way with []. */
-  #stopReceiving: () => void = () => {}
-  #closing: Promise<void> | undefined
 
-  /** Opens the lease. `onClosed` is called once, when it has ended. */
+  /** Opens the lease. `onClosed` is called once, when the consumer has closed. */
   static async open(database: Database, options: ConsumeOptions, onClosed: () => void): Promise<SqliteConsumer> {
     const { queues, lease, returned } = await database.write((sql) => {
       const ids = new Set(options.queues.map(({ name }) => database.queueId(sql, name)))
       const queues = JSON.stringify([...ids].toSorted((a, b) => a - b))
       return { queues, ...openLease(sql, { ...options, queues }, leaseNow()) }
     })
-    if (returned > 0) database.wakeSignal.wake()
+    if (returned > 0) database.wakeFile.wake()
     return new SqliteConsumer(database, options, queues, lease, onClosed)
   }
 
@@ -89,144 +73,103 @@ export class SqliteConsumer implements Consumer {
     lease: number,
     onClosed: () => void,
   ) {
+    super(options, onClosed)
     this.#database = database
-    this.#options = options
     this.#queues = queues
     this.#lease = lease
-    this.#onClosed = onClosed
   }
 
-  receive(max: number, { signal }: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
-    if (this.#closing !== undefined) return Promise.reject(closed())
-    if (signal.aborted) return Promise.resolve([])
-    return new Promise((resolve, reject) => {
-      let stopped = false
-      const stop = (): void => {
-        stopped = true
-        resolve([])
-        this.#bell.ring()
-      }
-      this.#stopReceiving = stop
-      signal.addEventListener('abort', stop, { once: true })
-      void this.#take(max, () => stopped)
-        .then(resolve, (error: unknown) => reject(this.#database.lost ? leaseLost(this.#options.consumerId) : error))
-        .finally(() => signal.removeEventListener('abort', stop))
-    })
+  protected override get nextClaimMs(): number {
+    return this.#nextClaimMs
   }
 
-  ack(deliveries: readonly Delivery[]): Promise<readonly SettleResult[]> {
-    return this.#settle(
-      deliveries,
-      (delivery) => delivery,
-      (sql, inHand) => remove(sql, seqsOf(inHand)),
-    )
-  }
-
-  async release(releases: readonly Release[]): Promise<readonly SettleResult[]> {
-    const results = await this.#settle(
-      releases,
-      ({ delivery }) => delivery,
-      (sql, inHand) => {
-        const now = Date.now()
-        makeReady(sql, seqsOf(inHand.filter(({ item }) => item.delayMs <= 0)))
-        for (const { item, seq } of inHand) {
-          if (item.delayMs > 0) delay(sql, seq, now + Math.ceil(item.delayMs))
-          if (item.headers) rewrite(sql, seq, { ...item.delivery, headers: item.headers })
-        }
-      },
-    )
-    this.#database.wakeSignal.wakeFor(releases.map(({ delayMs }) => delayMs))
-    return results
-  }
-
-  reject(rejections: readonly Rejection[]): Promise<readonly SettleResult[]> {
-    return this.#settle(
-      rejections,
-      ({ delivery }) => delivery,
-      (sql, inHand) => {
-        const now = Date.now()
-        for (const { item, seq } of inHand) {
-          bury(sql, seq, item.delivery.id, item.reason, now)
-          if (item.headers) rewrite(sql, seq, { ...item.delivery, headers: item.headers })
-        }
-      },
-    )
-  }
-
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
-  }
-
-  async #close(): Promise<void> {
-    this.#stopReceiving()
-    this.#stopListening?.()
+  protected async claim(room: number, isStopped: () => boolean): Promise<readonly Delivery[]> {
     try {
-      const returned = await this.#database.write((sql) => {
-        const inTime = stands(sql, this.#lease)
-        return endLease(sql, this.#lease, inTime ? 'uncharged' : 'charged')
-      })
-      if (returned > 0) this.#database.wakeSignal.wake()
-    } catch {
-      // The file is gone or stays locked: the lease runs out by itself.
-    }
-    this.#inHand.clear()
-    this.#onClosed()
-  }
-
-  async #take(max: number, stopped: () => boolean): Promise<readonly Delivery[]> {
-    const until = performance.now() + LOOK_MS
-    while (!stopped()) {
-      const room = Math.min(max, this.#options.prefetch - this.#inHand.size - this.#settling)
-      const { work, nextMs } = this.#flowing && room > 0 ? FLOWING : await this.#look()
-      if (stopped()) break
-      if (work && room > 0) {
-        const deliveries = await this.#claimUnless(stopped, room)
+      while (!isStopped()) {
+        if (!this.#flowing) {
+          const { work, nextMs } = await this.#look()
+          this.#nextClaimMs = nextMs
+          if (!work) break
+        }
+        const deliveries = await this.#claimNow(room, isStopped)
         if (deliveries.length > 0) return deliveries
-        // Either the flow has ended, or another was faster: look again.
-        continue
       }
-      const left = until - performance.now()
-      if (left <= 0) break
-      // Without room, what comes due is of no use: a settlement rings.
-      const pause = room > 0 ? Math.min(left, nextMs) : left
-      await this.#bell.wait(Math.max(1, pause))
+      return []
+    } catch (error) {
+      throw this.#database.lost ? leaseLost(this.options.consumerId) : error
     }
-    return []
   }
 
-  async #look(): Promise<Outlook> {
-    // Listen first: a hint that comes after the look and before the wait still counts.
-    this.#stopListening ??= this.#database.wakeSignal.listen(() => this.#bell.ring())
-    return this.#database.read((sql) => {
-      if (!stands(sql, this.#lease)) throw leaseLost(this.#options.consumerId)
-      return outlook(sql, this.#queues)
+  protected sendAcks(settlements: readonly Settlement<Delivery, number>[]): Promise<Settled> {
+    return this.#send(
+      settlements,
+      (delivery) => delivery,
+      (sql) => remove(sql, seqsOf(settlements)),
+    )
+  }
+
+  protected async sendReleases(settlements: readonly Settlement<Release, number>[]): Promise<Settled> {
+    const settled = await this.#send(settlements, deliveryOf, (sql) => {
+      const now = Date.now()
+      makeReady(sql, seqsOf(settlements.filter(({ item }) => item.delayMs <= 0)))
+      for (const { item, held: seq } of settlements) {
+        if (item.delayMs > 0) delay(sql, seq, now + Math.ceil(item.delayMs))
+        if (item.headers) rewrite(sql, seq, { ...item.delivery, headers: item.headers })
+      }
+    })
+    this.#database.wakeFile.wakeFor(settlements.map(({ item }) => item.delayMs))
+    return settled
+  }
+
+  protected sendRejections(settlements: readonly Settlement<Rejection, number>[]): Promise<Settled> {
+    return this.#send(settlements, deliveryOf, (sql) => {
+      const now = Date.now()
+      for (const { item, held: seq } of settlements) {
+        deadLetter(sql, seq, item.delivery.id, item.reason, now)
+        if (item.headers) rewrite(sql, seq, { ...item.delivery, headers: item.headers })
+      }
     })
   }
 
-  async #claimUnless(stopped: () => boolean, room: number): Promise<readonly Delivery[]> {
-    const claimed = await this.#database.write((sql) => (stopped() ? undefined : this.#claim(sql, room)))
+  protected async end(): Promise<void> {
+    this.#stopListening?.()
+    const returned = await this.#database.write((sql) => {
+      const inTime = stands(sql, this.#lease)
+      return endLease(sql, this.#lease, inTime ? 'uncharged' : 'charged')
+    })
+    if (returned > 0) this.#database.wakeFile.wake()
+  }
+
+  /** Reads without a lock whether there is work, and when there will be. */
+  async #look(): Promise<NextWork> {
+    // Listen first: a hint that comes between the look and the wait still counts.
+    this.#stopListening ??= this.#database.wakeFile.listen(() => this.notify())
+    return this.#database.read((sql) => {
+      if (!stands(sql, this.#lease)) throw leaseLost(this.options.consumerId)
+      return nextWork(sql, this.#queues)
+    })
+  }
+
+  async #claimNow(room: number, isStopped: () => boolean): Promise<readonly Delivery[]> {
+    const claimed = await this.#database.write((sql) => (isStopped() ? undefined : this.#claimRows(sql, room)))
     if (claimed === undefined) return []
     const { rows, lastQueue, returned } = claimed
-    if (returned > 0) this.#database.wakeSignal.wake()
+    if (returned > 0) this.#database.wakeFile.wake()
     this.#lastQueue = lastQueue
     this.#flowing = rows.length > 0
-    if (!stopped()) return rows.map((row) => this.#deliver(row))
-    // Nobody waits for these any more. Should it fail, closing the consumer gives them back.
-    await this.#giveBack(rows).catch(() => {})
-    return []
+    return rows.map((row) => this.#deliver(row))
   }
 
-  /** Part of a write, and repeatable: it changes nothing of the consumer. */
-  #claim(sql: Sql, room: number): Claimed {
+  /** Part of a write that may run twice, so it changes nothing of the consumer. */
+  #claimRows(sql: Sql, room: number): Claimed {
     const returned = endExpired(sql, leaseNow())
-    // Asked behind it: a lease that ran out just now would claim under an id that is gone.
-    if (!stands(sql, this.#lease)) throw leaseLost(this.#options.consumerId)
-    ripen(sql, this.#queues, Date.now())
+    // After `endExpired`: otherwise a lease that has just expired would claim under an id that is gone.
+    if (!stands(sql, this.#lease)) throw leaseLost(this.options.consumerId)
+    promoteDue(sql, this.#queues, Date.now())
     return { ...this.#claimFairly(sql, room), returned }
   }
 
-  /** An equal share from each queue, and what one leaves goes to the others; the first is the one behind the last served. */
+  /** An equal share from each queue. What one queue leaves goes to the others. The queue behind the last served comes first. */
   #claimFairly(sql: Sql, room: number): Pick<Claimed, 'rows' | 'lastQueue'> {
     const queues = withWork(sql, this.#queues)
     let open = [...queues.filter((id) => id > this.#lastQueue), ...queues.filter((id) => id <= this.#lastQueue)]
@@ -246,17 +189,6 @@ export class SqliteConsumer implements Consumer {
     return { rows, lastQueue }
   }
 
-  async #giveBack(rows: readonly ClaimedRow[]): Promise<void> {
-    if (rows.length === 0) return
-    const seqs = rows.map((row) => integer(row[0]))
-    await this.#database.write((sql) => {
-      if (!stands(sql, this.#lease)) return
-      letGo(sql, this.#lease, seqs)
-      makeReady(sql, seqs)
-    })
-    this.#database.wakeSignal.wake()
-  }
-
   #deliver([seqColumn, queue, rank, storedAt, deliveries, message]: ClaimedRow): Delivery {
     const seq = integer(seqColumn)
     const delivery: Delivery = {
@@ -266,53 +198,39 @@ export class SqliteConsumer implements Consumer {
       deliveryCount: integer(deliveries),
       storedAtMs: integer(storedAt),
     }
-    this.#inHand.set(delivery, seq)
+    this.unacked.add(delivery, seq)
     return delivery
   }
 
-  /**
-   * Lets go of what is in hand, and has `act` do the rest in the same transaction. Two fences: a delivery that this consumer
-   * has settled is not in `#inHand`; and where the lease has ended, nothing is done under its id any more.
-   */
-  async #settle<Item>(
-    items: readonly Item[],
-    deliveryOf: (item: Item) => Delivery,
-    act: (sql: Sql, inHand: readonly InHand<Item>[]) => void,
-  ): Promise<readonly SettleResult[]> {
-    if (this.#closing !== undefined) throw closed()
-    const found = items.map((item) => this.#takeOutOfHand(item, deliveryOf(item)))
-    const inHand = found.filter((entry) => entry !== undefined)
-    if (inHand.length === 0 || this.#database.lost) return found.map(() => LEASE_LOST)
-    const answer = (result: SettleResult): readonly SettleResult[] =>
-      found.map((entry) => (entry === undefined ? LEASE_LOST : result))
-    this.#settling += inHand.length
+  /** Ends the hold on these jobs and runs `act`, in one transaction. If the lease has ended, nothing is changed. */
+  async #send<Item>(
+    settlements: readonly Settlement<Item, number>[],
+    deliveryOfItem: (item: Item) => Delivery,
+    act: (sql: Sql) => void,
+  ): Promise<Settled> {
+    if (this.#database.lost) return { status: 'lease-lost' }
     try {
       const stood = await this.#database.write((sql) => {
         if (!stands(sql, this.#lease)) return false
-        letGo(sql, this.#lease, seqsOf(inHand))
-        act(sql, inHand)
+        unhold(sql, this.#lease, seqsOf(settlements))
+        act(sql)
         return true
       })
-      return answer(stood ? OK : LEASE_LOST)
+      return { status: stood ? 'ok' : 'lease-lost' }
     } catch (error) {
-      if (errorCode(error) === 'ZYQ_OUTCOME_UNKNOWN') return answer({ status: 'unknown', error })
-      // Nothing was changed: it is still in hand, and may be settled again.
-      for (const { item, seq } of inHand) this.#inHand.set(deliveryOf(item), seq)
+      // If the commit did succeed, another consumer may hold these jobs now: this one must not settle them again.
+      if (errorCode(error) === 'ZYQ_OUTCOME_UNKNOWN') {
+        for (const { item } of settlements) this.unacked.delete(deliveryOfItem(item))
+      }
       throw error
-    } finally {
-      this.#settling -= inHand.length
-      this.#bell.ring()
     }
-  }
-
-  #takeOutOfHand<Item>(item: Item, delivery: Delivery): InHand<Item> | undefined {
-    const seq = this.#inHand.get(delivery)
-    if (seq === undefined) return undefined
-    this.#inHand.delete(delivery)
-    return { item, seq }
   }
 }
 
-function seqsOf(inHand: readonly InHand<unknown>[]): readonly number[] {
-  return inHand.map(({ seq }) => seq)
+function deliveryOf({ delivery }: { readonly delivery: Delivery }): Delivery {
+  return delivery
+}
+
+function seqsOf(settlements: readonly Settlement<unknown, number>[]): readonly number[] {
+  return settlements.map(({ held }) => held)
 }

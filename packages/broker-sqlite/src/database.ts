@@ -4,15 +4,15 @@ import { BrokerError } from '@zyqueue/core/broker'
 import type { Driver } from './driver.ts'
 import { closed } from './errors.ts'
 import type { Location } from './options.ts'
-import { patiently } from './patience.ts'
+import { busyRetry } from './busy-retry.ts'
 import { Room } from './room.ts'
 import { Sql } from './sql.ts'
 import { openStorage, type Storage } from './storage.ts'
 import { Transactions } from './transactions.ts'
-import { WakeSignal } from './wake.ts'
+import { WakeFile } from './wake-file.ts'
 
 export class Database {
-  readonly wakeSignal: WakeSignal
+  readonly wakeFile: WakeFile
   /** The file's path; absent in memory. */
   readonly path: string | undefined
   readonly #storage: Storage
@@ -30,7 +30,7 @@ export class Database {
   private constructor(storage: Storage) {
     this.#storage = storage
     this.path = storage.path
-    this.wakeSignal = new WakeSignal(storage.path ?? ':memory:', storage.path && `${storage.path}-wake`)
+    this.wakeFile = new WakeFile(storage.path ?? ':memory:', storage.path && `${storage.path}-wake`)
     this.#sql = new Sql(storage.connection)
     this.#identity = this.#fileIdentity()
     const room = storage.path === undefined ? undefined : new Room(storage.path, this.#sql)
@@ -58,7 +58,7 @@ export class Database {
 
   /** Runs `work` once outside of a transaction, without waiting for writers. */
   async read<T>(work: (sql: Sql) => T): Promise<T> {
-    return patiently(() => {
+    return busyRetry(() => {
       this.#assertUsable()
       return work(this.#sql)
     })
@@ -105,7 +105,7 @@ export class Database {
     await this.#transactions.idle()
     if (this.#mode === 'open') this.#mode = 'closed'
     if (this.path !== undefined) this.#storage.connection.close()
-    this.wakeSignal.close()
+    this.wakeFile.close()
   }
 
   #assertUsable(): void {

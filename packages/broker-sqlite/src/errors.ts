@@ -1,4 +1,4 @@
-import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
+import { BrokerError, errorCodeFrom, propertyOf, type CodeOf } from '@zyqueue/core/broker'
 
 /** Primary result codes of SQLite (https://sqlite.org/rescode.html); the extended ones hold them in their low byte. */
 export const SQLITE = {
@@ -51,31 +51,21 @@ const FILE_SYSTEM_CODES: Readonly<Record<string, CodeOf<'broker'>>> = {
   EIO: 'ZYQ_CONNECTION_LOST',
 }
 
-/** The code of any error that this broker rejects with: its own, SQLite's through either driver, or the file system's. Never throws. */
-export function errorCode(error: unknown): CodeOf<'broker'> {
-  try {
-    return codeOf(error)
-  } catch {
-    return 'ZYQ_BROKER'
-  }
-}
-
-function codeOf(error: unknown): CodeOf<'broker'> {
-  if (error instanceof BrokerError) return error.code
+/** The code of any error of this broker, of SQLite through either driver, or of the file system. Never throws. */
+export const errorCode: (error: unknown) => CodeOf<'broker'> = errorCodeFrom((error) => {
   const native = sqliteCode(error)
-  // Ours are in UTF-8. SQLite has no code of its own for a file that is not.
-  if (native === SQLITE.ERROR && /same text encoding/.test(String(property(error, 'message'))))
+  // Queue files are in UTF-8. SQLite has no code of its own for a file that is not.
+  if (native === SQLITE.ERROR && /same text encoding/.test(String(propertyOf(error, 'message')))) {
     return 'ZYQ_STORAGE_FOREIGN'
-  if (native !== undefined) return CODES[native] ?? 'ZYQ_BROKER'
-  const code = property(error, 'code')
-  return (typeof code === 'string' ? FILE_SYSTEM_CODES[code] : undefined) ?? 'ZYQ_BROKER'
-}
+  }
+  return native === undefined ? undefined : (CODES[native] ?? 'ZYQ_BROKER')
+}, FILE_SYSTEM_CODES)
 
 /** The primary result code, where the error is one of SQLite's. */
 export function sqliteCode(error: unknown): number | undefined {
   // node:sqlite has `errcode`, libsql `rawCode`.
   for (const name of ['errcode', 'rawCode']) {
-    const code = property(error, name)
+    const code = propertyOf(error, name)
     if (typeof code === 'number') return code & 0xff
   }
   return undefined
@@ -93,8 +83,4 @@ export function closed(): BrokerError {
 
 export function leaseLost(consumerId: string): BrokerError {
   return new BrokerError('ZYQ_LEASE_LOST', `The lease of consumer ${consumerId} has ended`)
-}
-
-function property(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
 }

@@ -4,7 +4,7 @@ import { SqliteBroker } from './broker.ts'
 
 const plugin: BrokerPlugin = {
   kind: 'zyqueue.broker',
-  apiVersion: 1,
+  apiVersion: 2,
   name: 'sqlite',
   schemes: ['sqlite'],
   create: (options) => new SqliteBroker(options),

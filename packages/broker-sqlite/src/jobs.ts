@@ -1,5 +1,5 @@
 /** The ways of a job between `ready`, `delayed`, `held` and `dead`. Each function is part of a transaction that its caller holds. */
-import { clamped, clampedTime, integer } from './columns.ts'
+import { clamped, clampedTime, integer } from './decode.ts'
 import type { SqlValue } from './driver.ts'
 import { leaseNow, standsNow } from './lease-clock.ts'
 import { encodeMessage, type StoredMessage } from './message.ts'
@@ -71,7 +71,7 @@ function groupAlike(jobs: readonly NewJob[]): Iterable<[NewJob, ...NewJob[]]> {
   return groups.values()
 }
 
-export interface Outlook {
+export interface NextWork {
   /** Something is ready, due, or to be taken back. */
   readonly work: boolean
   /** When something comes due by itself, in milliseconds from now. */
@@ -79,7 +79,7 @@ export interface Outlook {
 }
 
 /** What a waiting consumer looks at, without a lock. */
-export function outlook(sql: Sql, queues: string): Outlook {
+export function nextWork(sql: Sql, queues: string): NextWork {
   const row = sql.first(
     `SELECT
       EXISTS (SELECT 1 FROM json_each(?1) q WHERE EXISTS (SELECT 1 FROM ready WHERE queue = q.value)),
@@ -98,7 +98,7 @@ export function outlook(sql: Sql, queues: string): Outlook {
 const RIPEN_AT_ONCE = 1000
 
 /** Delayed jobs whose time has come stand among the ready ones, where their seq places them. */
-export function ripen(sql: Sql, queues: string, now: number): void {
+export function promoteDue(sql: Sql, queues: string, now: number): void {
   const withDue = sql.all(
     `SELECT q.value FROM json_each(?1) q
       WHERE EXISTS (SELECT 1 FROM delayed WHERE queue = q.value AND due <= ?2)`,
@@ -158,7 +158,7 @@ export function claim(sql: Sql, lease: number, queue: number, max: number): Clai
 }
 
 /** Takes jobs out of the hands of a lease. What becomes of them is the caller's next statement. */
-export function letGo(sql: Sql, lease: number, seqs: readonly number[]): void {
+export function unhold(sql: Sql, lease: number, seqs: readonly number[]): void {
   sql.run('DELETE FROM held WHERE lease = ?1 AND seq IN (SELECT value FROM json_each(?2))', lease, JSON.stringify(seqs))
 }
 
@@ -185,7 +185,7 @@ export function rewrite(sql: Sql, seq: number, message: StoredMessage): void {
   sql.run('UPDATE job SET message = ?2 WHERE seq = ?1', seq, encodeMessage(message))
 }
 
-export function bury(sql: Sql, seq: number, id: string, reason: string, now: number): void {
+export function deadLetter(sql: Sql, seq: number, id: string, reason: string, now: number): void {
   sql.run('INSERT OR REPLACE INTO dead SELECT queue, ?2, seq, ?3, ?4 FROM job WHERE seq = ?1', seq, now, id, reason)
 }
 

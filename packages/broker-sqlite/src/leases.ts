@@ -3,8 +3,8 @@
  * consumer holds is held by that id, an ended lease takes all of it away at once, and the id never comes again.
  * Each function but `stands` is part of a write that its caller holds; `now` is of the leases' own clock (`leaseNow`), read in it.
  */
-import type { Charge, ClientInfo } from '@zyqueue/core/broker'
-import { integer, text } from './columns.ts'
+import type { ClientInfo, LostDelivery } from '@zyqueue/core/broker'
+import { integer, text } from './decode.ts'
 import { MAX_DELIVERIES, rewrite } from './jobs.ts'
 import { STANDS, standsNow } from './lease-clock.ts'
 import { ID_BYTES, readId, readMessage } from './message.ts'
@@ -88,11 +88,11 @@ export function renewLeases(sql: Sql, consumerIds: readonly string[], leaseMs: n
 }
 
 /** Ends the lease of a consumer that is gone, charging only what it had started; returns how many jobs are ready again. */
-export function reclaimLease(sql: Sql, consumerId: string, charged: readonly Charge[]): number {
+export function reclaimLease(sql: Sql, consumerId: string, lost: readonly LostDelivery[]): number {
   const row = sql.first('SELECT id FROM lease WHERE consumer = ?1', consumerId)
   if (row === undefined) return 0
   const lease = integer(row[0])
-  const charges = new Map(charged.map((charge) => [charge.id, charge]))
+  const lostById = new Map(lost.map((delivery) => [delivery.id, delivery]))
   const held = sql.all(
     'SELECT h.seq, substr(j.message, 1, ?2) FROM held h JOIN job j ON j.seq = h.seq WHERE h.lease = ?1',
     lease,
@@ -100,13 +100,13 @@ export function reclaimLease(sql: Sql, consumerId: string, charged: readonly Cha
   )
   for (const [seqColumn, start] of held) {
     const seq = integer(seqColumn)
-    const charge = charges.get(readId(seq, start))
-    if (charge !== undefined) chargeJob(sql, seq, charge)
+    const delivery = lostById.get(readId(seq, start))
+    if (delivery !== undefined) countLoss(sql, seq, delivery)
   }
   return endLease(sql, lease, 'uncharged')
 }
 
-function chargeJob(sql: Sql, seq: number, { headers }: Charge): void {
+function countLoss(sql: Sql, seq: number, { headers }: LostDelivery): void {
   sql.run('UPDATE job SET deliveries = min(deliveries + 1, ?2) WHERE seq = ?1', seq, MAX_DELIVERIES)
   if (headers === undefined) return
   const stored = readMessage(seq, sql.first('SELECT message FROM job WHERE seq = ?1', seq)?.[0])

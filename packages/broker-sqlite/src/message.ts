@@ -3,7 +3,7 @@
  * and one to read back is what makes a batch cheap, and `SELECT CAST(message AS TEXT) FROM job` is still readable.
  */
 import type { Headers } from '@zyqueue/core/broker'
-import { rawBytes } from './columns.ts'
+import { rawBytes } from './decode.ts'
 import type { SqlValue } from './driver.ts'
 
 /** The longest id that the contract allows, in bytes. With its line feed it stands in the first `ID_BYTES + 1` of a message. */

@@ -38,11 +38,3 @@ function defaultPath(baseDir: string): string {
     if (dirname(folder) === folder) return join(start, '.zyqueue', 'queue.db')
   }
 }
-
-/** This broker has no options of its own: whatever is asked for, nobody would do it. Throws `ZYQ_UNSUPPORTED`. */
-export function refuseOptions(options: Readonly<Record<string, unknown>> | undefined): void {
-  const [name] = Object.keys(options ?? {})
-  if (name !== undefined) {
-    throw new ConfigError('ZYQ_UNSUPPORTED', `The SQLite broker has no option "${name}"; leave it out`)
-  }
-}

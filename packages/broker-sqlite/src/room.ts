@@ -6,7 +6,7 @@
 import { statfsSync, statSync } from 'node:fs'
 import { BrokerError } from '@zyqueue/core/broker'
 import { SCHEMA } from './attach.ts'
-import { integer } from './columns.ts'
+import { integer } from './decode.ts'
 import type { Sql } from './sql.ts'
 
 /** What new jobs leave free, in bytes: this, or an eighth of a small disk. SQLite's own checkpoint comes at 4 MB of `-wal`. */

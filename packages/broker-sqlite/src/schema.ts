@@ -5,7 +5,7 @@
  */
 import { BrokerError } from '@zyqueue/core/broker'
 import { SCHEMA } from './attach.ts'
-import { integer, text } from './columns.ts'
+import { integer, text } from './decode.ts'
 import type { Connection } from './driver.ts'
 
 /** `ZyQu`: by it `file(1)` and this package know a queue. */

@@ -1,7 +1,7 @@
 /** What `admin` shows: each function is one read of one moment. */
 import type { QueueStats, WorkerStats } from '@zyqueue/core/broker'
 import { z } from 'zod'
-import { clampedTime, foreignText, integer, text } from './columns.ts'
+import { clampedTime, foreignText, integer, text } from './decode.ts'
 import type { SqlValue } from './driver.ts'
 import { standsNow } from './lease-clock.ts'
 import type { Sql } from './sql.ts'
@@ -16,7 +16,8 @@ const Client = z
 /** The queues of a lease, for `json_each`, which would end the whole query at what is not JSON. */
 const JSON_OR_NOTHING = "CASE WHEN json_valid(l.queues) THEN l.queues ELSE '[]' END"
 
-export function queueStatistics(sql: Sql): readonly QueueStats[] {
+/** All queues, or those of `names` that exist. */
+export function queueStatistics(sql: Sql, names?: readonly string[]): readonly QueueStats[] {
   const rows = sql.all(
     `SELECT CAST(q.name AS BLOB),
       (SELECT count(*) FROM ready WHERE queue = q.id),
@@ -29,8 +30,10 @@ export function queueStatistics(sql: Sql): readonly QueueStats[] {
     FROM queue q
     LEFT JOIN (SELECT j.queue, count(*) AS active FROM held h JOIN job j ON j.seq = h.seq GROUP BY j.queue) h
       ON h.queue = q.id
+    WHERE ?2 IS NULL OR q.name IN (SELECT value FROM json_each(?2))
     ORDER BY q.name`,
     Date.now(),
+    names === undefined ? null : JSON.stringify(names),
   )
   return rows.map(([name, ready, ripe, delayed, active, dead, leases]) => ({
     name: foreignText(name),

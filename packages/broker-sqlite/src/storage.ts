@@ -13,11 +13,11 @@ import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
 import { SCHEMA } from './attach.ts'
-import { text } from './columns.ts'
+import { text } from './decode.ts'
 import type { Connection, Driver } from './driver.ts'
 import { errorCode, SQLITE, sqliteCode } from './errors.ts'
 import { pathOf, type Location } from './options.ts'
-import { patiently } from './patience.ts'
+import { busyRetry } from './busy-retry.ts'
 import { processState } from './process-state.ts'
 import { WAL_BYTES } from './room.ts'
 import { CHECKED_BYTES, checkPages, migrate, recognise } from './schema.ts'
@@ -65,17 +65,17 @@ function makeFolder(folder: string, kind: Location['kind']): void {
 }
 
 async function openFile(path: string, driver: Driver): Promise<Connection> {
-  const { isChecked } = await patiently(() => examine(path, driver))
+  const { isChecked } = await busyRetry(() => examine(path, driver))
   if (!isChecked) await examineInUse(path, driver)
-  const connection = await patiently(() => driver.open(path))
+  const connection = await busyRetry(() => driver.open(path))
   try {
-    await patiently(() => {
+    await busyRetry(() => {
       connection.exec(
         `PRAGMA busy_timeout = 0; PRAGMA ${SCHEMA}.synchronous = FULL; PRAGMA ${SCHEMA}.journal_size_limit = ${WAL_BYTES}`,
       )
       migrate(connection)
     })
-    await patiently(() => {
+    await busyRetry(() => {
       const [[mode] = []] = connection.prepare(`PRAGMA ${SCHEMA}.journal_mode`).all()
       // Where the file system has no shared memory, SQLite stays with its rollback journal: slower, and as safe.
       if (text(mode) !== 'wal') connection.prepare(`PRAGMA ${SCHEMA}.journal_mode = WAL`).all()
@@ -132,9 +132,9 @@ function isDamage(error: unknown): boolean {
  * connection that only reads checks them in place; one that writes would, when it closes, move them into a damaged file.
  */
 async function examineInUse(path: string, driver: Driver): Promise<void> {
-  const connection = await patiently(() => driver.open(`${pathToFileURL(path).href}?mode=ro`))
+  const connection = await busyRetry(() => driver.open(`${pathToFileURL(path).href}?mode=ro`))
   try {
-    await patiently(() => {
+    await busyRetry(() => {
       connection.exec('PRAGMA busy_timeout = 0')
       if (recognise(connection) === 'ours') checkPages(connection)
     })

@@ -5,7 +5,7 @@
 import { BrokerError } from '@zyqueue/core/broker'
 import type { Connection } from './driver.ts'
 import { isBusy, SQLITE, sqliteCode } from './errors.ts'
-import { pause, PATIENCE_MS, stillBusy } from './patience.ts'
+import { pause, PATIENCE_MS, stillBusy } from './busy-retry.ts'
 import { rollback } from './schema.ts'
 import type { Sql } from './sql.ts'
 

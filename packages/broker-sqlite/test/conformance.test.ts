@@ -41,6 +41,6 @@ brokerTests({
   restart: async () => void (await Promise.all(brokers.map((broker) => broker.close()))),
   storeUnreadable,
   brokerWithFinding: () => plugin.create({ connection: 'sqlite::memory:', baseDir }),
-  patienceMs: 30_000,
+  timeoutMs: 30_000,
 })
 pluginTests({ test, plugin })

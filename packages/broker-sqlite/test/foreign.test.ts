@@ -81,7 +81,7 @@ describe.each(drivers())('what another program wrote into a row costs that row a
     await broker.publish([message('a'), message('b')])
     sql("UPDATE job SET message = x'00' WHERE seq = 1")
     const held = await receive(await consume(broker), 2)
-    await broker.reclaim(
+    await broker.leases.reclaim(
       'consumer',
       held.map(({ id }) => ({ id, headers: { charged: id } })),
     )
@@ -130,7 +130,7 @@ describe.each(drivers())('what another program wrote into a row costs that row a
     expect((await broker.admin.jobs('q', { limit: 10 })).length).toBeGreaterThanOrEqual(3)
     await broker.admin.workers()
     expect(await broker.admin.deadLetters.list('q', { limit: 10 })).toHaveLength(1)
-    await broker.reclaim('first', [{ id: 'held' }])
+    await broker.leases.reclaim('first', [{ id: 'held' }])
     await broker.admin.deadLetters.requeue('q')
     const heir = await consume(broker, { ...both, consumerId: 'heir' })
     const deliveries: Delivery[] = []

@@ -34,7 +34,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     await broker.publish([message('a')])
     const late = await consume(broker)
     const held = await receive(late, 1)
-    await eventually(async () => (await broker.renew(['consumer'], 1)).length > 0)
+    await eventually(async () => (await broker.leases.renew(['consumer'], 1)).length > 0)
     expect(await late.ack(held)).toEqual([LOST])
     await expect(late.receive(1, { signal: new AbortController().signal })).rejects.toMatchObject({
       code: 'ZYQ_LEASE_LOST',
@@ -120,7 +120,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
   test('an idle consumer that was reclaimed is told so', async () => {
     const broker = await open()
     const consumer = await consume(broker)
-    await broker.reclaim('consumer', [])
+    await broker.leases.reclaim('consumer', [])
     await expect(consumer.receive(1, { signal: new AbortController().signal })).rejects.toMatchObject({
       code: 'ZYQ_LEASE_LOST',
     })
@@ -146,8 +146,8 @@ describe.each(drivers())('leases ($name)', (driver) => {
     const keeper = await consume(broker, { consumerId: 'keeper', leaseMs: 60_000 })
     await consume(broker, { consumerId: 'ended', leaseMs: 1 })
     const [delivery] = await receive(keeper, 1)
-    await eventually(async () => (await broker.renew(['ended'], 60_000)).length > 0)
-    expect(await broker.renew(['keeper', 'ended', 'unheard of'], 120_000)).toEqual(['ended', 'unheard of'])
+    await eventually(async () => (await broker.leases.renew(['ended'], 60_000)).length > 0)
+    expect(await broker.leases.renew(['keeper', 'ended', 'unheard of'], 120_000)).toEqual(['ended', 'unheard of'])
     expect(delivery && (await keeper.ack([delivery]))).toEqual([OK])
   })
 
@@ -157,7 +157,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     const gone = await consume(broker, { consumerId: 'gone' })
     const held = await receive(gone, 3)
     await broker.publish([message('later')])
-    await broker.reclaim('gone', [{ id: 'q-1', headers: { changed: 'after' } }, { id: 'q-2' }])
+    await broker.leases.reclaim('gone', [{ id: 'q-1', headers: { changed: 'after' } }, { id: 'q-2' }])
 
     expect(await gone.ack(held)).toEqual([LOST, LOST, LOST])
     const again = await receive(await consume(broker), 4)
@@ -169,7 +169,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
       ['q-2', 1, { kept: '1', changed: 'before' }, 'body of q-2'],
       ['later', 0, {}, 'body of later'],
     ])
-    await broker.reclaim('unheard of', [])
+    await broker.leases.reclaim('unheard of', [])
   })
 
   test('closing a consumer gives back uncharged, and a closed one refuses', async () => {

@@ -67,7 +67,7 @@ test('workers that are killed lose no job, and none that was acked comes again',
     child.kill('SIGKILL')
     await exitOf(child)
     acked.push(...idsOf(said))
-    await broker.reclaim(`w${round}`, [])
+    await broker.leases.reclaim(`w${round}`, [])
   }
   const consumer = await consume(broker, { prefetch: 2000 })
   const [stats] = await broker.admin.queues()
@@ -99,7 +99,7 @@ test('a worker that is gone without a word loses its jobs to another when its le
   const { child, said } = startChild('worker', path, 'gone', 'keep')
   await eventually(() => idsOf(said).length === 2)
   child.kill('SIGKILL')
-  expect(await broker.renew(['gone'], 300)).toEqual([])
+  expect(await broker.leases.renew(['gone'], 300)).toEqual([])
 
   const deliveries = await receive(await consume(broker), 2)
   expect(deliveries.map(({ id, deliveryCount }) => [id, deliveryCount])).toEqual([

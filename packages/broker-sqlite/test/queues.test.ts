@@ -145,7 +145,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
       message('', {}),
       message('large', { body: new Uint8Array(broker.capabilities.maxBodyBytes + 1) }),
       message('options', { options: { exchange: 'x' } }),
-      message('good too'),
+      message('good-too'),
     ])
     expect(results.map(({ status }) => status)).toEqual([
       'stored',
@@ -185,7 +185,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
       () => broker.publish([message('a')]),
       () => broker.declare([]),
       () => consume(broker),
-      () => broker.renew([], 1),
+      () => broker.leases.renew([], 1),
       () => broker.admin.queues(),
       () => consumer.receive(1, { signal }),
     ]) {

@@ -91,11 +91,11 @@ function diskTests(): void {
 
       const stored = await fill(broker, { batch: 1, bytes: 100 })
       const taken = await consumer.receive(10, { signal: new AbortController().signal }).catch(() => [])
-      const acked = await consumer.ack(held).catch(() => [])
+      const acked = await consumer.ack(held)
       rmSync(join(folder, 'theirs'))
 
-      const again = acked.length === held.length ? [] : await consumer.ack(held)
-      expect([...acked, ...again].slice(-held.length)).toEqual(held.map(() => ({ status: 'ok' })))
+      const settled = acked.every(({ status }) => status === 'ok') ? acked : await consumer.ack(held)
+      expect(settled).toEqual(held.map(() => ({ status: 'ok' })))
       expect(await broker.publish([message('after')])).toEqual([{ status: 'stored' }])
       const left = before.length + stored.length + 1 - held.length - taken.length
       const rest = await receive(consumer, left)

@@ -12,7 +12,7 @@ import { Transactions } from '../src/transactions.ts'
 const [driver] = drivers()
 
 test('the plugin is what core looks for', () => {
-  expect(plugin).toMatchObject({ kind: 'zyqueue.broker', apiVersion: 1, name: 'sqlite', schemes: ['sqlite'] })
+  expect(plugin).toMatchObject({ kind: 'zyqueue.broker', apiVersion: 2, name: 'sqlite', schemes: ['sqlite'] })
   const { capabilities } = plugin.create({ baseDir: '/' })
   expect(Object.isFrozen(capabilities)).toBe(true)
 })

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import type { Broker, QueueSpec } from '@zyqueue/core/broker'
 import { codeOf, outcomeOf } from './calls.ts'
-import { bytesOf, messageTo, type Stage } from './stage.ts'
+import type { Fixture } from './fixture.ts'
+import { bytesOf, messageTo } from './test-data.ts'
 
-/** The error must have a code that has core connect again. */
-export function expectLost(broker: Broker, what: string, error: unknown): void {
+/** The error must have one of the codes after which core connects again. */
+export function expectConnectionLost(broker: Broker, what: string, error: unknown): void {
   const code = codeOf(broker, error)
   assert.ok(
     code === 'ZYQ_UNREACHABLE' || code === 'ZYQ_CONNECTION_LOST',
@@ -12,20 +13,20 @@ export function expectLost(broker: Broker, what: string, error: unknown): void {
   )
 }
 
-/** Calls as core does: if the call finds the connection lost, it connects and calls again. */
-export async function asCore<Value>(
-  stage: Stage,
+/** Calls as core does: if the connection is lost, it connects and calls again. */
+export async function callAsCore<Value>(
+  fixture: Fixture,
   broker: Broker,
   what: string,
   call: () => Promise<Value>,
 ): Promise<Value> {
   let last: unknown
-  const working = stage.eventually(`${what} works again after a loss and connect()`, async () => {
-    const outcome = await stage.settledLate(what, outcomeOf(call))
+  const working = fixture.eventually(`${what} works again after a loss and connect()`, async () => {
+    const outcome = await fixture.withLongTimeout(what, outcomeOf(call))
     if ('value' in outcome) return outcome
     last = outcome.error
-    expectLost(broker, what, last)
-    await reconnect(stage, broker)
+    expectConnectionLost(broker, what, last)
+    await reconnect(fixture, broker)
     return undefined
   })
   const { value } = await working.catch((error: unknown) => {
@@ -35,23 +36,23 @@ export async function asCore<Value>(
   return value
 }
 
-/** Publishes a new job, as core would, until one is stored. */
-export async function publishAsCore(stage: Stage, broker: Broker, queue: QueueSpec, body: string): Promise<void> {
-  await stage.eventually(`publish() of "${body}" to the queue ${queue.name} works`, async () => {
+/** Publishes as core does: reconnects and publishes a new message until one is stored. */
+export async function publishAsCore(fixture: Fixture, broker: Broker, queue: QueueSpec, body: string): Promise<void> {
+  await fixture.eventually(`publish() of "${body}" to the queue ${queue.name} works`, async () => {
     const message = messageTo(queue, { body: bytesOf(body) })
-    const [result] = await asCore(stage, broker, 'publish()', () => broker.publish([message]))
+    const [result] = await callAsCore(fixture, broker, 'publish()', () => broker.publish([message]))
     assert.ok(result, 'publish() gave no result')
     if (result.status === 'stored') return true
     const code = codeOf(broker, result.error)
-    if (code === 'ZYQ_UNREACHABLE' || code === 'ZYQ_CONNECTION_LOST') await reconnect(stage, broker)
+    if (code === 'ZYQ_UNREACHABLE' || code === 'ZYQ_CONNECTION_LOST') await reconnect(fixture, broker)
     return false
   })
 }
 
-async function reconnect(stage: Stage, broker: Broker): Promise<void> {
-  const outcome = await stage.settledLate(
+async function reconnect(fixture: Fixture, broker: Broker): Promise<void> {
+  const outcome = await fixture.withLongTimeout(
     'connect()',
     outcomeOf(() => broker.connect()),
   )
-  if ('error' in outcome) expectLost(broker, 'connect()', outcome.error)
+  if ('error' in outcome) expectConnectionLost(broker, 'connect()', outcome.error)
 }

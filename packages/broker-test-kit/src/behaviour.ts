@@ -1,39 +1,39 @@
 import type { Broker } from '@zyqueue/core/broker'
 import { reclaimOf } from './reclaim.ts'
 import type { BrokerHarness } from './harness.ts'
-import type { Stage } from './stage.ts'
+import type { Fixture } from './fixture.ts'
 
-type Body = (stage: Stage) => Promise<void>
+type Body = (fixture: Fixture) => Promise<void>
 
-/** Something that not every broker has, or not every harness. */
+/** An optional part of a broker or of a harness. */
 export interface Feature {
   /** As in "this broker has no …". */
   readonly name: string
-  /** What must have it. */
+  /** Whether the broker or the harness must have it. */
   readonly of: 'broker' | 'harness'
   isIn(harness: BrokerHarness): boolean
 }
 
-/** A test that is there if the broker has a feature, or if it has not. */
+/** A test that runs if the given features are present, or absent. */
 export interface Conditional {
   readonly body: Body
   readonly conditions: readonly { readonly feature: Feature; readonly isPresent: boolean }[]
 }
 
-/** Tests of one theme, by what the broker does. They read the capabilities, and never the broker's name. */
+/** Tests of one theme, by name. They depend on the capabilities and never on the broker's name. */
 export type Behaviours = Readonly<Record<string, Body | Conditional>>
 
 export function conditional(behaviour: Body | Conditional): Conditional {
   return typeof behaviour === 'function' ? { body: behaviour, conditions: [] } : behaviour
 }
 
-/** These tests are there only if the broker or the harness has the feature. */
-export function having(feature: Feature, behaviours: Behaviours): Behaviours {
+/** Tests that run only if the broker or the harness has the feature. */
+export function ifPresent(feature: Feature, behaviours: Behaviours): Behaviours {
   return onCondition(feature, true, behaviours)
 }
 
-/** These tests are there only if the feature is not. Their names say so. */
-export function lacking(feature: Feature, behaviours: Behaviours): Behaviours {
+/** Tests that run only if the feature is absent. Their names end with the missing feature. */
+export function ifAbsent(feature: Feature, behaviours: Behaviours): Behaviours {
   return onCondition(feature, false, behaviours)
 }
 
@@ -64,8 +64,8 @@ function hook(name: Hook): Feature {
   return { name, of: 'harness', isIn: (harness) => harness[name] !== undefined }
 }
 
-/** Bodies up to this size are really sent; a broker that takes larger ones is spared. */
-export const largestBodySent = 32 * 1024 * 1024
+/** The largest body that the suite sends. It does not test the limit of a broker that accepts larger ones. */
+export const MAX_BODY_SENT = 32 * 1024 * 1024
 
 export const feature = {
   delays: ofBroker('delays', ({ capabilities }) => capabilities.delay !== 'none'),
@@ -81,7 +81,7 @@ export const feature = {
   workers: ofBroker('list of workers', ({ admin }) => admin.workers !== undefined),
   jobs: ofBroker('list of jobs', ({ admin }) => admin.jobs !== undefined),
   cancel: ofBroker('cancel', ({ admin }) => admin.cancel !== undefined),
-  bodyLimit: ofBroker('limit of 32 MiB for bodies', ({ capabilities }) => capabilities.maxBodyBytes <= largestBodySent),
+  bodyLimit: ofBroker('limit of 32 MiB for bodies', ({ capabilities }) => capabilities.maxBodyBytes <= MAX_BODY_SENT),
   killConnection: hook('killConnection'),
   stallConnection: hook('stallConnection'),
   healConnection: hook('healConnection'),

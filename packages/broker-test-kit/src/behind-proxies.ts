@@ -2,22 +2,29 @@ import type { Broker } from '@zyqueue/core/broker'
 import { FaultProxy } from './chaos/fault-proxy.ts'
 import type { BrokerHarness } from './harness.ts'
 
-/** The hooks of a harness that break, heal and count connections, and the end of them. */
+/** The hooks of a harness that break, heal and count connections. */
 export interface ProxiedBrokers extends Required<
   Pick<
     BrokerHarness,
     'createBroker' | 'killConnection' | 'stallConnection' | 'healConnection' | 'loseAnswer' | 'openConnections'
   >
 > {
-  /** Closes the proxies. To be called when the suite has run. */
+  /** Closes the proxies. Call it after the suite. */
   close(): Promise<void>
 }
 
 /**
- * Brokers that reach their servers through proxies of their own, so that the suite can break their connections.
+ * Puts proxies between each broker and its servers, so that the suite can break their connections.
  *
- * @param targets The ports of the servers on loopback, asked for when a broker is made: the server may start later than this.
- * @param create Makes a broker that connects to these ports instead.
+ * ```ts
+ * const { close, ...brokers } = behindProxies(
+ *   () => [server.port],
+ *   ([port]) => plugin.create({ connection: `mybroker://127.0.0.1:${port}`, baseDir }),
+ * )
+ * ```
+ *
+ * @param targets Returns the ports of the servers on loopback. It is called when a broker is created, so the server may start later.
+ * @param create Creates a broker that connects to the given ports.
  */
 export function behindProxies(
   targets: () => readonly number[],

@@ -25,17 +25,17 @@ import { unreadableJobs } from './behaviours/unreadable-jobs.ts'
 import { waitingJobs } from './behaviours/waiting-jobs.ts'
 import { Coverage } from './coverage.ts'
 import type { BrokerHarness } from './harness.ts'
-import { PunctualityWatch } from './punctuality-watch.ts'
-import { patienceOf, Stage } from './stage.ts'
-import { Turns } from './turns.ts'
+import { LagWatch } from './lag-watch.ts'
+import { timeoutOf, Fixture } from './fixture.ts'
+import { SharedLock } from './shared-lock.ts'
 
-/** How often a test is run if this process was too late for the leases of its jobs. */
-const MOST_ATTEMPTS = 2
+/** How often a test runs if the process was blocked for longer than its message timeouts allow. */
+const MAX_ATTEMPTS = 2
 
 type Themes = Readonly<Record<string, Behaviours>>
 
-/** Tests that may run beside each other. */
-const themesTogether: Themes = {
+/** Tests that may run concurrently. */
+const concurrentThemes: Themes = {
   lifecycle,
   publish,
   receive,
@@ -61,38 +61,51 @@ const themesTogether: Themes = {
   'unreadable jobs': unreadableJobs,
 }
 
-const themesAlone: Themes = { memory, restarts }
+/** Tests during which no other test may run. */
+const exclusiveThemes: Themes = { memory, restarts }
 
 /**
- * Registers the conformance suite: what every broker adapter must do. Tests of what the broker does not
- * have are left out, or test that it refuses; their names say so. The last test reports how much was tested.
+ * Registers the conformance suite: what every broker adapter must do. If the broker lacks a feature, the tests of the feature
+ * are left out, and others check that the broker refuses it. The last test reports how many tests passed and which were left out.
  */
 export function brokerTests(harness: BrokerHarness): void {
-  const timeoutMs = 12 * patienceOf(harness) + (harness.delayedAfterRestartMs ?? 0)
+  const timeoutMs = 12 * timeoutOf(harness) + (harness.delayedAfterRestartMs ?? 0)
   const coverage = new Coverage(harness)
-  const turns = new Turns()
+  const lock = new SharedLock()
   const define = (themes: Themes, take: (run: () => Promise<void>) => Promise<void>): void => {
     for (const [theme, behaviours] of Object.entries(themes)) {
       for (const [behaviour, bodyOrConditional] of Object.entries(behaviours)) {
         const test = conditional(bodyOrConditional)
         const name = coverage.nameOf(`${theme}: ${behaviour}`, test)
         if (name === undefined) continue
-        harness.test(name, () => take(() => coverage.run(() => onStage(harness, test.body, coverage))), timeoutMs)
+        harness.test(
+          name,
+          () => take(() => coverage.run(() => runWithFixture(harness, test.body, coverage))),
+          timeoutMs,
+        )
       }
     }
   }
-  define(themesTogether, (run) => turns.together(run))
-  define(themesAlone, (run) => turns.alone(run))
+  define(concurrentThemes, (run) => lock.runShared(run))
+  define(exclusiveThemes, (run) => lock.runExclusive(run))
 
   const { report = (line) => void process.stdout.write(`${line}\n`) } = harness
-  const summarize = async (stage: Stage): Promise<void> => {
+  const summarize = async (fixture: Fixture): Promise<void> => {
     report(coverage.summary())
-    // Otherwise the wrong tests were run.
-    assert.deepEqual({ ...stage.capabilities }, { ...harness.sample.capabilities }, 'the capabilities of the sample')
-    assert.deepEqual(featuresIn({ ...harness, sample: stage.broker }), featuresIn(harness), 'the methods of the sample')
+    // If they differ, the suite has selected the wrong tests.
+    assert.deepEqual(
+      { ...fixture.capabilities },
+      { ...harness.sample.capabilities },
+      'the sample must have the capabilities of the brokers',
+    )
+    assert.deepEqual(
+      featuresIn({ ...harness, sample: fixture.broker }),
+      featuresIn(harness),
+      'the sample must have the methods of the brokers',
+    )
   }
-  const run = (): Promise<void> => turns.alone(() => onStage(harness, summarize, coverage))
-  harness.test('summary: the tests were of what the broker has', run, timeoutMs)
+  const run = (): Promise<void> => lock.runExclusive(() => runWithFixture(harness, summarize, coverage))
+  harness.test('summary: the sample has the capabilities and methods of the brokers', run, timeoutMs)
 }
 
 function featuresIn(harness: BrokerHarness): readonly string[] {
@@ -101,20 +114,20 @@ function featuresIn(harness: BrokerHarness): readonly string[] {
     .map(({ name }) => name)
 }
 
-/** Runs a test. Runs it once again if it fails and the process was held up for so long that leases may have ended. */
-async function onStage(
+/** Runs a test. If it fails and the process was blocked for so long that messages may have timed out, runs it once again. */
+async function runWithFixture(
   harness: BrokerHarness,
-  body: (stage: Stage) => Promise<void>,
+  body: (fixture: Fixture) => Promise<void>,
   coverage: Coverage,
 ): Promise<void> {
   const { messageTimeoutMs } = harness
-  if (messageTimeoutMs === undefined) return onOneStage(harness, body)
+  if (messageTimeoutMs === undefined) return runOnce(harness, body)
   for (let attempt = 1; ; attempt++) {
-    const watch = new PunctualityWatch(messageTimeoutMs / 10)
+    const watch = new LagWatch(messageTimeoutMs / 10)
     try {
-      return await onOneStage(harness, body)
+      return await runOnce(harness, body)
     } catch (error) {
-      if (watch.isPunctual() || attempt === MOST_ATTEMPTS) throw error
+      if (watch.isOnTime() || attempt === MAX_ATTEMPTS) throw error
       coverage.noteRepeat()
     } finally {
       watch.stop()
@@ -122,15 +135,15 @@ async function onStage(
   }
 }
 
-async function onOneStage(harness: BrokerHarness, body: (stage: Stage) => Promise<void>): Promise<void> {
-  const stage = await Stage.open(harness)
+async function runOnce(harness: BrokerHarness, body: (fixture: Fixture) => Promise<void>): Promise<void> {
+  const fixture = await Fixture.open(harness)
   try {
-    await body(stage)
+    await body(fixture)
   } catch (error) {
-    stage.explain(error)
-    // Why the test failed says more than why it could not be tidied up.
-    await stage.close().catch(() => undefined)
+    fixture.explain(error)
+    // The reason why the test failed matters more than an error of the cleanup.
+    await fixture.close().catch(() => undefined)
     throw error
   }
-  await stage.close()
+  await fixture.close()
 }

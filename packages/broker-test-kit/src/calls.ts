@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import type { Broker, CodeOf, QueueSpec } from '@zyqueue/core/broker'
-import { consumption, messageTo } from './stage.ts'
+import { consumeOptions, messageTo } from './test-data.ts'
 import { reclaimOf } from './reclaim.ts'
 
-/** Every method of a broker that does something, called on one queue. */
+/** Calls of all methods of a broker, on one queue, by name. */
 export function callsOf(broker: Broker, queue: QueueSpec): ReadonlyMap<string, () => Promise<unknown>> {
   const { admin } = broker
   const calls = new Map<string, () => Promise<unknown>>([
     ['declare', () => broker.declare([queue])],
     ['publish', () => broker.publish([messageTo(queue)])],
-    ['consume', () => broker.consume(consumption([queue]))],
+    ['consume', () => broker.consume(consumeOptions([queue]))],
     ['admin.queues', () => admin.queues()],
     ['admin.purge', () => admin.purge(queue.name)],
     ['admin.deadLetters.list', () => admin.deadLetters.list(queue.name, { limit: 1 })],
@@ -26,7 +26,7 @@ export function callsOf(broker: Broker, queue: QueueSpec): ReadonlyMap<string, (
   return calls
 }
 
-/** All codes of a broker's errors; the compiler sees that none is missing. */
+/** All error codes of brokers. The compiler checks that none is missing. */
 const brokerCodes: Readonly<Record<CodeOf<'broker'>, true>> = {
   ZYQ_UNREACHABLE: true,
   ZYQ_AUTH: true,
@@ -49,14 +49,14 @@ const brokerCodes: Readonly<Record<CodeOf<'broker'>, true>> = {
   ZYQ_BROKER: true,
 }
 
-/** The broker's code for an error, which must be one of the codes there are. */
+/** The broker's code for an error. It must be a known code. */
 export function codeOf(broker: Broker, error: unknown): CodeOf<'broker'> {
   const code = broker.errorCode(error)
-  assert.ok(Object.hasOwn(brokerCodes, code), `errorCode gave ${code}, which is no code of a broker`)
+  assert.ok(Object.hasOwn(brokerCodes, code), `errorCode() returned ${code}, which is not an error code of brokers`)
   return code
 }
 
-/** What became of a call. A call that throws instead of rejecting fails the test. */
+/** The result or the error of a call. A call that throws instead of rejecting fails the test. */
 export async function outcomeOf<Value>(
   call: () => Promise<Value>,
 ): Promise<{ readonly value: Value } | { readonly error: unknown }> {
@@ -68,7 +68,7 @@ export async function outcomeOf<Value>(
   }
 }
 
-/** The call must reject, with this code. */
+/** The call must reject with this code. */
 export async function expectCode(broker: Broker, code: CodeOf<'broker'>, call: () => Promise<unknown>): Promise<void> {
   const outcome = await outcomeOf(call)
   assert.ok('error' in outcome, `the call must reject with ${code}, but it resolved`)

@@ -1,7 +1,7 @@
 import type { Conditional, Feature } from './behaviour.ts'
 import type { BrokerHarness } from './harness.ts'
 
-/** Decides which tests are there, and counts them. */
+/** Selects the tests that apply to a broker, and counts them. */
 export class Coverage {
   readonly #harness: BrokerHarness
   readonly #leftOut = new Map<Feature, number>()
@@ -14,7 +14,7 @@ export class Coverage {
     this.#harness = harness
   }
 
-  /** The whole name of a test, with what the broker does not have; nothing if the test does not apply. */
+  /** The name of a test with the features that the broker lacks; undefined if the test does not apply. */
   nameOf(name: string, { conditions }: Conditional): string | undefined {
     const unmet = conditions.find(({ feature, isPresent }) => feature.isIn(this.#harness) !== isPresent)
     if (unmet !== undefined) {
@@ -33,19 +33,19 @@ export class Coverage {
     this.#passed++
   }
 
-  /** A test runs again: this process was too late for the leases of its jobs. */
+  /** Counts a test that runs again because the process was blocked. */
   noteRepeat(): void {
     this.#repeated++
   }
 
-  /** One line that tells how much was tested until now, and what was not. */
+  /** One line with the number of tests that passed so far and the number that was left out. */
   summary(): string {
-    const ofAbsent = this.#ofAbsent === 0 ? '' : `, ${this.#ofAbsent} of them of what this broker does not have`
+    const ofAbsent = this.#ofAbsent === 0 ? '' : `, ${this.#ofAbsent} of them for missing features`
     return [
       `${this.#harness.sample.name}: ${this.#passed} of ${this.#registered} conformance tests passed${ofAbsent}`,
-      ...(this.#repeated === 0 ? [] : [`${this.#repeated} were run again because this process was late`]),
-      ...this.#listLeftOut('broker', 'not tested because the broker has no'),
-      ...this.#listLeftOut('harness', 'not tested because the harness has no'),
+      ...(this.#repeated === 0 ? [] : [`${this.#repeated} ran again because this process was blocked`]),
+      ...this.#listLeftOut('broker', 'left out because the broker has no'),
+      ...this.#listLeftOut('harness', 'left out because the harness has no'),
     ].join('; ')
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 
-/** A delivery or a message, as a failure names it. */
+/** A delivery or a message, as an error names it. */
 export interface NamedJob {
   readonly id: string
   readonly queue: string
@@ -12,7 +12,7 @@ interface Result {
   readonly error?: unknown
 }
 
-/** Each job must have a result of this status, in their order. A failure names the call, the index, the job and its queue. */
+/** Each job must have a result with its expected status, in order. An error names the call, the index, the job and its queue. */
 export function expectStatuses(
   call: string,
   jobs: readonly NamedJob[],
@@ -29,7 +29,7 @@ export function expectStatuses(
   assert.equal(results.length, jobs.length, `${call}: ${results.length} results for ${jobs.length} jobs`)
 }
 
-/** A job and its queue, for the message of a failure. */
+/** A job and its queue, for an error message. */
 export function nameOf(job: NamedJob): string {
   const text = new TextDecoder().decode(job.body)
   const body = text.length > 40 ? `${text.slice(0, 40)}…` : text

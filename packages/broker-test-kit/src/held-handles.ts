@@ -1,6 +1,6 @@
 import { AsyncLocalStorage, createHook } from 'node:async_hooks'
 
-/** Notes the timers, sockets and other handles that calls make, to tell which of them keep the process alive. */
+/** Records the timers, sockets and other handles that calls create, and finds the handles that keep the process alive. */
 export class HandleWatch {
   readonly #scope = new AsyncLocalStorage<HandleWatch>()
   readonly #resources = new Map<number, { readonly type: string; readonly resource: object }>()
@@ -20,12 +20,12 @@ export class HandleWatch {
     this.#resources.clear()
   }
 
-  /** Calls, and watches what the call makes, then and later. */
+  /** Calls the function and records all handles that it creates, now and later. */
   watch<Value>(call: () => Value): Value {
     return this.#scope.run(this, call)
   }
 
-  /** The types of those that keep the process alive now. */
+  /** The types of the handles that keep the process alive now. */
   held(): readonly string[] {
     return [...this.#resources.values()].filter(({ resource }) => hasRef(resource)).map(({ type }) => type)
   }

@@ -1,10 +1,10 @@
-/** The conformance suite of ZyQueue's brokers, and what breaks them on purpose and counts what comes of it. */
+/** The conformance suite of ZyQueue's brokers, a proxy that breaks connections, and a recorder and checker for chaos tests. */
 export { behindProxies, type ProxiedBrokers } from './behind-proxies.ts'
 export { brokerTests } from './broker-tests.ts'
 export type { BrokerHarness } from './harness.ts'
 export { pluginTests, type PluginHarness } from './plugin-tests.ts'
-export { waitFor, within } from './wait-for.ts'
-export { check, isClean, type Aftermath, type Expectations, type Verdict } from './chaos/checker.ts'
+export { waitFor, withTimeout } from './wait-for.ts'
+export { check, isClean, type FinalState, type Expectations, type CheckResult } from './chaos/checker.ts'
 export { FaultProxy, type ProxyFault } from './chaos/fault-proxy.ts'
 export { now, readRecords, recordTo, type ChaosRecord, type SubmitStatus } from './chaos/records.ts'
 export { recordingPlugin } from './chaos/recording-plugin.ts'

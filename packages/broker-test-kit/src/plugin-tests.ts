@@ -4,34 +4,34 @@ import { ConfigError, type Broker, type BrokerPlugin } from '@zyqueue/core/broke
 import type { BrokerHarness } from './harness.ts'
 
 export interface PluginHarness extends Pick<BrokerHarness, 'test'> {
-  /** What the adapter's package exports as its default. */
+  /** The default export of the adapter's package. */
   readonly plugin: BrokerPlugin
 }
 
 const testTimeoutMs = 10_000
 
-/** Registers the tests of an adapter's plugin. They need no server: `create` does no I/O. */
+/** Registers the tests of an adapter's plugin. They need no server, because `create` does no I/O. */
 export function pluginTests({ test, plugin }: PluginHarness): void {
   const define = (name: string, body: () => void): unknown => test(`plugin: ${name}`, async () => body(), testTimeoutMs)
 
-  define('it says what it is', () => {
+  define('kind, apiVersion and name are valid', () => {
     assert.equal(plugin.kind, 'zyqueue.broker')
-    assert.equal(plugin.apiVersion, 1)
+    assert.equal(plugin.apiVersion, 2)
     assert.match(plugin.name, /^[a-z][a-z0-9-]*$/)
   })
 
-  define('its schemes are such, without the colon', () => {
+  define('schemes are valid, unique and without a colon', () => {
     for (const scheme of plugin.schemes) assert.match(scheme, /^[a-z][a-z0-9+.-]*$/)
     assert.equal(new Set(plugin.schemes).size, plugin.schemes.length)
   })
 
-  define('create gives a new broker of that name each time', () => {
+  define('create returns a new broker of that name each time', () => {
     const brokers = [plugin.create({ baseDir: process.cwd() }), plugin.create({ baseDir: process.cwd() })]
     assert.notEqual(brokers[0], brokers[1])
     for (const broker of brokers) assert.equal(broker.name, plugin.name)
   })
 
-  define('a connection string that it cannot read is a ConfigError, which does not tell the password', () => {
+  define('an invalid connection string throws a ConfigError without the password', () => {
     const [scheme = plugin.name] = plugin.schemes
     for (const connection of [
       '',
@@ -45,12 +45,12 @@ export function pluginTests({ test, plugin }: PluginHarness): void {
         plugin.create({ connection, baseDir: process.cwd() })
       } catch (error) {
         assert.ok(error instanceof ConfigError, `${JSON.stringify(connection)} must be a ConfigError`)
-        assert.ok(!wholeTextOf(error).includes('s3cret'), 'the password is in the error')
+        assert.ok(!allTextOf(error).includes('s3cret'), 'the error contains the password')
       }
     }
   })
 
-  define('a broker shows no password, neither in its location nor when it is printed', () => {
+  define('neither location nor a printed broker contains the password', () => {
     for (const scheme of plugin.schemes) {
       for (const rest of [
         '//kit-user:s3cret@localhost',
@@ -58,18 +58,18 @@ export function pluginTests({ test, plugin }: PluginHarness): void {
         '//:s3cret@localhost/0',
       ]) {
         const connection = `${scheme}:${rest}`
-        const broker = created(plugin, connection)
+        const broker = tryToCreate(plugin, connection)
         if (broker === undefined) continue
         assert.ok(!broker.location?.includes('s3cret'), `the password of ${connection} is in the location`)
         const printed = inspect(broker, { depth: Infinity, getters: true, maxStringLength: null, maxArrayLength: null })
-        assert.ok(!printed.includes('s3cret'), `the password of ${connection} is in what is printed of the broker`)
+        assert.ok(!printed.includes('s3cret'), `the password of ${connection} is in the output of util.inspect(broker)`)
       }
     }
   })
 }
 
-/** The broker, or nothing if the plugin does not read such a connection string. */
-function created(plugin: BrokerPlugin, connection: string): Broker | undefined {
+/** Creates a broker; undefined if the plugin refuses the connection string. */
+function tryToCreate(plugin: BrokerPlugin, connection: string): Broker | undefined {
   try {
     return plugin.create({ connection, baseDir: process.cwd() })
   } catch (error) {
@@ -78,8 +78,8 @@ function created(plugin: BrokerPlugin, connection: string): Broker | undefined {
   }
 }
 
-/** All that a log could show of an error, its causes included. */
-function wholeTextOf(error: unknown): string {
+/** Everything that a log can show of an error, with its causes. */
+function allTextOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  return [error.message, error.stack, JSON.stringify(error), wholeTextOf(error.cause ?? '')].join('\n')
+  return [error.message, error.stack, JSON.stringify(error), allTextOf(error.cause ?? '')].join('\n')
 }

@@ -1,6 +1,6 @@
 import type { Leases, LostDelivery } from '@zyqueue/core/broker'
 
-/** Ends the lease of a lost consumer, or counts its losses; undefined if the adapter does neither. */
+/** The broker's `reclaim`; undefined if it has none. */
 export function reclaimOf(
   leases: Leases,
 ): ((consumerId: string, lost: readonly LostDelivery[]) => Promise<void>) | undefined {

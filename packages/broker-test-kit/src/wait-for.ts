@@ -1,42 +1,46 @@
 import { AssertionError } from 'node:assert'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-const defaultPatienceMs = 10_000
+const DEFAULT_TIMEOUT_MS = 10_000
 
 /**
- * Asks again and again until `probe` gives something that is neither false nor undefined, and resolves to it. Rejects with
- * an `AssertionError` after `patienceMs` milliseconds (default: 10,000), naming `what` was waited for; a function is asked then.
+ * Calls `probe` until it returns a value other than false and undefined, and resolves to that value. Rejects with an
+ * `AssertionError` after `timeoutMs` milliseconds (default: 10,000). The error contains `what`; if `what` is a function, its result.
+ *
+ * ```ts
+ * await waitFor('the queue to be empty', async () => (await count()) === 0)
+ * ```
  */
 export async function waitFor<Value>(
   what: string | (() => string),
   probe: () => Value | Promise<Value>,
-  patienceMs: number = defaultPatienceMs,
+  timeoutMs: number = DEFAULT_TIMEOUT_MS,
 ): Promise<Exclude<Value, false | undefined>> {
-  const giveUpAtMs = performance.now() + patienceMs
+  const deadlineMs = performance.now() + timeoutMs
   for (let pauseMs = 2; ; pauseMs = Math.min(2 * pauseMs, 100)) {
     const value = await probe()
-    if (isThere(value)) return value
-    if (performance.now() > giveUpAtMs) throw late(typeof what === 'string' ? what : what(), patienceMs)
+    if (isPresent(value)) return value
+    if (performance.now() > deadlineMs) throw timeoutError(typeof what === 'string' ? what : what(), timeoutMs)
     await sleep(pauseMs)
   }
 }
 
-function isThere<Value>(value: Value): value is Exclude<Value, false | undefined> {
+function isPresent<Value>(value: Value): value is Exclude<Value, false | undefined> {
   return value !== false && value !== undefined
 }
 
 /**
- * Settles as the promise does, or rejects with an `AssertionError` after `patienceMs` milliseconds (default: 10,000).
- * Keeps the process alive meanwhile, as core does while a call of a broker is under way.
+ * Settles as the promise does, or rejects with an `AssertionError` after `timeoutMs` milliseconds (default: 10,000). Keeps the
+ * process alive meanwhile, as core does during a call of a broker.
  */
-export async function within<Value>(
+export async function withTimeout<Value>(
   what: string,
   promise: Promise<Value>,
-  patienceMs: number = defaultPatienceMs,
+  timeoutMs: number = DEFAULT_TIMEOUT_MS,
 ): Promise<Value> {
   let timer: NodeJS.Timeout | undefined
   const bound = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(late(what, patienceMs)), patienceMs)
+    timer = setTimeout(() => reject(timeoutError(what, timeoutMs)), timeoutMs)
   })
   try {
     return await Promise.race([promise, bound])
@@ -45,6 +49,6 @@ export async function within<Value>(
   }
 }
 
-function late(what: string, patienceMs: number): AssertionError {
-  return new AssertionError({ message: `Not within ${patienceMs} ms: ${what}` })
+function timeoutError(what: string, timeoutMs: number): AssertionError {
+  return new AssertionError({ message: `Timed out after ${timeoutMs} ms: ${what}` })
 }

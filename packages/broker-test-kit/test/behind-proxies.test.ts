@@ -4,7 +4,7 @@ import { createMemoryBroker } from '@zyqueue/core/testing'
 import { expect, test } from 'vitest'
 import { behindProxies } from '../src/index.ts'
 
-/** Whether anybody listens on this port of loopback. */
+/** Whether a process listens on this port of loopback. */
 async function isOpen(port: number): Promise<boolean> {
   const socket = createConnection({ port, host: '127.0.0.1' })
   try {
@@ -17,7 +17,7 @@ async function isOpen(port: number): Promise<boolean> {
   }
 }
 
-test('each broker has proxies of its own, until they are closed', async () => {
+test('each broker has its own proxies until close', async () => {
   const ports: number[] = []
   const { createBroker, close } = behindProxies(
     () => [1, 2],
@@ -34,20 +34,20 @@ test('each broker has proxies of its own, until they are closed', async () => {
   expect(await Promise.all(ports.map(isOpen))).toEqual([false, false, false, false])
 })
 
-test('a broker that cannot be made leaves no proxy behind', async () => {
+test('a broker that cannot be created leaves no proxy open', async () => {
   let ports: readonly number[] = []
   const { createBroker } = behindProxies(
     () => [1, 2],
     (own) => {
       ports = own
-      throw new Error('as it was told to')
+      throw new Error('expected by this test')
     },
   )
-  await expect(createBroker()).rejects.toThrow('as it was told to')
+  await expect(createBroker()).rejects.toThrow('expected by this test')
   expect(await Promise.all(ports.map(isOpen))).toEqual([false, false])
 })
 
-test('connections of a broker are counted, cut, lost with an answer, and healed', async () => {
+test('the hooks count, cut and heal connections and lose an answer', async () => {
   const server = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()

@@ -33,11 +33,11 @@ const faults: Faults = {
   ...unreadableJobFaults,
 }
 
-/** The suite bound to brokers that are broken in one way, for another runner than the one that runs this. */
+/** The tests of the suite for brokers with one fault, by name. */
 function suiteOf(breaks: Breaks): ReadonlyMap<string, () => Promise<void>> {
   const suite = new Map<string, () => Promise<void>>()
   const { hooks } = new MemoryEngine(breaks())
-  brokerTests({ test: (name, body) => suite.set(name, body), ...hooks, leaseMs: 400, patienceMs: 2500 })
+  brokerTests({ test: (name, body) => suite.set(name, body), ...hooks, leaseMs: 400, timeoutMs: 2500 })
   return suite
 }
 
@@ -53,30 +53,30 @@ function expectCaught(faultsOfKind: Faults): void {
 }
 
 describe.concurrent('the suite catches', () => expectCaught(faults))
-// Nothing else may make or drop objects meanwhile.
+// Other tests must not create or release objects meanwhile.
 describe.sequential('the suite catches', () => expectCaught(memoryFaults))
 
-/** What a failure says, by the fault and the test that catches it. */
+/** Error messages, by the fault and the test that catches it. */
 const messages: readonly (readonly [fault: string, caughtBy: string, message: RegExp])[] = [
   [
     'answers settlements in reverse',
-    'settle: results are in the order of the deliveries, a stale one among them',
+    'settle: results are in the order of the deliveries, also if one is lease-lost',
     /^ack\(\): result 1 of 4, of the job [\w-]+ \("1"\) of the queue kit-[\w-]+, is ok instead of lease-lost/,
   ],
   [
     'loses the last message of a batch',
-    'receive: several queues share one prefetch',
-    /: 4 deliveries of kit-[\w-]+, kit-[\w-]+; [0-3] came|: 2 deliveries of kit-[\w-]+, kit-[\w-]+; 0 came/,
+    'receive: the queues of a consumer share one prefetch',
+    /: 4 deliveries of kit-[\w-]+, kit-[\w-]+; [0-3] arrived|: 2 deliveries of kit-[\w-]+, kit-[\w-]+; 0 arrived/,
   ],
   [
-    'deletes before it stores when it rejects',
+    'deletes a rejected job before it stores the dead letter',
     'interrupted moves: jobs that are rejected when the connection is cut are in their queue or dead',
-    /no job is missing, but these are:\n {2}\d+: the job [\w-]+ \("\d+"\) of the queue kit-/,
+    /all jobs are found; missing:\n {2}\d+: the job [\w-]+ \("\d+"\) of the queue kit-/,
   ],
-  ['answers an empty batch with a result', 'publish: an empty batch has no results', /Queues of this test: none$/],
+  ['answers an empty batch with a result', 'publish: an empty batch returns no results', /Queues of this test: none$/],
 ]
 
-describe.concurrent('a failure names what failed', () => {
+describe.concurrent('an error names the call, the job and the queue', () => {
   for (const [fault, caughtBy, message] of messages) {
     test(`a broker that ${fault}`, async () => {
       const breaks = faults[fault]?.breaks
@@ -86,7 +86,7 @@ describe.concurrent('a failure names what failed', () => {
   }
 })
 
-test('no two tests have one name, and each has a fault that it catches', () => {
+test('test names are unique, and each test catches a fault', () => {
   const names: string[] = []
   brokerTests({ test: (name) => names.push(name), ...new MemoryEngine().hooks })
   expect(new Set(names).size).toBe(names.length)

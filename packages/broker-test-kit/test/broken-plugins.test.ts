@@ -3,8 +3,8 @@ import { createMemoryBroker, memoryBroker } from '@zyqueue/core/testing'
 import { describe, expect, test } from 'vitest'
 import { pluginTests } from '../src/index.ts'
 
-/** A plugin whose connection strings hold a password. */
-const honest: BrokerPlugin = {
+/** A correct plugin whose connection strings contain a password. */
+const correct: BrokerPlugin = {
   ...memoryBroker(),
   schemes: ['memory', 'memory+tls'],
   create: (options) => brokerAt(options),
@@ -12,53 +12,56 @@ const honest: BrokerPlugin = {
 
 function brokerAt({ connection = 'memory://localhost' }: ConnectOptions, more: object = {}): Broker {
   if (!URL.canParse(connection) || !connection.startsWith('memory')) {
-    throw new ConfigError('ZYQ_CONNECTION_STRING', 'The broker reads memory://[USER:PASSWORD@]HOST')
+    throw new ConfigError('ZYQ_CONNECTION_STRING', 'Write the connection string as memory://[USER:PASSWORD@]HOST')
   }
   return Object.assign(createMemoryBroker(), { location: new URL(connection).host, ...more })
 }
 
 const shared = createMemoryBroker()
 
-/** Broken plugins, by what they do wrong, each with the test that must see it. */
+/** Broken plugins by their fault, each with the test that must catch it. */
 const faults: Readonly<Record<string, { readonly plugin: BrokerPlugin; readonly caughtBy: string }>> = {
-  'has a name with capitals': { plugin: { ...honest, name: 'Memory' }, caughtBy: 'plugin: it says what it is' },
-  'has a scheme with its colon': {
-    plugin: { ...honest, schemes: ['memory:'] },
-    caughtBy: 'plugin: its schemes are such, without the colon',
+  'has a name with capitals': {
+    plugin: { ...correct, name: 'Memory' },
+    caughtBy: 'plugin: kind, apiVersion and name are valid',
   },
-  'gives one broker to all': {
-    plugin: { ...honest, create: () => shared },
-    caughtBy: 'plugin: create gives a new broker of that name each time',
+  'has a scheme with its colon': {
+    plugin: { ...correct, schemes: ['memory:'] },
+    caughtBy: 'plugin: schemes are valid, unique and without a colon',
+  },
+  'returns the same broker each time': {
+    plugin: { ...correct, create: () => shared },
+    caughtBy: 'plugin: create returns a new broker of that name each time',
   },
   'repeats a connection string in an error': {
     plugin: {
-      ...honest,
+      ...correct,
       create({ connection = 'memory:' }) {
         throw new ConfigError('ZYQ_CONNECTION_STRING', `It cannot be read: ${connection}`)
       },
     },
-    caughtBy: 'plugin: a connection string that it cannot read is a ConfigError, which does not tell the password',
+    caughtBy: 'plugin: an invalid connection string throws a ConfigError without the password',
   },
   'has the password in its location': {
-    plugin: { ...honest, create: (options) => brokerAt(options, { location: options.connection }) },
-    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
+    plugin: { ...correct, create: (options) => brokerAt(options, { location: options.connection }) },
+    caughtBy: 'plugin: neither location nor a printed broker contains the password',
   },
   'has the password in its location, with one scheme': {
     plugin: {
-      ...honest,
+      ...correct,
       create: (options) => {
         const { connection = '' } = options
         return brokerAt(options, connection.startsWith('memory+tls') ? { location: connection } : {})
       },
     },
-    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
+    caughtBy: 'plugin: neither location nor a printed broker contains the password',
   },
   'keeps the connection string where it can be printed': {
     plugin: {
-      ...honest,
+      ...correct,
       create: (options) => brokerAt(options, { client: { options: [{ url: options.connection }] } }),
     },
-    caughtBy: 'plugin: a broker shows no password, neither in its location nor when it is printed',
+    caughtBy: 'plugin: neither location nor a printed broker contains the password',
   },
 }
 
@@ -68,19 +71,19 @@ function suiteOf(plugin: BrokerPlugin): ReadonlyMap<string, () => Promise<void>>
   return suite
 }
 
-describe('the suite of plugins', () => {
-  test('passes one that is right', async () => {
-    for (const body of suiteOf(honest).values()) await body()
+describe('the plugin tests', () => {
+  test('passes for a correct plugin', async () => {
+    for (const body of suiteOf(correct).values()) await body()
   })
 
   for (const [fault, { plugin, caughtBy }] of Object.entries(faults)) {
-    test(`catches one that ${fault}`, async () => {
+    test(`catches a plugin that ${fault}`, async () => {
       await expect(suiteOf(plugin).get(caughtBy)?.()).rejects.toThrow(/./)
     })
   }
 
-  test('has no test that catches nothing', () => {
+  test('has no test that catches no fault', () => {
     const caught = new Set(Object.values(faults).map(({ caughtBy }) => caughtBy))
-    expect([...suiteOf(honest).keys()].filter((name) => !caught.has(name))).toEqual([])
+    expect([...suiteOf(correct).keys()].filter((name) => !caught.has(name))).toEqual([])
   })
 })

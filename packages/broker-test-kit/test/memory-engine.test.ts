@@ -2,7 +2,7 @@ import { describe, test } from 'vitest'
 import { brokerTests } from '../src/index.ts'
 import { MemoryEngine } from './memory-engine.ts'
 
-/** With leases that are connections, and in all other themes, `limited-brokers.test.ts` runs on such an engine. */
+/** `limited-brokers.test.ts` runs all themes on such an engine, with connection leases. */
 const THEMES =
   /^(cut connections|silent connections|reconnecting|lost answers|open connections|unreadable jobs|restarts|interrupted moves|summary): /
 

@@ -1,19 +1,19 @@
 import type { Broker, BrokerAdmin, Calls, Consumer, Delivery, Finding, Leases } from '@zyqueue/core/broker'
 import { createMemoryBroker, createMemoryStore } from '@zyqueue/core/testing'
 import type { BrokerHarness } from '../src/index.ts'
-import { altered, alteredAdmin, alteredConsumers } from './altered.ts'
-import { bytesOf, messageTo, queueSpec } from '../src/stage.ts'
-import { Wire } from './wire.ts'
+import { alterBroker, alterAdmin, alterConsumers } from './alter.ts'
+import { bytesOf, messageTo, queueSpec } from '../src/test-data.ts'
+import { MemoryConnection } from './memory-connection.ts'
 
-/** The header of a stored job that stands for a value that cannot be read. */
+/** The header that marks a stored job as an unreadable value. */
 const UNREADABLE = 'x-kit-unreadable'
-const FINDING: Finding = { level: 'note', message: 'A setting that the harness knows of', remedy: 'None' }
+const FINDING: Finding = { level: 'note', message: 'A bad setting of the harness', remedy: 'None' }
 
 type Hooks = Required<
-  Omit<BrokerHarness, 'test' | 'leaseMs' | 'patienceMs' | 'messageTimeoutMs' | 'delayedAfterRestartMs'>
+  Omit<BrokerHarness, 'test' | 'leaseMs' | 'timeoutMs' | 'messageTimeoutMs' | 'delayedAfterRestartMs'>
 >
 
-/** What a consumer does with the deliveries among which are some that it cannot read; gives those that are delivered. */
+/** Handles a batch with unreadable deliveries. Returns the deliveries that the consumer delivers. */
 export type OnUnreadable = (
   consumer: Consumer,
   unreadable: readonly Delivery[],
@@ -21,13 +21,12 @@ export type OnUnreadable = (
 ) => Promise<readonly Delivery[]>
 
 /**
- * A server in memory, with all that the hooks of a harness do to one: brokers reach it by connections, which can be lost, and
- * what it stores outlives a restart.
+ * A server in memory with all hooks of a harness: brokers use connections that can be lost, and stored jobs survive a restart.
  */
 export class MemoryEngine {
   readonly hooks: Hooks
 
-  /** How often it was started again. */
+  /** The number of restarts. */
   restarted = 0
   onUnreadable: OnUnreadable = async (consumer, unreadable, others) => {
     await consumer.reject(
@@ -36,44 +35,44 @@ export class MemoryEngine {
     return others
   }
   readonly #store = createMemoryStore()
-  readonly #wires = new Map<Broker, Wire>()
+  readonly #connections = new Map<Broker, MemoryConnection>()
   readonly #lease: 'connection' | 'renewable'
-  readonly #alter: (broker: Broker, engine: MemoryEngine, wire: Wire) => Broker
+  readonly #alter: (broker: Broker, engine: MemoryEngine, connection: MemoryConnection) => Broker
 
-  /** `alter` changes each broker that is made. */
+  /** `alter` changes each new broker. */
   constructor(
-    alter: (broker: Broker, engine: MemoryEngine, wire: Wire) => Broker = (broker) => broker,
+    alter: (broker: Broker, engine: MemoryEngine, connection: MemoryConnection) => Broker = (broker) => broker,
     lease: 'connection' | 'renewable' = 'renewable',
   ) {
     this.#alter = alter
     this.#lease = lease
     this.hooks = {
       createBroker: () => this.#create(),
-      killConnection: (broker) => this.#wires.get(broker)?.cut(),
-      // A server in memory does not fall silent: it is lost at once.
-      stallConnection: (broker) => this.#wires.get(broker)?.cut(),
-      healConnection: (broker) => this.#wires.get(broker)?.heal(),
-      loseAnswer: async (broker) => this.#wires.get(broker)?.loseAnswer(),
-      openConnections: (broker) => this.#wires.get(broker)?.connections ?? 0,
+      killConnection: (broker) => this.#connections.get(broker)?.cut(),
+      // A server in memory cannot stall, so the connection is lost at once.
+      stallConnection: (broker) => this.#connections.get(broker)?.cut(),
+      healConnection: (broker) => this.#connections.get(broker)?.heal(),
+      loseAnswer: async (broker) => this.#connections.get(broker)?.loseAnswer(),
+      openConnections: (broker) => this.#connections.get(broker)?.connections ?? 0,
       restart: async () => this.#restart(),
       storeUnreadable: (queue) => this.#storeUnreadable(queue),
 
       sample: this.#create(),
-      brokerWithFinding: () => this.#create(alteredAdmin(createMemoryBroker(), { check: async () => [FINDING] })),
+      brokerWithFinding: () => this.#create(alterAdmin(createMemoryBroker(), { check: async () => [FINDING] })),
       report: () => undefined,
     }
   }
 
   #create(memory: Broker = createMemoryBroker(this.#store)): Broker {
-    const wire = new Wire()
-    const broker = this.#alter(this.#behindWire(memory, wire), this, wire)
-    this.#wires.set(broker, wire)
+    const connection = new MemoryConnection()
+    const broker = this.#alter(this.#behindConnection(memory, connection), this, connection)
+    this.#connections.set(broker, connection)
     return broker
   }
 
   #restart(): void {
     this.restarted += 1
-    for (const wire of this.#wires.values()) wire.lose()
+    for (const connection of this.#connections.values()) connection.lose()
   }
 
   async #storeUnreadable(queue: string): Promise<Uint8Array> {
@@ -84,41 +83,41 @@ export class MemoryEngine {
     return body
   }
 
-  #behindWire(memory: Broker, wire: Wire): Broker {
+  #behindConnection(memory: Broker, connection: MemoryConnection): Broker {
     const byConnection = this.#lease === 'connection'
     const { deliveryCount } = memory.capabilities
-    const through = altered(memory, {
+    const through = alterBroker(memory, {
       capabilities: Object.freeze({
         ...memory.capabilities,
         durable: true,
         deliveryCount: byConnection ? 'none' : deliveryCount,
       }),
-      leases: byConnection ? { kind: 'connection' } : leasesBehind(memory.leases, wire),
-      ...(memory.calls && { calls: callsBehind(memory.calls, wire) }),
-      admin: adminBehind(memory.admin, wire),
+      leases: byConnection ? { kind: 'connection' } : leasesBehind(memory.leases, connection),
+      ...(memory.calls && { calls: callsBehind(memory.calls, connection) }),
+      admin: adminBehind(memory.admin, connection),
       async connect() {
         await memory.connect()
-        wire.connect()
+        connection.connect()
       },
-      declare: (queues) => wire.run(() => memory.declare(queues)),
+      declare: (queues) => connection.run(() => memory.declare(queues)),
       publish: (batch) =>
-        wire.run(
+        connection.run(
           () => memory.publish(batch),
           (error) => batch.map(() => ({ status: 'unknown', error })),
         ),
-      consume: (options) => wire.run(() => memory.consume(options)),
+      consume: (options) => connection.run(() => memory.consume(options)),
       async close() {
-        wire.close()
+        connection.close()
         await memory.close()
       },
     })
-    return alteredConsumers(through, (consumer) => {
-      if (byConnection) wire.onLost(() => consumer.close())
+    return alterConsumers(through, (consumer) => {
+      if (byConnection) connection.onLost(() => consumer.close())
       return {
-        receive: (max, { signal }) => wire.run((lost) => this.#receive(consumer, max, signal, lost)),
-        ack: (deliveries) => wire.run(() => consumer.ack(deliveries)),
-        release: (releases) => wire.run(() => consumer.release(releases)),
-        reject: (rejections) => wire.run(() => consumer.reject(rejections)),
+        receive: (max, { signal }) => connection.run((lost) => this.#receive(consumer, max, signal, lost)),
+        ack: (deliveries) => connection.run(() => consumer.ack(deliveries)),
+        release: (releases) => connection.run(() => consumer.release(releases)),
+        reject: (rejections) => connection.run(() => consumer.reject(rejections)),
       }
     })
   }
@@ -148,37 +147,37 @@ export class MemoryEngine {
   }
 }
 
-function leasesBehind(leases: Leases, wire: Wire): Leases {
+function leasesBehind(leases: Leases, connection: MemoryConnection): Leases {
   if (leases.kind !== 'renewable') return leases
   return {
     kind: 'renewable',
-    renew: (ids, leaseMs) => wire.run(() => leases.renew(ids, leaseMs)),
-    reclaim: (id, lost) => wire.run(() => leases.reclaim(id, lost)),
+    renew: (ids, leaseMs) => connection.run(() => leases.renew(ids, leaseMs)),
+    reclaim: (id, lost) => connection.run(() => leases.reclaim(id, lost)),
   }
 }
 
-function callsBehind(calls: Calls, wire: Wire): Calls {
+function callsBehind(calls: Calls, connection: MemoryConnection): Calls {
   return {
     call: (message, options) => calls.call(message, options),
-    answer: (answers) => wire.run(() => calls.answer(answers)),
+    answer: (answers) => connection.run(() => calls.answer(answers)),
     sendUpdate: (delivery, update) => calls.sendUpdate(delivery, update),
   }
 }
 
-function adminBehind(admin: BrokerAdmin, wire: Wire): BrokerAdmin {
+function adminBehind(admin: BrokerAdmin, connection: MemoryConnection): BrokerAdmin {
   const { deadLetters } = admin
   return {
-    queues: () => wire.run(() => admin.queues()),
-    workers: () => wire.run(async () => (await admin.workers?.()) ?? []),
-    purge: (queue) => wire.run(() => admin.purge(queue)),
-    jobs: (queue, options) => wire.run(async () => (await admin.jobs?.(queue, options)) ?? []),
-    cancel: (queue, ids) => wire.run(async () => (await admin.cancel?.(queue, ids)) ?? 0),
-    check: () => wire.run(() => admin.check()),
-    version: () => wire.run(() => admin.version()),
+    queues: (names) => connection.run(() => admin.queues(names)),
+    workers: () => connection.run(async () => (await admin.workers?.()) ?? []),
+    purge: (queue) => connection.run(() => admin.purge(queue)),
+    jobs: (queue, options) => connection.run(async () => (await admin.jobs?.(queue, options)) ?? []),
+    cancel: (queue, ids) => connection.run(async () => (await admin.cancel?.(queue, ids)) ?? 0),
+    check: () => connection.run(() => admin.check()),
+    version: () => connection.run(() => admin.version()),
     deadLetters: {
-      list: (queue, options) => wire.run(() => deadLetters.list(queue, options)),
-      requeue: (queue, ids) => wire.run(() => deadLetters.requeue(queue, ids)),
-      purge: (queue, ids) => wire.run(() => deadLetters.purge(queue, ids)),
+      list: (queue, options) => connection.run(() => deadLetters.list(queue, options)),
+      requeue: (queue, ids) => connection.run(() => deadLetters.requeue(queue, ids)),
+      purge: (queue, ids) => connection.run(() => deadLetters.purge(queue, ids)),
     },
   }
 }

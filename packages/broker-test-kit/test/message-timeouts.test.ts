@@ -2,11 +2,11 @@ import type { Broker, Delivery, RenewableLeases } from '@zyqueue/core/broker'
 import { createMemoryBroker, createMemoryStore } from '@zyqueue/core/testing'
 import { describe, expect, test } from 'vitest'
 import { brokerTests, type BrokerHarness } from '../src/index.ts'
-import { altered, alteredConsumers, alteredLeases } from './altered.ts'
+import { alterBroker, alterConsumers, alterLeases } from './alter.ts'
 
 const messageTimeoutMs = 400
 
-/** What an engine with a timer for each message is like: the adapter extends what is in hand, for as long as it is there. */
+/** An engine with a timeout for each message. The adapter extends the timeouts of unsettled messages while its process lives. */
 class MessageTimeouts {
   readonly #store = createMemoryStore()
   readonly #timers = new Map<Broker, Set<NodeJS.Timeout>>()
@@ -24,14 +24,14 @@ class MessageTimeouts {
       killConnection: (broker) => this.#stop(broker),
       report: () => undefined,
       messageTimeoutMs,
-      patienceMs: 5000,
+      timeoutMs: 5000,
     }
   }
 
   #create(): Broker {
     const memory = this.#alter(createMemoryBroker(this.#store))
     const timers = new Set<NodeJS.Timeout>()
-    const broker = altered(memory, {
+    const broker = alterBroker(memory, {
       leases: { kind: 'message', timeoutMs: messageTimeoutMs },
       async consume(options) {
         const consumer = await memory.consume({ ...options, leaseMs: messageTimeoutMs })
@@ -57,7 +57,7 @@ class MessageTimeouts {
 }
 
 function renewableOf({ leases }: Broker): RenewableLeases {
-  return leases.kind === 'renewable' ? leases : expect.fail('the memory broker renews')
+  return leases.kind === 'renewable' ? leases : expect.fail('the memory broker must have renewable leases')
 }
 
 function suiteOf(engine: MessageTimeouts): ReadonlyMap<string, () => Promise<void>> {
@@ -66,9 +66,9 @@ function suiteOf(engine: MessageTimeouts): ReadonlyMap<string, () => Promise<voi
   return suite
 }
 
-/** A broker that holds up its process when it delivers, for longer than the engine waits: the messages are with others then. */
-function holdingUp(broker: Broker, isDue: () => boolean): Broker {
-  return alteredConsumers(broker, (consumer, { consumerId }) => ({
+/** A broker that blocks the process during a delivery for longer than the message timeout, so that it loses the messages. */
+function blockProcess(broker: Broker, isDue: () => boolean): Broker {
+  return alterConsumers(broker, (consumer, { consumerId }) => ({
     async receive(max, options) {
       const deliveries = await consumer.receive(max, options)
       if (deliveries.length === 0 || !isDue()) return deliveries
@@ -80,33 +80,33 @@ function holdingUp(broker: Broker, isDue: () => boolean): Broker {
   }))
 }
 
-const kept = 'leases: an owner keeps all of its jobs while its lease lasts'
+const kept = 'leases: an owner keeps all its jobs while its lease is renewed'
 
-describe('a broker that extends its messages in time passes', () => {
+describe('a broker that extends its message timeouts passes', () => {
   for (const [name, body] of suiteOf(new MessageTimeouts())) {
     if (/^(leases|delivery counts|settle|concurrency|interrupted moves|summary): /.test(name)) test(name, body)
   }
 })
 
-test('a test that fails because the process was held up runs again', async () => {
+test('a test that fails after the process was blocked runs again', async () => {
   let times = 0
-  const engine = new MessageTimeouts((broker) => holdingUp(broker, () => ++times === 1))
+  const engine = new MessageTimeouts((broker) => blockProcess(broker, () => ++times === 1))
   await suiteOf(engine).get('settle: ack ends a job')?.()
   expect(times).toBeGreaterThan(2)
 })
 
-test('a test that fails again and again does not pass', async () => {
-  const engine = new MessageTimeouts((broker) => holdingUp(broker, () => true))
+test('a test that fails twice does not pass', async () => {
+  const engine = new MessageTimeouts((broker) => blockProcess(broker, () => true))
   await expect(suiteOf(engine).get('settle: ack ends a job')?.()).rejects.toThrow(
     /ack\(\): result 0 of 1, of the job .* is lease-lost/,
   )
 })
 
-test('a broker that extends only the first of its messages is caught', async () => {
+test('the suite catches a broker that extends only its first message', async () => {
   const others: Delivery[] = []
   const extendsTheFirst = new MessageTimeouts((broker) => {
     const releasing: (() => Promise<unknown>)[] = []
-    const consuming = alteredConsumers(broker, (consumer) => {
+    const consuming = alterConsumers(broker, (consumer) => {
       releasing.push(() => consumer.release(others.splice(0).map((delivery) => ({ delivery, delayMs: 0 }))))
       return {
         async receive(max, options) {
@@ -116,7 +116,7 @@ test('a broker that extends only the first of its messages is caught', async () 
         },
       }
     })
-    return alteredLeases(consuming, (leases) => ({
+    return alterLeases(consuming, (leases) => ({
       async renew(ids, leaseMs) {
         for (const release of releasing) await release()
         return leases.renew(ids, leaseMs)

@@ -1,18 +1,15 @@
-import { BrokerError } from '@zyqueue/core'
+import { BrokerError, type OpenBroker } from '@zyqueue/core'
 import type { QueueStats } from '@zyqueue/core/broker'
 import { suggest } from './suggest.ts'
 
-/** The queues of these names, in their order; all, by name, where none is asked for. Throws `ZYQ_QUEUE_NOT_FOUND`. */
-export function namedQueues(queues: readonly QueueStats[], names: readonly string[]): readonly QueueStats[] {
-  if (names.length === 0) return queues.toSorted((a, b) => (a.name < b.name ? -1 : 1))
-  return names.map((name) => {
-    const queue = queues.find((candidate) => candidate.name === name)
-    if (queue !== undefined) return queue
-    const near = suggest(
-      name,
-      queues.map((candidate) => candidate.name),
-    )
-    const hint = near === undefined ? '' : `; did you mean "${near}"?`
-    throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `there is no queue "${name}"${hint}`)
-  })
+/** The queues of these names, in their order; without names all queues, by name. Rejects with `ZYQ_QUEUE_NOT_FOUND`. */
+export async function namedQueues({ admin }: OpenBroker, names: readonly string[]): Promise<readonly QueueStats[]> {
+  if (names.length === 0) return (await admin.queues()).toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  const found = new Map((await admin.queues(names)).map((queue) => [queue.name, queue]))
+  const missing = names.find((name) => !found.has(name))
+  if (missing === undefined) return names.flatMap((name) => found.get(name) ?? [])
+  const all = (await admin.queues()).map(({ name }) => name)
+  const near = suggest(missing, all)
+  const hint = near === undefined ? '' : `; did you mean "${near}"?`
+  throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `there is no queue "${missing}"${hint}`)
 }

@@ -1,3 +1,4 @@
+import type { Details } from '@zyqueue/core/broker'
 import { clip } from './output.ts'
 
 /** An ASCII table, as the original printed them. Absent cells are figures that the broker does not know: `-`. */
@@ -12,6 +13,14 @@ export function table<Row>(
   const draw = (cells: readonly string[]): string =>
     `|${cells.map((cell, at) => ` ${cell}${' '.repeat((widths[at] ?? 0) - widthOf(cell))} `).join('|')}|`
   return [rule, draw(titles), rule, ...lines.map(draw), ...(lines.length > 0 ? [rule] : [])].join('\n')
+}
+
+/** A column for each of the figures that only this broker knows. */
+export function detailColumns<Row extends { readonly details?: Details }>(
+  rows: readonly Row[],
+): Readonly<Record<string, (row: Row) => string | number | undefined>> {
+  const names = new Set(rows.flatMap(({ details }) => Object.keys(details ?? {})))
+  return Object.fromEntries([...names].map((name) => [name, ({ details }: Row) => details?.[name]]))
 }
 
 /** Longer cells cannot be read, and the time that graphemes take grows with the square of the length. */

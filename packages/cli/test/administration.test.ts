@@ -47,12 +47,12 @@ async function askJson(line: string): Promise<unknown> {
 
 test('status', async () => {
   expect((await ask('status')).stdout).toMatchInlineSnapshot(`
-    "+-------+--------+---------+---------+---------+------+
-    | task  | queued | running | workers | delayed | dead |
-    +-------+--------+---------+---------+---------+------+
-    | audio | -      | -       | -       | -       | -    |
-    | mail  | 12     | 3       | 1       | 0       | 2    |
-    +-------+--------+---------+---------+---------+------+
+    "+-------+-------+--------+---------+---------+------+
+    | queue | ready | active | workers | delayed | dead |
+    +-------+-------+--------+---------+---------+------+
+    | audio | -     | -      | -       | -       | -    |
+    | mail  | 12    | 3      | 1       | 0       | 2    |
+    +-------+-------+--------+---------+---------+------+
     "
   `)
   expect(await askJson('status')).toEqual({
@@ -66,11 +66,11 @@ test('status', async () => {
 
 test('workers', async () => {
   expect((await ask('workers')).stdout).toMatchInlineSnapshot(`
-    "+------+------------+-----+---------+-------------+
-    | host | client_id  | pid | running | tasks       |
-    +------+------------+-----+---------+-------------+
-    | here | tasks.ts.1 | 42  | 3       | audio, mail |
-    +------+------------+-----+---------+-------------+
+    "+------+------------+-----+--------+-------------+
+    | host | name       | pid | active | queues      |
+    +------+------------+-----+--------+-------------+
+    | here | tasks.ts.1 | 42  | 3      | audio, mail |
+    +------+------------+-----+--------+-------------+
     "
   `)
   expect(await askJson('workers')).toEqual({

@@ -45,9 +45,9 @@ test('gearmand serves the commands of today, and those of the original with its 
     })
   }
   await until('one to run', async () => (/hello \| 0 +\| 1 +\| 1/.test(await original('--status')) ? true : undefined))
-  expect(await original('--status')).toMatch(/\| task +\| queued \| running \| workers \|/)
+  expect(await original('--status')).toMatch(/\| queue +\| ready \| active \| workers \|/)
   const workers = await original('--workers')
-  for (const column of ['ip', 'client_id', 'tasks', 'file_descriptor']) expect(workers).toContain(` ${column} `)
+  for (const column of ['ip', 'name', 'queues', 'file_descriptor']) expect(workers).toContain(` ${column} `)
   expect(workers).toContain('127.0.0.1')
   expect(await original('--gmversion')).toContain('1.1.18-zyqueue')
   expect(await zyqueue(['limit', 'hello', '10', '-S', 'gearman', '-C', place], { cwd: dir })).toMatchObject({

@@ -17,6 +17,8 @@ export type {
   Submission,
   SubmitMiddleware,
 } from './middleware/middleware.ts'
+export type { BatchHooks, EndingJob, QueuedMessage } from './hooks/batch-hooks.ts'
+export type { Outcome } from './worker/outcome.ts'
 export type { JobEnd, JobEndEvent, RunTrace, SubmitTrace, WorkerStateEvent } from './diagnostics.ts'
 export { retry } from './middleware/retry.ts'
 export { timeout } from './middleware/timeout.ts'

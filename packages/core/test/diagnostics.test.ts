@@ -109,7 +109,9 @@ test('a header that no job may have refuses the submit', async () => {
   const submits = tracingChannel('zyqueue.submit')
   const subscribers = { ...unheard, start: (message: unknown) => void (Object(message).headers['zyq-task'] = 'x') }
   submits.subscribe(subscribers)
-  onTestFinished(() => void submits.unsubscribe(subscribers))
+  onTestFinished(() => {
+    submits.unsubscribe(subscribers)
+  })
   const { task } = await working(() => {})
   await expect(task.submit(1)).rejects.toMatchObject({ code: 'ZYQ_CONFIG' })
 })

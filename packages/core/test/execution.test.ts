@@ -5,9 +5,8 @@ import { silentLogger } from '../src/logger.ts'
 import { NO_HEADERS, withHeaders } from '../src/messages/envelope.ts'
 import { Discard, Postpone, Reject, Retry } from '../src/middleware/signals.ts'
 import { Task } from '../src/tasks/task.ts'
-import { Execution, type Work } from '../src/worker/execution.ts'
+import { Execution, type Refusal, type Work } from '../src/worker/execution.ts'
 import type { Job } from '../src/worker/job.ts'
-import type { Outcome } from '../src/worker/outcome.ts'
 
 type Options = ConstructorParameters<typeof Task>[1]
 
@@ -24,8 +23,8 @@ function delivery(queue: string, headers: Record<string, string> = {}, fields: P
   return { id: 'j', queue, body, headers: withHeaders(NO_HEADERS, headers), priority: 4, deliveryCount: 0, ...fields }
 }
 
-function work(opened: Work | Outcome): Work {
-  return 'kind' in opened ? expect.fail(JSON.stringify(opened)) : opened
+function work(opened: Work | Refusal): Work {
+  return 'outcome' in opened ? expect.fail(JSON.stringify(opened)) : opened
 }
 
 async function outcomeOf(run: (job: Job) => unknown, headers: Record<string, string> = {}, options: Options = {}) {
@@ -43,7 +42,7 @@ test('the header names the task, else the queue does, where it has one or one of
   )
   const nameFor = (queue: string, headers: Record<string, string> = {}) => {
     const opened = execution.open(delivery(queue, headers))
-    return 'kind' in opened ? opened.kind : opened.task.name
+    return 'outcome' in opened ? opened.outcome.kind : opened.task.name
   }
   expect(nameFor('shared', { 'zyq-task': 'b' })).toBe('b')
   expect(nameFor('single')).toBe('c')
@@ -52,8 +51,10 @@ test('the header names the task, else the queue does, where it has one or one of
   expect(nameFor('shared')).toBe('reject')
   expect(nameFor('nobody')).toBe('reject')
   expect(execution.open(delivery('own', { 'zyq-task': 'gone' }))).toMatchObject({
-    kind: 'reject',
-    reason: expect.stringMatching(/^ZYQ_TASK_UNKNOWN: .*"gone"/),
+    outcome: {
+      kind: 'reject',
+      reason: expect.stringMatching(/^ZYQ_TASK_UNKNOWN: .*"gone"/),
+    },
   })
 })
 
@@ -77,20 +78,24 @@ test('what does not decode is refused with its reason', () => {
     execution.open(delivery('t', {}, { body: Buffer.from('{') })),
     execution.open(delivery('t', { 'zyq-attempts': 'many' })),
   ]) {
-    expect(opened).toMatchObject({ kind: 'reject', reason: expect.stringMatching(/^ZYQ_DECODE: /) })
+    expect(opened).toMatchObject({ outcome: { kind: 'reject', reason: expect.stringMatching(/^ZYQ_DECODE: /) } })
   }
   // Though its bytes could be read: what they mean, its sender knows.
   expect(execution.open(delivery('t', {}, { undecodable: 'the content type is image/png' }))).toMatchObject({
-    kind: 'reject',
-    reason: 'ZYQ_DECODE: the content type is image/png',
+    outcome: {
+      kind: 'reject',
+      reason: 'ZYQ_DECODE: the content type is image/png',
+    },
   })
 })
 
 test('what cannot be read is refused for that, also in a queue of several tasks', () => {
   const execution = executionOf(task('a', { queue: 'q' }), task('b', { queue: 'q' }))
   expect(execution.open(delivery('q', {}, { undecodable: 'it is no job of ZyQueue' }))).toMatchObject({
-    kind: 'reject',
-    reason: 'ZYQ_DECODE: it is no job of ZyQueue',
+    outcome: {
+      kind: 'reject',
+      reason: 'ZYQ_DECODE: it is no job of ZyQueue',
+    },
   })
 })
 
@@ -112,9 +117,12 @@ test.each([
 test('a job that took too many workers with it is poison', () => {
   const execution = executionOf(task('t', { maxDeliveries: 3 }))
   const opened = (deliveryCount: number, headers = {}) => execution.open(delivery('t', headers, { deliveryCount }))
-  expect(opened(3)).toMatchObject({ kind: 'reject', reason: expect.stringMatching(/^ZYQ_JOB_POISON: 3 /) })
+  expect(opened(3)).toMatchObject({
+    task: { name: 't' },
+    outcome: { kind: 'reject', reason: expect.stringMatching(/^ZYQ_JOB_POISON: 3 /) },
+  })
   expect(work(opened(4, { 'zyq-kills': '2' })).alone).toBe(true)
-  expect(opened(4, { 'zyq-kills': '1' })).toMatchObject({ kind: 'reject' })
+  expect(opened(4, { 'zyq-kills': '1' })).toMatchObject({ outcome: { kind: 'reject' } })
 })
 
 test('a kill by the supervisor is an attempt that failed, and no death', async () => {

@@ -198,7 +198,7 @@ test('a signal that is asked for late is aborted already', () => {
 })
 
 describe('the submit side', () => {
-  const stored = async (middleware: Middleware, submit: (task: Task<unknown>) => Promise<unknown>, options = {}) => {
+  const stored = async (middleware: Middleware, submit: (task: Task) => Promise<unknown>, options = {}) => {
     const server = scripted()
     const task = new Task<unknown>(uniqueName(), { server, middleware: [middleware], ...options })
     await submit(task)

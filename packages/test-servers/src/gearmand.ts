@@ -3,13 +3,13 @@ import { ask } from './ports.ts'
 import { startServer, type ServerKind, type StartOptions, type TestServer } from './server.ts'
 
 interface GearmandOptions extends StartOptions {
-  /** Whether its background jobs are kept in an SQLite file, so that a SIGKILL loses none. Default: true. */
+  /** Whether background jobs are stored in an SQLite file, so that a SIGKILL loses none. Default: true. */
   readonly persistent?: boolean
-  /** Where its folder is made. Default: the system's temporary folder. */
+  /** The parent of the server's folder. Default: the system's temporary folder. */
   readonly parent?: string
 }
 
-/** gearmand. It has no configuration file: use `args`. */
+/** Starts gearmand. It has no configuration file, so use `args`. */
 export function startGearmand(options: GearmandOptions = {}): Promise<TestServer> {
   const { persistent = true, parent } = options
   const kind: ServerKind = {

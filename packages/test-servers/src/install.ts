@@ -6,21 +6,21 @@ import { promisify } from 'node:util'
 
 interface Program {
   readonly binary: string
-  /** The Debian package that has it. */
+  /** The Debian package that contains it. */
   readonly package: string
-  /** The folders to look in, if it is no program of the PATH but a library. */
+  /** The folders of a library. Absent for a program, which is found on the PATH. */
   readonly folders?: readonly string[]
 }
 
 const SERVERS = {
   redis: { binary: 'redis-server', package: 'redis-server' },
   gearmand: { binary: 'gearmand', package: 'gearman-job-server' },
-  /** No server, but the client and worker of the command line. */
+  /** Not a server: the command-line client and worker. */
   gearman: { binary: 'gearman', package: 'gearman-tools' },
   rabbitmq: { binary: 'rabbitmq-server', package: 'rabbitmq-server' },
-  /** Started by the tests of examples/broker-nats. */
+  /** Used by the tests of examples/broker-nats. */
   nats: { binary: 'nats-server', package: 'nats-server' },
-  /** No server, but a library to preload: it sets the clock of one process. */
+  /** Not a server: a library that sets the clock of one process if it is preloaded. */
   libfaketime: {
     binary: 'libfaketimeMT.so.1',
     package: 'libfaketime',
@@ -30,16 +30,15 @@ const SERVERS = {
 
 export type ServerName = keyof typeof SERVERS
 
-/** Whether the server can be started here; where not, one line that says what to install. */
+/** Whether the server can be started here. If not, `remedy` says what to install. */
 export type Installed =
   | { readonly installed: true; readonly path: string }
   | { readonly installed: false; readonly remedy: string }
 
 /**
- * Finds the server's program; where it is missing and the user is root on Debian, installs it.
+ * Finds the server's program. If it is missing and the user is root on Debian, installs it.
  *
- * Installing waits its turn behind other processes that do the same and takes up to a few minutes. Debian's own service
- * of that name is not started.
+ * Only one process installs at a time. Installing takes up to a few minutes. Debian's service of the package is not started.
  */
 export async function ensureInstalled(server: ServerName): Promise<Installed> {
   const { binary, package: debianPackage, folders }: Program = SERVERS[server]
@@ -51,13 +50,13 @@ export async function ensureInstalled(server: ServerName): Promise<Installed> {
   try {
     await aptInstall(binary, debianPackage)
   } catch (error) {
-    return { installed: false, remedy: `${remedy} (tried, and it failed: ${lastLine(error)})` }
+    return { installed: false, remedy: `${remedy} (the installation failed: ${lastLine(error)})` }
   }
   const path = which(binary, folders)
   return path === undefined ? { installed: false, remedy } : { installed: true, path }
 }
 
-/** Debian keeps daemons in `sbin`, which is not on every user's PATH. A library need not be executable. */
+/** Finds a file. Debian keeps daemons in `sbin`, which is not on every user's PATH. A library need not be executable. */
 function which(binary: string, libraryFolders?: readonly string[]): string | undefined {
   const programFolders = (process.env['PATH'] ?? '').split(delimiter).concat('/usr/local/sbin', '/usr/sbin', '/sbin')
   const access = libraryFolders === undefined ? constants.X_OK : constants.R_OK
@@ -75,8 +74,8 @@ function which(binary: string, libraryFolders?: readonly string[]): string | und
 }
 
 /**
- * The package lists are fetched only where the first try fails: they may be missing or old. A `policy-rc.d` that
- * answers 101 is how Debian is told to start no service; one that is there already is left alone.
+ * If the first try fails, the package lists may be missing or old, so they are fetched before the second. A `policy-rc.d` that
+ * exits with 101 prevents Debian from starting services. An existing one is not changed.
  */
 const APT_INSTALL = `
 if command -v "$1" >/dev/null; then exit 0; fi

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { ask } from './ports.ts'
 import { startServer, type StartOptions, type TestServer } from './server.ts'
 
-/** nats-server with JetStream, which keeps its streams in files: a SIGKILL loses nothing that was answered. Use `args`. */
+/** Starts nats-server with JetStream. Streams are stored in files, so a SIGKILL loses no acknowledged message. Use `args`. */
 export function startNats(options: StartOptions = {}): Promise<TestServer> {
   return startServer({
     server: 'nats',
@@ -13,7 +13,7 @@ export function startNats(options: StartOptions = {}): Promise<TestServer> {
       args: ['-a', '127.0.0.1', '-p', `${port}`, '-js', '-sd', join(dir, 'store'), ...(options.args ?? [])],
       ...(options.env && { env: options.env }),
     }),
-    // It greets whoever connects.
+    // The server sends INFO to every new connection.
     answers: async (port) => (await ask(port, '')).toString('latin1').startsWith('INFO'),
   })
 }

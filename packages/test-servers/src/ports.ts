@@ -6,35 +6,35 @@ import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 
 /**
- * Below what the system gives to outgoing connections (ip(7): from 32768 on): one of those could take the port of a server
- * that has not started yet, or is down for a while, and a client that tries that server could even be connected to itself.
+ * The range ends below the ports of outgoing connections (ip(7): from 32768 on). Such a connection could take the port of a
+ * server that is not running, and a client that connects to its own local port would be connected to itself.
  */
 const LOWEST = 10_000
 const HIGHEST = 32_767
-const MOST_TRIES = 1_000
+const MAX_TRIES = 1_000
 
-/** A file for each port that a process has been given, with its id: other processes are given others. */
-const TAKEN = join(tmpdir(), `zyqueue-test-ports-${userInfo().uid}`)
+/** Holds a file for each reserved port, which contains the id of its process. Other processes get other ports. */
+const RESERVED = join(tmpdir(), `zyqueue-test-ports-${userInfo().uid}`)
 
-let taken: string[] | undefined
+let reserved: string[] | undefined
 
-/** A port of the loopback interface that nobody listens on, and that nobody else is given while this process lives. */
+/** A free port of the loopback interface. No other process gets it from this function while this process lives. */
 export async function freePort(): Promise<number> {
-  taken ??= begin()
-  for (let tries = 0; tries < MOST_TRIES; tries++) {
+  reserved ??= startReservations()
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
     const port = randomInt(LOWEST, HIGHEST + 1)
-    const file = join(TAKEN, String(port))
-    if (!take(file)) continue
-    taken.push(file)
+    const file = join(RESERVED, String(port))
+    if (!reserve(file)) continue
+    reserved.push(file)
     if (await isFree(port)) return port
   }
-  throw new Error(`none of ${MOST_TRIES} ports is free`)
+  throw new Error(`None of ${MAX_TRIES} random ports from ${LOWEST} to ${HIGHEST} is free.`)
 }
 
-/** The files of this process, none yet. They go when it exits, or where it was killed, when another begins. */
-function begin(): string[] {
-  mkdirSync(TAKEN, { recursive: true })
-  for (const name of readdirSync(TAKEN)) sweep(join(TAKEN, name))
+/** The reservations of this process: none yet. They are deleted when it exits or, if it was killed, when another process starts. */
+function startReservations(): string[] {
+  mkdirSync(RESERVED, { recursive: true })
+  for (const name of readdirSync(RESERVED)) deleteIfStale(join(RESERVED, name))
   const own: string[] = []
   process.once('exit', () => {
     for (const file of own) rmSync(file, { force: true })
@@ -42,7 +42,7 @@ function begin(): string[] {
   return own
 }
 
-function take(file: string): boolean {
+function reserve(file: string): boolean {
   try {
     writeFileSync(file, String(process.pid), { flag: 'wx' })
     return true
@@ -52,11 +52,11 @@ function take(file: string): boolean {
   }
 }
 
-function sweep(file: string): void {
+function deleteIfStale(file: string): void {
   try {
     if (!isAlive(Number(readFileSync(file, 'utf8')))) rmSync(file, { force: true })
   } catch {
-    // Its owner has just ended, and swept itself.
+    // Its process has just exited and deleted the file.
   }
 }
 
@@ -73,7 +73,7 @@ async function isFree(port: number): Promise<boolean> {
   return true
 }
 
-/** Id 0, as of a file that is being written, is this process's own group. */
+/** The id 0, from a file that is still empty, is the group of this process, so it counts as alive. */
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
@@ -87,14 +87,14 @@ function codeOf(error: unknown): unknown {
   return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
-/** Sends `request` to a loopback port and resolves to the first bytes of the answer, or rejects within `timeoutMs`. */
+/** Sends `request` to a loopback port and resolves to the first bytes of the answer. Rejects after `timeoutMs`. */
 export async function ask(port: number, request: string | Uint8Array, timeoutMs = 10_000): Promise<Buffer> {
   const socket = createConnection({ host: '127.0.0.1', port })
   try {
     socket.write(request)
     const signal = AbortSignal.timeout(timeoutMs)
     const closed = once(socket, 'close', { signal }).then(() => {
-      throw new Error(`the server on port ${port} closed the connection without an answer`)
+      throw new Error(`The server on port ${port} closed the connection without an answer.`)
     })
     const [answer] = await Promise.race([once(socket, 'data', { signal }), closed])
     return Buffer.from(answer)

@@ -6,46 +6,46 @@ import { promisify } from 'node:util'
 import { ask, freePort } from './ports.ts'
 import { startServer, type StartOptions, type TestServer } from './server.ts'
 
-/** AMQP 0-9-1, section 4.2.2: the client begins with this, and the server answers with a method frame (type 1). */
+/** AMQP 0-9-1, section 4.2.2: the client sends this first, and the server answers with a method frame (type 1). */
 const PROTOCOL_HEADER = Buffer.from('AMQP\x00\x00\x09\x01', 'latin1')
 
 const ON_LOOPBACK = '-kernel inet_dist_use_interface {127,0,0,1}'
 
 /**
- * For `env`: dead letters on their way from one queue to another when a node dies, and so jobs whose delay ends then, are sent
- * again after three seconds. RabbitMQ's own three minutes are longer than anybody waits here.
+ * For `env`. If a node dies while dead letters move between queues, RabbitMQ sends them again after three minutes. Jobs at the
+ * end of a delay move this way. This setting reduces the time to three seconds.
  */
 export const PROMPT_DEAD_LETTERS = {
   RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: `${ON_LOOPBACK} -rabbit dead_letter_worker_publisher_confirm_timeout 3000`,
 }
 
 export interface RabbitmqServer extends TestServer {
-  /** Runs `rabbitmqctl` on this node; resolves to what it prints. A call takes a second or two. */
+  /** Runs `rabbitmqctl` on this node and resolves to its output. A call takes one or two seconds. */
   ctl(...args: readonly string[]): Promise<string>
 }
 
 export interface RabbitmqOptions extends StartOptions {
-  /** Plugins that come with RabbitMQ, to be enabled. */
+  /** Plugins of RabbitMQ that the server enables. */
   readonly plugins?: readonly string[]
 }
 
-/** What the nodes of a cluster have in common. */
+/** The settings that the nodes of a cluster share. */
 interface Cluster {
   readonly epmdPort: number
   readonly cookie: string
 }
 
 /**
- * RabbitMQ, with a port mapper (epmd), an Erlang cookie and a node name of its own. `config` lines are those of
- * `rabbitmq.conf`. Takes several seconds.
+ * Starts RabbitMQ with its own port mapper (epmd), Erlang cookie and node name. `config` contains lines for `rabbitmq.conf`.
+ * Takes several seconds.
  */
 export function startRabbitmq(options: RabbitmqOptions = {}): Promise<RabbitmqServer> {
   return startNode(options)
 }
 
 /**
- * So many nodes of one cluster. The first keeps the port mapper of all: `rabbitmqctl` and joining work for as long as it
- * runs. Takes half a minute.
+ * Starts a cluster with `size` nodes. The first node runs the port mapper of all nodes: `rabbitmqctl` and joining need it. Takes
+ * half a minute.
  */
 export async function startRabbitmqCluster(
   size: number,
@@ -102,7 +102,7 @@ async function startNode(options: RabbitmqOptions, cluster?: Cluster): Promise<R
       const file = withoutChangeOfUser(program)
       commands.set(dir, { ctl: join(dirname(file), 'rabbitmqctl'), env })
       return {
-        // The port mapper would make itself a daemon, and outlive the server, if the server had to start it.
+        // If the server started the port mapper, it would become a daemon and survive the server.
         file: 'sh',
         args: ['-c', `epmd & exec "$@"`, 'rabbitmq', file, ...(options.args ?? [])],
         env,
@@ -124,7 +124,7 @@ function nodeName(dir: string): string {
   return `${basename(dir)}@localhost`
 }
 
-/** Debian's programs in `/usr/sbin` become the user `rabbitmq`, who may not enter the test's folder. */
+/** Debian's programs in `/usr/sbin` switch to the user `rabbitmq`, which cannot access the folder of the test. */
 function withoutChangeOfUser(program: string): string {
   return program.startsWith('/usr/sbin/') ? '/usr/lib/rabbitmq/bin/rabbitmq-server' : program
 }

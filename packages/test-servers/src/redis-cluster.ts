@@ -6,14 +6,14 @@ import type { TestServer } from './server.ts'
 const SLOTS = 16_384
 const START_MS = 60_000
 
-/** Masters that share the slots, without replicas. */
+/** A cluster of masters without replicas. */
 export interface TestCluster extends AsyncDisposable {
   readonly url: string
   readonly masters: readonly TestServer[]
   stop(): Promise<void>
 }
 
-/** A Redis Cluster (7.0 or later, for the port of its bus can be chosen only there). */
+/** Starts a Redis Cluster. Needs Redis 7.0, the first version with a configurable bus port. */
 export async function startRedisCluster({ masters: count = 3 }: { masters?: number } = {}): Promise<TestCluster> {
   const masters: TestServer[] = []
   const stop = async (): Promise<void> => {
@@ -50,7 +50,7 @@ async function untilAll(masters: readonly TestServer[], count: number): Promise<
     for (;;) {
       const info = (await ask(port, 'CLUSTER INFO\r\n')).toString('latin1')
       if (info.includes('cluster_state:ok') && info.includes(`cluster_size:${count}`)) break
-      if (performance.now() > until) throw new Error(`the cluster did not form:\n${info}`)
+      if (performance.now() > until) throw new Error(`The Redis Cluster did not form within ${START_MS} ms:\n${info}`)
       await sleep(20)
     }
   }

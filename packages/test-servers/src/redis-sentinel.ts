@@ -15,20 +15,20 @@ export interface TestSentinel extends AsyncDisposable {
   stop(): Promise<void>
 }
 
-/** Two of the three have to agree that a master is down; they think so after ten seconds. */
+/** Starts a master, a replica and three sentinels. Two sentinels must agree that the master is down, after ten seconds. */
 export async function startRedisSentinel(): Promise<TestSentinel> {
   const servers: TestServer[] = []
   const stop = async (): Promise<void> => {
     await Promise.all(servers.map((server) => server.stop()))
   }
-  const started = async (starting: Promise<TestServer>): Promise<TestServer> => {
+  const register = async (starting: Promise<TestServer>): Promise<TestServer> => {
     const server = await starting
     servers.push(server)
     return server
   }
   try {
-    const master = await started(startRedis({ config: 'repl-diskless-sync-delay 0' }))
-    const replica = await started(startRedis({ config: `replicaof 127.0.0.1 ${master.port}` }))
+    const master = await register(startRedis({ config: 'repl-diskless-sync-delay 0' }))
+    const replica = await register(startRedis({ config: `replicaof 127.0.0.1 ${master.port}` }))
     await until(replica.port, 'INFO replication', 'master_link_status:up')
     const config = [
       `sentinel monitor ${MASTER} 127.0.0.1 ${master.port} 2`,
@@ -36,7 +36,7 @@ export async function startRedisSentinel(): Promise<TestSentinel> {
       `sentinel failover-timeout ${MASTER} 5000`,
     ].join('\n')
     const sentinels: TestServer[] = []
-    for (let index = 0; index < 3; index++) sentinels.push(await started(startWith({ config }, ['--sentinel'])))
+    for (let index = 0; index < 3; index++) sentinels.push(await register(startWith({ config }, ['--sentinel'])))
     for (const { port } of sentinels)
       await until(port, 'INFO sentinel', `status=ok,address=127.0.0.1:${master.port},slaves=1,sentinels=3`)
     const url = `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/${MASTER}`
@@ -52,7 +52,8 @@ async function until(port: number, command: string, sign: string): Promise<void>
   for (;;) {
     const answer = (await ask(port, `${command}\r\n`)).toString('latin1')
     if (answer.includes(sign)) return
-    if (performance.now() > giveUpAt) throw new Error(`${command} on ${port} does not say ${sign}:\n${answer}`)
+    if (performance.now() > giveUpAt)
+      throw new Error(`The answer of port ${port} to ${command} does not contain ${sign}:\n${answer}`)
     await sleep(50)
   }
 }

@@ -4,15 +4,15 @@ import { ask } from './ports.ts'
 import { startServer, type StartOptions, type TestServer } from './server.ts'
 
 /**
- * Redis with an append-only file, written before a command is answered: a SIGKILL loses nothing. With Redis' own default,
- * `appendfsync everysec`, it would: the write is put off, for two seconds at most, while the last sync is under way.
- * `config` lines are those of `redis.conf`.
+ * Starts Redis with an append-only file that is written before a command is answered, so a SIGKILL loses nothing. With Redis'
+ * default, `appendfsync everysec`, it can lose data: during a sync the write is delayed by up to two seconds. `config` contains
+ * lines for `redis.conf`.
  */
 export function startRedis(options: StartOptions = {}): Promise<TestServer> {
   return startWith(options)
 }
 
-/** A process of `redis-server`; `mode` are further arguments that say what it is to be. */
+/** Starts a process of `redis-server`. `mode` contains arguments such as `--sentinel`. */
 export function startWith(options: StartOptions, mode: readonly string[] = []): Promise<TestServer> {
   return startServer({
     server: 'redis',
@@ -33,7 +33,7 @@ export function startWith(options: StartOptions, mode: readonly string[] = []): 
       )
       return { file: program, args: [file, ...mode, ...(options.args ?? [])], ...(options.env && { env: options.env }) }
     },
-    // A server with a password is up too.
+    // A server with a password answers NOAUTH.
     answers: async (port) => /^\+PONG|^-NOAUTH/.test((await ask(port, 'PING\r\n')).toString('latin1')),
   })
 }

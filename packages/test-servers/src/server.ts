@@ -8,39 +8,39 @@ import { ensureInstalled, type ServerName } from './install.ts'
 import { freePort } from './ports.ts'
 
 export interface StartOptions {
-  /** Further arguments of the server's command line. */
+  /** Additional arguments for the command line of the server. */
   readonly args?: readonly string[]
-  /** Further lines of the server's configuration file, where it has one. */
+  /** Additional lines for the configuration file of the server, if it has one. */
   readonly config?: string
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** A server of the test's own, on loopback, in a folder of its own. */
+/** A server on loopback with its own folder. */
 export interface TestServer extends AsyncDisposable {
   readonly port: number
   /** The connection string. */
   readonly url: string
-  /** The server's process, which leads a process group of its own. Another one after `restart`. */
+  /** The process of the server, which leads a process group. `restart` starts another process. */
   readonly pid: number
   /** Data, configuration and `server.log`. */
   readonly dir: string
-  /** Sends the signal to the server's whole process group; resolves at once for SIGSTOP and SIGCONT, else when it has ended. */
+  /** Sends the signal to the process group of the server. Resolves at once for SIGSTOP and SIGCONT, otherwise when it has ended. */
   kill(signal: NodeJS.Signals): Promise<void>
-  /** Starts it again, on the same port and data, ending it first where it still runs; resolves when it answers. */
+  /** Ends the server if it is running, and starts it again on the same port and data. Resolves when it answers. */
   restart(): Promise<void>
   /** Ends the server and deletes its folder. Idempotent. */
   stop(): Promise<void>
 }
 
-/** How one kind of server is started; the rest is the same for all. */
+/** The start of one kind of server. */
 export interface ServerKind {
   readonly server: ServerName
   url(port: number): string
-  /** Writes what the server needs into `dir` and says what to run. `program` is where the server was found. */
+  /** Writes the configuration into `dir` and returns the command to run. `program` is the path of the server. */
   command(at: { program: string; port: number; dir: string }): Promise<Command>
-  /** Whether the server on this port answers its own protocol. Rejects, or resolves to false, while it does not. */
+  /** Whether the server on this port answers in its protocol. Rejects or resolves to false if it does not. */
   answers(port: number): Promise<boolean>
-  /** How long it may take to start, in ms. */
+  /** The longest start of the server, in ms. */
   readonly startMs: number
 }
 
@@ -50,7 +50,7 @@ interface Command {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** `parent` is where the server's folder is made. */
+/** Starts a server in a new folder below `parent`. */
 export async function startServer(kind: ServerKind, parent: string = tmpdir()): Promise<TestServer> {
   const found = await ensureInstalled(kind.server)
   if (!found.installed) throw new Error(found.remedy)
@@ -62,10 +62,10 @@ export async function startServer(kind: ServerKind, parent: string = tmpdir()): 
       await server.restart()
       return server
     } catch (error) {
-      // Somebody else may have taken its port before the server had it.
-      const again = server.hasEnded && attempt < 3
+      // Another process may have taken the port before the server did.
+      const retries = server.hasEnded && attempt < 3
       await server.stop()
-      if (!again) throw error
+      if (!retries) throw error
     }
   }
 }
@@ -137,7 +137,7 @@ class ServerProcess implements TestServer {
   async #end(): Promise<void> {
     const running = this.#process
     if (running !== undefined && !hasEnded(running)) {
-      // A process with nothing else to do waits for it.
+      // Keep this process alive until the server has ended.
       running.ref()
       const ended = once(running, 'exit')
       process.kill(-this.pid, 'SIGCONT')
@@ -148,7 +148,7 @@ class ServerProcess implements TestServer {
         await ended
       }
     }
-    // What the leader leaves behind in its group (RabbitMQ's port mapper) ends with it.
+    // End other processes of its group, such as RabbitMQ's port mapper.
     if (running !== undefined) await endGroup(running.pid)
     this.#guardian?.kill('SIGKILL')
     this.#guardian = undefined
@@ -157,15 +157,15 @@ class ServerProcess implements TestServer {
   async #untilItAnswers(started: ChildProcess): Promise<void> {
     const until = performance.now() + this.#kind.startMs
     for (;;) {
-      if (hasEnded(started)) throw new Error(`${this.#kind.server} ended while it started:\n${this.#lastOfLog()}`)
+      if (hasEnded(started)) throw new Error(`${this.#kind.server} ended during its start:\n${this.#logTail()}`)
       if (await this.#kind.answers(this.port).catch(() => false)) return
       if (performance.now() > until)
-        throw new Error(`${this.#kind.server} did not answer within ${this.#kind.startMs} ms:\n${this.#lastOfLog()}`)
+        throw new Error(`${this.#kind.server} did not answer within ${this.#kind.startMs} ms:\n${this.#logTail()}`)
       await sleep(20)
     }
   }
 
-  #lastOfLog(): string {
+  #logTail(): string {
     return readFileSync(join(this.dir, 'server.log'), 'utf8').split('\n').slice(-20).join('\n')
   }
 }
@@ -180,16 +180,16 @@ async function endGroup(leader: number | undefined): Promise<void> {
     try {
       process.kill(-leader, 'SIGKILL')
     } catch {
-      return // Nobody is left.
+      return // The group has ended.
     }
     await sleep(10)
   }
-  throw new Error(`the process group ${leader} does not end`)
+  throw new Error(`The process group ${leader} did not end within a minute.`)
 }
 
 /**
- * A shell in a session of its own that ends the server when this process is gone, however it went: its standard input
- * is a pipe from this process, and ends with it.
+ * A shell in its own session that ends the server when this process has ended, even after a SIGKILL: its standard input is a pipe
+ * from this process.
  */
 function guard(leader: number, dir: string): ChildProcess {
   const script = 'while read -r _; do :; done; kill -s KILL -- "-$1"; sleep 0.2; rm -rf -- "$2"'
@@ -198,6 +198,6 @@ function guard(leader: number, dir: string): ChildProcess {
     stdio: ['pipe', 'ignore', 'ignore'],
   })
   guardian.unref()
-  guardian.stdin.on('error', () => {}) // The guardian was killed because the server has been stopped.
+  guardian.stdin.on('error', () => {}) // The pipe breaks when the guardian is killed after the server has stopped.
   return guardian
 }

@@ -2,8 +2,14 @@ import { describe, test } from 'vitest'
 import { ensureInstalled, type ServerName } from './install.ts'
 
 /**
- * `describe` for tests that need a real server; they are given the path of its program. Where it cannot be had, the tests are
- * skipped by name; with `CI=true` they fail instead. Await it at the top of a test file: the server may have to be installed first.
+ * `describe` for tests that need a real server. `tests` gets the path of its program. If the server is missing and cannot be
+ * installed, the tests are skipped with the remedy in their name. With `CI=true` they fail.
+ *
+ * ```ts
+ * await describeWithServer('redis', 'the Redis broker', () => {
+ *   test('connects', async () => …)
+ * })
+ * ```
  */
 export async function describeWithServer(
   server: ServerName,

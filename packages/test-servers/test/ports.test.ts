@@ -5,8 +5,8 @@ import { expect, onTestFinished, test } from 'vitest'
 
 const MODULE = new URL('../dist/index.js', import.meta.url).href
 
-/** A process that asks for so many ports, and lives on; resolves to the ports. */
-async function asker(count: number): Promise<readonly number[]> {
+/** Starts a process that gets `count` ports and stays alive. Resolves to the ports. */
+async function portsOfProcess(count: number): Promise<readonly number[]> {
   const script = `
     import { freePort } from ${JSON.stringify(MODULE)}
     const ports = []
@@ -16,14 +16,14 @@ async function asker(count: number): Promise<readonly number[]> {
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['pipe', 'pipe', 'inherit'] })
   onTestFinished(() => void child.stdin.end())
   const ended = once(child, 'exit').then(() => {
-    throw new Error('it ended')
+    throw new Error('The process ended without ports.')
   })
   const [line] = await Promise.race([once(createInterface({ input: child.stdout }), 'line'), ended])
   return JSON.parse(String(line))
 }
 
-test('no port is given to two processes, nor one that the system gives to outgoing connections by default', async () => {
-  const ports = (await Promise.all([asker(1_000), asker(1_000), asker(1_000)])).flat()
+test('processes get different ports, below those of outgoing connections', async () => {
+  const ports = (await Promise.all([portsOfProcess(1_000), portsOfProcess(1_000), portsOfProcess(1_000)])).flat()
   expect(new Set(ports).size).toBe(3_000)
   expect(Math.max(...ports)).toBeLessThan(32_768)
 })

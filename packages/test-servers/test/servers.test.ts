@@ -7,7 +7,7 @@ import { expect, test, vi } from 'vitest'
 import { startGearmand, startNats, startRabbitmq, startRedis, type TestServer } from '../src/index.ts'
 import { describeWithServer } from '../src/vitest.ts'
 
-/** Sends each request once the answer to the one before has come, and resolves to the last answer. */
+/** Sends each request after the answer to the previous one. Resolves to the last answer. */
 async function talk(server: TestServer, ...requests: readonly (string | Uint8Array)[]): Promise<string> {
   const socket = createConnection({ host: '127.0.0.1', port: server.port })
   let answer = ''
@@ -29,7 +29,7 @@ function groupLives(leader: number): boolean {
   }
 }
 
-async function leavesNothing(server: TestServer): Promise<void> {
+async function expectNothingAfterStop(server: TestServer): Promise<void> {
   const { pid, dir } = server
   expect(groupLives(pid)).toBe(true)
   await server.stop()
@@ -38,7 +38,7 @@ async function leavesNothing(server: TestServer): Promise<void> {
   expect(existsSync(dir)).toBe(false)
 }
 
-async function isKilledAndRestarted(server: TestServer): Promise<void> {
+async function killAndRestart(server: TestServer): Promise<void> {
   const { pid, port } = server
   await server.kill('SIGKILL')
   await vi.waitFor(() => expect(groupLives(pid)).toBe(false), { timeout: 60_000 })
@@ -49,25 +49,25 @@ async function isKilledAndRestarted(server: TestServer): Promise<void> {
 }
 
 await describeWithServer('redis', 'startRedis', () => {
-  test('starts, answers, keeps its data when killed, leaves nothing', async () => {
+  test('starts, answers, keeps its data after SIGKILL, and leaves nothing behind', async () => {
     const server = await startRedis()
     expect(await talk(server, 'PING\r\n')).toBe('+PONG\r\n')
     expect(await talk(server, 'SET color blue\r\n')).toBe('+OK\r\n')
-    await isKilledAndRestarted(server)
+    await killAndRestart(server)
     expect(await talk(server, 'GET color\r\n')).toBe('$4\r\nblue\r\n')
-    await leavesNothing(server)
+    await expectNothingAfterStop(server)
   })
 
-  test('takes further configuration', async () => {
+  test('accepts additional configuration', async () => {
     await using server = await startRedis({ config: 'requirepass secret', args: ['--maxclients', '20'] })
     expect(await talk(server, 'AUTH secret\r\n', 'CONFIG GET maxclients\r\n')).toContain('20')
   })
 
-  test('says why a server does not start', async () => {
+  test('rejects with the reason if a server does not start', async () => {
     await expect(startRedis({ config: 'no-such-directive yes' })).rejects.toThrow(/no-such-directive/)
   })
 
-  test('ends with the process that started it, even if that is killed', async () => {
+  test('ends when the process that started it is killed', async () => {
     const parent = spawn(process.execPath, ['-e', STARTS_AND_WAITS], {
       cwd: import.meta.dirname,
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -93,24 +93,24 @@ const STARTS_AND_WAITS = `import('@zyqueue/test-servers').then(async ({ startRed
 })`
 
 await describeWithServer('gearmand', 'startGearmand', () => {
-  test('starts, answers, keeps its jobs when killed, leaves nothing', async () => {
+  test('starts, answers, keeps its jobs after SIGKILL, and leaves nothing behind', async () => {
     const server = await startGearmand()
     expect(await talk(server, 'version\n')).toMatch(/^OK \d/)
     const submitted = await talk(server, submitBackground('paint', 'unique-1', '{"color":"blue"}'))
     expect(submitted).toContain('H:')
-    await isKilledAndRestarted(server)
+    await killAndRestart(server)
     expect(await talk(server, 'status\n')).toContain('paint\t1\t0\t0')
-    await leavesNothing(server)
+    await expectNothingAfterStop(server)
   })
 })
 
 await describeWithServer('nats', 'startNats', () => {
-  test('starts with JetStream, answers, comes back when killed, leaves nothing', async () => {
+  test('starts with JetStream, answers, restarts after SIGKILL, and leaves nothing behind', async () => {
     const server = await startNats()
     expect(await talk(server, '')).toContain('"jetstream":true')
-    await isKilledAndRestarted(server)
+    await killAndRestart(server)
     expect(await talk(server, '')).toContain('"jetstream":true')
-    await leavesNothing(server)
+    await expectNothingAfterStop(server)
   })
 })
 
@@ -125,12 +125,12 @@ function submitBackground(task: string, unique: string, workload: string): Buffe
 }
 
 await describeWithServer('rabbitmq', 'startRabbitmq', () => {
-  test('starts, answers, comes back when killed, leaves nothing', async () => {
+  test('starts, answers, restarts after SIGKILL, and leaves nothing behind', async () => {
     const server = await startRabbitmq()
     const header = Buffer.from('AMQP\x00\x00\x09\x01', 'latin1')
     expect(await talk(server, header)).toContain('RabbitMQ')
-    await isKilledAndRestarted(server)
+    await killAndRestart(server)
     expect(await talk(server, header)).toContain('RabbitMQ')
-    await leavesNothing(server)
+    await expectNothingAfterStop(server)
   })
 })

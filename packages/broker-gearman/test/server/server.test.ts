@@ -18,7 +18,7 @@ describe('the job server of zyqueue gearmand', () => {
     storeUnreadable: (queue) => storeWorkload(server.port, queue, '#zyq9 {"shape":"new"}\nbody'),
     sample: brokerAt([4730]),
     brokerWithFinding: brokers.createBroker,
-    patienceMs: 30_000,
+    timeoutMs: 30_000,
   })
 
   test('it serves calls of other programs, with their progress', async () => {

@@ -25,7 +25,7 @@ return 1
  *     KEYS  workers
  *     ARGV  consumer; the note
  */
-export const noteWorker: Script = defineScript(`
+export const recordWorker: Script = defineScript(`
 ${PROBE.hash('KEYS[1]')}
 return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 `)

@@ -1,100 +1,103 @@
 import assert from 'node:assert/strict'
 import type { Broker, CallResult, Delivery, JobUpdate, SettleResult } from '@zyqueue/core/broker'
-import { feature, having, type Behaviours } from '../behaviour.ts'
+import { feature, ifPresent, type Behaviours } from '../behaviour.ts'
 import { outcomeOf } from '../calls.ts'
 import { expectStatuses } from '../expect-statuses.ts'
-import { bytesOf, messageTo, textOf, type Stage } from '../stage.ts'
+import type { Fixture } from '../fixture.ts'
+import { bytesOf, messageTo, textOf } from '../test-data.ts'
 
-/** A call that is under way, in the hands of a worker. */
-async function called(stage: Stage) {
-  const { calls } = stage.broker
+/** A pending call whose job a consumer holds. */
+async function startCall(fixture: Fixture) {
+  const { calls } = fixture.broker
   assert.ok(calls !== undefined)
-  const queue = await stage.queue()
+  const queue = await fixture.queue()
   const message = messageTo(queue, { body: bytesOf('"data"') })
   const updates: JobUpdate[] = []
   const abort = new AbortController()
-  const ended = stage.later(calls.call(message, { signal: abort.signal, onUpdate: (each) => updates.push(each) }))
-  const broker = await stage.connectedBroker()
-  const consumer = await stage.consumer([queue], { broker })
-  const delivery = await stage.takeOne(consumer)
+  const ended = fixture.inBackground(
+    calls.call(message, { signal: abort.signal, onUpdate: (each) => updates.push(each) }),
+  )
+  const broker = await fixture.connectedBroker()
+  const consumer = await fixture.consumer([queue], { broker })
+  const delivery = await fixture.takeOne(consumer)
   const answer = async (body: string): Promise<void> => {
-    const results = await stage.settled('answer()', answerBy(broker, delivery, body))
+    const results = await fixture.withTimeout('answer()', answerBy(broker, delivery, body))
     expectStatuses('answer()', [delivery], results, 'ok')
   }
   return { queue, message, updates, abort, ended, broker, consumer, delivery, answer }
 }
 
-export const calls: Behaviours = having(feature.calls, {
-  'a call resolves to what was answered; its delivery says that it is waited for': async (stage) => {
-    const scene = await called(stage)
-    assert.equal(scene.delivery.id, scene.message.id)
-    assert.equal(scene.delivery.foreground, true)
-    assert.equal(textOf(scene.delivery), '"data"')
-    await scene.answer('"result"')
-    assert.equal(bodyOf(await stage.settled('the call', scene.ended)), '"result"')
-    await stage.expectNoneReady(scene.queue, scene.consumer)
+export const calls: Behaviours = ifPresent(feature.calls, {
+  'a call resolves to the answer, and its delivery is marked as foreground': async (fixture) => {
+    const scenario = await startCall(fixture)
+    assert.equal(scenario.delivery.id, scenario.message.id)
+    assert.equal(scenario.delivery.foreground, true)
+    assert.equal(textOf(scenario.delivery), '"data"')
+    await scenario.answer('"result"')
+    assert.equal(bodyOf(await fixture.withTimeout('the call', scenario.ended)), '"result"')
+    await fixture.expectNoneReady(scenario.queue, scenario.consumer)
   },
 
-  'an ack answers nothing, which is an answer': async (stage) => {
-    const scene = await called(stage)
-    await stage.ackAll(scene.consumer, [scene.delivery])
-    assert.equal(bodyOf(await stage.settled('the call', scene.ended)), '')
+  'an ack answers a call with an empty body': async (fixture) => {
+    const scenario = await startCall(fixture)
+    await fixture.ackAll(scenario.consumer, [scenario.delivery])
+    assert.equal(bodyOf(await fixture.withTimeout('the call', scenario.ended)), '')
   },
 
-  'to reject tells the caller why, and leaves no dead letter': async (stage) => {
-    const scene = await called(stage)
+  'reject sends the reason to the caller and keeps no dead letter': async (fixture) => {
+    const scenario = await startCall(fixture)
     const reason = 'ZYQ_JOB_FAILED: grün'
-    await stage.reject(scene.consumer, { delivery: scene.delivery, reason })
-    assert.deepEqual(await stage.settled('the call', scene.ended), { status: 'failed', reason })
-    const dead = await stage.broker.admin.deadLetters.list(scene.queue.name, { limit: 1 })
+    await fixture.reject(scenario.consumer, { delivery: scenario.delivery, reason })
+    assert.deepEqual(await fixture.withTimeout('the call', scenario.ended), { status: 'failed', reason })
+    const dead = await fixture.broker.admin.deadLetters.list(scenario.queue.name, { limit: 1 })
     assert.deepEqual(dead, [])
-    await stage.expectNoneReady(scene.queue, scene.consumer)
+    await fixture.expectNoneReady(scenario.queue, scenario.consumer)
   },
 
-  'updates come in their order, before the end': async (stage) => {
-    const scene = await called(stage)
+  'updates arrive in order, before the result': async (fixture) => {
+    const scenario = await startCall(fixture)
     const sent: readonly JobUpdate[] = [
       { kind: 'progress', done: 1, of: 3 },
       { kind: 'data', body: Uint8Array.of(0, 0xff) },
       { kind: 'warning', text: 'grün' },
       { kind: 'data', body: bytesOf('last') },
     ]
-    for (const update of sent) scene.broker.calls?.sendUpdate(scene.delivery, update)
-    await scene.answer('1')
-    await stage.settled('the call', scene.ended)
-    const received = scene.updates.map((update) =>
+    for (const update of sent) scenario.broker.calls?.sendUpdate(scenario.delivery, update)
+    await scenario.answer('1')
+    await fixture.withTimeout('the call', scenario.ended)
+    const received = scenario.updates.map((update) =>
       update.kind === 'data' ? { ...update, body: Uint8Array.from(update.body) } : update,
     )
     assert.deepEqual(received, sent)
   },
 
-  'the job of a lost owner goes to another, and the call goes on': async (stage) => {
-    const scene = await called(stage)
-    await stage.settled('consumer.close()', scene.consumer.close())
-    const { delivery } = await stage.takeOneOf(scene.queue)
-    assert.equal(delivery.id, scene.message.id)
-    await stage.settled('answer()', answerBy(stage.broker, delivery, 'again'))
-    assert.equal(bodyOf(await stage.settled('the call', scene.ended)), 'again')
+  'the call continues if its job goes to another owner': async (fixture) => {
+    const scenario = await startCall(fixture)
+    await fixture.withTimeout('consumer.close()', scenario.consumer.close())
+    const { delivery } = await fixture.takeOneOf(scenario.queue)
+    assert.equal(delivery.id, scenario.message.id)
+    await fixture.withTimeout('answer()', answerBy(fixture.broker, delivery, 'again'))
+    assert.equal(bodyOf(await fixture.withTimeout('the call', scenario.ended)), 'again')
   },
 
-  'a call that is aborted rejects, and a late answer hurts nobody': async (stage) => {
-    const scene = await called(stage)
+  'an aborted call rejects, and a late answer has no effect': async (fixture) => {
+    const scenario = await startCall(fixture)
     const reason = new Error('enough')
-    scene.abort.abort(reason)
-    const outcome = await stage.settled(
+    scenario.abort.abort(reason)
+    const outcome = await fixture.withTimeout(
       'the call',
-      outcomeOf(() => scene.ended),
+      outcomeOf(() => scenario.ended),
     )
-    assert.ok('error' in outcome && outcome.error === reason, 'it rejects with the reason of the signal')
-    await stage.settled('answer()', answerBy(scene.broker, scene.delivery, 'late'))
+    assert.ok('error' in outcome && outcome.error === reason, 'the call must reject with the reason of its signal')
+    await fixture.withTimeout('answer()', answerBy(scenario.broker, scenario.delivery, 'late'))
   },
 
-  'close settles the calls that are under way': async (stage) => {
-    const scene = await called(stage)
-    await stage.settled('close()', stage.broker.close())
-    const outcome = await stage.settled(
+  'close settles pending calls': async (fixture) => {
+    const scenario = await startCall(fixture)
+    await fixture.withTimeout('close()', fixture.broker.close())
+    const outcome = await fixture.withTimeout(
       'the call',
-      outcomeOf(() => scene.ended),
+      outcomeOf(() => scenario.ended),
     )
     if ('value' in outcome) assert.equal(outcome.value.status, 'unknown')
   },

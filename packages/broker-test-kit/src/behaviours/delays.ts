@@ -1,123 +1,125 @@
 import assert from 'node:assert/strict'
-import { feature, having, lacking, type Behaviours } from '../behaviour.ts'
+import { feature, ifPresent, ifAbsent, type Behaviours } from '../behaviour.ts'
 import { outcomeOf } from '../calls.ts'
 import { expectStatuses } from '../expect-statuses.ts'
-import { bytesOf, entriesOf, messageTo, textOf } from '../stage.ts'
+import { bytesOf, entriesOf, messageTo, textOf } from '../test-data.ts'
 
-/** Clocks of two machines, and of two libraries, round differently. */
+/** Clocks of different machines and libraries round differently. */
 const roundingMs = 20
 const dayMs = 86_400_000
 
-const whereDelaysAre = having(feature.delays, {
-  'a delayed job is not early, and comes': async (stage) => {
-    const queue = await stage.queue()
+const withDelays = ifPresent(feature.delays, {
+  'a delayed job arrives, and not early': async (fixture) => {
+    const queue = await fixture.queue()
     const publishedAt = performance.now()
-    await stage.store([messageTo(queue, { delayMs: 500 })])
-    const { consumer, delivery } = await stage.takeOneOf(queue)
-    assert.ok(performance.now() - publishedAt >= 500 - roundingMs, 'it is not early')
+    await fixture.store([messageTo(queue, { delayMs: 500 })])
+    const { consumer, delivery } = await fixture.takeOneOf(queue)
+    assert.ok(performance.now() - publishedAt >= 500 - roundingMs, 'the job arrived early')
     assert.equal(delivery.deliveryCount, 0)
-    await stage.ackAll(consumer, [delivery])
-    await stage.expectNoneReady(queue, consumer)
+    await fixture.ackAll(consumer, [delivery])
+    await fixture.expectNoneReady(queue, consumer)
   },
 
-  'a delayed job comes to a receive that waits already': async (stage) => {
-    const queue = await stage.queue()
-    const consumer = await stage.consumer([queue])
-    const taking = stage.later(stage.takeOne(consumer))
-    await stage.store([messageTo(queue, { delayMs: 200, body: bytesOf('later') })])
+  'a waiting receive gets a delayed job when it is due': async (fixture) => {
+    const queue = await fixture.queue()
+    const consumer = await fixture.consumer([queue])
+    const taking = fixture.inBackground(fixture.takeOne(consumer))
+    await fixture.store([messageTo(queue, { delayMs: 200, body: bytesOf('later') })])
     assert.equal(textOf(await taking), 'later')
   },
 
-  'a delayed job does not hold up the others': async (stage) => {
-    const queue = await stage.queue()
+  'a delayed job does not block other jobs': async (fixture) => {
+    const queue = await fixture.queue()
     const delayed = messageTo(queue, { delayMs: dayMs, priority: 9 })
-    await stage.store([delayed])
-    await stage.storeBodies(queue, 'a', 'b')
-    assert.deepEqual((await stage.remaining(queue)).map(textOf), ['a', 'b'])
-    assert.equal(await stage.settled('purge()', stage.broker.admin.purge(queue.name)), 1)
+    await fixture.store([delayed])
+    await fixture.storeBodies(queue, 'a', 'b')
+    assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['a', 'b'])
+    assert.equal(await fixture.withTimeout('purge()', fixture.broker.admin.purge(queue.name)), 1)
   },
 
-  'a shorter delay is over while longer ones, stored before and after it, go on': async (stage) => {
-    const queue = await stage.queue()
+  'a short delay ends while longer ones, stored before and after it, continue': async (fixture) => {
+    const queue = await fixture.queue()
     const messages = [
       messageTo(queue, { delayMs: dayMs, body: bytesOf('tomorrow') }),
       messageTo(queue, { delayMs: 200, body: bytesOf('soon') }),
       messageTo(queue, { delayMs: 30 * dayMs, body: bytesOf('in a month') }),
     ]
-    await stage.store(messages)
-    const { consumer, delivery } = await stage.takeOneOf(queue)
+    await fixture.store(messages)
+    const { consumer, delivery } = await fixture.takeOneOf(queue)
     assert.equal(textOf(delivery), 'soon')
-    await stage.ackAll(consumer, [delivery])
-    await stage.expectNoneReady(queue, consumer)
-    assert.equal(await stage.settled('purge()', stage.broker.admin.purge(queue.name)), 2)
+    await fixture.ackAll(consumer, [delivery])
+    await fixture.expectNoneReady(queue, consumer)
+    assert.equal(await fixture.withTimeout('purge()', fixture.broker.admin.purge(queue.name)), 2)
   },
 
-  'of two delays of one queue each comes in its time': async (stage) => {
-    const queue = await stage.queue()
+  'two delays in one queue each end on time': async (fixture) => {
+    const queue = await fixture.queue()
     const publishedAt = performance.now()
     const messages = [
       messageTo(queue, { delayMs: 1500, body: bytesOf('1500') }),
       messageTo(queue, { delayMs: 200, body: bytesOf('200') }),
     ]
-    await stage.store(messages)
-    const consumer = await stage.consumer([queue])
+    await fixture.store(messages)
+    const consumer = await fixture.consumer([queue])
     for (let left = 2; left > 0; left--) {
-      const delivery = await stage.takeOne(consumer)
-      assert.ok(performance.now() - publishedAt >= Number(textOf(delivery)) - roundingMs, 'it is not early')
-      await stage.ackAll(consumer, [delivery])
+      const delivery = await fixture.takeOne(consumer)
+      assert.ok(performance.now() - publishedAt >= Number(textOf(delivery)) - roundingMs, 'the job arrived early')
+      await fixture.ackAll(consumer, [delivery])
     }
-    await stage.expectNoneReady(queue, consumer)
+    await fixture.expectNoneReady(queue, consumer)
   },
 
-  'a delay of thirty days is kept': async (stage) => {
-    const queue = await stage.queue()
-    await stage.store([messageTo(queue, { delayMs: 30 * dayMs })])
-    await stage.expectNoneReady(queue)
-    await stage.pass(100)
-    await stage.expectNoneReady(queue)
-    assert.equal(await stage.settled('purge()', stage.broker.admin.purge(queue.name)), 1)
+  'a job delayed by thirty days does not arrive early': async (fixture) => {
+    const queue = await fixture.queue()
+    await fixture.store([messageTo(queue, { delayMs: 30 * dayMs })])
+    await fixture.expectNoneReady(queue)
+    await fixture.sleep(100)
+    await fixture.expectNoneReady(queue)
+    assert.equal(await fixture.withTimeout('purge()', fixture.broker.admin.purge(queue.name)), 1)
   },
 
-  'a delayed job keeps its body, headers, id and priority': async (stage) => {
-    const queue = await stage.queue()
+  'a delayed job keeps its body, headers, id and priority': async (fixture) => {
+    const queue = await fixture.queue()
     const message = messageTo(queue, {
       delayMs: 150,
       priority: 8,
       headers: { 'x-note': 'grün', ['__proto__']: 'a word' },
       body: Uint8Array.of(0, 0xff, 0),
     })
-    await stage.store([message])
-    const { delivery } = await stage.takeOneOf(queue)
+    await fixture.store([message])
+    const { delivery } = await fixture.takeOneOf(queue)
     assert.equal(delivery.id, message.id)
     assert.deepEqual([...delivery.body], [0, 0xff, 0])
     assert.deepEqual(entriesOf(delivery.headers), entriesOf(message.headers))
-    if (stage.capabilities.priorities === 10) assert.equal(delivery.priority, 8)
+    if (fixture.capabilities.priorities === 10) assert.equal(delivery.priority, 8)
   },
 
-  'a delay outlives the broker object that published it': async (stage) => {
-    const queue = await stage.queue()
-    const producer = await stage.connectedBroker()
-    const publishing = stage.later(producer.publish([messageTo(queue, { delayMs: 300, body: bytesOf('later') })]))
-    assert.deepEqual(await stage.settled('publish()', publishing), [{ status: 'stored' }])
-    await stage.settled('close()', producer.close())
-    const { delivery } = await stage.takeOneOf(queue)
+  'a delay continues after the publishing broker was closed': async (fixture) => {
+    const queue = await fixture.queue()
+    const producer = await fixture.connectedBroker()
+    const publishing = fixture.inBackground(
+      producer.publish([messageTo(queue, { delayMs: 300, body: bytesOf('later') })]),
+    )
+    assert.deepEqual(await fixture.withTimeout('publish()', publishing), [{ status: 'stored' }])
+    await fixture.withTimeout('close()', producer.close())
+    const { delivery } = await fixture.takeOneOf(queue)
     assert.equal(textOf(delivery), 'later')
   },
 })
 
 export const delays: Behaviours = {
-  ...whereDelaysAre,
-  ...lacking(feature.delays, {
-    'a delayed message is refused, and not stored': async (stage) => {
-      const queue = await stage.queue()
+  ...withDelays,
+  ...ifAbsent(feature.delays, {
+    'a delayed message is refused and not stored': async (fixture) => {
+      const queue = await fixture.queue()
       for (const delayMs of [200, 30 * dayMs]) {
         const message = messageTo(queue, { delayMs })
-        const outcome = await stage.settled(
+        const outcome = await fixture.withTimeout(
           'publish()',
-          outcomeOf(() => stage.broker.publish([message])),
+          outcomeOf(() => fixture.broker.publish([message])),
         )
         if ('value' in outcome) expectStatuses('publish()', [message], outcome.value, 'refused')
-        await stage.expectNoneReady(queue)
+        await fixture.expectNoneReady(queue)
       }
     },
   }),

@@ -1,75 +1,75 @@
 import assert from 'node:assert/strict'
-import { feature, having, lacking, type Behaviours } from '../behaviour.ts'
-import type { Stage } from '../stage.ts'
+import { feature, ifPresent, ifAbsent, type Behaviours } from '../behaviour.ts'
+import type { Fixture } from '../fixture.ts'
 
-const whereTheyAreCounted = having(feature.deliveryCounts, {
-  'each owner that is lost counts, and is counted once': async (stage) => {
-    const queue = await stage.queue()
-    await stage.storeBodies(queue, 'poison')
+const withDeliveryCounts = ifPresent(feature.deliveryCounts, {
+  'each lost owner counts once': async (fixture) => {
+    const queue = await fixture.queue()
+    await fixture.storeBodies(queue, 'poison')
     for (let losses = 0; losses < 3; losses++) {
-      const owner = await stage.mortalOwner(queue)
-      const delivery = await stage.eventually('the delivery', async () => {
+      const owner = await fixture.ownerToLose(queue)
+      const delivery = await fixture.eventually('the delivery', async () => {
         const [delivery] = await owner.consumer.receive(1, { signal: new AbortController().signal })
         return delivery
       })
       assert.equal(delivery.deliveryCount, losses)
-      await owner.die()
-      await untilLost(stage, owner.consumerId)
+      await owner.lose()
+      await untilLost(fixture, owner.consumerId)
     }
-    const { consumer, delivery } = await stage.takeOneOf(queue)
+    const { consumer, delivery } = await fixture.takeOneOf(queue)
     assert.equal(delivery.deliveryCount, 3)
-    await stage.ackAll(consumer, [delivery])
+    await fixture.ackAll(consumer, [delivery])
   },
 
-  'a release keeps the count that was there': async (stage) => {
-    const queue = await stage.queue()
-    await stage.storeBodies(queue, 'job')
-    const owner = await stage.mortalOwner(queue)
-    await stage.takeOne(owner.consumer)
-    await owner.die()
-    const { consumer, delivery } = await stage.takeOneOf(queue)
+  'a release keeps the delivery count': async (fixture) => {
+    const queue = await fixture.queue()
+    await fixture.storeBodies(queue, 'job')
+    const owner = await fixture.ownerToLose(queue)
+    await fixture.takeOne(owner.consumer)
+    await owner.lose()
+    const { consumer, delivery } = await fixture.takeOneOf(queue)
     assert.equal(delivery.deliveryCount, 1)
-    await stage.release(consumer, { delivery, delayMs: 0, headers: { 'x-note': 'new' } })
-    const again = await stage.takeOne(consumer)
+    await fixture.release(consumer, { delivery, delayMs: 0, headers: { 'x-note': 'new' } })
+    const again = await fixture.takeOne(consumer)
     assert.equal(again.deliveryCount, 1)
-    await stage.ackAll(consumer, [again])
+    await fixture.ackAll(consumer, [again])
   },
 
-  'a job that its owner had not taken counts nothing when the owner is lost': async (stage) => {
-    const queue = await stage.queue()
-    await stage.storeBodies(queue, 'one', 'other')
-    const owner = await stage.mortalOwner(queue, { prefetch: 1 })
-    const taken = await stage.takeOne(owner.consumer)
-    await owner.die()
-    const heir = await stage.consumer([queue])
-    const again = await stage.take(heir, 2)
+  'a job that was not delivered to the lost owner counts no lost delivery': async (fixture) => {
+    const queue = await fixture.queue()
+    await fixture.storeBodies(queue, 'one', 'other')
+    const owner = await fixture.ownerToLose(queue, { prefetch: 1 })
+    const taken = await fixture.takeOne(owner.consumer)
+    await owner.lose()
+    const newOwner = await fixture.consumer([queue])
+    const again = await fixture.take(newOwner, 2)
     for (const delivery of again) {
       assert.equal(delivery.deliveryCount, delivery.id === taken.id ? 1 : 0)
     }
-    await stage.ackAll(heir, again)
+    await fixture.ackAll(newOwner, again)
   },
 })
 
 export const deliveryCounts: Behaviours = {
-  ...whereTheyAreCounted,
-  ...lacking(feature.deliveryCounts, {
-    'the job of a lost owner comes again with delivery count 0': async (stage) => {
-      const queue = await stage.queue()
-      await stage.storeBodies(queue, 'job')
-      const owner = await stage.mortalOwner(queue)
-      await stage.takeOne(owner.consumer)
-      await owner.die()
-      const { consumer, delivery } = await stage.takeOneOf(queue)
+  ...withDeliveryCounts,
+  ...ifAbsent(feature.deliveryCounts, {
+    'the job of a lost owner arrives again with delivery count 0': async (fixture) => {
+      const queue = await fixture.queue()
+      await fixture.storeBodies(queue, 'job')
+      const owner = await fixture.ownerToLose(queue)
+      await fixture.takeOne(owner.consumer)
+      await owner.lose()
+      const { consumer, delivery } = await fixture.takeOneOf(queue)
       assert.equal(delivery.deliveryCount, 0)
-      await stage.ackAll(consumer, [delivery])
+      await fixture.ackAll(consumer, [delivery])
     },
   }),
 }
 
-/** A lease has to have run out before the next owner comes, or that one's would, while it waits. */
-async function untilLost(stage: Stage, ownerId: string): Promise<void> {
-  const { leases } = stage.broker
+/** Waits until the lease has ended. Otherwise the short lease of the next owner could end while it waits for the job. */
+async function untilLost(fixture: Fixture, ownerId: string): Promise<void> {
+  const { leases } = fixture.broker
   if (leases.kind !== 'renewable') return
-  await stage.pass(1.2 * stage.leaseMs)
-  await stage.eventually('the lease has ended', async () => (await leases.renew([ownerId], 1)).includes(ownerId))
+  await fixture.sleep(1.2 * fixture.leaseMs)
+  await fixture.eventually('the lease has ended', async () => (await leases.renew([ownerId], 1)).includes(ownerId))
 }

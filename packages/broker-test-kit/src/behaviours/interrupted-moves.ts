@@ -1,26 +1,27 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Broker, Consumer, Delivery, QueueSpec } from '@zyqueue/core/broker'
-import { feature, having, type Behaviours } from '../behaviour.ts'
+import { feature, ifPresent, type Behaviours } from '../behaviour.ts'
 import { codeOf, outcomeOf } from '../calls.ts'
 import { nameOf } from '../expect-statuses.ts'
-import { newConsumerId, numbered, type Stage } from '../stage.ts'
+import type { Fixture } from '../fixture.ts'
+import { newConsumerId, numericBodies } from '../test-data.ts'
 import { reclaimOf } from '../reclaim.ts'
 
 const count = 60
-/** How many calls begin while one is under way, if it takes as long as the first. */
+/** How many calls start during one call, if all take as long as the first. */
 const STEPS = 20
 const reason = 'ZYQ_JOB_FAILED: moved by the kit'
 
-const intoDeadLetters = having(feature.deadLetters, {
-  'jobs that are rejected when the connection is cut are in their queue or dead': (stage) =>
-    interruptSettling(stage, (consumer, delivery) => consumer.reject([{ delivery, reason }])),
+const deadLetterMoves = ifPresent(feature.deadLetters, {
+  'jobs that are rejected when the connection is cut are in their queue or dead': (fixture) =>
+    interruptSettling(fixture, (consumer, delivery) => consumer.reject([{ delivery, reason }])),
 
-  'dead letters that are requeued when the connection is cut are in their queue or dead': async (stage) => {
-    const { queue, consumer, deliveries } = await manyInHand(stage)
-    await stage.reject(consumer, ...deliveries.map((delivery) => ({ delivery, reason })))
-    const broker = await stage.connectedBroker()
+  'dead letters that are requeued when the connection is cut are in their queue or dead': async (fixture) => {
+    const { queue, consumer, deliveries } = await holdManyJobs(fixture)
+    await fixture.reject(consumer, ...deliveries.map((delivery) => ({ delivery, reason })))
+    const broker = await fixture.connectedBroker()
     await cutInTheMiddle(
-      stage,
+      fixture,
       broker,
       deliveries.map(
         ({ id }) =>
@@ -28,56 +29,56 @@ const intoDeadLetters = having(feature.deadLetters, {
             broker.admin.deadLetters.requeue(queue.name, [id]),
       ),
     )
-    await expectAllThere(stage, queue, deliveries)
+    await expectNoneMissing(fixture, queue, deliveries)
   },
 })
 
-/** A job that moves may be doubled by a lost connection, and never be lost: what stores it anew does so before it deletes. */
-export const interruptedMoves: Behaviours = having(feature.killConnection, {
-  'jobs that are released when the connection is cut are in their queue': (stage) =>
-    interruptSettling(stage, (consumer, delivery) =>
+/** A lost connection may duplicate a job that moves and must not lose it: the adapter stores the copy before it deletes the job. */
+export const interruptedMoves: Behaviours = ifPresent(feature.killConnection, {
+  'jobs that are released when the connection is cut are in their queue': (fixture) =>
+    interruptSettling(fixture, (consumer, delivery) =>
       consumer.release([{ delivery, delayMs: 0, headers: { 'x-note': 'released' } }]),
     ),
-  ...intoDeadLetters,
+  ...deadLetterMoves,
 })
 
 async function interruptSettling(
-  stage: Stage,
+  fixture: Fixture,
   settle: (consumer: Consumer, delivery: Delivery) => Promise<unknown>,
 ): Promise<void> {
-  const { queue, broker, consumerId, consumer, deliveries } = await manyInHand(stage)
+  const { queue, broker, consumerId, consumer, deliveries } = await holdManyJobs(fixture)
   await cutInTheMiddle(
-    stage,
+    fixture,
     broker,
     deliveries.map((delivery) => () => settle(consumer, delivery)),
   )
-  // Those that it still holds come back.
-  const reclaim = reclaimOf(stage.broker.leases)
-  if (reclaim !== undefined) await stage.settled('reclaim()', reclaim(consumerId, []))
-  await expectAllThere(stage, queue, deliveries)
+  // Jobs that the consumer still holds return to the queue.
+  const reclaim = reclaimOf(fixture.broker.leases)
+  if (reclaim !== undefined) await fixture.withTimeout('reclaim()', reclaim(consumerId, []))
+  await expectNoneMissing(fixture, queue, deliveries)
 }
 
-/** Jobs in the hands of a consumer with a broker of its own. */
-async function manyInHand(stage: Stage) {
-  const queue = await stage.queue()
-  await stage.storeBodies(queue, ...numbered(count))
-  const broker = await stage.connectedBroker()
+/** A consumer with its own broker that holds many jobs. */
+async function holdManyJobs(fixture: Fixture) {
+  const queue = await fixture.queue()
+  await fixture.storeBodies(queue, ...numericBodies(count))
+  const broker = await fixture.connectedBroker()
   const consumerId = newConsumerId()
-  const consumer = await stage.consumer([queue], { broker, consumerId, prefetch: count })
-  return { queue, broker, consumerId, consumer, deliveries: await stage.take(consumer, count) }
+  const consumer = await fixture.consumer([queue], { broker, consumerId, prefetch: count })
+  return { queue, broker, consumerId, consumer, deliveries: await fixture.take(consumer, count) }
 }
 
 /**
- * Cuts the connection while calls are under way that are each at another step: one call alone tells how long it takes, and the
- * others begin at small parts of that time.
+ * Cuts the connection while calls are pending that have reached different steps. The first call runs alone to measure its
+ * duration; the others start at small fractions of it.
  */
 async function cutInTheMiddle(
-  stage: Stage,
+  fixture: Fixture,
   broker: Broker,
   [first, ...calls]: readonly (() => Promise<unknown>)[],
 ): Promise<void> {
   const startedAt = performance.now()
-  await stage.settled(
+  await fixture.withTimeout(
     'a call',
     outcomeOf(async () => first?.()),
   )
@@ -90,25 +91,28 @@ async function cutInTheMiddle(
     if (ended > 0 && index > STEPS) break
     outcomes.push(outcomeOf(call).finally(() => ended++))
   }
-  await stage.cut(broker)
-  for (const outcome of await stage.settledLate('what was under way', Promise.all(outcomes))) {
+  await fixture.cut(broker)
+  for (const outcome of await fixture.withLongTimeout('the pending calls', Promise.all(outcomes))) {
     if ('error' in outcome) codeOf(broker, outcome.error)
   }
 }
 
-/** Each job can be taken, or is a dead letter, at some time. */
-async function expectAllThere(stage: Stage, queue: QueueSpec, jobs: readonly Delivery[]): Promise<void> {
-  const heir = await stage.consumer([queue], { prefetch: 3 * count })
+/** Each job must be received or listed as a dead letter. */
+async function expectNoneMissing(fixture: Fixture, queue: QueueSpec, jobs: readonly Delivery[]): Promise<void> {
+  const newOwner = await fixture.consumer([queue], { prefetch: 3 * count })
   const found = new Set<string>()
   const missing = (): readonly string[] =>
     jobs.flatMap((job, index) => (found.has(job.id) ? [] : [`\n  ${index}: ${nameOf(job)}`]))
-  await stage.eventually(
-    () => `no job is missing, but these are:${missing().join('')}`,
+  await fixture.eventually(
+    () => `all jobs are found; missing:${missing().join('')}`,
     async () => {
-      const deliveries = await stage.settled('receive()', heir.receive(count, { signal: new AbortController().signal }))
-      const letters = await stage.settled(
+      const deliveries = await fixture.withTimeout(
+        'receive()',
+        newOwner.receive(count, { signal: new AbortController().signal }),
+      )
+      const letters = await fixture.withTimeout(
         'list()',
-        stage.broker.admin.deadLetters.list(queue.name, { limit: 3 * count }),
+        fixture.broker.admin.deadLetters.list(queue.name, { limit: 3 * count }),
       )
       for (const { id } of [...deliveries, ...letters]) found.add(id)
       return missing().length === 0

@@ -1,42 +1,43 @@
 import assert from 'node:assert/strict'
 import type { Broker, OutboundMessage } from '@zyqueue/core/broker'
-import { feature, having, type Behaviours } from '../behaviour.ts'
+import { feature, ifPresent, type Behaviours } from '../behaviour.ts'
 import { publishAsCore } from '../as-core.ts'
 import { outcomeOf } from '../calls.ts'
-import { bytesOf, messageTo, newConsumerId, numbered, textOf, type Stage } from '../stage.ts'
+import type { Fixture } from '../fixture.ts'
+import { bytesOf, messageTo, newConsumerId, numericBodies, textOf } from '../test-data.ts'
 
-export const lostAnswers: Behaviours = having(feature.loseAnswer, {
-  'a publish whose answer is lost is not sent again, and is told as it is': async (stage) => {
-    const queue = await stage.queue()
-    const broker = await stage.connectedBroker()
-    await publishAsCore(stage, broker, queue, 'before')
-    const told: { readonly message: OutboundMessage; readonly status: string }[] = []
-    for (const body of numbered(3)) {
+export const lostAnswers: Behaviours = ifPresent(feature.loseAnswer, {
+  'a publish without an answer is not sent again, and its result is true': async (fixture) => {
+    const queue = await fixture.queue()
+    const broker = await fixture.connectedBroker()
+    await publishAsCore(fixture, broker, queue, 'before')
+    const results: { readonly message: OutboundMessage; readonly status: string }[] = []
+    for (const body of numericBodies(3)) {
       const message = messageTo(queue, { body: bytesOf(body) })
-      const outcome = await losingAnswer(stage, broker, () => broker.publish([message]))
-      told.push({ message, status: 'value' in outcome ? (outcome.value[0]?.status ?? 'no result') : 'rejected' })
-      // A client that sends again when it has reconnected has done so when this is stored.
-      await publishAsCore(stage, broker, queue, `after ${body}`)
+      const outcome = await loseAnswerOf(fixture, broker, () => broker.publish([message]))
+      results.push({ message, status: 'value' in outcome ? (outcome.value[0]?.status ?? 'no result') : 'rejected' })
+      // If a client sends the message again after a reconnect, it has done so before this one is stored.
+      await publishAsCore(fixture, broker, queue, `after ${body}`)
     }
-    const found = (await stage.remaining(queue)).map(textOf)
-    for (const [index, { message, status }] of told.entries()) {
+    const found = (await fixture.takeRemaining(queue)).map(textOf)
+    for (const [index, { message, status }] of results.entries()) {
       const copies = found.filter((body) => body === textOf(message)).length
-      const job = `job ${index} of the queue ${queue.name}, whose publish was told as "${status}"`
+      const job = `job ${index} of the queue ${queue.name}, whose publish was reported as "${status}"`
       assert.ok(copies <= 1, `${job}, is stored ${copies} times`)
-      if (status === 'stored') assert.equal(copies, 1, `${job}, is not there`)
-      if (status === 'refused' || status === 'rejected') assert.equal(copies, 0, `${job}, is there`)
+      if (status === 'stored') assert.equal(copies, 1, `${job}, is not in the queue`)
+      if (status === 'refused' || status === 'rejected') assert.equal(copies, 0, `${job}, is in the queue`)
     }
   },
 
-  ...having(feature.idempotentPublish, {
-    'a publish whose answer is lost may be repeated': async (stage) => {
-      const queue = await stage.queue()
-      const broker = await stage.connectedBroker()
-      await publishAsCore(stage, broker, queue, 'before')
+  ...ifPresent(feature.idempotentPublish, {
+    'a publish without an answer may be repeated': async (fixture) => {
+      const queue = await fixture.queue()
+      const broker = await fixture.connectedBroker()
+      await publishAsCore(fixture, broker, queue, 'before')
       const message = messageTo(queue, { body: bytesOf('once') })
-      await losingAnswer(stage, broker, () => broker.publish([message]))
-      await stage.store([message])
-      const copies = (await stage.remaining(queue)).filter(({ id }) => id === message.id)
+      await loseAnswerOf(fixture, broker, () => broker.publish([message]))
+      await fixture.store([message])
+      const copies = (await fixture.takeRemaining(queue)).filter(({ id }) => id === message.id)
       assert.equal(
         copies.length,
         1,
@@ -45,51 +46,51 @@ export const lostAnswers: Behaviours = having(feature.loseAnswer, {
     },
   }),
 
-  'a release whose answer is lost loses no job, and doubles none where release is native': async (stage) => {
-    const bodies = numbered(10)
-    const queue = await stage.queue()
-    await stage.storeBodies(queue, ...bodies, 'held')
-    const broker = await stage.connectedBroker()
+  'a release without an answer loses no job, and duplicates none if release is native': async (fixture) => {
+    const bodies = numericBodies(10)
+    const queue = await fixture.queue()
+    await fixture.storeBodies(queue, ...bodies, 'held')
+    const broker = await fixture.connectedBroker()
     const consumerId = newConsumerId()
     const prefetch = bodies.length + 1
-    const consumer = await stage.consumer([queue], { broker, consumerId, prefetch })
-    const deliveries = await stage.take(consumer, prefetch)
+    const consumer = await fixture.consumer([queue], { broker, consumerId, prefetch })
+    const deliveries = await fixture.take(consumer, prefetch)
     const releases = deliveries
       .filter((delivery) => textOf(delivery) !== 'held')
       .map((delivery) => ({ delivery, delayMs: 0, headers: { 'x-note': 'released' } }))
-    await losingAnswer(stage, broker, () => consumer.release(releases))
-    const { leases } = stage.broker
-    if (leases.kind === 'renewable') await stage.settled('reclaim()', leases.reclaim(consumerId, []))
-    else await stage.cut(broker)
+    await loseAnswerOf(fixture, broker, () => consumer.release(releases))
+    const { leases } = fixture.broker
+    if (leases.kind === 'renewable') await fixture.withTimeout('reclaim()', leases.reclaim(consumerId, []))
+    else await fixture.cut(broker)
 
     const found: string[] = []
-    const heir = await stage.consumer([queue])
+    const newOwner = await fixture.consumer([queue])
     const { signal } = new AbortController()
-    // What was held and not released comes back when the lease has ended: then nothing of the others is to come either.
-    await stage.eventually(`every job of the queue ${queue.name} is there after its release`, async () => {
-      const returned = await stage.settled('receive()', heir.receive(prefetch, { signal }))
+    // The job that was held and not released returns after the lease has ended. No copy of another job can arrive after it.
+    await fixture.eventually(`every job of the queue ${queue.name} arrives after its release`, async () => {
+      const returned = await fixture.withTimeout('receive()', newOwner.receive(prefetch, { signal }))
       found.push(...returned.map(textOf))
-      await stage.ackAll(heir, returned)
+      await fixture.ackAll(newOwner, returned)
       return [...bodies, 'held'].every((body) => found.includes(body))
     })
-    if (stage.capabilities.release !== 'native') return
-    await stage.settled('consumer.close()', heir.close())
-    found.push(...(await stage.remaining(queue)).map(textOf))
+    if (fixture.capabilities.release !== 'native') return
+    await fixture.withTimeout('consumer.close()', newOwner.close())
+    found.push(...(await fixture.takeRemaining(queue)).map(textOf))
     for (const [index, body] of bodies.entries()) {
       const copies = found.filter((each) => each === body).length
-      assert.equal(copies, 1, `job ${index} of the queue ${queue.name} is there ${copies} times after its release`)
+      assert.equal(copies, 1, `job ${index} of the queue ${queue.name} arrived ${copies} times after its release`)
     }
   },
 })
 
-/** What becomes of a call whose request reaches the engine and whose connection ends before the answer. */
-async function losingAnswer<Value>(
-  stage: Stage,
+/** The outcome of a call whose request reaches the engine and whose connection ends before the answer. */
+async function loseAnswerOf<Value>(
+  fixture: Fixture,
   broker: Broker,
   call: () => Promise<Value>,
 ): ReturnType<typeof outcomeOf<Value>> {
-  const losing = stage.loseAnswer(broker)
+  const losing = fixture.loseAnswer(broker)
   const calling = outcomeOf(call)
   await losing
-  return stage.settledLate('the call whose answer was lost', calling)
+  return fixture.withLongTimeout('the call whose answer was lost', calling)
 }

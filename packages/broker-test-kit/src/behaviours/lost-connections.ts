@@ -1,79 +1,78 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Broker } from '@zyqueue/core/broker'
-import { asCore, publishAsCore } from '../as-core.ts'
-import { feature, having, type Behaviours } from '../behaviour.ts'
+import { callAsCore, publishAsCore } from '../as-core.ts'
+import { feature, ifPresent, type Behaviours } from '../behaviour.ts'
 import { callsOf, codeOf, outcomeOf } from '../calls.ts'
-import { bytesOf, messageTo, numbered, textOf, type Stage } from '../stage.ts'
+import type { Fixture } from '../fixture.ts'
+import { bytesOf, messageTo, numericBodies, textOf } from '../test-data.ts'
 
 const never = new AbortController().signal
 
-export const cutConnections: Behaviours = having(feature.killConnection, {
-  'calls under way when the connection is cut settle, and what they told is so': async (stage) => {
-    // While requests are on their way, and while answers are: which of them it is, is a matter of luck.
-    for (const afterMs of [0, 1, 5]) await breakUnderway(stage, afterMs, (broker) => stage.cut(broker))
+export const cutConnections: Behaviours = ifPresent(feature.killConnection, {
+  'calls pending when the connection is cut settle, and their results are true': async (fixture) => {
+    // The delays cut some requests and some answers; which ones depends on the machine.
+    for (const afterMs of [0, 1, 5]) await breakPendingCalls(fixture, afterMs, (broker) => fixture.cut(broker))
   },
 
-  'after the connection was cut, every call settles': async (stage) => {
-    const broker = await stage.connectedBroker()
-    await stage.cut(broker)
-    await expectAllSettle(stage, broker)
+  'every call after the connection was cut settles': async (fixture) => {
+    const broker = await fixture.connectedBroker()
+    await fixture.cut(broker)
+    await expectAllSettle(fixture, broker)
   },
 })
 
-/** One test: each part takes as long as an adapter's patience with its engine. */
-export const silentConnections: Behaviours = having(
+/** One test with concurrent parts, because each takes as long as the adapter's timeout. */
+export const silentConnections: Behaviours = ifPresent(
   feature.killConnection,
-  having(feature.stallConnection, {
-    'whatever is called before and after the connection falls silent settles, and what it told is so': async (
-      stage,
-    ) => {
-      const silent = await stage.connectedBroker()
-      await stage.stall(silent)
-      const unreachable = await stage.newBroker()
-      await stage.stall(unreachable)
+  ifPresent(feature.stallConnection, {
+    'calls before and after the server stops answering settle, and their results are true': async (fixture) => {
+      const silent = await fixture.connectedBroker()
+      await fixture.stall(silent)
+      const unreachable = await fixture.newBroker()
+      await fixture.stall(unreachable)
       const connecting = outcomeOf(() => unreachable.connect())
       await Promise.all([
-        breakUnderway(stage, 0, (broker) => stage.stall(broker)),
-        expectAllSettle(stage, silent),
-        stage.settledLate('connect() to a server that says nothing', connecting),
+        breakPendingCalls(fixture, 0, (broker) => fixture.stall(broker)),
+        expectAllSettle(fixture, silent),
+        fixture.withLongTimeout('connect() to a server that does not answer', connecting),
       ])
-      if (!stage.heals) return
-      const queue = await stage.queue()
+      if (!fixture.canHeal) return
+      const queue = await fixture.queue()
       for (const broker of [silent, unreachable]) {
-        await stage.heal(broker)
-        await asCore(stage, broker, 'connect()', () => broker.connect())
-        await publishAsCore(stage, broker, queue, 'after the silence')
+        await fixture.heal(broker)
+        await callAsCore(fixture, broker, 'connect()', () => broker.connect())
+        await publishAsCore(fixture, broker, queue, 'after the stall')
       }
     },
   }),
 )
 
-async function expectAllSettle(stage: Stage, broker: Broker): Promise<void> {
-  const queue = await stage.queue()
+async function expectAllSettle(fixture: Fixture, broker: Broker): Promise<void> {
+  const queue = await fixture.queue()
   await Promise.all(
     [...callsOf(broker, queue)].map(async ([name, call]) => {
-      const outcome = await stage.settledLate(name, outcomeOf(call))
+      const outcome = await fixture.withLongTimeout(name, outcomeOf(call))
       if ('error' in outcome) codeOf(broker, outcome.error)
     }),
   )
 }
 
-/** Has calls of all kinds begin, breaks their connection, and holds what they told against what is there. */
-async function breakUnderway(
-  stage: Stage,
+/** Starts all calls, breaks their connection, and compares their results with the jobs in the queue. */
+async function breakPendingCalls(
+  fixture: Fixture,
   afterMs: number,
   breakConnection: (broker: Broker) => Promise<void>,
 ): Promise<void> {
   const count = 20
-  const queue = await stage.queue()
-  const empty = await stage.queue()
-  await stage.storeBodies(queue, ...numbered(count))
-  const broker = await stage.connectedBroker()
-  const consumer = await stage.consumer([queue], { broker, prefetch: count })
-  const idle = await stage.consumer([empty], { broker })
-  const deliveries = await stage.take(consumer, count)
-  const publishes = numbered(count).map(async (number) => {
+  const queue = await fixture.queue()
+  const empty = await fixture.queue()
+  await fixture.storeBodies(queue, ...numericBodies(count))
+  const broker = await fixture.connectedBroker()
+  const consumer = await fixture.consumer([queue], { broker, prefetch: count })
+  const idle = await fixture.consumer([empty], { broker })
+  const deliveries = await fixture.take(consumer, count)
+  const publishes = numericBodies(count).map(async (number) => {
     const body = `new ${number}`
     const outcome = await outcomeOf(() => broker.publish([messageTo(queue, { body: bytesOf(body) })]))
     return { body, outcome }
@@ -88,22 +87,25 @@ async function breakUnderway(
   await sleep(afterMs)
   await breakConnection(broker)
 
-  const told: Record<string, string[]> = {}
-  for (const { body, outcome } of await stage.settledLate('what was under way', Promise.all([...publishes, ...acks]))) {
+  const results: Record<string, string[]> = {}
+  for (const { body, outcome } of await fixture.withLongTimeout(
+    'the pending publishes and acks',
+    Promise.all([...publishes, ...acks]),
+  )) {
     const status = 'value' in outcome ? outcome.value[0]?.status : undefined
-    if (status !== undefined) (told[status] ??= []).push(body)
+    if (status !== undefined) (results[status] ??= []).push(body)
     if ('error' in outcome) codeOf(broker, outcome.error)
   }
-  for (const outcome of await stage.settledLate('what else was under way', Promise.all(others))) {
+  for (const outcome of await fixture.withLongTimeout('the other pending calls', Promise.all(others))) {
     if ('error' in outcome) codeOf(broker, outcome.error)
   }
-  await stage.settledLate('close()', broker.close())
-  // A server gives jobs to whom it takes to be there still, as behind a connection that has fallen silent.
-  await stage.cut(broker)
+  await fixture.withLongTimeout('close()', broker.close())
+  // A server still delivers jobs to the consumer of a stalled connection, so cut it.
+  await fixture.cut(broker)
 
-  const found = new Set((await stage.remaining(queue)).map(textOf))
-  const missing = (told['stored'] ?? []).filter((body) => !found.has(body))
-  assert.deepEqual(missing, [], 'stored, but not there')
-  const unexpected = [...(told['refused'] ?? []), ...(told['ok'] ?? [])].filter((body) => found.has(body))
-  assert.deepEqual(unexpected, [], 'refused or acknowledged, but there')
+  const found = new Set((await fixture.takeRemaining(queue)).map(textOf))
+  const missing = (results['stored'] ?? []).filter((body) => !found.has(body))
+  assert.deepEqual(missing, [], 'the results are stored, but the jobs are not in the queue')
+  const unexpected = [...(results['refused'] ?? []), ...(results['ok'] ?? [])].filter((body) => found.has(body))
+  assert.deepEqual(unexpected, [], 'the results are refused or ok, but the jobs are in the queue')
 }

@@ -3,21 +3,22 @@ import { getEventListeners } from 'node:events'
 import { queryObjects } from 'node:v8'
 import type { Consumer, QueueSpec } from '@zyqueue/core/broker'
 import type { Behaviours } from '../behaviour.ts'
-import { numbered, type Stage } from '../stage.ts'
+import type { Fixture } from '../fixture.ts'
+import { numericBodies } from '../test-data.ts'
 
-/** Calls of one round. An object for each is ten times what else changes in a process meanwhile. */
+/** Calls of one round. One leaked object per call is ten times the other changes in the process. */
 const ABORTED = 500
 const WITH_JOB = 100
 
 export const listeners: Behaviours = {
-  'receive leaves no listener on its signal': async (stage) => {
-    const queue = await stage.queue()
-    const consumer = await stage.consumer([queue])
+  'receive leaves no listener on its signal': async (fixture) => {
+    const queue = await fixture.queue()
+    const consumer = await fixture.consumer([queue])
     const { signal } = new AbortController()
-    for (const index of numbered(5)) {
-      await stage.storeBodies(queue, index)
-      await stage.ackAll(consumer, await receiveOne(stage, consumer, signal))
-      await stage.eventually(
+    for (const index of numericBodies(5)) {
+      await fixture.storeBodies(queue, index)
+      await fixture.ackAll(consumer, await receiveOne(fixture, consumer, signal))
+      await fixture.eventually(
         `the signal of receive ${index} of the queue ${queue.name} has no listener when the call has settled`,
         () => getEventListeners(signal, 'abort').length === 0,
       )
@@ -25,51 +26,51 @@ export const listeners: Behaviours = {
   },
 }
 
-/** Runs alone: the objects of the whole process are counted. */
+/** Runs exclusively, because it counts the objects of the whole process. */
 export const memory: Behaviours = {
-  'many calls of receive leave no objects behind': async (stage) => {
-    const queue = await stage.queue()
-    const consumer = await stage.consumer([queue])
-    await receiveOften(stage, queue, consumer)
-    // Once may be by chance: only what leaks grows each time.
+  'receive leaks no objects': async (fixture) => {
+    const queue = await fixture.queue()
+    const consumer = await fixture.consumer([queue])
+    await receiveOften(fixture, queue, consumer)
+    // One growth may be chance. A leak grows in each round.
     const growths: number[] = []
     for (let round = 0; round < 2; round++) {
       const before = countObjects()
-      await receiveOften(stage, queue, consumer)
+      await receiveOften(fixture, queue, consumer)
       const growth = countObjects() - before
       if (growth < WITH_JOB / 2) return
       growths.push(growth)
     }
     assert.fail(
-      `After ${ABORTED} calls of receive that were aborted and ${WITH_JOB} that gave a job of the queue ${queue.name}, ` +
-        `there are so many objects more each time: ${growths.join(', ')}`,
+      `After ${ABORTED} calls of receive that were aborted and ${WITH_JOB} that returned a job of the queue ${queue.name}, ` +
+        `the number of objects has grown in each round: ${growths.join(', ')}`,
     )
   },
 }
 
-async function receiveOften(stage: Stage, queue: QueueSpec, consumer: Consumer): Promise<void> {
+async function receiveOften(fixture: Fixture, queue: QueueSpec, consumer: Consumer): Promise<void> {
   for (let call = 0; call < ABORTED; call++) {
     const controller = new AbortController()
     const receiving = consumer.receive(1, { signal: controller.signal })
     controller.abort()
-    await stage.settled('an aborted receive()', receiving)
+    await fixture.withTimeout('an aborted receive()', receiving)
   }
-  await stage.storeBodies(queue, ...numbered(WITH_JOB))
+  await fixture.storeBodies(queue, ...numericBodies(WITH_JOB))
   const { signal } = new AbortController()
   for (let call = 0; call < WITH_JOB; call++) {
-    await stage.ackAll(consumer, await receiveOne(stage, consumer, signal))
+    await fixture.ackAll(consumer, await receiveOne(fixture, consumer, signal))
   }
 }
 
-/** As `Stage.take`, with this signal. */
-function receiveOne(stage: Stage, consumer: Consumer, signal: AbortSignal): ReturnType<Consumer['receive']> {
-  return stage.eventually('a delivery', async () => {
-    const deliveries = await stage.settled('receive()', consumer.receive(1, { signal }))
+/** Receives one delivery with this signal. */
+function receiveOne(fixture: Fixture, consumer: Consumer, signal: AbortSignal): ReturnType<Consumer['receive']> {
+  return fixture.eventually('a delivery', async () => {
+    const deliveries = await fixture.withTimeout('receive()', consumer.receive(1, { signal }))
     return deliveries.length > 0 && deliveries
   })
 }
 
-/** Those that are reachable; what is not is collected first. */
+/** The number of reachable objects. V8 collects the others first. */
 function countObjects(): number {
   return queryObjects(Object, { format: 'count' })
 }

@@ -1,146 +1,147 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { ConfigError, type Headers, type PublishResult } from '@zyqueue/core/broker'
-import { feature, having, lacking, largestBodySent, type Behaviours } from '../behaviour.ts'
+import { feature, ifPresent, ifAbsent, MAX_BODY_SENT, type Behaviours } from '../behaviour.ts'
 import { codeOf, outcomeOf } from '../calls.ts'
 import { expectStatuses, nameOf } from '../expect-statuses.ts'
-import { bytesOf, consumption, entriesOf, messageTo, numbered, queueSpec, textOf, type Stage } from '../stage.ts'
+import type { Fixture } from '../fixture.ts'
+import { bytesOf, consumeOptions, entriesOf, messageTo, numericBodies, queueSpec, textOf } from '../test-data.ts'
 
-const largestBatchSent = 10_000
-/** What core allows for the name of a queue. */
+const MAX_BATCH_SENT = 10_000
+/** The longest queue name that core allows. */
 const MAX_NAME_BYTES = 200
 
 export const publish: Behaviours = {
-  'an empty batch has no results': async (stage) => {
-    assert.deepEqual(await stage.settled('publish()', stage.broker.publish([])), [])
+  'an empty batch returns no results': async (fixture) => {
+    assert.deepEqual(await fixture.withTimeout('publish()', fixture.broker.publish([])), [])
   },
 
-  'a message arrives as it was sent': async (stage) => {
-    const queue = await stage.queue()
+  'a message arrives unchanged': async (fixture) => {
+    const queue = await fixture.queue()
     const sent = messageTo(queue, { body: bytesOf('{"file":"a.png"}'), headers: { 'zyq-task': 'resize' } })
-    await stage.store([sent])
-    const { delivery } = await stage.takeOneOf(queue)
+    await fixture.store([sent])
+    const { delivery } = await fixture.takeOneOf(queue)
     assert.equal(delivery.id, sent.id)
     assert.equal(delivery.queue, queue.name)
     assert.equal(textOf(delivery), '{"file":"a.png"}')
     assert.deepEqual({ ...delivery.headers }, { 'zyq-task': 'resize' })
-    assert.ok(delivery.priority >= 0 && delivery.priority <= 9, 'priority is from 0 to 9')
+    assert.ok(delivery.priority >= 0 && delivery.priority <= 9, 'priority must be from 0 to 9')
     assert.equal(delivery.deliveryCount, 0)
   },
 
-  'each message of the largest batch has its result, and arrives': async (stage) => {
-    const queue = await stage.queue()
-    const bodies = numbered(Math.min(stage.capabilities.maxBatch, largestBatchSent))
-    await stage.storeBodies(queue, ...bodies)
-    const consumer = await stage.consumer([queue], { prefetch: bodies.length })
-    const deliveries = await stage.take(consumer, bodies.length)
+  'every message of a batch of maxBatch gets a result and arrives': async (fixture) => {
+    const queue = await fixture.queue()
+    const bodies = numericBodies(Math.min(fixture.capabilities.maxBatch, MAX_BATCH_SENT))
+    await fixture.storeBodies(queue, ...bodies)
+    const consumer = await fixture.consumer([queue], { prefetch: bodies.length })
+    const deliveries = await fixture.take(consumer, bodies.length)
     assert.deepEqual(deliveries.map(textOf).toSorted(), bodies.toSorted())
-    await stage.ackAll(consumer, deliveries)
-    await stage.expectNoneReady(queue, consumer)
+    await fixture.ackAll(consumer, deliveries)
+    await fixture.expectNoneReady(queue, consumer)
   },
 
-  'a batch may be for several queues': async (stage) => {
-    const queues = [await stage.queue(), await stage.queue(), await stage.queue()]
-    const bodies = numbered(Math.min(stage.capabilities.maxBatch, 9))
+  'a batch may contain messages for several queues': async (fixture) => {
+    const queues = [await fixture.queue(), await fixture.queue(), await fixture.queue()]
+    const bodies = numericBodies(Math.min(fixture.capabilities.maxBatch, 9))
     const queueOf = (index: number) => queues[index % queues.length] ?? queueSpec()
-    await stage.store(bodies.map((body, index) => messageTo(queueOf(index), { body: bytesOf(body) })))
+    await fixture.store(bodies.map((body, index) => messageTo(queueOf(index), { body: bytesOf(body) })))
     for (const [index, queue] of queues.entries()) {
       const expected = bodies.filter((_, place) => place % queues.length === index)
-      assert.deepEqual((await stage.remaining(queue)).map(textOf), expected)
+      assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), expected)
     }
   },
 
-  'results are in the order of the messages, a refused one among them': async (stage) => {
-    const { maxBatch, maxBodyBytes } = stage.capabilities
-    const queue = await stage.queue()
+  'results are in the order of the messages, also if one is refused': async (fixture) => {
+    const { maxBatch, maxBodyBytes } = fixture.capabilities
+    const queue = await fixture.queue()
     const bad =
-      maxBodyBytes < largestBodySent
+      maxBodyBytes < MAX_BODY_SENT
         ? messageTo(queue, { body: new Uint8Array(maxBodyBytes + 1) })
         : messageTo(queue, { options: { 'zyq-no-such-option': true } })
-    // Neither reversed nor sorted are the results the same.
+    // Reversed or sorted results differ from these.
     const [first, third, last] = ['first', 'third', 'last'].map((body) => messageTo(queue, { body: bytesOf(body) }))
     assert.ok(first && third && last)
     const messages = [first, bad, third, last]
     const results: PublishResult[] = []
     for (let start = 0; start < messages.length; start += maxBatch) {
       const batch = messages.slice(start, start + maxBatch)
-      results.push(...(await stage.settled('publish()', stage.broker.publish(batch))))
+      results.push(...(await fixture.withTimeout('publish()', fixture.broker.publish(batch))))
     }
     expectStatuses('publish()', messages, results, ['stored', 'refused', 'stored', 'stored'])
-    assert.deepEqual((await stage.remaining(queue)).map(textOf).toSorted(), ['first', 'last', 'third'])
+    assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf).toSorted(), ['first', 'last', 'third'])
   },
 
-  'a body may hold any bytes': async (stage) => {
-    const queue = await stage.queue()
+  'a body may contain any bytes': async (fixture) => {
+    const queue = await fixture.queue()
     const bodies = [
       Uint8Array.of(0),
       Uint8Array.of(0xff, 0xfe, 0x00, 0x0d, 0x0a, 0x00),
       Uint8Array.from({ length: 256 }, (_, index) => index),
       bytesOf('null'),
       bytesOf('"grün 🎉 \u2028"'),
-      randomBytes(Math.min(100_000, stage.capabilities.maxBodyBytes)),
+      randomBytes(Math.min(100_000, fixture.capabilities.maxBodyBytes)),
     ]
-    await stage.store(bodies.map((body) => messageTo(queue, { body })))
-    const found = await stage.remaining(queue)
+    await fixture.store(bodies.map((body) => messageTo(queue, { body })))
+    const found = await fixture.takeRemaining(queue)
     assert.deepEqual(
       found.map((delivery) => Buffer.from(delivery.body).toString('hex')),
       bodies.map((body) => Buffer.from(body).toString('hex')),
     )
   },
 
-  'a body is a view of its own bytes only': async (stage) => {
-    const queue = await stage.queue()
-    await stage.store([messageTo(queue, { body: bytesOf('[the body]').subarray(1, 9) })])
-    const { delivery } = await stage.takeOneOf(queue)
+  'a body contains no neighboring bytes of its buffer': async (fixture) => {
+    const queue = await fixture.queue()
+    await fixture.store([messageTo(queue, { body: bytesOf('[the body]').subarray(1, 9) })])
+    const { delivery } = await fixture.takeOneOf(queue)
     assert.ok(delivery.body instanceof Uint8Array)
     assert.equal(textOf(delivery), 'the body')
   },
 
-  'an empty body arrives empty, or is refused': async (stage) => {
-    const queue = await stage.queue()
-    const [result] = await stage.settled(
+  'an empty body arrives empty or is refused': async (fixture) => {
+    const queue = await fixture.queue()
+    const [result] = await fixture.withTimeout(
       'publish()',
-      stage.broker.publish([messageTo(queue, { body: new Uint8Array() })]),
+      fixture.broker.publish([messageTo(queue, { body: new Uint8Array() })]),
     )
     assert.ok(result)
     assert.notEqual(result.status, 'unknown')
     const expected = result.status === 'stored' ? [0] : []
     assert.deepEqual(
-      (await stage.remaining(queue)).map((delivery) => delivery.body.byteLength),
+      (await fixture.takeRemaining(queue)).map((delivery) => delivery.body.byteLength),
       expected,
     )
   },
 
-  ...having(feature.bodyLimit, {
-    'a body of maxBodyBytes is stored, and one byte more is refused': async (stage) => {
-      const { maxBodyBytes } = stage.capabilities
-      const queue = await stage.queue()
+  ...ifPresent(feature.bodyLimit, {
+    'a body of maxBodyBytes is stored, and one more byte is refused': async (fixture) => {
+      const { maxBodyBytes } = fixture.capabilities
+      const queue = await fixture.queue()
       const largest = new Uint8Array(maxBodyBytes).fill(0x61)
-      await stage.store([messageTo(queue, { body: largest })])
+      await fixture.store([messageTo(queue, { body: largest })])
       const tooLarge = messageTo(queue, { body: new Uint8Array(maxBodyBytes + 1).fill(0x61) })
-      const [result] = await stage.settled('publish()', stage.broker.publish([tooLarge]))
+      const [result] = await fixture.withTimeout('publish()', fixture.broker.publish([tooLarge]))
       assert.equal(result?.status, 'refused')
-      assert.equal(codeOf(stage.broker, 'error' in result ? result.error : undefined), 'ZYQ_BODY_TOO_LARGE')
-      const [found, ...more] = await stage.remaining(queue)
-      assert.ok(found && Buffer.from(found.body).equals(largest), 'the largest body arrives whole')
+      assert.equal(codeOf(fixture.broker, 'error' in result ? result.error : undefined), 'ZYQ_BODY_TOO_LARGE')
+      const [found, ...more] = await fixture.takeRemaining(queue)
+      assert.ok(found && Buffer.from(found.body).equals(largest), 'the largest body must arrive complete')
       assert.equal(more.length, 0)
     },
   }),
 
-  'once stored, a message no longer depends on the memory of its sender': async (stage) => {
-    const queue = await stage.queue()
+  'changing the body and headers after publish does not change the stored message': async (fixture) => {
+    const queue = await fixture.queue()
     const body = Buffer.from('as sent')
     const headers = { 'zyq-note': 'as sent' }
-    await stage.store([messageTo(queue, { body, headers })])
+    await fixture.store([messageTo(queue, { body, headers })])
     body.fill(0x78)
     headers['zyq-note'] = 'changed'
-    const { delivery } = await stage.takeOneOf(queue)
+    const { delivery } = await fixture.takeOneOf(queue)
     assert.equal(textOf(delivery), 'as sent')
     assert.equal(delivery.headers['zyq-note'], 'as sent')
   },
 
-  'headers arrive whole, and without a prototype': async (stage) => {
-    const queue = await stage.queue()
+  'headers arrive complete and have no prototype': async (fixture) => {
+    const queue = await fixture.queue()
     const headers: Headers = {
       'zyq-task': 'resize',
       'x-empty': '',
@@ -151,8 +152,8 @@ export const publish: Behaviours = {
       constructor: 'a word like any other',
       ['__proto__']: 'likewise',
     }
-    await stage.store([messageTo(queue, { headers }), messageTo(queue)])
-    const [withHeaders, without] = await stage.remaining(queue)
+    await fixture.store([messageTo(queue, { headers }), messageTo(queue)])
+    const [withHeaders, without] = await fixture.takeRemaining(queue)
     assert.ok(withHeaders && without)
     assert.deepEqual(entriesOf(withHeaders.headers), entriesOf(headers))
     assert.deepEqual(Object.keys(without.headers), [])
@@ -160,126 +161,132 @@ export const publish: Behaviours = {
     assert.equal(Object.getPrototypeOf(without.headers), null)
   },
 
-  'ids of up to 63 ASCII characters arrive as they were': async (stage) => {
-    const queue = await stage.queue()
+  'ids of up to 63 ASCII characters arrive unchanged': async (fixture) => {
+    const queue = await fixture.queue()
     const unique = randomBytes(8).toString('hex')
     const ids = [`${unique}!"#$%&'()*+,-./:;<=>?@[\\]^_\`{|}~`, `${unique}-`.padEnd(63, 'x')]
-    await stage.store(ids.map((id) => messageTo(queue, { id })))
+    await fixture.store(ids.map((id) => messageTo(queue, { id })))
     assert.deepEqual(
-      (await stage.remaining(queue)).map((delivery) => delivery.id),
+      (await fixture.takeRemaining(queue)).map((delivery) => delivery.id),
       ids,
     )
   },
 
-  ...having(feature.idempotentPublish, {
-    'an id that was stored already is stored once': async (stage) => {
-      const { queue, message, found } = await publishedThrice(stage)
-      assert.equal(found.length, 1, `${found.length} deliveries of what was published thrice`)
-      await stage.store([message])
-      await stage.expectNoneReady(queue)
+  ...ifPresent(feature.idempotentPublish, {
+    'a message with the id of a stored message is not stored again': async (fixture) => {
+      const { queue, message, found } = await publishThreeTimes(fixture)
+      assert.equal(found.length, 1, `${found.length} deliveries of a message that was published three times`)
+      await fixture.store([message])
+      await fixture.expectNoneReady(queue)
     },
   }),
 
-  ...lacking(feature.idempotentPublish, {
-    'an id that is published again is stored, once or again': async (stage) => {
-      const { found } = await publishedThrice(stage)
-      assert.ok(found.length >= 1 && found.length <= 3, `${found.length} deliveries of what was published thrice`)
+  ...ifAbsent(feature.idempotentPublish, {
+    'a message with the id of a stored message is reported as stored': async (fixture) => {
+      const { found } = await publishThreeTimes(fixture)
+      assert.ok(
+        found.length >= 1 && found.length <= 3,
+        `${found.length} deliveries of a message that was published three times`,
+      )
     },
   }),
 
-  'queue names may hold whatever a task name may': async (stage) => {
+  'queue names may contain every character of task names': async (fixture) => {
     const unique = queueSpec().name
     const names = [`${unique}/:.*>#$'"\\{}[]é🎉`, `${unique}-`.padEnd(MAX_NAME_BYTES, 'q')]
     for (const name of names) {
       const queue = queueSpec(name)
-      await stage.settled('declare()', stage.broker.declare([queue]))
-      await stage.storeBodies(queue, name)
-      const { consumer, delivery } = await stage.takeOneOf(queue)
+      await fixture.withTimeout('declare()', fixture.broker.declare([queue]))
+      await fixture.storeBodies(queue, name)
+      const { consumer, delivery } = await fixture.takeOneOf(queue)
       assert.equal(delivery.queue, name)
       assert.equal(textOf(delivery), name)
-      await stage.ackAll(consumer, [delivery])
+      await fixture.ackAll(consumer, [delivery])
     }
   },
 
-  'queue names that differ in case, in the last byte or in a mark are of different queues': async (stage) => {
+  'queue names that differ in case, last byte or punctuation are different queues': async (fixture) => {
     const unique = queueSpec().name
     const long = `${unique}-`.padEnd(MAX_NAME_BYTES - 1, 'q')
     const marks = ['.', '_', '-', '/', '%2F', '*', 'é', 'e\u0301']
     const names = [`${unique}a`, `${unique}A`, `${long}1`, `${long}2`, ...marks.map((mark) => `${unique}${mark}x`)]
     const queues = names.map(queueSpec)
-    await stage.settled('declare()', stage.broker.declare(queues))
-    await stage.store(queues.map((queue) => messageTo(queue, { body: bytesOf(queue.name) })))
+    await fixture.withTimeout('declare()', fixture.broker.declare(queues))
+    await fixture.store(queues.map((queue) => messageTo(queue, { body: bytesOf(queue.name) })))
     for (const queue of queues) {
-      const { consumer, delivery } = await stage.takeOneOf(queue)
+      const { consumer, delivery } = await fixture.takeOneOf(queue)
       assert.equal(textOf(delivery), queue.name, `a consumer of ${queue.name} got ${nameOf(delivery)}`)
       assert.equal(delivery.queue, queue.name)
-      await stage.ackAll(consumer, [delivery])
-      await stage.settled('consumer.close()', consumer.close())
+      await fixture.ackAll(consumer, [delivery])
+      await fixture.withTimeout('consumer.close()', consumer.close())
     }
-    const listed = (await stage.settled('queues()', stage.broker.admin.queues(names))).map(({ name }) => name)
+    const listed = (await fixture.withTimeout('queues()', fixture.broker.admin.queues(names))).map(({ name }) => name)
     assert.deepEqual(
       names.filter((name) => !listed.includes(name)),
       [],
-      'queues that are not listed',
+      'queues that queues() does not list',
     )
   },
 
-  'to declare again, or at once, keeps the queue and its jobs': async (stage) => {
-    const queue = await stage.queue()
-    await stage.storeBodies(queue, 'kept')
-    const other = await stage.connectedBroker()
-    const declared = [stage.broker.declare([queue, queue]), other.declare([queue]), stage.broker.declare([])]
-    await stage.settled('declare()', Promise.all(declared))
-    assert.deepEqual((await stage.remaining(queue)).map(textOf), ['kept'])
+  'repeated and concurrent declares keep the queue and its jobs': async (fixture) => {
+    const queue = await fixture.queue()
+    await fixture.storeBodies(queue, 'kept')
+    const other = await fixture.connectedBroker()
+    const declared = [fixture.broker.declare([queue, queue]), other.declare([queue]), fixture.broker.declare([])]
+    await fixture.withTimeout('declare()', Promise.all(declared))
+    assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['kept'])
   },
 
-  'many may declare one new queue at once': async (stage) => {
+  'several brokers may declare a new queue at once': async (fixture) => {
     const queue = queueSpec()
-    const brokers = [stage.broker, await stage.connectedBroker(), await stage.connectedBroker()]
-    await stage.settled('declare()', Promise.all(brokers.map((broker) => broker.declare([queue]))))
-    await stage.storeBodies(queue, 'there')
-    assert.deepEqual((await stage.remaining(queue)).map(textOf), ['there'])
+    const brokers = [fixture.broker, await fixture.connectedBroker(), await fixture.connectedBroker()]
+    await fixture.withTimeout('declare()', Promise.all(brokers.map((broker) => broker.declare([queue]))))
+    await fixture.storeBodies(queue, 'there')
+    assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), ['there'])
   },
 
-  'a queue option that the broker does not know is refused with ConfigError': async (stage) => {
-    const { name } = await stage.queue()
+  'an unknown queue option is refused with ConfigError': async (fixture) => {
+    const { name } = await fixture.queue()
     const queue = { name, options: { 'zyq-no-such-option': true } }
-    await stage.settled('declare()', expectConfigError(stage.broker.declare([queue])))
-    await stage.settled('consume()', expectConfigError(stage.broker.consume(consumption([queue]))))
+    await fixture.withTimeout('declare()', expectConfigError(fixture.broker.declare([queue])))
+    await fixture.withTimeout('consume()', expectConfigError(fixture.broker.consume(consumeOptions([queue]))))
   },
 
-  'an option of a message that the broker does not know is refused with ConfigError': async (stage) => {
-    const queue = await stage.queue()
+  'an unknown message option is refused with ConfigError': async (fixture) => {
+    const queue = await fixture.queue()
     const message = messageTo(queue, { options: { 'zyq-no-such-option': true } })
-    const [result] = await stage.settled('publish()', stage.broker.publish([message]))
+    const [result] = await fixture.withTimeout('publish()', fixture.broker.publish([message]))
     assert.equal(result?.status, 'refused')
-    assert.ok('error' in result && result.error instanceof ConfigError, 'the error is a ConfigError')
-    await stage.expectNoneReady(queue)
+    assert.ok('error' in result && result.error instanceof ConfigError, 'the error must be a ConfigError')
+    await fixture.expectNoneReady(queue)
   },
 
-  'many publishes at once are all stored': async (stage) => {
-    const queue = await stage.queue()
-    const publishes = numbered(200).map((body) => stage.storeBodies(queue, body))
-    await stage.settled('the publishes', Promise.all(publishes))
-    assert.deepEqual((await stage.remaining(queue)).map(textOf).toSorted(), numbered(200).toSorted())
+  '200 concurrent publishes are all stored': async (fixture) => {
+    const queue = await fixture.queue()
+    const publishes = numericBodies(200).map((body) => fixture.storeBodies(queue, body))
+    await fixture.withTimeout('the publishes', Promise.all(publishes))
+    assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf).toSorted(), numericBodies(200).toSorted())
   },
 }
 
-/** A message that was published thrice, by two brokers, and what is there of it. */
-async function publishedThrice(stage: Stage) {
-  const queue = await stage.queue()
+/** Publishes a message three times, with two brokers, and receives its copies. */
+async function publishThreeTimes(fixture: Fixture) {
+  const queue = await fixture.queue()
   const message = messageTo(queue)
-  await stage.store([message])
-  await stage.store([message])
-  const other = await stage.connectedBroker()
-  expectStatuses('publish()', [message], await stage.settled('publish()', other.publish([message])), 'stored')
-  const found = await stage.remaining(queue)
+  await fixture.store([message])
+  await fixture.store([message])
+  const other = await fixture.connectedBroker()
+  expectStatuses('publish()', [message], await fixture.withTimeout('publish()', other.publish([message])), 'stored')
+  const found = await fixture.takeRemaining(queue)
   for (const delivery of found) assert.equal(delivery.id, message.id)
   return { queue, message, found }
 }
 
 async function expectConfigError(promise: Promise<unknown>): Promise<void> {
   const outcome = await outcomeOf(() => promise)
-  assert.ok('error' in outcome, 'it must reject with a ConfigError, but it resolved')
-  assert.ok(outcome.error instanceof ConfigError, `it must reject with a ConfigError, not ${String(outcome.error)}`)
+  assert.ok('error' in outcome, 'the call must reject with a ConfigError, but it resolved')
+  assert.ok(
+    outcome.error instanceof ConfigError,
+    `the call must reject with a ConfigError, not ${String(outcome.error)}`,
+  )
 }

@@ -1,89 +1,89 @@
 import assert from 'node:assert/strict'
 import type { StoredJob } from '@zyqueue/core/broker'
-import { feature, having, type Behaviours } from '../behaviour.ts'
+import { feature, ifPresent, type Behaviours } from '../behaviour.ts'
 import { expectCode } from '../calls.ts'
-import { messageTo, numbered, queueSpec, textOf } from '../stage.ts'
+import { messageTo, numericBodies, queueSpec, textOf } from '../test-data.ts'
 
-const seen = ({ id, state }: StoredJob): string => `${state} ${id}`
+const stateAndId = ({ id, state }: StoredJob): string => `${state} ${id}`
 
-const whatIsListed = having(feature.jobs, {
-  'jobs are listed in the order in which they will run, whole, and no more than the limit': async (stage) => {
-    const { admin } = stage.broker
+const jobList = ifPresent(feature.jobs, {
+  'jobs are listed unchanged, in the order in which they will run, at most limit of them': async (fixture) => {
+    const { admin } = fixture.broker
     assert.ok(admin.jobs)
-    const queue = await stage.queue()
+    const queue = await fixture.queue()
     const held = messageTo(queue)
-    await stage.store([held])
-    const consumer = await stage.consumer([queue], { prefetch: 1 })
-    const delivery = await stage.takeOne(consumer)
-    const hasDelays = stage.capabilities.delay !== 'none'
+    await fixture.store([held])
+    const consumer = await fixture.consumer([queue], { prefetch: 1 })
+    const delivery = await fixture.takeOne(consumer)
+    const hasDelays = fixture.capabilities.delay !== 'none'
     const delayed = messageTo(queue, { delayMs: 86_400_000 })
     const ready = ['first', 'second'].map((text) =>
       messageTo(queue, { body: new TextEncoder().encode(text), headers: { trace: text }, priority: 4 }),
     )
-    await stage.store(hasDelays ? [delayed, ...ready] : ready)
+    await fixture.store(hasDelays ? [delayed, ...ready] : ready)
     const expected = [`active ${held.id}`, ...ready.map(({ id }) => `ready ${id}`)]
-    const jobs = await stage.settled('jobs()', admin.jobs(queue.name, { limit: 100 }))
-    assert.deepEqual(jobs.map(seen), hasDelays ? [...expected, `delayed ${delayed.id}`] : expected)
+    const jobs = await fixture.withTimeout('jobs()', admin.jobs(queue.name, { limit: 100 }))
+    assert.deepEqual(jobs.map(stateAndId), hasDelays ? [...expected, `delayed ${delayed.id}`] : expected)
     const second = jobs[2]
     assert.ok(second)
     assert.equal(textOf(second), 'second')
     assert.equal(second.queue, queue.name)
     assert.equal(second.headers['trace'], 'second')
-    if (stage.capabilities.priorities > 1) assert.equal(second.priority, 4)
+    if (fixture.capabilities.priorities > 1) assert.equal(second.priority, 4)
     const last = jobs.at(-1)
     if (hasDelays) {
       const dueMs = (last?.readyAtMs ?? 0) - Date.now()
-      assert.ok(dueMs > 86_000_000 && dueMs < 87_000_000, 'readyAtMs is in milliseconds since 1970')
+      assert.ok(dueMs > 86_000_000 && dueMs < 87_000_000, 'readyAtMs must be in milliseconds since 1970')
     }
-    const few = await stage.settled('jobs()', admin.jobs(queue.name, { limit: 2 }))
-    assert.deepEqual(few.map(seen), expected.slice(0, 2))
-    await stage.ackAll(consumer, [delivery])
+    const few = await fixture.withTimeout('jobs()', admin.jobs(queue.name, { limit: 2 }))
+    assert.deepEqual(few.map(stateAndId), expected.slice(0, 2))
+    await fixture.ackAll(consumer, [delivery])
   },
 
-  'to list jobs moves none': async (stage) => {
-    const { admin } = stage.broker
+  'listing jobs moves none': async (fixture) => {
+    const { admin } = fixture.broker
     assert.ok(admin.jobs)
-    const queue = await stage.queue()
-    await stage.storeBodies(queue, ...numbered(5))
-    await stage.settled('jobs()', admin.jobs(queue.name, { limit: 3 }))
-    assert.deepEqual((await stage.remaining(queue)).map(textOf), numbered(5))
+    const queue = await fixture.queue()
+    await fixture.storeBodies(queue, ...numericBodies(5))
+    await fixture.withTimeout('jobs()', admin.jobs(queue.name, { limit: 3 }))
+    assert.deepEqual((await fixture.takeRemaining(queue)).map(textOf), numericBodies(5))
   },
 })
 
-const whatIsCancelled = having(feature.cancel, {
-  'to cancel deletes those of the ids that wait, and nothing else': async (stage) => {
-    const { admin } = stage.broker
+const cancelling = ifPresent(feature.cancel, {
+  'cancel deletes the waiting jobs with these ids, and nothing else': async (fixture) => {
+    const { admin } = fixture.broker
     assert.ok(admin.cancel)
-    const queue = await stage.queue()
-    const other = await stage.queue()
+    const queue = await fixture.queue()
+    const other = await fixture.queue()
     const foreign = messageTo(other)
     const held = messageTo(queue)
-    await stage.store([held, foreign])
-    const consumer = await stage.consumer([queue], { prefetch: 1 })
-    const delivery = await stage.takeOne(consumer)
-    const delayed = messageTo(queue, { delayMs: stage.capabilities.delay === 'none' ? 0 : 86_400_000 })
+    await fixture.store([held, foreign])
+    const consumer = await fixture.consumer([queue], { prefetch: 1 })
+    const delivery = await fixture.takeOne(consumer)
+    const delayed = messageTo(queue, { delayMs: fixture.capabilities.delay === 'none' ? 0 : 86_400_000 })
     const [gone, stays] = [messageTo(queue), messageTo(queue)]
-    await stage.store([gone, delayed, stays])
+    await fixture.store([gone, delayed, stays])
     const ids = [gone.id, delayed.id, held.id, foreign.id, 'never-there']
-    assert.equal(await stage.settled('cancel()', admin.cancel(queue.name, ids)), 2)
-    assert.equal(await stage.settled('cancel()', admin.cancel(queue.name, ids)), 0)
-    await stage.ackAll(consumer, [delivery])
-    await stage.settled('consumer.close()', consumer.close())
+    assert.equal(await fixture.withTimeout('cancel()', admin.cancel(queue.name, ids)), 2)
+    assert.equal(await fixture.withTimeout('cancel()', admin.cancel(queue.name, ids)), 0)
+    await fixture.ackAll(consumer, [delivery])
+    await fixture.withTimeout('consumer.close()', consumer.close())
     assert.deepEqual(
-      (await stage.remaining(queue)).map(({ id }) => id),
+      (await fixture.takeRemaining(queue)).map(({ id }) => id),
       [stays.id],
     )
-    assert.equal((await stage.remaining(other)).length, 1)
+    assert.equal((await fixture.takeRemaining(other)).length, 1)
   },
 })
 
-/** What `admin.jobs` and `admin.cancel` do if a broker has them. */
+/** Tests of `admin.jobs` and `admin.cancel`, if the broker has them. */
 export const waitingJobs: Behaviours = {
-  ...whatIsListed,
-  ...whatIsCancelled,
+  ...jobList,
+  ...cancelling,
 
-  'to list, cancel or compact in a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND': async (stage) => {
-    const { broker } = stage
+  'jobs, cancel and compact of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND': async (fixture) => {
+    const { broker } = fixture
     const { jobs, cancel, compact } = broker.admin
     const { name } = queueSpec()
     const calls = [
@@ -92,7 +92,7 @@ export const waitingJobs: Behaviours = {
       compact && (() => compact.call(broker.admin, name)),
     ]
     for (const call of calls) {
-      if (call !== undefined) await stage.settled('it', expectCode(broker, 'ZYQ_QUEUE_NOT_FOUND', call))
+      if (call !== undefined) await fixture.withTimeout('the call', expectCode(broker, 'ZYQ_QUEUE_NOT_FOUND', call))
     }
   },
 }

@@ -2,66 +2,74 @@ import type { ChaosRecord } from './records.ts'
 
 type RecordOf<Type extends ChaosRecord['type']> = Extract<ChaosRecord, { type: Type }>
 
-/** What was left when all had been healed and drained. */
-export interface Aftermath {
-  /** Jobs, by their submitter's names, that are still in a queue. */
+/** The state of the queue after all faults were healed and the queue was drained. */
+export interface FinalState {
+  /** The submitter's names of the jobs that are still in a queue. */
   readonly waiting: readonly string[]
-  /** Jobs that are dead letters. */
+  /** The submitter's names of the jobs that are dead letters. */
   readonly dead: readonly string[]
 }
 
-/** What the jobs were meant to come to. */
+/** What the jobs may and must do. */
 export interface Expectations {
-  /** Attempts that a job may have. Default: 1. */
+  /** The most attempts of a job. Default: 1. */
   readonly maxAttempts?: number
-  /** Whether a job is one that has to end among the dead letters. Default: none is. */
-  readonly isDoomed?: (job: string) => boolean
+  /** Whether a job must become a dead letter. Default: no job must. */
+  readonly mustBeDead?: (job: string) => boolean
   /**
-   * Whether the broker has each id once: not where a release stores the job anew, for a crash in between leaves two copies,
-   * and both may be delivered, at once even, and completed. `overlapping` and `staleAccepted` are not known then. Default: true.
+   * Whether the broker stores each id once. `false` if a release stores a copy of the job: a crash before the original is
+   * deleted leaves two copies, which may both be delivered and completed. `overlapping` and `staleAccepted` are then 0. Default:
+   * true.
    */
   readonly idsAreUnique?: boolean
 }
 
-/** What a history came to; counts of jobs. */
-export interface Verdict {
+/** The result of a check. All figures except `recoverMs` count jobs. */
+export interface CheckResult {
   readonly attempted: number
-  /** Stored, as the submitter was told. */
+  /** Reported as stored to the submitter. */
   readonly acknowledged: number
-  /** Acknowledged, and neither done nor dead nor waiting. */
+  /** Acknowledged, but neither done nor dead nor waiting. */
   readonly lost: number
-  /** Run, although they were refused or never submitted. */
+  /** Run, dead or waiting although they were refused or never submitted. */
   readonly unexpected: number
-  /** Run to their end more than once. At-least-once allows it. */
+  /** Completed more than once. At-least-once delivery allows it. */
   readonly duplicated: number
-  /** Begun more than once and done in the end. */
+  /** Started more than once and completed. */
   readonly recovered: number
-  /** Given twice to one consumer that had not settled them in between. */
+  /** Delivered again to a consumer that still held them. */
   readonly overlapping: number
-  /** Completions that were accepted from an owner after another one had asked for work, and been given the job. */
+  /** Completed by a consumer after another consumer had received them. */
   readonly staleAccepted: number
-  /** Given more attempts than they may have. */
+  /** Started more often than `maxAttempts` allows. */
   readonly overAttempted: number
-  /** Dead letters that were not doomed. */
-  readonly wronglyDead: number
-  /** Doomed, acknowledged, and not among the dead letters in the end. */
-  readonly undead: number
-  /** Run with data that is not what was submitted. */
+  /** Dead letters that are not expected. */
+  readonly wrongDeadLetters: number
+  /** Acknowledged jobs that must be dead and are not among the dead letters in the end. */
+  readonly missingDeadLetters: number
+  /** Run with other data than was submitted. */
   readonly corrupted: number
-  /** Submits that never settled, in a process that lived to its end. */
+  /** Submits that never settled although their process ended normally. */
   readonly unsettled: number
   /** Still in a queue. */
   readonly waiting: number
-  /** From the end of a process to the next run of a job that it ran: the longest, in ms. Absent where no job was cut short. */
+  /** The longest time from the kill of a process to the next run of a job that it was running, in ms. Absent if there was none. */
   readonly recoverMs?: number
 }
 
-/** Judges a history: what every queue owes, whatever was broken on the way. Pure; the records are in the order of time. */
+/**
+ * Checks a history against the guarantees that hold under every fault. The records must be in the order of their times.
+ *
+ * ```ts
+ * const result = check(readRecords(folder), { waiting, dead }, { maxAttempts: 6 })
+ * if (!isClean(result)) throw new Error(JSON.stringify(result))
+ * ```
+ */
 export function check(
   records: readonly ChaosRecord[],
-  { waiting, dead }: Aftermath,
-  { maxAttempts = 1, isDoomed = () => false, idsAreUnique = true }: Expectations = {},
-): Verdict {
+  { waiting, dead }: FinalState,
+  { maxAttempts = 1, mustBeDead = () => false, idsAreUnique = true }: Expectations = {},
+): CheckResult {
   const submitted = new Map(of(records, 'submitted').map((record) => [record.job, record]))
   const answers = new Map(of(records, 'answered').map((record) => [record.job, record]))
   const finished = new Set(of(records, 'finished').map(({ pid }) => pid))
@@ -90,8 +98,8 @@ export function check(
     overlapping: idsAreUnique ? overlaps(records) : 0,
     staleAccepted: idsAreUnique ? staleCompletions(records) : 0,
     overAttempted: [...runs.values()].filter((all) => all.some(({ attempt }) => attempt > maxAttempts)).length,
-    wronglyDead: dead.filter((job) => !isDoomed(job)).length,
-    undead: stored.filter((job) => isDoomed(job) && !died.has(job) && !waits.has(job)).length,
+    wrongDeadLetters: dead.filter((job) => !mustBeDead(job)).length,
+    missingDeadLetters: stored.filter((job) => mustBeDead(job) && !died.has(job) && !waits.has(job)).length,
     corrupted: new Set(
       began.filter(({ job, hash }) => submitted.has(job) && submitted.get(job)?.hash !== hash).map(({ job }) => job),
     ).size,
@@ -101,18 +109,27 @@ export function check(
   }
 }
 
-/** Whether a verdict is free of all that must not be. Duplicates may be, and so may what waits. */
-export function isClean(verdict: Verdict): boolean {
-  const { lost, unexpected, overlapping, staleAccepted, overAttempted, wronglyDead, undead, corrupted, unsettled } =
-    verdict
+/** Whether a result has no violation. Duplicated and waiting jobs are allowed. */
+export function isClean(result: CheckResult): boolean {
+  const {
+    lost,
+    unexpected,
+    overlapping,
+    staleAccepted,
+    overAttempted,
+    wrongDeadLetters,
+    missingDeadLetters,
+    corrupted,
+    unsettled,
+  } = result
   const faults = [
     lost,
     unexpected,
     overlapping,
     staleAccepted,
     overAttempted,
-    wronglyDead,
-    undead,
+    wrongDeadLetters,
+    missingDeadLetters,
     corrupted,
     unsettled,
   ]
@@ -146,10 +163,10 @@ function overlaps(records: readonly ChaosRecord[]): number {
   return overlapping.size
 }
 
-/** A process that notes a delivery so long after it had asked for one was frozen, in ms. */
+/** A process that records a delivery this many milliseconds after the start of its `receive` was frozen. */
 const LATE_MS = 2_000
 
-/** Jobs that were completed by one consumer when another had asked for work after it was given them, and was given them too. */
+/** Jobs that one consumer completed after another consumer had asked for work later and received the same job. */
 function staleCompletions(records: readonly ChaosRecord[]): number {
   const owners = new Map<string, { readonly consumer: string; readonly askedAt: number }>()
   const given = new Map<string, number>()
@@ -157,7 +174,7 @@ function staleCompletions(records: readonly ChaosRecord[]): number {
   for (const record of records) {
     if (record.type === 'delivered') {
       const { id, consumer, at, askedAt = at } = record
-      // A `receive` waits for a second: what was noted so much later was given at some time before.
+      // A `receive` waits for about a second. A delivery that is recorded much later arrived at an unknown time before.
       owners.set(id, { consumer, askedAt: at - askedAt > LATE_MS ? askedAt : at })
       given.set(`${consumer} ${id}`, at)
     } else if (record.type === 'settled' && record.verb !== 'release' && record.status === 'ok') {
@@ -169,7 +186,7 @@ function staleCompletions(records: readonly ChaosRecord[]): number {
   return stale.size
 }
 
-/** The longest time from a kill to the next run of a job that was cut short by it. */
+/** The longest time from a kill to the next run of a job that it interrupted. */
 function recovery(
   records: readonly ChaosRecord[],
   runs: ReadonlyMap<string, readonly RecordOf<'began'>[]>,

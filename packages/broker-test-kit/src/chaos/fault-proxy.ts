@@ -3,32 +3,32 @@ import { createConnection, createServer, type AddressInfo, type Server, type Soc
 import { setImmediate } from 'node:timers/promises'
 
 /**
- * What the proxy does to the bytes between a client and its server, from now on:
+ * What the proxy does to the bytes between a client and its server:
  *
- * - `pass`: nothing.
- * - `cut`: what a client sends next is forwarded, and the connection ends before the answer comes back.
- * - `truncate`: of what a client sends next, the first half is forwarded, and the connection ends.
- * - `stall`: connections stay and new ones are accepted, and nothing is forwarded, either way.
- * - `halfClose`: the server's side of each connection ends for the client, which may go on sending.
- * - `trickle`: one byte at a time.
- * - `reset`: every connection, and every new one, is reset (RST).
+ * - `pass`: forwards them.
+ * - `cut`: forwards the next chunk of a client and ends the connection before the answer.
+ * - `truncate`: forwards the first half of the next chunk of a client and ends the connection.
+ * - `stall`: keeps connections open, accepts new ones, and forwards nothing.
+ * - `halfClose`: ends the server's side of each connection. The client can still send.
+ * - `trickle`: forwards one byte at a time.
+ * - `reset`: resets every connection, and every new one (RST).
  */
 export type ProxyFault = 'pass' | 'cut' | 'truncate' | 'stall' | 'halfClose' | 'trickle' | 'reset'
 
-interface Link {
+interface ProxiedConnection {
   readonly client: Socket
   readonly server: Socket
 }
 
-/** Stands between clients and one server on loopback, and breaks what goes through as it is told. */
+/** A TCP proxy between clients and one server on loopback that breaks their connections on demand. */
 export class FaultProxy implements AsyncDisposable {
   readonly #listener: Server
   readonly #target: number
-  readonly #links = new Set<Link>()
+  readonly #connections = new Set<ProxiedConnection>()
   #fault: ProxyFault = 'pass'
   #cutOnce: (() => void) | undefined
 
-  /** Listens on a free loopback port, before the server on the loopback port `target`. */
+  /** Starts a proxy on a free loopback port for the server on the loopback port `target`. */
   static async start(target: number): Promise<FaultProxy> {
     const listener = createServer({ allowHalfOpen: true })
     const proxy = new FaultProxy(listener, target)
@@ -44,37 +44,37 @@ export class FaultProxy implements AsyncDisposable {
   }
 
   get port(): number {
-    // A server on a TCP port has an address of this kind (net.Server.address).
+    // The address of a TCP server is an object (net.Server.address).
     const address: AddressInfo | string | null = this.#listener.address()
-    if (address === null || typeof address === 'string') throw new Error('The proxy is closed.')
+    if (address === null || typeof address === 'string') throw new Error('The proxy is closed and has no port.')
     return address.port
   }
 
-  /** Connections that go through it now. */
+  /** The number of open connections. */
   get connections(): number {
-    return this.#links.size
+    return this.#connections.size
   }
 
   get fault(): ProxyFault {
     return this.#fault
   }
 
-  /** From now on. What was stalled goes through when it is over; what was cut stays so. */
+  /** Sets the fault of all present and new connections. Stalled bytes pass when a stall ends. Ended connections stay ended. */
   set fault(fault: ProxyFault) {
     this.#fault = fault
     this.#cutOnce?.()
     this.#cutOnce = undefined
-    for (const link of this.#links) {
-      if (fault === 'reset') reset(link)
-      else if (fault === 'halfClose') link.client.end()
-      else if (fault === 'stall') pause(link)
-      else resume(link)
+    for (const connection of this.#connections) {
+      if (fault === 'reset') reset(connection)
+      else if (fault === 'halfClose') connection.client.end()
+      else if (fault === 'stall') pause(connection)
+      else resume(connection)
     }
   }
 
   /**
-   * As `cut`, for the first connection by which a client sends something. Resolves when that has ended, or another fault
-   * was set; everything passes from then on.
+   * As `cut`, but only for the first connection on which a client sends. Resolves after that connection has ended or another
+   * fault was set. Everything passes afterwards.
    */
   cutOnce(): Promise<void> {
     this.fault = 'pass'
@@ -83,9 +83,9 @@ export class FaultProxy implements AsyncDisposable {
     })
   }
 
-  /** Ends it, and every connection. */
+  /** Closes the proxy and every connection. */
   async close(): Promise<void> {
-    for (const link of this.#links) destroy(link)
+    for (const connection of this.#connections) destroy(connection)
     if (!this.#listener.listening) return
     this.#listener.close()
     await once(this.#listener, 'close')
@@ -98,80 +98,80 @@ export class FaultProxy implements AsyncDisposable {
   #accept(client: Socket): void {
     if (this.#fault === 'reset') return void client.resetAndDestroy()
     const server = createConnection({ host: '127.0.0.1', port: this.#target, allowHalfOpen: true })
-    const link = { client, server }
-    this.#links.add(link)
+    const connection = { client, server }
+    this.#connections.add(connection)
     for (const [from, to] of [
       [client, server],
       [server, client],
     ] as const) {
       from.setNoDelay(true)
-      // One after the other: what trickles is not overtaken by what comes when that is over.
+      // Chunks are forwarded in order, so that later chunks do not overtake trickling bytes.
       let forwarded = Promise.resolve()
       from.on('data', (chunk: Buffer) => {
-        forwarded = forwarded.then(() => this.#forward(link, from, to, chunk))
+        forwarded = forwarded.then(() => this.#forward(connection, from, to, chunk))
       })
       from.on('end', () => void forwarded.then(() => to.end()))
-      // Whatever ends one side ends the other; why, its user sees.
-      from.on('error', () => destroy(link))
+      // The end of one side ends the other.
+      from.on('error', () => destroy(connection))
       from.on('close', () => {
-        this.#links.delete(link)
-        destroy(link)
+        this.#connections.delete(connection)
+        destroy(connection)
       })
     }
-    if (this.#fault === 'stall') pause(link)
+    if (this.#fault === 'stall') pause(connection)
     if (this.#fault === 'halfClose') client.end()
   }
 
-  async #forward(link: Link, from: Socket, to: Socket, chunk: Buffer): Promise<void> {
-    const isRequest = from === link.client
-    // What a connection that is being cut sends or gets after that.
-    if (!this.#links.has(link)) return
+  async #forward(connection: ProxiedConnection, from: Socket, to: Socket, chunk: Buffer): Promise<void> {
+    const isRequest = from === connection.client
+    // Drop the bytes of a connection that is being cut.
+    if (!this.#connections.has(connection)) return
     if (isRequest && this.#cutOnce !== undefined) {
       const ended = this.#cutOnce
       this.#cutOnce = undefined
-      this.#links.delete(link)
+      this.#connections.delete(connection)
       to.write(chunk, () => {
-        destroy(link)
+        destroy(connection)
         ended()
       })
-    } else if (isRequest && this.#fault === 'cut') to.write(chunk, () => destroy(link))
+    } else if (isRequest && this.#fault === 'cut') to.write(chunk, () => destroy(connection))
     else if (isRequest && this.#fault === 'truncate') {
-      to.write(chunk.subarray(0, Math.ceil(chunk.length / 2)), () => destroy(link))
+      to.write(chunk.subarray(0, Math.ceil(chunk.length / 2)), () => destroy(connection))
     } else if (this.#fault === 'trickle') {
       from.pause()
       for (const byte of chunk) {
         to.write(Buffer.of(byte))
-        // The other end shall have a chance to read each by itself.
+        // Let the other end read each byte separately.
         await setImmediate()
       }
-      this.#flowAgain(from)
+      this.#resumeUnlessStalled(from)
     } else if (to.writable && !to.write(chunk)) {
       from.pause()
-      to.once('drain', () => this.#flowAgain(from))
+      to.once('drain', () => this.#resumeUnlessStalled(from))
     }
   }
 
-  #flowAgain(from: Socket): void {
+  #resumeUnlessStalled(from: Socket): void {
     if (this.#fault !== 'stall') from.resume()
   }
 }
 
-function pause({ client, server }: Link): void {
+function pause({ client, server }: ProxiedConnection): void {
   client.pause()
   server.pause()
 }
 
-function resume({ client, server }: Link): void {
+function resume({ client, server }: ProxiedConnection): void {
   client.resume()
   server.resume()
 }
 
-function reset({ client, server }: Link): void {
+function reset({ client, server }: ProxiedConnection): void {
   client.resetAndDestroy()
   server.destroy()
 }
 
-function destroy({ client, server }: Link): void {
+function destroy({ client, server }: ProxiedConnection): void {
   client.destroy()
   server.destroy()
 }

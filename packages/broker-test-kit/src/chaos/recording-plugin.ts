@@ -1,7 +1,7 @@
 import type { Broker, BrokerPlugin, Consumer, ConsumeOptions, Delivery, SettleResult } from '@zyqueue/core/broker'
 import { now, type ChaosRecord } from './records.ts'
 
-/** The same broker, that notes what its consumers are given and what becomes of their settlements. */
+/** Wraps a plugin: its brokers record the deliveries of their consumers and the results of settlements. */
 export function recordingPlugin(plugin: BrokerPlugin, record: (record: ChaosRecord) => void): BrokerPlugin {
   return { ...plugin, create: (options) => recordingBroker(plugin.create(options), record) }
 }
@@ -9,7 +9,7 @@ export function recordingPlugin(plugin: BrokerPlugin, record: (record: ChaosReco
 function recordingBroker(broker: Broker, record: (record: ChaosRecord) => void): Broker {
   const consume = async (options: ConsumeOptions): Promise<Consumer> =>
     recordingConsumer(await broker.consume(options), options.consumerId, record)
-  // All else is the broker's own, with its own `this`.
+  // All other members belong to the broker and need it as `this`.
   return new Proxy(broker, {
     get(target, name) {
       if (name === 'consume') return consume

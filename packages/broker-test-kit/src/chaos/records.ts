@@ -2,12 +2,11 @@ import { openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 
 /**
- * What processes note while things are broken around them, past the broker, each in a file of its own. `job` is the
- * submitter's own name for a job, in its data; `id` is the broker's. Times are of a clock that all processes share and
- * nobody can set: `now()`.
+ * What processes record during a chaos test, each in its own file and not through the broker. `job` is the submitter's name of a
+ * job, from its data; `id` is the broker's. `at` is the time of `now()`, a clock that all processes share and that cannot be set.
  */
 export type ChaosRecord =
-  /** A submit is about to be made. */
+  /** A process is about to submit a job. */
   | {
       readonly type: 'submitted'
       readonly job: string
@@ -15,11 +14,11 @@ export type ChaosRecord =
       readonly pid: number
       readonly at: number
     }
-  /** It has settled. */
+  /** The submit has settled. */
   | { readonly type: 'answered'; readonly job: string; readonly status: SubmitStatus; readonly at: number }
-  /** A process has done all that it was to do, and every promise of its has settled. */
+  /** A producer has ended normally, and all its promises have settled. */
   | { readonly type: 'finished'; readonly pid: number; readonly at: number }
-  /** A handler has begun, and ended: `ok` where it returned. */
+  /** A handler has started, and ended. `ok` is true if it returned. */
   | {
       readonly type: 'began'
       readonly job: string
@@ -38,8 +37,8 @@ export type ChaosRecord =
       readonly at: number
     }
   /**
-   * A consumer was given a delivery, and was told what became of its settlement. `askedAt`: when it began to wait for one. A process
-   * that is frozen meanwhile notes late what it was given early.
+   * A consumer has received a delivery, and the result of its settlement. `askedAt` is the start of the `receive`. A process
+   * that is frozen meanwhile records a delivery later than it arrived.
    */
   | {
       readonly type: 'delivered'
@@ -56,7 +55,7 @@ export type ChaosRecord =
       readonly status: 'ok' | 'lease-lost' | 'returned' | 'unknown'
       readonly at: number
     }
-  /** A process was ended from outside, with what it ran. */
+  /** A process was killed. */
   | { readonly type: 'killed'; readonly pid: number; readonly at: number }
 
 export type SubmitStatus = 'stored' | 'refused' | 'unknown'
@@ -77,13 +76,13 @@ export function now(): number {
   return Number(process.hrtime.bigint() / 1_000n) / 1_000
 }
 
-/** Appends records to this process's own file in a folder: in the page cache when it returns, so that a SIGKILL loses none. */
+/** Appends records to the file of this process in a folder. A written record survives a SIGKILL of the process. */
 export function recordTo(folder: string): (record: ChaosRecord) => void {
   const file = openSync(join(folder, `${process.pid}.ndjson`), 'a')
   return (record) => void writeSync(file, `${JSON.stringify(record)}\n`)
 }
 
-/** All that was noted in a folder, in the order of time. A last line that was cut off by the end of its process is left out. */
+/** All records of a folder in the order of their times, without incomplete last lines of killed processes. */
 export function readRecords(folder: string): readonly ChaosRecord[] {
   const records = readdirSync(folder)
     .filter((name) => name.endsWith('.ndjson'))
@@ -94,7 +93,7 @@ export function readRecords(folder: string): readonly ChaosRecord[] {
 
 function parse(line: string): ChaosRecord {
   const value: unknown = JSON.parse(line)
-  if (!isRecord(value)) throw new Error(`This is no record: ${line}`)
+  if (!isRecord(value)) throw new Error(`Cannot read a line of a record file: ${line}`)
   return value
 }
 

@@ -1,45 +1,45 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { check, isClean, type Aftermath, type ChaosRecord, type Verdict } from '../../src/index.ts'
+import { check, isClean, type FinalState, type ChaosRecord, type CheckResult } from '../../src/index.ts'
 
-/** What a sound queue does with one job. */
-interface Fate {
+/** What a correct queue does with one job. */
+interface JobPlan {
   readonly answer: 'stored' | 'refused' | 'unknown' | 'never'
-  /** How each run ended: its worker died, the handler threw, the job was done. Nothing follows what is done. */
+  /** How each run ended: the worker died, the handler threw, or the job was done. `done` is always the last. */
   readonly runs: readonly ('died' | 'threw' | 'done')[]
   readonly end: 'done' | 'dead' | 'waiting' | 'never stored'
 }
 
 interface History {
   readonly records: ChaosRecord[]
-  readonly aftermath: Aftermath
-  readonly doomed: ReadonlySet<string>
+  readonly finalState: FinalState
+  readonly mustBeDead: ReadonlySet<string>
 }
 
 const MAX_ATTEMPTS = 3
 
-const fate: fc.Arbitrary<Fate> = fc
+const plan: fc.Arbitrary<JobPlan> = fc
   .record({
     answer: fc.constantFrom('stored', 'stored', 'stored', 'unknown', 'refused'),
     before: fc.array(fc.constantFrom('died', 'threw'), { maxLength: 4 }),
     end: fc.constantFrom('done', 'done', 'dead', 'waiting'),
     wasStored: fc.boolean(),
   })
-  .map(({ answer, before, end, wasStored }): Fate => {
+  .map(({ answer, before, end, wasStored }): JobPlan => {
     if (answer === 'refused' || (answer === 'unknown' && !wasStored)) return { answer, runs: [], end: 'never stored' }
     let threw = 0
     const runs = before.filter((run) => run === 'died' || ++threw < MAX_ATTEMPTS)
     return { answer, runs: end === 'done' ? [...runs, 'done'] : runs, end }
   })
 
-/** Writes down what a queue that keeps its promises would have done. */
-function historyOf(fates: readonly Fate[]): History {
+/** The history of a correct queue with these jobs. */
+function historyOf(plans: readonly JobPlan[]): History {
   const records: ChaosRecord[] = []
   let at = 0
   let workers = 100
-  const aftermath = { waiting: [] as string[], dead: [] as string[] }
-  const doomed = new Set<string>()
-  for (const [index, { answer, runs, end }] of fates.entries()) {
+  const finalState = { waiting: [] as string[], dead: [] as string[] }
+  const mustBeDead = new Set<string>()
+  for (const [index, { answer, runs, end }] of plans.entries()) {
     const job = `job-${index}`
     const id = `id-${index}`
     const hash = `hash-${index}`
@@ -59,66 +59,69 @@ function historyOf(fates: readonly Fate[]): History {
         attempt++
       }
     }
-    if (end === 'dead') doomed.add(job)
-    if (end === 'dead') aftermath.dead.push(job)
-    if (end === 'waiting') aftermath.waiting.push(job)
+    if (end === 'dead') mustBeDead.add(job)
+    if (end === 'dead') finalState.dead.push(job)
+    if (end === 'waiting') finalState.waiting.push(job)
   }
   records.push({ type: 'finished', pid: 1, at: at++ })
-  return { records, aftermath, doomed }
+  return { records, finalState, mustBeDead }
 }
 
-function judge({ records, aftermath, doomed }: History): Verdict {
-  return check(records, aftermath, { maxAttempts: MAX_ATTEMPTS, isDoomed: (job) => doomed.has(job) })
+function checkHistory({ records, finalState, mustBeDead }: History): CheckResult {
+  return check(records, finalState, { maxAttempts: MAX_ATTEMPTS, mustBeDead: (job) => mustBeDead.has(job) })
 }
 
-test('a history of a queue that keeps its promises is clean', () => {
+test('the history of a correct queue is clean', () => {
   fc.assert(
-    fc.property(fc.array(fate, { maxLength: 30 }), (fates) => {
-      const verdict = judge(historyOf(fates))
-      expect(verdict).toMatchObject({ duplicated: 0, attempted: fates.length })
-      expect(verdict.acknowledged).toBe(fates.filter(({ answer }) => answer === 'stored').length)
-      expect(isClean(verdict)).toBe(true)
+    fc.property(fc.array(plan, { maxLength: 30 }), (plans) => {
+      const result = checkHistory(historyOf(plans))
+      expect(result).toMatchObject({ duplicated: 0, attempted: plans.length })
+      expect(result.acknowledged).toBe(plans.filter(({ answer }) => answer === 'stored').length)
+      expect(isClean(result)).toBe(true)
     }),
   )
 })
 
-/** Histories with one job that was done at the first run, stored, among others. */
+/** Histories that contain one stored job that was done in its first run. */
 const withOneDone = fc
-  .tuple(fc.array(fate, { maxLength: 10 }), fc.array(fate, { maxLength: 10 }))
+  .tuple(fc.array(plan, { maxLength: 10 }), fc.array(plan, { maxLength: 10 }))
   .map(([before, after]) => ({
     job: before.length,
     history: historyOf([...before, { answer: 'stored', runs: ['done'], end: 'done' }, ...after]),
   }))
 
-/** Each breaks one promise in a history, and is to be seen as that and nothing else. */
-const BREACHES: Readonly<
-  Record<string, { readonly seenAs: Partial<Verdict>; readonly breach: (history: History, index: number) => History }>
+/** Each violates one guarantee in a history. The checker must report this violation and no other. */
+const VIOLATIONS: Readonly<
+  Record<
+    string,
+    { readonly seenAs: Partial<CheckResult>; readonly violate: (history: History, index: number) => History }
+  >
 > = {
-  'a job that is forgotten': {
+  'a job that is lost before it runs': {
     seenAs: { lost: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.filter((record) => !('id' in record && record.id === `id-${index}`)),
     }),
   },
-  'a job that is done only half': {
+  'a job that is lost during its run': {
     seenAs: { lost: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.filter((record) => !(record.type === 'ended' && record.job === `job-${index}`)),
     }),
   },
   'a job that is done twice': {
     seenAs: { duplicated: 1, recovered: 1 },
-    breach: ({ records, ...rest }, index) => ({ ...rest, records: [...records, ...runAgain(index, 'again')] }),
+    violate: ({ records, ...rest }, index) => ({ ...rest, records: [...records, ...runAgain(index, 'again')] }),
   },
-  'a job that nobody submitted': {
+  'a job that was not submitted': {
     seenAs: { unexpected: 1 },
-    breach: ({ records, ...rest }) => ({ ...rest, records: [...records, ...runAgain(999, 'foreign')] }),
+    violate: ({ records, ...rest }) => ({ ...rest, records: [...records, ...runAgain(999, 'foreign')] }),
   },
   'a refused job that is run': {
     seenAs: { unexpected: 1, acknowledged: -1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.map((record) =>
         record.type === 'answered' && record.job === `job-${index}` ? { ...record, status: 'refused' } : record,
@@ -127,7 +130,7 @@ const BREACHES: Readonly<
   },
   'a delivery to an owner that has it already': {
     seenAs: { overlapping: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.flatMap((record) =>
         record.type === 'delivered' && record.id === `id-${index}` ? [record, record] : [record],
@@ -136,7 +139,7 @@ const BREACHES: Readonly<
   },
   'a stale owner whose ack is accepted': {
     seenAs: { staleAccepted: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.flatMap((record): ChaosRecord[] =>
         record.type === 'settled' && record.id === `id-${index}`
@@ -147,27 +150,27 @@ const BREACHES: Readonly<
   },
   'an attempt beyond the limit': {
     seenAs: { overAttempted: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.map((record) =>
         record.type === 'began' && record.job === `job-${index}` ? { ...record, attempt: MAX_ATTEMPTS + 1 } : record,
       ),
     }),
   },
-  'a dead letter that was not exhausted': {
-    seenAs: { wronglyDead: 1 },
-    breach: ({ aftermath, ...rest }, index) => ({
+  'a dead letter that is not expected': {
+    seenAs: { wrongDeadLetters: 1 },
+    violate: ({ finalState, ...rest }, index) => ({
       ...rest,
-      aftermath: { ...aftermath, dead: [...aftermath.dead, `job-${index}`] },
+      finalState: { ...finalState, dead: [...finalState.dead, `job-${index}`] },
     }),
   },
-  'a doomed job that is no dead letter': {
-    seenAs: { undead: 1 },
-    breach: ({ doomed, ...rest }, index) => ({ ...rest, doomed: new Set([...doomed, `job-${index}`]) }),
+  'a job that must be dead and is no dead letter': {
+    seenAs: { missingDeadLetters: 1 },
+    violate: ({ mustBeDead, ...rest }, index) => ({ ...rest, mustBeDead: new Set([...mustBeDead, `job-${index}`]) }),
   },
-  'data that changed on the way': {
+  'data that changed between submit and run': {
     seenAs: { corrupted: 1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.map((record) =>
         record.type === 'began' && record.job === `job-${index}` ? { ...record, hash: 'another' } : record,
@@ -176,7 +179,7 @@ const BREACHES: Readonly<
   },
   'a submit that never settles': {
     seenAs: { unsettled: 1, acknowledged: -1 },
-    breach: ({ records, ...rest }, index) => ({
+    violate: ({ records, ...rest }, index) => ({
       ...rest,
       records: records.filter((record) => !(record.type === 'answered' && record.job === `job-${index}`)),
     }),
@@ -193,11 +196,11 @@ function runAgain(index: number, consumer: string): ChaosRecord[] {
   ]
 }
 
-describe('each breach is seen, and for what it is', () => {
-  test.each(Object.entries(BREACHES))('%s', (_name, { seenAs, breach }) => {
+describe('the checker reports each violation, and only that', () => {
+  test.each(Object.entries(VIOLATIONS))('%s', (_name, { seenAs, violate }) => {
     fc.assert(
       fc.property(withOneDone, ({ history, job }) => {
-        const [before, after] = [judge(history), judge(breach(history, job))]
+        const [before, after] = [checkHistory(history), checkHistory(violate(history, job))]
         const differences = Object.fromEntries(
           Object.entries(after)
             .map(([figure, count]) => [figure, count - (Reflect.get(before, figure) ?? 0)] as const)
@@ -210,44 +213,47 @@ describe('each breach is seen, and for what it is', () => {
   })
 })
 
-test('the order in which jobs arrive is nobody’s business', () => {
+test('the order of jobs does not change the result', () => {
   fc.assert(
     fc.property(
       fc
-        .array(fate, { maxLength: 20 })
-        .chain((fates) => fc.tuple(fc.constant(fates), fc.shuffledSubarray(fates, { minLength: fates.length }))),
-      ([fates, shuffled]) => {
-        const { recoverMs: _, ...verdict } = judge(historyOf(fates))
-        const { recoverMs: __, ...again } = judge(historyOf(shuffled))
-        expect(again).toEqual(verdict)
+        .array(plan, { maxLength: 20 })
+        .chain((plans) => fc.tuple(fc.constant(plans), fc.shuffledSubarray(plans, { minLength: plans.length }))),
+      ([plans, shuffled]) => {
+        const { recoverMs: _, ...result } = checkHistory(historyOf(plans))
+        const { recoverMs: __, ...again } = checkHistory(historyOf(shuffled))
+        expect(again).toEqual(result)
       },
     ),
   )
 })
 
-test('the time to recover runs from the kill to the next run of what was cut short', () => {
-  const { records, aftermath, doomed } = historyOf([
+test('the recovery time is from the kill to the next run of an interrupted job', () => {
+  const { records, finalState, mustBeDead } = historyOf([
     { answer: 'stored', runs: ['died', 'done'], end: 'done' },
     { answer: 'stored', runs: ['done'], end: 'done' },
   ])
   const slow = records.map((record) => (record.at > 4 ? { ...record, at: record.at + 300 } : record))
-  expect(judge({ records: slow, aftermath, doomed }).recoverMs).toBe(302)
+  expect(checkHistory({ records: slow, finalState, mustBeDead }).recoverMs).toBe(302)
 })
 
 test.each([
   ['long before', 5, 0],
   ['just before', 3_009, 1],
   ['after', 3_011, 1],
-])('of two owners, the one that notes its delivery last and asked %s the other was given it', (_, askedAt, stale) => {
-  const of = { job: 'job', id: 'id', pid: 1 }
-  const records: readonly ChaosRecord[] = [
-    { type: 'submitted', ...of, hash: 'hash', at: 1 },
-    { type: 'answered', ...of, status: 'stored', at: 2 },
-    { type: 'delivered', ...of, consumer: 'one', askedAt: 3_005, at: 3_010 },
-    { type: 'began', ...of, hash: 'hash', attempt: 1, at: 3_011 },
-    { type: 'delivered', ...of, consumer: 'other', askedAt, at: 3_012 },
-    { type: 'ended', ...of, ok: true, at: 3_013 },
-    { type: 'settled', ...of, consumer: 'one', verb: 'ack', status: 'ok', at: 3_014 },
-  ]
-  expect(check(records, { waiting: [], dead: [] }, {}).staleAccepted).toBe(stale)
-})
+])(
+  'a stale ack with a second owner that records its delivery last and asked %s the delivery to the first',
+  (_, askedAt, stale) => {
+    const of = { job: 'job', id: 'id', pid: 1 }
+    const records: readonly ChaosRecord[] = [
+      { type: 'submitted', ...of, hash: 'hash', at: 1 },
+      { type: 'answered', ...of, status: 'stored', at: 2 },
+      { type: 'delivered', ...of, consumer: 'one', askedAt: 3_005, at: 3_010 },
+      { type: 'began', ...of, hash: 'hash', attempt: 1, at: 3_011 },
+      { type: 'delivered', ...of, consumer: 'other', askedAt, at: 3_012 },
+      { type: 'ended', ...of, ok: true, at: 3_013 },
+      { type: 'settled', ...of, consumer: 'one', verb: 'ack', status: 'ok', at: 3_014 },
+    ]
+    expect(check(records, { waiting: [], dead: [] }, {}).staleAccepted).toBe(stale)
+  },
+)

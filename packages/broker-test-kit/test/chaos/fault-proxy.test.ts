@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import { createConnection, createServer, type Socket } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
-import { FaultProxy, waitFor, within } from '../../src/index.ts'
+import { FaultProxy, waitFor, withTimeout } from '../../src/index.ts'
 
-/** A server that keeps what it hears and answers each chunk in capitals, behind a proxy. */
+/** A server behind a proxy. It keeps the bytes that it receives and answers each chunk in capitals. */
 async function setUp() {
   const heard: string[] = []
   const server = createServer((socket) => {
@@ -45,7 +45,7 @@ async function connect(proxy: FaultProxy): Promise<Client> {
   return { socket, said: () => said, ended }
 }
 
-test('what passes comes whole, both ways, and as much as there is', async () => {
+test('pass: all bytes arrive in both directions', async () => {
   const { proxy, heard } = await setUp()
   const { socket, said } = await connect(proxy)
   const much = 'abc'.repeat(1_000_000)
@@ -54,23 +54,23 @@ test('what passes comes whole, both ways, and as much as there is', async () => 
   expect(heard()).toBe(much)
 })
 
-test('cut: the server hears, the client gets no answer and the end', async () => {
+test('cut: the server receives the request, and the connection ends without an answer', async () => {
   const { proxy, heard } = await setUp()
   const { socket, said, ended } = await connect(proxy)
   proxy.fault = 'cut'
   socket.write('hello')
-  await within('the end', ended)
+  await withTimeout('the end', ended)
   await waitFor('the server hears', () => heard() === 'hello')
   expect(said()).toBe('')
 })
 
-test('cutOnce: the first that sends is heard and gets the end, the others pass', async () => {
+test('cutOnce: the first connection that sends is cut, the others pass', async () => {
   const { proxy, heard } = await setUp()
   const [first, other] = [await connect(proxy), await connect(proxy)]
   const cut = proxy.cutOnce()
   first.socket.write('first')
-  await within('the cut', cut)
-  await within('the end', first.ended)
+  await withTimeout('the cut', cut)
+  await withTimeout('the end', first.ended)
   other.socket.write('other')
   await waitFor('the answer', () => other.said() === 'OTHER')
   await waitFor('the server hears', () => heard().includes('first'))
@@ -78,52 +78,52 @@ test('cutOnce: the first that sends is heard and gets the end, the others pass',
   await waitFor('one connection', () => proxy.connections === 1)
 })
 
-test('cutOnce: another fault takes its place', async () => {
+test('cutOnce: another fault replaces it', async () => {
   const { proxy } = await setUp()
   const { socket, said } = await connect(proxy)
   const cut = proxy.cutOnce()
   proxy.fault = 'pass'
-  await within('the cut that does not come', cut)
+  await withTimeout('the cancelled cut', cut)
   socket.write('hello')
   await waitFor('the answer', () => said() === 'HELLO')
 })
 
-test('truncate: the server hears half', async () => {
+test('truncate: the server receives half of a chunk', async () => {
   const { proxy, heard } = await setUp()
   const { socket, ended } = await connect(proxy)
   proxy.fault = 'truncate'
   socket.write('hello!')
-  await within('the end', ended)
+  await withTimeout('the end', ended)
   await waitFor('the server hears', () => heard() === 'hel')
 })
 
-test('stall: nothing goes through until it is over, on connections old and new', async () => {
+test('stall: nothing passes on old and new connections until the stall ends', async () => {
   const { proxy, heard } = await setUp()
   const old = await connect(proxy)
   proxy.fault = 'stall'
   const fresh = await connect(proxy)
   old.socket.write('old')
   fresh.socket.write('new')
-  // The proxy has seen both: a third connection that passes through it later does not overtake them.
+  // The proxy has accepted both connections, so it has had the chance to forward their bytes.
   await waitFor('both are accepted', () => proxy.connections === 2)
   expect(heard()).toBe('')
   proxy.fault = 'pass'
   await waitFor('both answers', () => old.said() === 'OLD' && fresh.said() === 'NEW')
 })
 
-test('halfClose: the client sees the end, and is heard all the same', async () => {
+test('halfClose: the client gets the end and can still send', async () => {
   const { proxy, heard } = await setUp()
   const { socket, said, ended } = await connect(proxy)
   socket.allowHalfOpen = true
   socket.write('one')
   await waitFor('an answer', () => said() === 'ONE')
   proxy.fault = 'halfClose'
-  expect(await within('the end', ended)).toBe('end')
+  expect(await withTimeout('the end', ended)).toBe('end')
   socket.write('two')
   await waitFor('the server hears', () => heard() === 'onetwo')
 })
 
-test('trickle: byte by byte, and whole in the end', async () => {
+test('trickle: bytes arrive one at a time, and all of them', async () => {
   const { proxy } = await setUp()
   const { socket, said } = await connect(proxy)
   proxy.fault = 'trickle'
@@ -134,13 +134,13 @@ test('trickle: byte by byte, and whole in the end', async () => {
   expect(chunks).toBeGreaterThan(1)
 })
 
-test('reset: connections old and new are reset', async () => {
+test('reset: old and new connections are reset', async () => {
   const { proxy } = await setUp()
   const { socket, said, ended } = await connect(proxy)
   socket.write('one')
   await waitFor('an answer', () => said() === 'ONE')
   proxy.fault = 'reset'
-  expect(await within('the end', ended)).toBe('reset')
+  expect(await withTimeout('the end', ended)).toBe('reset')
   const fresh = createConnection({ port: proxy.port, host: '127.0.0.1' })
-  await within('the end', new Promise((resolve) => fresh.on('error', resolve).on('close', resolve)))
+  await withTimeout('the end', new Promise((resolve) => fresh.on('error', resolve).on('close', resolve)))
 })

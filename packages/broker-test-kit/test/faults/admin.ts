@@ -1,32 +1,25 @@
 import type { OutboundMessage, WorkerStats } from '@zyqueue/core/broker'
-import {
-  altered,
-  alteredAdmin,
-  alteredConsumers,
-  alteredDeadLetters,
-  alteredDeliveries,
-  alteredIds,
-} from '../altered.ts'
+import { alterBroker, alterAdmin, alterConsumers, alterDeadLetters, alterDeliveries, alterIds } from '../alter.ts'
 import type { Breaks, Faults } from './fault.ts'
 
-/** Requeues by storing dead letters anew, changed. */
+/** Requeues dead letters as changed copies. */
 function requeuing(change: (message: OutboundMessage) => OutboundMessage): Breaks {
   return () => {
     const priorities = new Map<string, number>()
     return (memory) => {
-      const { broker, storeAnew } = alteredIds(memory)
+      const { broker, storeCopies } = alterIds(memory)
       const { deadLetters } = broker.admin
-      const noting = alteredConsumers(broker, (consumer) => ({
+      const noting = alterConsumers(broker, (consumer) => ({
         reject(all) {
           for (const { delivery } of all) priorities.set(delivery.id, delivery.priority)
           return consumer.reject(all)
         },
       }))
-      return alteredDeadLetters(noting, {
+      return alterDeadLetters(noting, {
         async requeue(queue, ids) {
           const all = await deadLetters.list(queue, { limit: 1000 })
           const letters = all.filter(({ id }) => ids?.includes(id) ?? true)
-          await storeAnew(
+          await storeCopies(
             letters.map((letter) => change({ ...letter, delayMs: 0, priority: priorities.get(letter.id) ?? 4 })),
           )
           return deadLetters.purge(queue, ids)
@@ -36,21 +29,21 @@ function requeuing(change: (message: OutboundMessage) => OutboundMessage): Break
   }
 }
 
-/** Brokers that are wrong towards the people who look after them. */
+/** Brokers with faults in `admin`. */
 export const adminFaults: Faults = {
   'lists the oldest dead letter first': {
-    caughtBy: ['dead letters: the newest is listed first, and no more than the limit'],
+    caughtBy: ['dead letters: the newest dead letter is listed first, and at most limit of them'],
     breaks: () => (broker) =>
-      alteredDeadLetters(broker, {
+      alterDeadLetters(broker, {
         list: async (queue, { limit }) =>
           (await broker.admin.deadLetters.list(queue, { limit: 1000 })).toReversed().slice(0, limit),
       }),
   },
 
-  'takes jobs out to list them': {
-    caughtBy: ['waiting jobs: to list jobs moves none'],
+  'removes jobs when it lists them': {
+    caughtBy: ['waiting jobs: listing jobs moves none'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         async jobs(queue, options) {
           const jobs = (await broker.admin.jobs?.(queue, options)) ?? []
           await broker.admin.cancel?.(
@@ -63,44 +56,42 @@ export const adminFaults: Faults = {
   },
 
   'lists the latest job first': {
-    caughtBy: ['waiting jobs: jobs are listed in the order in which they will run, whole, and no more than the limit'],
+    caughtBy: ['waiting jobs: jobs are listed unchanged, in the order in which they will run, at most limit of them'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         jobs: async (queue, options) => ((await broker.admin.jobs?.(queue, options)) ?? []).toReversed(),
       }),
   },
 
-  'lists no jobs of a queue that is not there': {
-    caughtBy: [
-      'waiting jobs: to list, cancel or compact in a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND',
-    ],
+  'lists no jobs of an unknown queue instead of rejecting': {
+    caughtBy: ['waiting jobs: jobs, cancel and compact of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         jobs: async (queue, options) => broker.admin.jobs?.(queue, options).catch(() => []) ?? [],
       }),
   },
 
-  'cancels all that wait': {
-    caughtBy: ['waiting jobs: to cancel deletes those of the ids that wait, and nothing else'],
-    breaks: () => (broker) => alteredAdmin(broker, { cancel: (queue) => broker.admin.purge(queue) }),
+  'cancels all waiting jobs': {
+    caughtBy: ['waiting jobs: cancel deletes the waiting jobs with these ids, and nothing else'],
+    breaks: () => (broker) => alterAdmin(broker, { cancel: (queue) => broker.admin.purge(queue) }),
   },
 
   'lists dead letters without a reason': {
     caughtBy: [
-      'dead letters: a rejected job is kept with its reason, and delivered no more',
-      'dead letters: a requeued job can die again',
+      'dead letters: a rejected job is kept with its reason and not delivered again',
+      'dead letters: a requeued job can be rejected again',
     ],
     breaks: () => (broker) =>
-      alteredDeadLetters(broker, {
+      alterDeadLetters(broker, {
         list: async (queue, options) =>
           (await broker.admin.deadLetters.list(queue, options)).map((letter) => ({ ...letter, reason: '' })),
       }),
   },
 
   'lists the dead letters of all queues': {
-    caughtBy: ['dead letters: each queue has its own'],
+    caughtBy: ['dead letters: each queue has its own dead letters'],
     breaks: () => (broker) =>
-      alteredDeadLetters(broker, {
+      alterDeadLetters(broker, {
         async list(_queue, options) {
           const queues = await broker.admin.queues()
           return (await Promise.all(queues.map(({ name }) => broker.admin.deadLetters.list(name, options)))).flat()
@@ -110,19 +101,19 @@ export const adminFaults: Faults = {
 
   'ignores the ids of dead letters': {
     caughtBy: [
-      'dead letters: to purge deletes those of the ids, or all',
-      'dead letters: to requeue by id makes those ready, whole, and leaves the rest',
+      'dead letters: purge deletes the dead letters with these ids, or all',
+      'dead letters: requeue with ids makes these jobs ready, unchanged, and keeps the rest',
     ],
     breaks: () => (broker) =>
-      alteredDeadLetters(broker, {
+      alterDeadLetters(broker, {
         requeue: (queue) => broker.admin.deadLetters.requeue(queue),
         purge: (queue) => broker.admin.deadLetters.purge(queue),
       }),
   },
 
   'requeues nothing': {
-    caughtBy: ['dead letters: to requeue without ids makes all ready'],
-    breaks: () => (broker) => alteredDeadLetters(broker, { requeue: async (_queue, ids) => ids?.length ?? 3 }),
+    caughtBy: ['dead letters: requeue without ids makes all jobs ready'],
+    breaks: () => (broker) => alterDeadLetters(broker, { requeue: async (_queue, ids) => ids?.length ?? 3 }),
   },
 
   'keeps the delivery count of a dead letter': {
@@ -130,8 +121,8 @@ export const adminFaults: Faults = {
     breaks: () => {
       const counts = new Map<string, number>()
       return (broker) =>
-        alteredConsumers(
-          alteredDeliveries(broker, (delivery) => ({
+        alterConsumers(
+          alterDeliveries(broker, (delivery) => ({
             ...delivery,
             deliveryCount: Math.max(delivery.deliveryCount, counts.get(delivery.id) ?? 0),
           })),
@@ -146,9 +137,9 @@ export const adminFaults: Faults = {
   },
 
   'purges the dead letters with the queue': {
-    caughtBy: ['dead letters: to purge a queue leaves its dead letters'],
+    caughtBy: ['dead letters: purging a queue keeps its dead letters'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         async purge(queue) {
           await broker.admin.deadLetters.purge(queue)
           return broker.admin.purge(queue)
@@ -156,38 +147,46 @@ export const adminFaults: Faults = {
       }),
   },
 
-  'counts wrong': {
-    caughtBy: ['admin: a declared queue is listed, with its figures'],
+  'counts active jobs as ready': {
+    caughtBy: ['admin: a declared queue is listed with its figures'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
-        queues: async () =>
-          (await broker.admin.queues()).map((stats) => ({ ...stats, ready: (stats.ready ?? 0) + (stats.active ?? 0) })),
+      alterAdmin(broker, {
+        queues: async (names) =>
+          (await broker.admin.queues(names)).map((stats) => ({
+            ...stats,
+            ready: (stats.ready ?? 0) + (stats.active ?? 0),
+          })),
       }),
   },
 
-  'tells figures that are none': {
-    caughtBy: ['admin: figures are whole numbers, and each queue is listed once'],
+  'returns NaN as a figure': {
+    caughtBy: ['admin: figures are whole numbers and each queue is listed once'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
-        queues: async () => (await broker.admin.queues()).map((stats) => ({ ...stats, ready: NaN })),
+      alterAdmin(broker, {
+        queues: async (names) => (await broker.admin.queues(names)).map((stats) => ({ ...stats, ready: NaN })),
       }),
+  },
+
+  'lists all queues when it is asked for some': {
+    caughtBy: ['admin: queues lists only the named queues, and none for an empty list'],
+    breaks: () => (broker) => alterAdmin(broker, { queues: () => broker.admin.queues() }),
   },
 
   'lists no workers': {
-    caughtBy: ['admin: workers are listed while they are there, with who they are'],
-    breaks: () => (broker) => alteredAdmin(broker, { workers: async () => [] }),
+    caughtBy: ['admin: workers are listed with their client and queues until they close'],
+    breaks: () => (broker) => alterAdmin(broker, { workers: async () => [] }),
   },
 
-  'never lets go of a worker': {
+  'lists closed workers': {
     caughtBy: [
-      'admin: a lost worker is listed no more',
-      'admin: workers are listed while they are there, with who they are',
+      'admin: a lost worker is not listed',
+      'admin: workers are listed with their client and queues until they close',
     ],
     breaks: () => {
       const seen = new Map<string, WorkerStats>()
       return (broker) =>
-        alteredAdmin(
-          altered(broker, {
+        alterAdmin(
+          alterBroker(broker, {
             async consume(options) {
               const consumer = await broker.consume(options)
               for (const worker of (await broker.admin.workers?.()) ?? []) seen.set(worker.id, worker)
@@ -199,33 +198,33 @@ export const adminFaults: Faults = {
     },
   },
 
-  'forgets the delayed jobs when it purges': {
-    caughtBy: ['admin: to purge deletes what is ready or delayed, and nothing else'],
+  'does not count delayed jobs that it purges': {
+    caughtBy: ['admin: purge deletes ready and delayed jobs, and nothing else'],
     breaks: () => (broker) =>
-      alteredAdmin(broker, {
+      alterAdmin(broker, {
         async purge(queue) {
-          const stats = (await broker.admin.queues()).find(({ name }) => name === queue)
+          const [stats] = await broker.admin.queues([queue])
           return (await broker.admin.purge(queue)) - (stats?.delayed ?? 0)
         },
       }),
   },
 
-  'finds any queue when it purges': {
-    caughtBy: ['admin: to purge a queue that nobody declared rejects with ZYQ_QUEUE_NOT_FOUND'],
-    breaks: () => (broker) => alteredAdmin(broker, { purge: (queue) => broker.admin.purge(queue).catch(() => 0) }),
+  'purges unknown queues without an error': {
+    caughtBy: ['admin: purge of an unknown queue rejects with ZYQ_QUEUE_NOT_FOUND'],
+    breaks: () => (broker) => alterAdmin(broker, { purge: (queue) => broker.admin.purge(queue).catch(() => 0) }),
   },
 
-  'works no more after a purge': {
-    caughtBy: ['admin: a purged queue still works'],
+  'refuses messages after a purge': {
+    caughtBy: ['admin: a purged queue accepts and delivers jobs'],
     breaks: () => (broker) => {
       const purged = new Set<string>()
-      const withAdmin = alteredAdmin(broker, {
+      const withAdmin = alterAdmin(broker, {
         purge(queue) {
           purged.add(queue)
           return broker.admin.purge(queue)
         },
       })
-      return altered(withAdmin, {
+      return alterBroker(withAdmin, {
         publish: async (batch) =>
           batch.some(({ queue }) => purged.has(queue))
             ? batch.map(() => ({ status: 'refused', error: new Error('no such queue') }))
@@ -234,30 +233,30 @@ export const adminFaults: Faults = {
     },
   },
 
-  'finds nothing': {
-    caughtBy: ['admin: check tells of a setting that an operator should know'],
-    breaks: () => (broker) => alteredAdmin(broker, { check: async () => [] }),
+  'returns no findings': {
+    caughtBy: ['admin: check finds a bad setting'],
+    breaks: () => (broker) => alterAdmin(broker, { check: async () => [] }),
   },
 
-  'drops the headers of what it requeues': {
+  'drops the headers of requeued jobs': {
     caughtBy: [
-      'dead letters: to requeue by id makes those ready, whole, and leaves the rest',
-      'dead letters: to requeue without ids makes all ready',
+      'dead letters: requeue with ids makes these jobs ready, unchanged, and keeps the rest',
+      'dead letters: requeue without ids makes all jobs ready',
     ],
     breaks: requeuing((message) => ({ ...message, headers: {} })),
   },
 
-  'drops the priority of what it requeues': {
+  'drops the priority of requeued jobs': {
     caughtBy: [
-      'dead letters: to requeue by id makes those ready, whole, and leaves the rest',
-      'dead letters: to requeue without ids makes all ready',
-      'priorities: a released or requeued job stands before those of a lower priority',
+      'dead letters: requeue with ids makes these jobs ready, unchanged, and keeps the rest',
+      'dead letters: requeue without ids makes all jobs ready',
+      'priorities: a released or requeued job is ahead of jobs with a lower priority',
     ],
     breaks: requeuing((message) => ({ ...message, priority: 4 })),
   },
 
-  'has findings without words': {
-    caughtBy: ['admin: check tells its findings, and version is for people'],
-    breaks: () => (broker) => alteredAdmin(broker, { check: async () => [{ level: 'problem', message: '' }] }),
+  'returns findings without a message': {
+    caughtBy: ['admin: check returns findings, and version is not empty'],
+    breaks: () => (broker) => alterAdmin(broker, { check: async () => [{ level: 'problem', message: '' }] }),
   },
 }

@@ -1,47 +1,47 @@
-import { altered, alteredCalls, alteredConsumers } from '../altered.ts'
+import { alterBroker, alterCalls, alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
-/** Brokers that are wrong about jobs that somebody waits for. */
+/** Brokers with faults in `calls`. */
 export const callFaults: Faults = {
-  'answers calls with nothing': {
+  'answers calls with an empty body': {
     caughtBy: [
-      'calls: a call resolves to what was answered; its delivery says that it is waited for',
-      'calls: the job of a lost owner goes to another, and the call goes on',
+      'calls: a call resolves to the answer, and its delivery is marked as foreground',
+      'calls: the call continues if its job goes to another owner',
     ],
     breaks: () => (broker) =>
-      alteredCalls(broker, {
+      alterCalls(broker, {
         answer: async (all) =>
           (await broker.calls?.answer(all.map((answer) => ({ ...answer, body: new Uint8Array() })))) ?? [],
       }),
   },
 
-  'answers an ack with something': {
-    caughtBy: ['calls: an ack answers nothing, which is an answer'],
+  'answers a call with a body when its job is acked': {
+    caughtBy: ['calls: an ack answers a call with an empty body'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, () => ({
+      alterConsumers(broker, () => ({
         ack: async (all) =>
           (await broker.calls?.answer(all.map((delivery) => ({ delivery, body: Uint8Array.of(0x31) })))) ?? [],
       })),
   },
 
-  'calls a failure a success': {
-    caughtBy: ['calls: to reject tells the caller why, and leaves no dead letter'],
+  'reports a failed call as done': {
+    caughtBy: ['calls: reject sends the reason to the caller and keeps no dead letter'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         reject: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
       })),
   },
 
   'sends no updates': {
-    caughtBy: ['calls: updates come in their order, before the end'],
-    breaks: () => (broker) => alteredCalls(broker, { sendUpdate: () => {} }),
+    caughtBy: ['calls: updates arrive in order, before the result'],
+    breaks: () => (broker) => alterCalls(broker, { sendUpdate: () => {} }),
   },
 
-  'waits on after an abort': {
-    caughtBy: ['calls: a call that is aborted rejects, and a late answer hurts nobody'],
+  'ignores the abort of a call': {
+    caughtBy: ['calls: an aborted call rejects, and a late answer has no effect'],
     breaks: () => (broker) => {
       const { signal } = new AbortController()
-      return alteredCalls(broker, {
+      return alterCalls(broker, {
         call: async (message, options) =>
           (await broker.calls?.call(message, { ...options, signal })) ?? { status: 'failed' },
       })
@@ -49,7 +49,7 @@ export const callFaults: Faults = {
   },
 
   'leaves calls pending when it is closed': {
-    caughtBy: ['calls: close settles the calls that are under way'],
-    breaks: () => (broker) => altered(broker, { close: async () => {} }),
+    caughtBy: ['calls: close settles pending calls'],
+    breaks: () => (broker) => alterBroker(broker, { close: async () => {} }),
   },
 }

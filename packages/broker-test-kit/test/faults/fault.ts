@@ -1,20 +1,20 @@
 import type { Broker, Delivery, OutboundMessage } from '@zyqueue/core/broker'
-import { altered, alteredDeliveries } from '../altered.ts'
+import { alterBroker, alterDeliveries } from '../alter.ts'
 import type { MemoryEngine } from '../memory-engine.ts'
-import type { Wire } from '../wire.ts'
+import type { MemoryConnection } from '../memory-connection.ts'
 
-/** Makes what breaks the brokers of one store; what those share is made anew for each store. */
-export type Breaks = () => (broker: Broker, engine: MemoryEngine, wire: Wire) => Broker
+/** Creates a function that breaks each broker of one store. State in the outer function is shared by the brokers of a store. */
+export type Breaks = () => (broker: Broker, engine: MemoryEngine, connection: MemoryConnection) => Broker
 
-/** Broken brokers, by what they do wrong, each with the tests that must see it. */
+/** Broken brokers by their fault, each with the tests that must catch it. */
 export type Faults = Readonly<Record<string, { readonly caughtBy: readonly string[]; readonly breaks: Breaks }>>
 
 export function changingMessages(change: (message: OutboundMessage) => OutboundMessage): Breaks {
-  return () => (broker) => altered(broker, { publish: (batch) => broker.publish(batch.map(change)) })
+  return () => (broker) => alterBroker(broker, { publish: (batch) => broker.publish(batch.map(change)) })
 }
 
 export function changingDeliveries(change: (delivery: Delivery) => Delivery): Breaks {
-  return () => (broker) => alteredDeliveries(broker, change)
+  return () => (broker) => alterDeliveries(broker, change)
 }
 
 /** Never settles. */

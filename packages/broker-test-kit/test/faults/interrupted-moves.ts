@@ -1,17 +1,17 @@
 import type { Broker, DeadLetter, OutboundMessage } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { alteredConsumers, alteredDeadLetters, alteredIds } from '../altered.ts'
+import { alterConsumers, alterDeadLetters, alterIds } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
-/** Brokers that delete a job before they store it elsewhere, one after another. */
+/** Brokers that delete a job before they store its copy. */
 export const interruptedMoveFaults: Faults = {
-  'deletes before it stores when it rejects': {
+  'deletes a rejected job before it stores the dead letter': {
     caughtBy: ['interrupted moves: jobs that are rejected when the connection is cut are in their queue or dead'],
     breaks: () => {
       const letters: DeadLetter[] = []
       return (broker) => {
         let moved = 0
-        const moving = alteredConsumers(broker, (consumer) => ({
+        const moving = alterConsumers(broker, (consumer) => ({
           async reject(all) {
             const results = await consumer.ack(all.map(({ delivery }) => delivery))
             await untilLost(broker, ++moved)
@@ -19,36 +19,36 @@ export const interruptedMoveFaults: Faults = {
             return results
           },
         }))
-        return alteredDeadLetters(moving, { list: async (name) => letters.filter(({ queue }) => queue === name) })
+        return alterDeadLetters(moving, { list: async (name) => letters.filter(({ queue }) => queue === name) })
       }
     },
   },
 
-  'deletes before it stores when it releases': {
+  'deletes a released job before it stores the copy': {
     caughtBy: ['interrupted moves: jobs that are released when the connection is cut are in their queue'],
     breaks: () => (memory) => {
-      const { broker, storeAnew } = alteredIds(memory)
+      const { broker, storeCopies } = alterIds(memory)
       let moved = 0
-      return alteredConsumers(broker, (consumer) => ({
+      return alterConsumers(broker, (consumer) => ({
         async release(all) {
           const results = await consumer.ack(all.map(({ delivery }) => delivery))
           await untilLost(broker, ++moved)
-          await storeAnew(all.map(({ delivery, delayMs }) => ({ ...delivery, delayMs })))
+          await storeCopies(all.map(({ delivery, delayMs }) => ({ ...delivery, delayMs })))
           return results
         },
       }))
     },
   },
 
-  'deletes before it stores when it requeues': {
+  'deletes a dead letter before it stores the job': {
     caughtBy: [
       'interrupted moves: dead letters that are requeued when the connection is cut are in their queue or dead',
     ],
     breaks: () => (memory) => {
       let moved = 0
-      const { broker, storeAnew } = alteredIds(memory)
+      const { broker, storeCopies } = alterIds(memory)
       const { deadLetters } = broker.admin
-      return alteredDeadLetters(broker, {
+      return alterDeadLetters(broker, {
         async requeue(queue, ids = []) {
           const letters = await deadLetters.list(queue, { limit: 1000 })
           const messages = letters
@@ -56,7 +56,7 @@ export const interruptedMoveFaults: Faults = {
             .map((letter): OutboundMessage => ({ ...letter, delayMs: 0, priority: 4 }))
           await deadLetters.purge(queue, ids)
           await untilLost(broker, ++moved)
-          await storeAnew(messages)
+          await storeCopies(messages)
           return messages.length
         },
       })
@@ -65,8 +65,8 @@ export const interruptedMoveFaults: Faults = {
 }
 
 /**
- * What happens between a deletion and what is stored: the first takes a moment, for the suite to see how long a call takes; the
- * others are under way when the connection is cut, however late the timers of this process are. Rejects then.
+ * Waits between the deletion and the store. The first call waits a moment, because the suite measures its duration. The others
+ * wait until the connection is cut, and reject then.
  */
 async function untilLost(broker: Broker, moved: number): Promise<void> {
   const mostMs = moved === 1 ? 1 : 10_000

@@ -1,11 +1,11 @@
 import type { Consumer, Delivery, SettleResult } from '@zyqueue/core/broker'
-import { altered, alteredConsumers, alteredDeliveries, alteredLeases } from '../altered.ts'
+import { alterBroker, alterConsumers, alterDeliveries, alterLeases } from '../alter.ts'
 import { changingDeliveries, type Breaks, type Faults } from './fault.ts'
 
-/** Does to a job, in whosever hands it is, what its late owner asks for. */
-const ignoresFence: Breaks = () => {
+/** Settles a job for the old owner although a new owner holds it. */
+const settlesForLostOwners: Breaks = () => {
   const holders = new Map<string, { readonly consumer: Consumer; readonly delivery: Delivery }>()
-  const regardless = async (
+  const settleForHolder = async (
     deliveries: readonly Delivery[],
     results: readonly SettleResult[],
     settle: (holder: Consumer, held: Delivery) => Promise<unknown>,
@@ -17,22 +17,22 @@ const ignoresFence: Breaks = () => {
     return results.map(() => ({ status: 'ok' }))
   }
   return (broker) =>
-    alteredConsumers(broker, (consumer) => {
+    alterConsumers(broker, (consumer) => {
       return {
         async receive(max, options) {
           const deliveries = await consumer.receive(max, options)
           for (const delivery of deliveries) holders.set(delivery.id, { consumer, delivery })
           return deliveries
         },
-        ack: async (all) => regardless(all, await consumer.ack(all), (holder, held) => holder.ack([held])),
+        ack: async (all) => settleForHolder(all, await consumer.ack(all), (holder, held) => holder.ack([held])),
         release: async (all) =>
-          regardless(
+          settleForHolder(
             all.map(({ delivery }) => delivery),
             await consumer.release(all),
             (holder, held) => holder.release([{ delivery: held, delayMs: 0 }]),
           ),
         reject: async (all) =>
-          regardless(
+          settleForHolder(
             all.map(({ delivery }) => delivery),
             await consumer.reject(all),
             (holder, held) => holder.reject([{ delivery: held, reason: 'ZYQ_JOB_FAILED' }]),
@@ -41,16 +41,16 @@ const ignoresFence: Breaks = () => {
     })
 }
 
-/** Brokers that are wrong about owners, and how often one was lost. */
+/** Brokers with faults in leases and delivery counts. */
 export const leaseFaults: Faults = {
   'acks early': {
     caughtBy: [
-      'leases: the job of a lost owner goes to another, whole, and counts one delivery more',
-      'leases: what a lost owner had settled stays settled',
-      'closing: consumer.close gives back what is in hand, uncharged',
+      'leases: the job of a lost owner goes to another, unchanged, and counts one lost delivery',
+      'leases: jobs that a lost owner settled stay settled',
+      'closing: consumer.close gives back unsettled jobs, uncounted',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async receive(max, options) {
           const deliveries = await consumer.receive(max, options)
           await consumer.ack(deliveries)
@@ -60,54 +60,54 @@ export const leaseFaults: Faults = {
       })),
   },
 
-  'ignores a fence': {
+  'settles jobs for owners that have lost them': {
     caughtBy: [
-      'leases: a late ack is fenced: the new owner keeps the job',
-      'leases: a late release is fenced: nobody else gets the job',
-      'leases: a late reject is fenced: the job does not die',
-      'leases: a late ack is fenced although nobody has the job yet',
-      'leases: a late settlement is fenced after the new owner has acknowledged',
-      'leases: whom a job was reclaimed from is fenced',
+      'leases: an ack after the lease was lost does not take the job from the new owner',
+      'leases: a release after the lease was lost does not make the job ready',
+      'leases: a reject after the lease was lost makes no dead letter',
+      'leases: an ack after the lease was lost has no effect before the job has a new owner',
+      'leases: a release after the new owner has acked does not bring the job back',
+      'leases: settling a reclaimed job does not take it from the new owner',
     ],
-    breaks: ignoresFence,
+    breaks: settlesForLostOwners,
   },
 
   'never ends a lease': {
     caughtBy: [
-      'leases: a receive that waits gets the job of an owner that is lost meanwhile',
-      'admin: a lost worker is listed no more',
+      'leases: a waiting receive gets the job of an owner that is lost meanwhile',
+      'admin: a lost worker is not listed',
     ],
     breaks: () => (broker) =>
-      altered(
-        alteredLeases(broker, (leases) => ({ renew: (ids) => leases.renew(ids, 600_000) })),
+      alterBroker(
+        alterLeases(broker, (leases) => ({ renew: (ids) => leases.renew(ids, 600_000) })),
         { consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }) },
       ),
   },
 
-  'has leases of its own length until they are renewed': {
-    caughtBy: ['leases: a lease that nobody renews runs out by itself'],
+  'ignores leaseMs until the lease is renewed': {
+    caughtBy: ['leases: a lease that is not renewed ends'],
     breaks: () => (broker) =>
-      altered(broker, { consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }) }),
+      alterBroker(broker, { consume: (options) => broker.consume({ ...options, leaseMs: 600_000 }) }),
   },
 
   'does not renew': {
     caughtBy: [
-      'leases: to renew extends the lease of all jobs to so many milliseconds from then',
-      'leases: an owner keeps all of its jobs while its lease lasts',
+      'leases: renew sets the lease of all jobs to end leaseMs from now',
+      'leases: an owner keeps all its jobs while its lease is renewed',
     ],
-    breaks: () => (broker) => alteredLeases(broker, () => ({ renew: async () => [] })),
+    breaks: () => (broker) => alterLeases(broker, () => ({ renew: async () => [] })),
   },
 
   'extends only the first of the held jobs': {
     caughtBy: [
-      'leases: to renew extends the lease of all jobs to so many milliseconds from then',
-      'leases: an owner keeps all of its jobs while its lease lasts',
+      'leases: renew sets the lease of all jobs to end leaseMs from now',
+      'leases: an owner keeps all its jobs while its lease is renewed',
     ],
     breaks: () => {
       const ends = new Map<string, () => Promise<void>>()
       return (broker) =>
-        alteredLeases(
-          alteredConsumers(broker, (consumer, { consumerId }) => {
+        alterLeases(
+          alterConsumers(broker, (consumer, { consumerId }) => {
             const others: Delivery[] = []
             ends.set(consumerId, async () => {
               await consumer.release(others.splice(0).map((delivery) => ({ delivery, delayMs: 0 })))
@@ -130,10 +130,10 @@ export const leaseFaults: Faults = {
     },
   },
 
-  'says that no lease has ended': {
-    caughtBy: ['leases: to renew tells which leases have ended, and revives none'],
+  'reports no ended leases': {
+    caughtBy: ['leases: renew returns the ended leases and revives none'],
     breaks: () => (broker) =>
-      alteredLeases(broker, (leases) => ({
+      alterLeases(broker, (leases) => ({
         async renew(ids, leaseMs) {
           await leases.renew(ids, leaseMs)
           return []
@@ -142,12 +142,12 @@ export const leaseFaults: Faults = {
   },
 
   'revives an ended lease': {
-    caughtBy: ['leases: to renew tells which leases have ended, and revives none'],
+    caughtBy: ['leases: renew returns the ended leases and revives none'],
     breaks: () => {
       const revived = new Set<string>()
       return (broker) =>
-        alteredLeases(
-          alteredConsumers(broker, (consumer, { consumerId }) => ({
+        alterLeases(
+          alterConsumers(broker, (consumer, { consumerId }) => ({
             ack: async (all) => (revived.has(consumerId) ? all.map(() => ({ status: 'ok' })) : consumer.ack(all)),
           })),
           (leases) => ({
@@ -161,10 +161,10 @@ export const leaseFaults: Faults = {
     },
   },
 
-  'waits on without a lease': {
-    caughtBy: ['leases: a consumer whose lease has ended receives no more: ZYQ_LEASE_LOST'],
+  'continues to receive without a lease': {
+    caughtBy: ['leases: receive after the lease has ended rejects with ZYQ_LEASE_LOST'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         receive: (max, options) =>
           consumer.receive(max, options).catch((error: unknown) => {
             if (broker.errorCode(error) === 'ZYQ_LEASE_LOST') return []
@@ -174,17 +174,17 @@ export const leaseFaults: Faults = {
   },
 
   'reclaims nothing': {
-    caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
-    breaks: () => (broker) => alteredLeases(broker, () => ({ reclaim: async () => undefined })),
+    caughtBy: ['leases: reclaim makes all jobs ready at once and counts only the listed losses'],
+    breaks: () => (broker) => alterLeases(broker, () => ({ reclaim: async () => undefined })),
   },
 
-  'charges everyone at reclaim': {
-    caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
+  'counts a loss for every job at reclaim': {
+    caughtBy: ['leases: reclaim makes all jobs ready at once and counts only the listed losses'],
     breaks: () => {
       const seen = new Set<string>()
       return (broker) =>
-        alteredLeases(
-          alteredConsumers(broker, (consumer) => ({
+        alterLeases(
+          alterConsumers(broker, (consumer) => ({
             async receive(max, options) {
               const deliveries = await consumer.receive(max, options)
               for (const { id } of deliveries) seen.add(id)
@@ -202,15 +202,15 @@ export const leaseFaults: Faults = {
     },
   },
 
-  'charges nobody at reclaim': {
-    caughtBy: ['leases: to reclaim gives all back at once, and charges only the charged'],
-    breaks: () => (broker) => alteredLeases(broker, (leases) => ({ reclaim: (id) => leases.reclaim(id, []) })),
+  'counts no loss at reclaim': {
+    caughtBy: ['leases: reclaim makes all jobs ready at once and counts only the listed losses'],
+    breaks: () => (broker) => alterLeases(broker, (leases) => ({ reclaim: (id) => leases.reclaim(id, []) })),
   },
 
-  'drops the headers of a charge': {
-    caughtBy: ['leases: to reclaim puts the headers of a charge over those of the job'],
+  'drops the headers of a lost delivery': {
+    caughtBy: ['leases: reclaim merges the headers of a lost delivery into those of the job'],
     breaks: () => (broker) =>
-      alteredLeases(broker, (leases) => ({
+      alterLeases(broker, (leases) => ({
         reclaim: (id, lost) =>
           leases.reclaim(
             id,
@@ -220,11 +220,11 @@ export const leaseFaults: Faults = {
   },
 
   'rejects the reclaim of an unknown consumer': {
-    caughtBy: ['leases: to reclaim again, or from nobody, changes nothing'],
+    caughtBy: ['leases: reclaim of an ended or unknown consumer changes nothing'],
     breaks: () => {
       const gone = new Set<string>()
       return (broker) =>
-        alteredLeases(broker, (leases) => ({
+        alterLeases(broker, (leases) => ({
           async reclaim(id, lost) {
             if (gone.has(id)) throw new Error('unknown consumer')
             gone.add(id)
@@ -234,33 +234,33 @@ export const leaseFaults: Faults = {
     },
   },
 
-  'says that deliveryCount is always 0': {
+  'returns deliveryCount 0 always': {
     caughtBy: [
-      'delivery counts: each owner that is lost counts, and is counted once',
-      'delivery counts: a release keeps the count that was there',
-      'delivery counts: a job that its owner had not taken counts nothing when the owner is lost',
+      'delivery counts: each lost owner counts once',
+      'delivery counts: a release keeps the delivery count',
+      'delivery counts: a job that was not delivered to the lost owner counts no lost delivery',
     ],
     breaks: changingDeliveries((delivery) => ({ ...delivery, deliveryCount: 0 })),
   },
 
-  'says that deliveryCount is always 1': {
+  'returns deliveryCount 1 always': {
     caughtBy: [
-      'delivery counts: a job that its owner had not taken counts nothing when the owner is lost',
-      'closing: broker.close gives back what its consumers have in hand, uncharged',
+      'delivery counts: a job that was not delivered to the lost owner counts no lost delivery',
+      'closing: broker.close gives back unsettled jobs of its consumers, uncounted',
     ],
     breaks: changingDeliveries((delivery) => ({ ...delivery, deliveryCount: 1 })),
   },
 
   'counts releases as deliveries': {
     caughtBy: [
-      'release: a released job is ready again at once, whole, and counts no delivery',
-      'delivery counts: a release keeps the count that was there',
+      'release: a released job is ready at once, unchanged, and counts no lost delivery',
+      'delivery counts: a release keeps the delivery count',
     ],
     breaks: () => {
       const releases = new Map<string, number>()
       return (broker) =>
-        alteredConsumers(
-          alteredDeliveries(broker, (delivery) => ({
+        alterConsumers(
+          alterDeliveries(broker, (delivery) => ({
             ...delivery,
             deliveryCount: delivery.deliveryCount + (releases.get(delivery.id) ?? 0),
           })),

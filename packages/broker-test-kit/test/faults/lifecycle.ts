@@ -1,26 +1,26 @@
 import { reclaimOf } from '../../src/reclaim.ts'
 import type { Broker } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { altered, alteredConsumers } from '../altered.ts'
+import { alterBroker, alterConsumers } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
-/** Brokers that are wrong while they open, close, or stand idle. */
+/** Brokers with faults while they open, close or are idle. */
 export const lifecycleFaults: Faults = {
-  'can do less than its sample': {
-    caughtBy: ['summary: the tests were of what the broker has'],
+  'has fewer capabilities than its sample': {
+    caughtBy: ['summary: the sample has the capabilities and methods of the brokers'],
     breaks: () => {
       let made = 0
       const less = (broker: Broker): Broker =>
-        altered(broker, { capabilities: Object.freeze({ ...broker.capabilities, delay: 'none' }) })
+        alterBroker(broker, { capabilities: Object.freeze({ ...broker.capabilities, delay: 'none' }) })
       return (broker) => (made++ === 0 ? broker : less(broker))
     },
   },
 
   'refuses a second connect': {
-    caughtBy: ['lifecycle: connect again, or twice at once, changes nothing'],
+    caughtBy: ['lifecycle: a second or concurrent connect changes nothing'],
     breaks: () => (broker) => {
       let connected = false
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           if (connected) throw new Error('connected already')
           connected = true
@@ -31,10 +31,10 @@ export const lifecycleFaults: Faults = {
   },
 
   'hangs before connect': {
-    caughtBy: ['lifecycle: before connect, every call settles'],
+    caughtBy: ['lifecycle: every call before connect settles'],
     breaks: () => (broker) => {
       let connected = false
-      return altered(broker, {
+      return alterBroker(broker, {
         connect() {
           connected = true
           return broker.connect()
@@ -45,10 +45,10 @@ export const lifecycleFaults: Faults = {
   },
 
   'changes its capabilities': {
-    caughtBy: ['lifecycle: the capabilities are the same before connect and after close'],
+    caughtBy: ['lifecycle: capabilities are the same before connect and after close'],
     breaks: () => (broker) => {
       let connected = false
-      const changing = altered(broker, {
+      const changing = alterBroker(broker, {
         async connect() {
           await broker.connect()
           connected = true
@@ -61,14 +61,14 @@ export const lifecycleFaults: Faults = {
   },
 
   'leaves its capabilities unfrozen': {
-    caughtBy: ['lifecycle: the capabilities are frozen and agree with each other'],
-    breaks: () => (broker) => altered(broker, { capabilities: { ...broker.capabilities } }),
+    caughtBy: ['lifecycle: capabilities are frozen and consistent'],
+    breaks: () => (broker) => alterBroker(broker, { capabilities: { ...broker.capabilities } }),
   },
 
   'throws in errorCode': {
-    caughtBy: ['lifecycle: errorCode has an answer for anything'],
+    caughtBy: ['lifecycle: errorCode returns a code for any value'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         errorCode(error) {
           if (!(error instanceof Error)) throw new TypeError('not an error')
           return broker.errorCode(error)
@@ -77,10 +77,10 @@ export const lifecycleFaults: Faults = {
   },
 
   'keeps the process alive': {
-    caughtBy: ['lifecycle: connected and idle, it keeps no process alive'],
+    caughtBy: ['lifecycle: a connected, idle broker does not keep the process alive'],
     breaks: () => (broker) => {
       let timer: ReturnType<typeof setInterval> | undefined
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           await broker.connect()
           timer ??= setInterval(() => undefined, 1000)
@@ -95,14 +95,14 @@ export const lifecycleFaults: Faults = {
 
   'hangs on close': {
     caughtBy: ['lifecycle: a broker that was never connected can be closed'],
-    breaks: () => (broker) => altered(broker, { close: hang }),
+    breaks: () => (broker) => alterBroker(broker, { close: hang }),
   },
 
   'hangs on a second close': {
-    caughtBy: ['lifecycle: close again, or twice at once, changes nothing'],
+    caughtBy: ['lifecycle: a second or concurrent close changes nothing'],
     breaks: () => (broker) => {
       let closed = false
-      return altered(broker, {
+      return alterBroker(broker, {
         close() {
           if (closed) return hang()
           closed = true
@@ -115,11 +115,11 @@ export const lifecycleFaults: Faults = {
   'rejects a close without connect': {
     caughtBy: [
       'lifecycle: a broker that was never connected can be closed',
-      'lifecycle: close while connect is under way: both settle, and it stays closed',
+      'lifecycle: close during connect: both settle and the broker stays closed',
     ],
     breaks: () => (broker) => {
       let connected = false
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           await broker.connect()
           connected = true
@@ -130,10 +130,10 @@ export const lifecycleFaults: Faults = {
   },
 
   'opens again after close': {
-    caughtBy: ['lifecycle: after close, every call rejects with ZYQ_CLOSED'],
+    caughtBy: ['lifecycle: every call after close rejects with ZYQ_CLOSED'],
     breaks: () => (broker) => {
       let open = true
-      return altered(broker, {
+      return alterBroker(broker, {
         connect: () =>
           broker.connect().catch((error: unknown) => {
             if (open) throw error
@@ -148,22 +148,22 @@ export const lifecycleFaults: Faults = {
 
   'delivers after close': {
     caughtBy: [
-      'closing: after the broker is closed, its consumers deliver nothing more',
-      'receive: after consumer.close, a call rejects with ZYQ_CLOSED',
-      'closing: a consumer may be made anew with the id of one that was closed',
+      'closing: consumers of a closed broker receive nothing',
+      'receive: receive after consumer.close rejects with ZYQ_CLOSED',
+      'closing: the id of a closed consumer may be used again',
     ],
     breaks: () => (broker) =>
-      altered(
-        alteredConsumers(broker, () => ({ close: async () => undefined })),
+      alterBroker(
+        alterConsumers(broker, () => ({ close: async () => undefined })),
         { close: async () => undefined },
       ),
   },
 
   'leaves calls pending at close': {
-    caughtBy: ['lifecycle: close settles the calls that are under way'],
+    caughtBy: ['lifecycle: close settles pending calls'],
     breaks: () => (broker) => {
       let closed = false
-      return altered(broker, {
+      return alterBroker(broker, {
         async publish(batch) {
           await sleep(1)
           return closed ? hang() : broker.publish(batch)
@@ -176,10 +176,10 @@ export const lifecycleFaults: Faults = {
     },
   },
 
-  'calls stored what close has dropped': {
-    caughtBy: ['lifecycle: close settles the publishes that are under way, and what they called stored is there'],
+  'reports messages as stored that close has dropped': {
+    caughtBy: ['lifecycle: close settles pending publishes, and their results are true'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           await sleep(1)
           return broker.publish(batch).catch(() => batch.map(() => ({ status: 'stored' })))
@@ -187,11 +187,11 @@ export const lifecycleFaults: Faults = {
       }),
   },
 
-  'calls refused what it has stored': {
-    caughtBy: ['lifecycle: close settles the publishes that are under way, and what they called stored is there'],
+  'reports stored messages as refused': {
+    caughtBy: ['lifecycle: close settles pending publishes, and their results are true'],
     breaks: () => (broker) => {
       let published = 0
-      return altered(broker, {
+      return alterBroker(broker, {
         async publish(batch) {
           const results = await broker.publish(batch)
           return ++published % 3 === 0 ? batch.map(() => ({ status: 'refused', error: new Error('late') })) : results
@@ -201,9 +201,9 @@ export const lifecycleFaults: Faults = {
   },
 
   'leaves a receive pending when its consumer closes': {
-    caughtBy: ['closing: consumer.close settles a receive that waits, and what it got is not lost'],
+    caughtBy: ['closing: consumer.close settles a pending receive and loses no job'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         let closed = false
         return {
           async receive(max, options) {
@@ -219,16 +219,16 @@ export const lifecycleFaults: Faults = {
   },
 
   'leaves a receive pending when it closes': {
-    caughtBy: ['closing: broker.close settles a receive that waits, and what it got is not lost'],
+    caughtBy: ['closing: broker.close settles a pending receive and loses no job'],
     breaks: () => (broker) => {
       let closed = false
-      const withConsumers = alteredConsumers(broker, (consumer) => ({
+      const withConsumers = alterConsumers(broker, (consumer) => ({
         async receive(max, options) {
           const deliveries = await consumer.receive(max, options)
           return closed ? hang() : deliveries
         },
       }))
-      return altered(withConsumers, {
+      return alterBroker(withConsumers, {
         close() {
           closed = true
           return broker.close()
@@ -238,14 +238,14 @@ export const lifecycleFaults: Faults = {
   },
 
   'leaves its consumers open when it closes': {
-    caughtBy: ['closing: broker.close gives back what its consumers have in hand, uncharged'],
-    breaks: () => (broker) => altered(broker, { close: async () => undefined }),
+    caughtBy: ['closing: broker.close gives back unsettled jobs of its consumers, uncounted'],
+    breaks: () => (broker) => alterBroker(broker, { close: async () => undefined }),
   },
 
   'rejects a second close of a consumer': {
-    caughtBy: ['closing: consumer.close again, at once, or after the broker, changes nothing'],
+    caughtBy: ['closing: a second, concurrent or late consumer.close changes nothing'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         let closed = false
         return {
           async close() {
@@ -258,22 +258,22 @@ export const lifecycleFaults: Faults = {
   },
 
   'closes all consumers with one': {
-    caughtBy: ['closing: a closed consumer leaves the others of its broker at work'],
+    caughtBy: ['closing: closing a consumer does not affect the others of its broker'],
     breaks: () => (broker) => {
       const closers: (() => Promise<void>)[] = []
-      return alteredConsumers(broker, (consumer) => {
+      return alterConsumers(broker, (consumer) => {
         closers.push(() => consumer.close())
         return { close: async () => void (await Promise.all(closers.map((close) => close()))) }
       })
     },
   },
 
-  'knows each consumer id for ever': {
-    caughtBy: ['closing: a consumer may be made anew with the id of one that was closed'],
+  'refuses to use a consumer id again': {
+    caughtBy: ['closing: the id of a closed consumer may be used again'],
     breaks: () => {
       const known = new Set<string>()
       return (broker) =>
-        altered(broker, {
+        alterBroker(broker, {
           async consume(options) {
             if (known.has(options.consumerId)) throw new Error('known already')
             known.add(options.consumerId)
@@ -284,25 +284,25 @@ export const lifecycleFaults: Faults = {
   },
 
   'settles for a closed consumer': {
-    caughtBy: ['closing: after a close, what was given back is settled no more'],
+    caughtBy: ['closing: settling a job after close has no effect'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         ack: (all) => consumer.ack(all).catch(() => all.map(() => ({ status: 'ok' }))),
       })),
   },
 
-  'calls lost what it acked while it was closed': {
-    caughtBy: ['closing: close while settlements are under way: each is done, or the job is back'],
+  'reports acks during close as lease-lost': {
+    caughtBy: ['closing: close during settlements: each job is settled or back in its queue'],
     breaks: () => (broker) => {
       let closed = false
-      const withConsumers = alteredConsumers(broker, (consumer) => ({
+      const withConsumers = alterConsumers(broker, (consumer) => ({
         async ack(all) {
           const results = await consumer.ack(all)
           await sleep(1)
           return closed ? all.map(() => ({ status: 'lease-lost' })) : results
         },
       }))
-      return altered(withConsumers, {
+      return alterBroker(withConsumers, {
         close() {
           closed = true
           return broker.close()
@@ -311,10 +311,10 @@ export const lifecycleFaults: Faults = {
     },
   },
 
-  'charges what is still in hand at close': {
-    caughtBy: ['closing: consumer.close gives back what is in hand, uncharged'],
+  'counts a loss for unsettled jobs at close': {
+    caughtBy: ['closing: consumer.close gives back unsettled jobs, uncounted'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer, { consumerId }) => {
+      alterConsumers(broker, (consumer, { consumerId }) => {
         const seen = new Set<string>()
         return {
           async receive(max, options) {

@@ -1,29 +1,29 @@
 import type { Broker, OutboundMessage } from '@zyqueue/core/broker'
-import { altered, alteredConsumers } from '../altered.ts'
+import { alterBroker, alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
-const PUBLISH = 'lost answers: a publish whose answer is lost is not sent again, and is told as it is'
-const REPEATED = 'lost answers: a publish whose answer is lost may be repeated'
-const RELEASE = 'lost answers: a release whose answer is lost loses no job, and doubles none where release is native'
+const PUBLISH = 'lost answers: a publish without an answer is not sent again, and its result is true'
+const REPEATED = 'lost answers: a publish without an answer may be repeated'
+const RELEASE = 'lost answers: a release without an answer loses no job, and duplicates none if release is native'
 
-let copies = 0
+let copyCount = 0
 
-/** The same job to an engine that knows it by its id. */
+/** A copy with another id, so that the engine does not recognize it. */
 function copyOf(message: OutboundMessage): OutboundMessage {
-  return { ...message, id: `${message.id}~${++copies}` }
+  return { ...message, id: `${message.id}~${++copyCount}` }
 }
 
-function doesNotRecognise(broker: Broker): Broker {
-  return altered(broker, { publish: (batch) => broker.publish(batch.map(copyOf)) })
+function publishCopies(broker: Broker): Broker {
+  return alterBroker(broker, { publish: (batch) => broker.publish(batch.map(copyOf)) })
 }
 
-/** Brokers that are wrong when a request arrives and its answer does not. */
+/** Brokers with faults when the answer of a request is lost. */
 export const lostAnswerFaults: Faults = {
-  'sends again what was not answered when it has connected again': {
+  'sends unanswered messages again after a reconnect': {
     caughtBy: [PUBLISH],
     breaks: () => (broker) => {
       const unanswered: OutboundMessage[] = []
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           await broker.connect()
           const again = unanswered.splice(0)
@@ -38,10 +38,10 @@ export const lostAnswerFaults: Faults = {
     },
   },
 
-  'sends again at once what was not answered, and calls it stored': {
+  'sends unanswered messages again at once and reports them as stored': {
     caughtBy: [PUBLISH],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           const results = await broker.publish(batch)
           if (results.every(({ status }) => status !== 'unknown')) return results
@@ -51,10 +51,10 @@ export const lostAnswerFaults: Faults = {
       }),
   },
 
-  'calls refused what was not answered': {
+  'reports unanswered messages as refused': {
     caughtBy: [PUBLISH],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           const results = await broker.publish(batch)
           return results.map((result) => (result.status === 'unknown' ? { ...result, status: 'refused' } : result))
@@ -62,10 +62,10 @@ export const lostAnswerFaults: Faults = {
       }),
   },
 
-  'rejects a publish that was not answered': {
+  'rejects an unanswered publish': {
     caughtBy: [PUBLISH],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           const results = await broker.publish(batch)
           for (const result of results) if (result.status === 'unknown') throw result.error
@@ -74,29 +74,29 @@ export const lostAnswerFaults: Faults = {
       }),
   },
 
-  'claims that it recognises a repeated publish': {
+  'claims idempotent publishes and stores a repeated message again': {
     caughtBy: [REPEATED],
-    breaks: () => doesNotRecognise,
+    breaks: () => publishCopies,
   },
 
-  'stores a released job anew, and claims that release is native': {
+  'claims native releases and stores a copy of a released job': {
     caughtBy: [RELEASE],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async release(releases) {
-          const anew = releases.map(({ delivery, headers = delivery.headers }) =>
+          const copies = releases.map(({ delivery, headers = delivery.headers }) =>
             copyOf({ ...delivery, headers, delayMs: 0 }),
           )
-          await broker.publish(anew)
+          await broker.publish(copies)
           return consumer.ack(releases.map(({ delivery }) => delivery))
         },
       })),
   },
 
-  'deletes a released job before it stores it anew': {
+  'acks a released job before it publishes the copy': {
     caughtBy: [RELEASE],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async release(releases) {
           const results = await consumer.ack(releases.map(({ delivery }) => delivery))
           await broker.publish(

@@ -1,17 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { altered, alteredAdmin } from '../altered.ts'
+import { alterBroker, alterAdmin } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
-const CUT = 'cut connections: calls under way when the connection is cut settle, and what they told is so'
+const CUT = 'cut connections: calls pending when the connection is cut settle, and their results are true'
 const SILENT =
-  'silent connections: whatever is called before and after the connection falls silent settles, and what it told is so'
+  'silent connections: calls before and after the server stops answering settle, and their results are true'
 
-/** Brokers that are wrong when their connection is. */
+/** Brokers with faults when their connection is lost. */
 export const lostConnectionFaults: Faults = {
-  'leaves publishes without an end when its connection is lost': {
+  'leaves publishes pending when its connection is lost': {
     caughtBy: [CUT, SILENT],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           await sleep(20)
           return broker.publish(batch).catch(hang)
@@ -19,10 +19,10 @@ export const lostConnectionFaults: Faults = {
       }),
   },
 
-  'calls stored what was lost with its connection': {
+  'reports messages as stored that were lost with its connection': {
     caughtBy: [CUT, SILENT],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async publish(batch) {
           await sleep(20)
           return broker.publish(batch).catch(() => batch.map(() => ({ status: 'stored' })))
@@ -30,13 +30,13 @@ export const lostConnectionFaults: Faults = {
       }),
   },
 
-  'hangs when asked after its connection is lost': {
-    caughtBy: ['cut connections: after the connection was cut, every call settles', SILENT],
-    breaks: () => (broker) => alteredAdmin(broker, { version: () => broker.admin.version().catch(hang) }),
+  'leaves admin calls pending after its connection is lost': {
+    caughtBy: ['cut connections: every call after the connection was cut settles', SILENT],
+    breaks: () => (broker) => alterAdmin(broker, { version: () => broker.admin.version().catch(hang) }),
   },
 
-  'waits without an end for a server that says nothing': {
+  'waits for ever for a server that does not answer': {
     caughtBy: [SILENT],
-    breaks: () => (broker) => altered(broker, { connect: () => broker.connect().catch(hang) }),
+    breaks: () => (broker) => alterBroker(broker, { connect: () => broker.connect().catch(hang) }),
   },
 }

@@ -1,16 +1,16 @@
 import type { Delivery } from '@zyqueue/core/broker'
-import { alteredConsumers } from '../altered.ts'
+import { alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
 const LISTENER = 'listeners: receive leaves no listener on its signal'
-const OBJECTS = 'memory: many calls of receive leave no objects behind'
+const OBJECTS = 'memory: receive leaks no objects'
 
-/** Brokers that keep something of each receive for ever. */
+/** Brokers that leak memory with each receive. */
 export const memoryFaults: Faults = {
   'leaves a listener on the signal of each receive': {
     caughtBy: [LISTENER],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         receive(max, options) {
           options.signal.addEventListener('abort', () => max)
           return consumer.receive(max, options)
@@ -21,7 +21,7 @@ export const memoryFaults: Faults = {
   'leaves a listener on its own signal with each receive': {
     caughtBy: [OBJECTS],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         const end = new AbortController()
         return {
           receive(max, options) {
@@ -32,10 +32,10 @@ export const memoryFaults: Faults = {
       }),
   },
 
-  'remembers each delivery': {
+  'keeps each delivery': {
     caughtBy: [OBJECTS],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         const given: Delivery[] = []
         return {
           async receive(max, options) {

@@ -1,9 +1,9 @@
 import type { Consumer, Delivery, QueueSpec } from '@zyqueue/core/broker'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { altered, alteredConsumers, alteredDeliveries } from '../altered.ts'
+import { alterBroker, alterConsumers, alterDeliveries } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
-/** Takes what is there, and waits for nothing. */
+/** Receives the ready jobs without waiting. */
 async function takeReady(consumer: Consumer, max: number): Promise<readonly Delivery[]> {
   const controller = new AbortController()
   const receiving = consumer.receive(max, { signal: controller.signal })
@@ -11,17 +11,17 @@ async function takeReady(consumer: Consumer, max: number): Promise<readonly Deli
   return receiving
 }
 
-/** Brokers that are wrong in what they deliver. */
+/** Brokers with faults in `receive`. */
 export const receiveFaults: Faults = {
   'delivers twice': {
     caughtBy: [
-      'receive: two consumers never have the same delivery',
-      'lifecycle: connect again, or twice at once, changes nothing',
-      'concurrency: of 2,000 jobs that 4 consumers acknowledge or release at random, each is acknowledged once',
+      'receive: two consumers never get the same job',
+      'lifecycle: a second or concurrent connect changes nothing',
+      'concurrency: 4 consumers ack or release 2,000 jobs at random, and each job is acked once',
     ],
     breaks: () => (broker) =>
-      altered(
-        alteredDeliveries(broker, (delivery) => ({ ...delivery, id: delivery.id.replace(/~2$/, '') })),
+      alterBroker(
+        alterDeliveries(broker, (delivery) => ({ ...delivery, id: delivery.id.replace(/~2$/, '') })),
         {
           async publish(batch) {
             await broker.publish(batch.map((message) => ({ ...message, id: `${message.id}~2` })))
@@ -32,32 +32,32 @@ export const receiveFaults: Faults = {
   },
 
   'delivers the last first': {
-    caughtBy: ['receive: what was published first arrives first'],
+    caughtBy: ['receive: jobs arrive in the order in which they were published'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         receive: async (max, options) => (await consumer.receive(max, options)).toReversed(),
       })),
   },
 
-  'gives more than max': {
-    caughtBy: ['receive: a call gives at most max deliveries'],
+  'returns more than max deliveries': {
+    caughtBy: ['receive: receive returns at most max deliveries'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({ receive: (max, options) => consumer.receive(max + 1, options) })),
+      alterConsumers(broker, (consumer) => ({ receive: (max, options) => consumer.receive(max + 1, options) })),
   },
 
   'ignores prefetch': {
     caughtBy: [
-      'receive: at most prefetch deliveries are in hand; to settle one makes room',
-      'receive: several queues share one prefetch',
+      'receive: a consumer holds at most prefetch deliveries; settling one makes room',
+      'receive: the queues of a consumer share one prefetch',
     ],
     breaks: () => (broker) =>
-      altered(broker, { consume: (options) => broker.consume({ ...options, prefetch: 10_000 }) }),
+      alterBroker(broker, { consume: (options) => broker.consume({ ...options, prefetch: 10_000 }) }),
   },
 
-  'never makes room in a full hand': {
-    caughtBy: ['receive: at most prefetch deliveries are in hand; to settle one makes room'],
+  'delivers no more than prefetch jobs in total': {
+    caughtBy: ['receive: a consumer holds at most prefetch deliveries; settling one makes room'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer, { prefetch }) => {
+      alterConsumers(broker, (consumer, { prefetch }) => {
         let given = 0
         return {
           async receive(max, options) {
@@ -70,13 +70,13 @@ export const receiveFaults: Faults = {
       }),
   },
 
-  'waits for ever where there is nothing': {
+  'waits for ever if the queue is empty': {
     caughtBy: [
-      'receive: a call resolves to nothing after a while, again and again',
-      'receive: an aborted call settles, and the next one gets the job',
+      'receive: receive resolves to [] after about a second without a job',
+      'receive: an aborted receive resolves to [], and the next one gets the job',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async receive(max, options) {
           for (;;) {
             const deliveries = await consumer.receive(max, options)
@@ -87,15 +87,15 @@ export const receiveFaults: Faults = {
       })),
   },
 
-  'looks only once in a receive': {
+  'polls only once in a receive': {
     caughtBy: [
-      'receive: a call that waits gets what is published meanwhile',
-      'release: a released job goes to whoever is there',
-      'leases: a receive that waits gets the job of an owner that is lost meanwhile',
-      'delays: a delayed job comes to a receive that waits already',
+      'receive: a waiting receive gets a job that is published meanwhile',
+      'release: a released job goes to another waiting consumer',
+      'leases: a waiting receive gets the job of an owner that is lost meanwhile',
+      'delays: a waiting receive gets a delayed job when it is due',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async receive(max) {
           const deliveries = await takeReady(consumer, max)
           return deliveries.length > 0 ? deliveries : hang()
@@ -103,10 +103,10 @@ export const receiveFaults: Faults = {
       })),
   },
 
-  'loses what an aborted receive had claimed': {
-    caughtBy: ['receive: calls that are aborted while jobs arrive lose none and double none'],
+  'loses jobs that an aborted receive has claimed': {
+    caughtBy: ['receive: aborting receives while jobs arrive neither loses nor duplicates jobs'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async receive(max, { signal }) {
           const deliveries = await consumer.receive(max, { signal: new AbortController().signal })
           return signal.aborted ? [] : deliveries
@@ -115,11 +115,11 @@ export const receiveFaults: Faults = {
   },
 
   'delivers from any queue': {
-    caughtBy: ['receive: a consumer of one queue gets nothing of another'],
+    caughtBy: ['receive: a consumer gets jobs of its own queues only'],
     breaks: () => {
       const everyName = new Set<string>()
       return (broker) =>
-        altered(broker, {
+        alterBroker(broker, {
           async declare(queues) {
             await broker.declare(queues)
             for (const { name } of queues) everyName.add(name)
@@ -130,11 +130,11 @@ export const receiveFaults: Faults = {
     },
   },
 
-  'serves the queues of its neighbours': {
-    caughtBy: ['receive: a consumer of one queue gets nothing of another'],
+  'delivers from the queues of other consumers': {
+    caughtBy: ['receive: a consumer gets jobs of its own queues only'],
     breaks: () => (broker) => {
       const consumed: QueueSpec[] = []
-      return altered(broker, {
+      return alterBroker(broker, {
         consume(options) {
           consumed.push(...options.queues)
           return broker.consume({ ...options, queues: [...consumed] })
@@ -143,12 +143,12 @@ export const receiveFaults: Faults = {
     },
   },
 
-  'takes queue names for patterns': {
-    caughtBy: ['receive: a consumer of one queue gets nothing of another'],
+  'treats queue names as patterns': {
+    caughtBy: ['receive: a consumer gets jobs of its own queues only'],
     breaks: () => {
       const everyName = new Set<string>()
       return (broker) =>
-        altered(broker, {
+        alterBroker(broker, {
           async declare(queues) {
             await broker.declare(queues)
             for (const { name } of queues) everyName.add(name)
@@ -167,17 +167,17 @@ export const receiveFaults: Faults = {
     },
   },
 
-  'serves its queues in order': {
-    caughtBy: ['receive: a long queue does not starve the others, wherever it stands'],
+  'consumes its queues one after another': {
+    caughtBy: ['receive: a long queue does not starve a short one, in either order'],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         async consume(options) {
           const consumers: Consumer[] = []
           for (const [index, queue] of options.queues.entries()) {
             const consumerId = `${options.consumerId}-${index}`
             consumers.push(await broker.consume({ ...options, consumerId, queues: [queue] }))
           }
-          /** One of them has it; to the others it is not theirs. */
+          /** Only one of the consumers holds the delivery. The others answer lease-lost. */
           const settle = async <Result extends { readonly status: string }>(
             call: (consumer: Consumer) => Promise<readonly Result[]>,
           ): Promise<readonly Result[]> => {
@@ -186,7 +186,7 @@ export const receiveFaults: Faults = {
           }
           return {
             async receive(max) {
-              for (let look = 0; look < 50; look++) {
+              for (let poll = 0; poll < 50; poll++) {
                 for (const consumer of consumers) {
                   const deliveries = await takeReady(consumer, max)
                   if (deliveries.length > 0) return deliveries
@@ -204,9 +204,11 @@ export const receiveFaults: Faults = {
       }),
   },
 
-  'serves one queue of many': {
-    caughtBy: ['receive: one consumer may serve many queues'],
+  'consumes at most 16 queues': {
+    caughtBy: ['receive: one consumer may consume 50 queues'],
     breaks: () => (broker) =>
-      altered(broker, { consume: (options) => broker.consume({ ...options, queues: options.queues.slice(0, 16) }) }),
+      alterBroker(broker, {
+        consume: (options) => broker.consume({ ...options, queues: options.queues.slice(0, 16) }),
+      }),
   },
 }

@@ -1,24 +1,24 @@
 import { BrokerError } from '@zyqueue/core/broker'
-import { altered, alteredAdmin, alteredConsumers } from '../altered.ts'
+import { alterBroker, alterAdmin, alterConsumers } from '../alter.ts'
 import type { Faults } from './fault.ts'
 
-const CODES = 'reconnecting: without its connection, what rejects has a code that has core connect again'
-const REFUSED = 'reconnecting: a connect that was refused can be repeated when the engine is there'
-const AGAIN = 'reconnecting: after each loss of the connection, connect, publish and consume work again'
+const CODES = 'reconnecting: calls without a connection reject with a code after which core reconnects'
+const REFUSED = 'reconnecting: connect may be repeated after it was refused'
+const AGAIN = 'reconnecting: connect, publish and consume work again after each loss of the connection'
 const SILENT =
-  'silent connections: whatever is called before and after the connection falls silent settles, and what it told is so'
-const ADMIN = 'open connections: calls of admin leave no connections behind'
+  'silent connections: calls before and after the server stops answering settle, and their results are true'
+const ADMIN = 'open connections: admin calls leave no connection open'
 const CLOSED = 'open connections: close leaves no connection open'
 
-/** Brokers that are wrong about a connection that comes back, and ones that have too many. */
+/** Brokers with faults after a reconnect, or with too many connections. */
 export const reconnectingFaults: Faults = {
-  'never connects again': {
+  'never reconnects': {
     caughtBy: [AGAIN, SILENT],
     breaks: () => (broker) => {
       let connected = false
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
-          if (connected) throw new BrokerError('ZYQ_CONNECTION_LOST', 'It is lost for good.')
+          if (connected) throw new BrokerError('ZYQ_CONNECTION_LOST', 'The connection cannot be opened again.')
           await broker.connect()
           connected = true
         },
@@ -26,11 +26,11 @@ export const reconnectingFaults: Faults = {
     },
   },
 
-  'connects again once': {
+  'reconnects only once': {
     caughtBy: [AGAIN],
     breaks: () => (broker) => {
       let connects = 0
-      return altered(broker, {
+      return alterBroker(broker, {
         async connect() {
           if (connects < 2) await broker.connect()
           connects += 1
@@ -43,7 +43,7 @@ export const reconnectingFaults: Faults = {
     caughtBy: [CODES, REFUSED, AGAIN],
     breaks: () => (broker) => {
       let first: Promise<void> | undefined
-      return altered(broker, { connect: () => (first ??= broker.connect()) })
+      return alterBroker(broker, { connect: () => (first ??= broker.connect()) })
     },
   },
 
@@ -51,7 +51,7 @@ export const reconnectingFaults: Faults = {
     caughtBy: [AGAIN],
     breaks: () => (broker) => {
       let lost: Promise<never> | undefined
-      return altered(broker, {
+      return alterBroker(broker, {
         publish: (batch) =>
           lost ??
           broker.publish(batch).catch((error: unknown) => {
@@ -65,7 +65,7 @@ export const reconnectingFaults: Faults = {
   'gives a lost connection another code': {
     caughtBy: [CODES, AGAIN],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         errorCode(error) {
           const code = broker.errorCode(error)
           return code === 'ZYQ_CONNECTION_LOST' ? 'ZYQ_BROKER' : code
@@ -76,7 +76,7 @@ export const reconnectingFaults: Faults = {
   'gives a refused connection another code': {
     caughtBy: [CODES, REFUSED],
     breaks: () => (broker) =>
-      altered(broker, {
+      alterBroker(broker, {
         errorCode(error) {
           const code = broker.errorCode(error)
           return code === 'ZYQ_UNREACHABLE' ? 'ZYQ_CLOSED' : code
@@ -84,15 +84,15 @@ export const reconnectingFaults: Faults = {
       }),
   },
 
-  'calls an engine connected that refused it': {
+  'resolves a connect that was refused': {
     caughtBy: [CODES, REFUSED],
-    breaks: () => (broker) => altered(broker, { connect: () => broker.connect().catch(() => undefined) }),
+    breaks: () => (broker) => alterBroker(broker, { connect: () => broker.connect().catch(() => undefined) }),
   },
 
-  'forgets its consumers with the connection': {
+  'loses its consumers with the connection': {
     caughtBy: [AGAIN],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         let lost = false
         return {
           async receive(max, options) {
@@ -106,11 +106,11 @@ export const reconnectingFaults: Faults = {
       }),
   },
 
-  'keeps a connection of admin for ever that was lost': {
+  'keeps a lost connection of admin': {
     caughtBy: [AGAIN],
     breaks: () => (broker) => {
       let lost: Promise<never> | undefined
-      return alteredAdmin(broker, {
+      return alterAdmin(broker, {
         version: () => lost ?? broker.admin.version(),
         check: () =>
           broker.admin.check().catch((error: unknown) => {
@@ -123,10 +123,10 @@ export const reconnectingFaults: Faults = {
 
   'opens a connection for each call of admin': {
     caughtBy: [ADMIN, CLOSED],
-    breaks: () => (broker, _engine, wire) =>
-      alteredAdmin(broker, {
+    breaks: () => (broker, _engine, connection) =>
+      alterAdmin(broker, {
         version() {
-          wire.leak()
+          connection.leak()
           return broker.admin.version()
         },
       }),

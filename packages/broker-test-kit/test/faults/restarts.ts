@@ -1,36 +1,35 @@
 import type { Broker } from '@zyqueue/core/broker'
-import { altered } from '../altered.ts'
+import { alterBroker } from '../alter.ts'
 import type { Breaks, Faults } from './fault.ts'
 
-const RESTART =
-  'restarts: work goes on after a restart of the engine, and what was stored is there, where the broker is durable'
+const RESTART = 'restarts: work continues after a restart of the engine, with all stored jobs if the broker is durable'
 
-/** Brokers of an engine that forgets something in a restart. */
-function forgetting(forget: (broker: Broker, queue: string) => Promise<unknown>): Breaks {
+/** Brokers of an engine that loses data in a restart. */
+function loseAtRestart(lose: (broker: Broker, queue: string) => Promise<unknown>): Breaks {
   return () => {
-    let forgotten = 0
+    let restartsSeen = 0
     return (broker, engine) =>
-      altered(broker, {
+      alterBroker(broker, {
         async connect() {
           await broker.connect()
-          if (forgotten === engine.restarted) return
-          forgotten = engine.restarted
-          for (const { name } of await broker.admin.queues()) await forget(broker, name)
+          if (restartsSeen === engine.restarted) return
+          restartsSeen = engine.restarted
+          for (const { name } of await broker.admin.queues()) await lose(broker, name)
         },
       })
   }
 }
 
-/** Brokers that claim that they are durable, and are not. */
+/** Brokers that claim to be durable and are not. */
 export const restartFaults: Faults = {
-  'forgets its jobs when its engine ends': {
+  'loses its jobs when its engine ends': {
     caughtBy: [RESTART],
-    breaks: forgetting((broker, queue) => broker.admin.purge(queue)),
+    breaks: loseAtRestart((broker, queue) => broker.admin.purge(queue)),
   },
 
-  'forgets its delayed jobs when its engine ends': {
+  'loses its delayed jobs when its engine ends': {
     caughtBy: [RESTART],
-    breaks: forgetting(async (broker, queue) => {
+    breaks: loseAtRestart(async (broker, queue) => {
       const jobs = (await broker.admin.jobs?.(queue, { limit: 100 })) ?? []
       const delayed = jobs.filter(({ state }) => state === 'delayed')
       await broker.admin.cancel?.(
@@ -40,32 +39,32 @@ export const restartFaults: Faults = {
     }),
   },
 
-  'forgets its dead letters when its engine ends': {
+  'loses its dead letters when its engine ends': {
     caughtBy: [RESTART],
-    breaks: forgetting((broker, queue) => broker.admin.deadLetters.purge(queue)),
+    breaks: loseAtRestart((broker, queue) => broker.admin.deadLetters.purge(queue)),
   },
 
-  'forgets what it recognises when its engine ends': {
+  'loses the ids of stored messages when its engine ends': {
     caughtBy: [RESTART],
     breaks: () => (broker, engine) =>
-      altered(broker, {
+      alterBroker(broker, {
         publish: (batch) =>
           broker.publish(batch.map((message) => ({ ...message, id: `${message.id}~${engine.restarted}` }))),
       }),
   },
 
-  'never connects again when its engine was started again': {
+  'never reconnects after a restart of its engine': {
     caughtBy: [RESTART],
     breaks: () => (broker) => {
       let first: Promise<void> | undefined
-      return altered(broker, { connect: () => (first ??= broker.connect()) })
+      return alterBroker(broker, { connect: () => (first ??= broker.connect()) })
     },
   },
 
-  'does not work when its engine was started again': {
+  'rejects publishes after a restart of its engine': {
     caughtBy: [RESTART],
     breaks: () => (broker, engine) =>
-      altered(broker, {
+      alterBroker(broker, {
         publish: async (batch) => (engine.restarted > 0 ? Promise.reject(new Error('gone')) : broker.publish(batch)),
       }),
   },

@@ -1,24 +1,24 @@
 import type { SettleResult } from '@zyqueue/core/broker'
-import { alteredConsumers, alteredIds } from '../altered.ts'
+import { alterConsumers, alterIds } from '../alter.ts'
 import { hang, type Faults } from './fault.ts'
 
 function allOk(results: readonly unknown[]): readonly SettleResult[] {
   return results.map(() => ({ status: 'ok' }))
 }
 
-const ways = ['ack', 'release', 'reject'] as const
+const methods = ['ack', 'release', 'reject'] as const
 
-/** Brokers that are wrong when a job is settled. */
+/** Brokers with faults in settlements. */
 export const settleFaults: Faults = {
-  'calls every settlement ok': {
+  'reports every settlement as ok': {
     caughtBy: [
-      'settle: results are in the order of the deliveries, a stale one among them',
-      ...ways.flatMap((first) =>
-        ways.map((second) => `settle: ${second} after ${first} is lease-lost and changes nothing`),
+      'settle: results are in the order of the deliveries, also if one is lease-lost',
+      ...methods.flatMap((first) =>
+        methods.map((second) => `settle: ${second} after ${first} is lease-lost and changes nothing`),
       ),
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         ack: async (all) => allOk(await consumer.ack(all)),
         release: async (all) => allOk(await consumer.release(all)),
         reject: async (all) => allOk(await consumer.reject(all)),
@@ -28,12 +28,12 @@ export const settleFaults: Faults = {
   'settles nothing': {
     caughtBy: [
       'settle: ack ends a job',
-      'settle: deliveries may be settled in any order, and each way at once',
-      'settle: one call settles any number',
-      'dead letters: a rejected job is kept with its reason, and delivered no more',
+      'settle: deliveries may be settled in any order, with concurrent ack, release and reject',
+      'settle: one call may settle 1,500 deliveries',
+      'dead letters: a rejected job is kept with its reason and not delivered again',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, () => ({
+      alterConsumers(broker, () => ({
         ack: async (all) => allOk(all),
         release: async (all) => allOk(all),
         reject: async (all) => allOk(all),
@@ -41,9 +41,9 @@ export const settleFaults: Faults = {
   },
 
   'settles at most 1,000 a call': {
-    caughtBy: ['settle: one call settles any number'],
+    caughtBy: ['settle: one call may settle 1,500 deliveries'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         async ack(all) {
           await consumer.ack(all.slice(0, 1000))
           return allOk(all)
@@ -52,49 +52,49 @@ export const settleFaults: Faults = {
   },
 
   'answers settlements in the wrong order': {
-    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    caughtBy: ['settle: results are in the order of the deliveries, also if one is lease-lost'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         ack: async (all) => (await consumer.ack(all)).toSorted((a, b) => a.status.localeCompare(b.status)),
       })),
   },
 
   'answers settlements in reverse': {
-    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    caughtBy: ['settle: results are in the order of the deliveries, also if one is lease-lost'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         ack: async (all) => (await consumer.ack(all)).toReversed(),
       })),
   },
 
   'answers releases in reverse': {
-    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    caughtBy: ['settle: results are in the order of the deliveries, also if one is lease-lost'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: async (all) => (await consumer.release(all)).toReversed(),
       })),
   },
 
   'answers rejections in reverse': {
-    caughtBy: ['settle: results are in the order of the deliveries, a stale one among them'],
+    caughtBy: ['settle: results are in the order of the deliveries, also if one is lease-lost'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         reject: async (all) => (await consumer.reject(all)).toReversed(),
       })),
   },
 
   'refuses to settle an empty list': {
-    caughtBy: ['settle: an empty list has no results'],
+    caughtBy: ['settle: settling an empty list returns no results'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         ack: async (all) => (all.length === 0 ? Promise.reject(new Error('empty')) : consumer.ack(all)),
       })),
   },
 
-  'settles only when a receive has brought something': {
-    caughtBy: ['settle: a consumer may settle while its receive waits'],
+  'settles only after a receive has returned jobs': {
+    caughtBy: ['settle: a consumer may settle while its receive is pending'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => {
+      alterConsumers(broker, (consumer) => {
         let received: Promise<unknown> = Promise.resolve()
         return {
           receive(max, options) {
@@ -109,18 +109,18 @@ export const settleFaults: Faults = {
       }),
   },
 
-  'releases what it should reject': {
-    caughtBy: ['dead letters: a rejected job is kept with its reason, and delivered no more'],
+  'releases jobs instead of rejecting them': {
+    caughtBy: ['dead letters: a rejected job is kept with its reason and not delivered again'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         reject: (all) => consumer.release(all.map(({ delivery }) => ({ delivery, delayMs: 0 }))),
       })),
   },
 
-  'acks what it should reject': {
-    caughtBy: ['dead letters: a rejected job is kept with its reason, and delivered no more'],
+  'acks jobs instead of rejecting them': {
+    caughtBy: ['dead letters: a rejected job is kept with its reason and not delivered again'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         reject: (all) => consumer.ack(all.map(({ delivery }) => delivery)),
       })),
   },
@@ -128,15 +128,15 @@ export const settleFaults: Faults = {
   'ignores the headers of a rejection': {
     caughtBy: ['dead letters: reject with headers replaces all headers'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         reject: (all) => consumer.reject(all.map(({ delivery, reason }) => ({ delivery, reason }))),
       })),
   },
 
   'merges the headers of a release': {
-    caughtBy: ['release: release with headers replaces all headers, and keeps the priority'],
+    caughtBy: ['release: release with headers replaces all headers and keeps the priority'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: (all) =>
           consumer.release(
             all.map((one) => (one.headers ? { ...one, headers: { ...one.delivery.headers, ...one.headers } } : one)),
@@ -146,27 +146,27 @@ export const settleFaults: Faults = {
 
   'ignores the headers of a release': {
     caughtBy: [
-      'release: release with headers replaces all headers, and keeps the priority',
-      'release: releases of one call may differ',
+      'release: release with headers replaces all headers and keeps the priority',
+      'release: one release call may have different delays and headers',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map(({ delivery, delayMs }) => ({ delivery, delayMs }))),
       })),
   },
 
   'drops the priority when it releases with headers': {
     caughtBy: [
-      'release: release with headers replaces all headers, and keeps the priority',
-      'release: a release with a delay is not early, and keeps the priority',
-      'priorities: a released or requeued job stands before those of a lower priority',
+      'release: release with headers replaces all headers and keeps the priority',
+      'release: a job released with a delay is not early and keeps its priority',
+      'priorities: a released or requeued job is ahead of jobs with a lower priority',
     ],
     breaks: () => (memory) => {
-      const { broker, storeAnew } = alteredIds(memory)
-      return alteredConsumers(broker, (consumer) => ({
+      const { broker, storeCopies } = alterIds(memory)
+      return alterConsumers(broker, (consumer) => ({
         async release(all) {
           const results = await consumer.ack(all.map(({ delivery }) => delivery))
-          await storeAnew(
+          await storeCopies(
             all.map(({ delivery, delayMs, headers = delivery.headers }) => ({
               ...delivery,
               delayMs,
@@ -180,21 +180,21 @@ export const settleFaults: Faults = {
     },
   },
 
-  'forgets the delay of a release': {
+  'ignores the delay of a release': {
     caughtBy: [
-      'release: a release with a delay is not early, and keeps the priority',
-      'release: releases of one call may differ',
+      'release: a job released with a delay is not early and keeps its priority',
+      'release: one release call may have different delays and headers',
     ],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: 0 }))),
       })),
   },
 
-  'gives a released job back at the end': {
-    caughtBy: ['release: a released job goes back to where it stood'],
+  'puts a released job at the end of its queue': {
+    caughtBy: ['release: a released job returns to its old place'],
     breaks: () => (broker) =>
-      alteredConsumers(broker, (consumer) => ({
+      alterConsumers(broker, (consumer) => ({
         release: (all) => consumer.release(all.map((one) => ({ ...one, delayMs: Math.max(1, one.delayMs) }))),
       })),
   },

@@ -1,10 +1,9 @@
 import { BrokerError, type Rejection } from '@zyqueue/core/broker'
-import { alteredDeadLetters } from '../altered.ts'
+import { alterDeadLetters } from '../alter.ts'
 import type { OnUnreadable } from '../memory-engine.ts'
 import type { Breaks, Faults } from './fault.ts'
 
-const UNREADABLE =
-  'unreadable jobs: a stored job that cannot be read ends alone in the dead letters, and the others are delivered'
+const UNREADABLE = 'unreadable jobs: an unreadable stored job becomes a dead letter, and the others are delivered'
 const REASON = 'ZYQ_DECODE: it is not a job'
 
 function onUnreadable(handle: OnUnreadable): Breaks {
@@ -18,16 +17,16 @@ function rejections(deliveries: readonly Rejection['delivery'][], reason: string
   return deliveries.map((delivery) => ({ delivery, reason, headers: {} }))
 }
 
-/** Brokers that do not cope with what no version of them stored. */
+/** Brokers with faults when a stored job is unreadable. */
 export const unreadableJobFaults: Faults = {
-  'fails at what it cannot read': {
+  'rejects receive if a job is unreadable': {
     caughtBy: [UNREADABLE],
     breaks: onUnreadable(async () => {
       throw new BrokerError('ZYQ_BROKER', 'A stored job cannot be read.')
     }),
   },
 
-  'buries the jobs beside one that it cannot read': {
+  'rejects readable jobs with an unreadable one': {
     caughtBy: [UNREADABLE],
     breaks: onUnreadable(async (consumer, unreadable, others) => {
       await consumer.reject(rejections([...unreadable, ...others]))
@@ -35,7 +34,7 @@ export const unreadableJobFaults: Faults = {
     }),
   },
 
-  'drops what it cannot read': {
+  'drops unreadable jobs': {
     caughtBy: [UNREADABLE],
     breaks: onUnreadable(async (consumer, unreadable, others) => {
       await consumer.ack(unreadable)
@@ -43,12 +42,12 @@ export const unreadableJobFaults: Faults = {
     }),
   },
 
-  'holds what it cannot read': {
+  'holds unreadable jobs': {
     caughtBy: [UNREADABLE],
     breaks: onUnreadable(async (_consumer, _unreadable, others) => others),
   },
 
-  'gives no code for what it cannot read': {
+  'dead-letters unreadable jobs without a code': {
     caughtBy: [UNREADABLE],
     breaks: onUnreadable(async (consumer, unreadable, others) => {
       await consumer.reject(rejections(unreadable, 'It is not a job.'))
@@ -56,10 +55,10 @@ export const unreadableJobFaults: Faults = {
     }),
   },
 
-  'buries something else than the bytes that it cannot read': {
+  'dead-letters unreadable jobs with an empty body': {
     caughtBy: [UNREADABLE],
     breaks: () => (broker) =>
-      alteredDeadLetters(broker, {
+      alterDeadLetters(broker, {
         async list(queue, options) {
           const letters = await broker.admin.deadLetters.list(queue, options)
           return letters.map((letter) => ({ ...letter, body: new Uint8Array() }))

@@ -3,9 +3,9 @@ import { placeOf, withBroker } from '../broker.ts'
 import type { GlobalArgs } from '../options.ts'
 import { print, remark } from '../output.ts'
 import { supported } from '../supported.ts'
-import { table } from '../table.ts'
+import { detailColumns, table } from '../table.ts'
 
-/** `--json`: `{ broker, location, workers: [{ id, client: { name, host, pid }, queues, active, connectedAtMs, address, fileDescriptor }] }`. */
+/** `--json`: `{ broker, location, workers: [{ id, client: { name, host, pid }, queues, active, connectedAtMs, details }] }`. */
 export function workersCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'workers',
@@ -17,15 +17,12 @@ export function workersCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         if (workers.length === 0) remark(args.json, `no workers on ${placeOf(broker)}`)
         print(args.json, { broker: broker.name, location: broker.location, workers }, () =>
           table(workers, {
-            ...(workers.some(({ address }) => address !== undefined) ? { ip: (worker) => worker.address } : {}),
             host: (worker) => worker.client.host,
-            client_id: (worker) => worker.client.name || worker.id,
+            name: (worker) => worker.client.name || worker.id,
             pid: (worker) => worker.client.pid || undefined,
-            running: (worker) => worker.active,
-            tasks: (worker) => worker.queues.join(', '),
-            ...(workers.some(({ fileDescriptor }) => fileDescriptor !== undefined)
-              ? { file_descriptor: (worker) => worker.fileDescriptor }
-              : {}),
+            active: (worker) => worker.active,
+            queues: (worker) => worker.queues.join(', '),
+            ...detailColumns(workers),
           }),
         )
       }),

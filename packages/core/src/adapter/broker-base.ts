@@ -1,10 +1,7 @@
 import type { Consumer } from '../contract/consumer.ts'
 import { BrokerError } from '../errors.ts'
 
-/**
- * A broker without its engine: connects once at a time, closes once, and closes its consumers first. An adapter opens and
- * closes one connection, which may stand for several sockets.
- */
+/** `connect` and `close` of a broker. The adapter opens and closes one connection, which may be several sockets. */
 export abstract class BrokerBase<Connection> {
   /** For errors: `The ${title} broker was closed`. */
   readonly #title: string
@@ -18,13 +15,13 @@ export abstract class BrokerBase<Connection> {
     this.#title = title
   }
 
-  /** Makes one attempt. The signal is aborted if the broker is closed meanwhile. */
+  /** Makes one attempt. `close` aborts the signal. */
   protected abstract openConnection(signal: AbortSignal): Promise<Connection>
   protected abstract isOpen(connection: Connection): boolean
-  /** Settles what is pending, and closes. May be called for a connection that is lost. */
+  /** Settles pending calls. Also called for a lost connection. */
   protected abstract closeConnection(connection: Connection): Promise<void>
 
-  /** The open connection. Throws `ZYQ_CLOSED`, or `ZYQ_CONNECTION_LOST` if there is none. */
+  /** Throws `ZYQ_CLOSED`, or `ZYQ_CONNECTION_LOST` if it is not open. */
   protected get connection(): Connection {
     if (this.#closing !== undefined) throw this.#closed()
     if (this.#connection === undefined || !this.isOpen(this.#connection)) {
@@ -49,7 +46,7 @@ export abstract class BrokerBase<Connection> {
     return this.#closing
   }
 
-  /** Closes this consumer with the broker. `open` gets the function to call when the consumer has closed by itself. */
+  /** Closes the consumer with the broker, unless it calls `onClosed` before. */
   protected async addConsumer<Added extends Consumer>(open: (onClosed: () => void) => Promise<Added>): Promise<Added> {
     // A consumer that fails to open may close itself before it is added.
     const added: Added[] = []
@@ -74,7 +71,7 @@ export abstract class BrokerBase<Connection> {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
+    await Promise.allSettled([...this.#consumers].map((consumer) => consumer.close()))
     this.#end.abort(this.#closed())
     await this.#opening?.catch(() => {})
     if (this.#connection !== undefined) await this.closeConnection(this.#connection)

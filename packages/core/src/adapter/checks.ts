@@ -2,9 +2,9 @@ import type { OutboundMessage } from '../contract/message.ts'
 import { BrokerError, ConfigError } from '../errors.ts'
 
 const MAX_ID_CHARACTERS = 63
-const MESSAGE_ID = /^[\x21-\x7e]+$/
+const MESSAGE_ID = /^[\x20-\x7e]+$/
 
-/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) if there is an option that is not `known`. */
+/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) if an option is not `known`. */
 export function refuseUnknownOptions(
   title: string,
   options: Readonly<Record<string, unknown>> = {},
@@ -16,7 +16,7 @@ export function refuseUnknownOptions(
   throw new ConfigError('ZYQ_UNSUPPORTED', `The ${title} broker has no option "${name}": it ${has}`)
 }
 
-/** Why a message cannot be published: an id that is no message id, or a body above `maxBodyBytes`. */
+/** The error of a message with an invalid id, or a body above `maxBodyBytes`. */
 export function faultOf(
   title: string,
   { id, body }: Pick<OutboundMessage, 'id' | 'body'>,

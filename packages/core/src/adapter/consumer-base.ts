@@ -9,19 +9,18 @@ import { Unacked } from './unacked.ts'
 const RECEIVE_WAIT_MS = 1_000
 const LEASE_LOST: SettleResult = Object.freeze({ status: 'lease-lost' })
 
-/** One delivery that is to be settled: what core asked for, and what the adapter keeps for the delivery. */
+/** What core passed, and what the adapter keeps for the delivery. */
 export interface Settlement<Item, Held> {
   readonly item: Item
   readonly held: Held
 }
 
-/** The answer of the engine: one result for all, or one for each, in their order. */
+/** One result for all, or one for each, in order. */
 export type Settled = SettleResult | readonly SettleResult[]
 
 /**
- * A consumer without its engine. It bounds what is unsettled by the prefetch, waits in `receive`, gives back what was claimed
- * for an aborted call, and matches the results of settlements. An adapter adds claimed deliveries to `unacked`, calls `notify`
- * when there may be jobs, and sends settlements.
+ * A consumer without its engine. It keeps to the prefetch, waits in `receive`, gives back jobs that were claimed for an aborted
+ * call, and matches results with settlements. The adapter calls `notify` when there may be jobs.
  */
 export abstract class ConsumerBase<Held> implements Consumer {
   protected readonly options: ConsumeOptions
@@ -31,41 +30,37 @@ export abstract class ConsumerBase<Held> implements Consumer {
   readonly #settling = new Set<Promise<unknown>>()
   /** Settles when no claim is pending. Never rejects. */
   #claiming: Promise<void> = Promise.resolve()
-  /** Claimed for an aborted call and not given back yet. */
+  /** Claimed for an aborted call, and not given back yet. */
   #unwanted: readonly Delivery[] = []
   #stopReceiving: () => void = () => {}
   #closing: Promise<void> | undefined
 
-  /** `onClosed` is called once, when the consumer has closed. */
   protected constructor(options: ConsumeOptions, onClosed: () => void) {
     this.options = options
     this.#onClosed = onClosed
   }
 
-  /**
-   * Claims at most `room` jobs, adds each to `unacked`, and resolves to them; to [] if there is none now. It may stop early,
-   * with what it has, when `isStopped()` is true: no call waits for these jobs, and they are given back.
-   */
+  /** Claims at most `room` jobs, adds each to `unacked`, and resolves to them. It may stop early when `isStopped()` is true. */
   protected abstract claim(room: number, isStopped: () => boolean): Promise<readonly Delivery[]>
 
   protected abstract sendAcks(settlements: readonly Settlement<Delivery, Held>[]): Promise<Settled>
   protected abstract sendReleases(settlements: readonly Settlement<Release, Held>[]): Promise<Settled>
   protected abstract sendRejections(settlements: readonly Settlement<Rejection, Held>[]): Promise<Settled>
 
-  /** Gives back what `unacked` holds, and ends the lease. No claim and no settlement is pending. May reject. */
+  /** Gives back all of `unacked` and ends the lease. No claim and no settlement is pending. May reject. */
   protected abstract end(): Promise<void>
 
-  /** After how many ms a claim may find a job, if `notify` is not called before. */
+  /** How many ms `receive` waits for `notify` before it claims again. */
   protected get nextClaimMs(): number {
     return Infinity
   }
 
-  /** Settlements with different keys go out in separate, concurrent calls. Default: one call for all. */
+  /** Settlements with different keys are sent in separate, concurrent calls. */
   protected settlementKey(_held: Held): unknown {
     return undefined
   }
 
-  /** There may be jobs, or room for them: `receive` looks again. */
+  /** Makes `receive` claim again. */
   protected notify(): void {
     this.#notifier.notify()
   }
@@ -86,8 +81,8 @@ export abstract class ConsumerBase<Held> implements Consumer {
       }
       this.#stopReceiving = stop
       signal.addEventListener('abort', stop, { once: true })
-      const taking = this.#claiming.then(() => this.#take(max, () => stopped))
-      this.#claiming = taking.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+      const taking = this.#claiming.then(() => this.#take(max, () => stopped, resolve))
+      this.#claiming = taking.then(() => resolve([]), reject).finally(() => signal.removeEventListener('abort', stop))
     })
   }
 
@@ -112,7 +107,7 @@ export abstract class ConsumerBase<Held> implements Consumer {
     return this.#closing
   }
 
-  /** One result for each item, in their order. What `send` rejects with, or answers as `unknown`, stays held. */
+  /** Deliveries stay held if `send` rejects, or answers `unknown`. */
   protected async settle<Item>(
     items: readonly Item[],
     deliveryOfItem: (item: Item) => Delivery,
@@ -152,20 +147,25 @@ export abstract class ConsumerBase<Held> implements Consumer {
     try {
       await this.end()
     } catch {
-      // The engine is away: it takes the jobs back by itself when the lease ends.
+      // The engine gives the jobs back by itself when the lease or the connection ends.
     }
     this.unacked.clear()
     this.#onClosed()
   }
 
-  async #take(max: number, isStopped: () => boolean): Promise<readonly Delivery[]> {
+  /** Calls `deliver` synchronously after the check that the call is not aborted: an abort in between would lose the jobs. */
+  async #take(
+    max: number,
+    isStopped: () => boolean,
+    deliver: (deliveries: readonly Delivery[]) => void,
+  ): Promise<void> {
     await this.#giveBack()
     const until = performance.now() + RECEIVE_WAIT_MS
     while (!isStopped()) {
       const room = Math.min(max, this.options.prefetch - this.unacked.size)
       if (room > 0) {
         const deliveries = await this.claim(room, isStopped)
-        if (deliveries.length > 0 && !isStopped()) return deliveries
+        if (deliveries.length > 0 && !isStopped()) return deliver(deliveries)
         this.#unwanted = deliveries
       }
       const left = until - performance.now()
@@ -173,10 +173,9 @@ export abstract class ConsumerBase<Held> implements Consumer {
       await this.#notifier.wait(Math.max(1, room > 0 ? Math.min(left, this.nextClaimMs) : left))
     }
     await this.#giveBack()
-    return []
   }
 
-  /** While the answer is unknown, the jobs may be held here or not: the next call of `receive` asks again first. */
+  /** Releases unwanted jobs. If the outcome is unknown, the next `receive` tries again before it claims. */
   async #giveBack(): Promise<void> {
     if (this.#unwanted.length === 0 || this.isClosing) return
     const unwanted = this.#unwanted

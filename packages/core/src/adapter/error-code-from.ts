@@ -23,10 +23,7 @@ const SYSTEM_CODES: Readonly<Record<string, Code>> = {
   EPIPE: 'ZYQ_CONNECTION_LOST',
 }
 
-/**
- * Makes `Broker.errorCode`. `classify` knows the engine's errors and returns `undefined` for others; `systemCodes` adds to or
- * replaces the codes of Node's system errors. The result never throws, whatever the value is.
- */
+/** Makes `Broker.errorCode`. `classify` returns `undefined` for unknown errors. `systemCodes` replace those of Node's errors. */
 export function errorCodeFrom(
   classify: (error: unknown) => Code | undefined,
   systemCodes: Readonly<Record<string, Code>> = {},
@@ -36,7 +33,7 @@ export function errorCodeFrom(
     if (error instanceof BrokerError) return error.code
     const own = classify(error)
     if (own !== undefined) return own
-    // Node tries every address of a name and reports one error for each.
+    // Node tries every address of a host and reports one error for each.
     if (error instanceof AggregateError) return codeOf(error.errors[0])
     return codes.get(String(propertyOf(error, 'code'))) ?? 'ZYQ_BROKER'
   }
@@ -50,7 +47,6 @@ export function errorCodeFrom(
   }
 }
 
-/** A property of anything. May throw if the value is a proxy or the property is a getter. */
 export function propertyOf(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
 }

@@ -5,21 +5,17 @@ interface Entry<Held> {
   isSettling: boolean
 }
 
-/**
- * The deliveries that a consumer holds, each with what the adapter needs to settle it. A delivery that is not in here was
- * settled, or its lease has ended: to settle it again is `lease-lost`.
- */
+/** The unsettled deliveries of a consumer, with what the adapter keeps for each. Settling any other is `lease-lost`. */
 export class Unacked<Held> {
   readonly #entries = new Map<Delivery, Entry<Held>>()
 
-  /** How many there are, including those whose settlement has no answer yet: these still fill the prefetch. */
   get size(): number {
     return this.#entries.size
   }
 
-  /** Those that are not being settled. */
+  /** Those whose settlement is pending, too: they count for the prefetch, and their timeouts must be extended. */
   *[Symbol.iterator](): Iterator<readonly [Delivery, Held]> {
-    for (const [delivery, { held, isSettling }] of this.#entries) if (!isSettling) yield [delivery, held]
+    for (const [delivery, { held }] of this.#entries) yield [delivery, held]
   }
 
   get(delivery: Delivery): Held | undefined {
@@ -30,7 +26,7 @@ export class Unacked<Held> {
     this.#entries.set(delivery, { held, isSettling: false })
   }
 
-  /** Begins to settle a delivery. `undefined` if it is not held, or is being settled already. */
+  /** Begins a settlement. `undefined` if the delivery is not held, or its settlement is pending. */
   take(delivery: Delivery): Held | undefined {
     const entry = this.#entries.get(delivery)
     if (entry === undefined || entry.isSettling) return undefined
@@ -38,7 +34,7 @@ export class Unacked<Held> {
     return entry.held
   }
 
-  /** The settlement failed: the delivery may be settled again, unless it was deleted meanwhile. */
+  /** The settlement failed: it may be repeated. */
   putBack(delivery: Delivery): void {
     const entry = this.#entries.get(delivery)
     if (entry !== undefined) entry.isSettling = false

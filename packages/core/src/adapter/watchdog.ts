@@ -1,10 +1,8 @@
 const TURNS = 7
 
 /**
- * Calls `onTimeout` once after `ms` milliseconds, unless the returned function is called before.
- *
- * It counts turns of the event loop: while a handler blocks the loop, an answer may have come that nothing has read yet, and
- * all of that time counts as one turn. Does not keep the process alive.
+ * Calls `onTimeout` after `ms`, unless the returned function is called before. Time in which the event loop is blocked
+ * counts as one turn of several, because an answer may have arrived meanwhile.
  */
 export function startTimeout(ms: number, onTimeout: () => void): () => void {
   let turns = 0
@@ -18,21 +16,20 @@ export function startTimeout(ms: number, onTimeout: () => void): () => void {
 }
 
 export interface WatchdogOptions {
-  /** The time between two looks. */
+  /** The time between checks. */
   readonly turnMs: number
-  /** How many looks in a row may find a silent peer. */
+  /** This many silent checks in a row are a timeout. */
   readonly maxSilentTurns: () => number
-  /** A number that changes whenever the peer shows life, such as the bytes read from its socket. */
+  /** Changes when the peer sends: for instance bytes read. */
   readonly progress: () => number
-  /** Whether the peer owes an answer. If not, its silence does not count. */
   readonly isExpecting: () => boolean
-  /** Called at each look that finds it silent, with their number in a row: for instance to ask the peer for an answer. */
+  /** Called at each silent check before the last, for instance to send a ping. */
   readonly onSilentTurn?: (turns: number) => void
-  /** Called once, when it was silent for too long. The watchdog has stopped then. */
+  /** Called once. */
   readonly onSilence: () => void
 }
 
-/** Notices a peer that owes an answer and shows no life. Counts turns of the event loop, as `startTimeout` does. */
+/** Detects a peer that owes an answer and sends nothing. Counts time as `startTimeout` does. */
 export class Watchdog {
   readonly #options: WatchdogOptions
   readonly #timer: NodeJS.Timeout
@@ -42,14 +39,14 @@ export class Watchdog {
   constructor(options: WatchdogOptions) {
     this.#options = options
     this.#progress = options.progress()
-    this.#timer = setInterval(() => this.#look(), options.turnMs).unref()
+    this.#timer = setInterval(() => this.#check(), options.turnMs).unref()
   }
 
   stop(): void {
     clearInterval(this.#timer)
   }
 
-  #look(): void {
+  #check(): void {
     const { progress, isExpecting, maxSilentTurns, onSilentTurn, onSilence } = this.#options
     const before = this.#progress
     this.#progress = progress()

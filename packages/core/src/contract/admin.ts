@@ -1,30 +1,26 @@
 import type { ClientInfo } from './consumer.ts'
 import type { Headers } from './message.ts'
 
-/**
- * For operators. Every call returns one snapshot and changes nothing unless its name says so. A figure that the engine does
- * not know is absent, not guessed. Calls about an unknown queue reject with `ZYQ_QUEUE_NOT_FOUND`.
- */
+/** Figures that the engine does not know are absent. Calls about an unknown queue reject with `ZYQ_QUEUE_NOT_FOUND`. */
 export interface BrokerAdmin {
   /** All queues, or those of `names` that exist. */
   queues(names?: readonly string[]): Promise<readonly QueueStats[]>
-  /** Deletes all waiting and delayed jobs of a queue and resolves to their number. */
+  /** Deletes all waiting and delayed jobs. Resolves to their number, as all calls that delete do. */
   purge(queue: string): Promise<number>
   readonly deadLetters: DeadLetters
-  /** Settings of this engine that an operator should know; [] if there are none. */
+  /** Server settings that an operator should know. */
   check(): Promise<readonly Finding[]>
   version(): Promise<string>
-  /** The consumers that live now, of all processes. */
+  /** The live consumers of all processes. */
   workers?(): Promise<readonly WorkerStats[]>
-  /** At most `limit` jobs that are not dead: active ones first, then in the order in which they will run. */
+  /** Active ones first, then in the order in which they will run. */
   jobs?(queue: string, options: { readonly limit: number }): Promise<readonly StoredJob[]>
-  /** Deletes those of these jobs that wait, and resolves to their number. */
+  /** Deletes the jobs that still wait. */
   cancel?(queue: string, ids: readonly string[]): Promise<number>
-  /** Has the queue refuse jobs while `most` are waiting; 0 means no limit. */
+  /** The queue refuses jobs while `most` are waiting; 0: no limit. */
   limit?(queue: string, most: number): Promise<void>
-  /** Frees space that the engine keeps, repairs its counts, and resolves to the number of leftovers that it removed. */
+  /** Frees space and repairs counts. Resolves to the number of leftovers that it removed. */
   compact?(queue: string): Promise<number>
-  /** Asks the server to shut down. */
   shutdown?(): Promise<void>
 }
 
@@ -32,11 +28,11 @@ export interface DeadLetters {
   /** The newest first. */
   list(queue: string, options: { readonly limit: number }): Promise<readonly DeadLetter[]>
   /**
-   * Puts dead letters back into their queue, ready at once, with their headers and priority and a delivery count of 0.
-   * Stores each job before it deletes the dead letter. Resolves to their number. `undefined` means all, [] means none.
+   * Makes dead letters ready, with their headers and priority and a delivery count of 0. Stores each job before it deletes the
+   * dead letter. `undefined` means all, [] means none.
    */
   requeue(queue: string, ids?: readonly string[]): Promise<number>
-  /** Deletes dead letters and resolves to their number. `undefined` means all, [] means none. */
+  /** `ids` as for `requeue`. */
   purge(queue: string, ids?: readonly string[]): Promise<number>
 }
 
@@ -44,16 +40,13 @@ export interface QueueStats {
   readonly name: string
   readonly ready?: number
   readonly delayed?: number
-  /** Jobs that consumers hold. */
   readonly active?: number
-  /** Dead letters. */
   readonly dead?: number
-  /** Consumers of this queue. */
   readonly workers?: number
   readonly details?: Details
 }
 
-/** What only this engine knows, by the name that people read. */
+/** What only this engine knows, by the name to show. */
 export type Details = Readonly<Record<string, string | number>>
 
 export interface StoredJob {
@@ -63,9 +56,8 @@ export interface StoredJob {
   readonly headers: Headers
   readonly body: Uint8Array
   readonly priority: number
-  /** When a delayed job is ready, in ms since 1970. */
+  /** Milliseconds since 1970, as all times. */
   readonly readyAtMs?: number
-  /** When it was stored, in ms since 1970. */
   readonly storedAtMs?: number
 }
 
@@ -73,7 +65,6 @@ export interface WorkerStats {
   readonly id: string
   readonly client: ClientInfo
   readonly queues: readonly string[]
-  /** Jobs that it holds. */
   readonly active?: number
   readonly connectedAtMs?: number
   readonly details?: Details
@@ -89,7 +80,7 @@ export interface DeadLetter {
 }
 
 export interface Finding {
-  /** `problem`: jobs can be lost. `warning`: something works worse than it could. */
+  /** `problem`: jobs can be lost. `warning`: it works worse than it could. */
   readonly level: 'note' | 'warning' | 'problem'
   readonly message: string
   readonly remedy?: string

@@ -1,4 +1,3 @@
-/** All that a broker adapter needs: the contract, the base classes, and the errors. */
 export type * from './admin.ts'
 export type * from './broker.ts'
 export type * from './calls.ts'

@@ -1,4 +1,6 @@
 import type { OutboundMessage, PublishResult, QueueSpec } from '../contract/index.ts'
+import type { BatchHooks } from '../hooks/batch-hooks.ts'
+import { createPublishBatches } from '../hooks/publish-batches.ts'
 import { backoffMs, pause, RECONNECT } from '../connection/backoff.ts'
 import type { Connection } from '../connection/connection.ts'
 import { keepAlive } from '../keep-alive.ts'
@@ -34,14 +36,25 @@ export class Producer {
   #scheduled = false
   #release: (() => void) | undefined
   #whenIdle: (() => void)[] = []
+  readonly #hooked = createPublishBatches((queue, messages) => this.publishAll(queue, messages))
 
   constructor(connection: Connection) {
     this.connection = connection
     this.#maxBatch = connection.broker.capabilities.maxBatch
   }
 
-  /** At most `maxBatch` messages for one queue. Never rejects: each message has its result, with errors of ours. */
-  publish(queue: QueueSpec, messages: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
+  /**
+   * At most `maxBatch` messages for one queue, through the task's publish hook if it has one. Never rejects: each message has
+   * its result, with errors of ours.
+   */
+  publish(
+    queue: QueueSpec,
+    messages: readonly OutboundMessage[],
+    hooks?: BatchHooks,
+  ): Promise<readonly PublishResult[]> {
+    if (hooks?.publish !== undefined) {
+      return this.#hooked.add(hooks, { queue, messages }).finally(keepAlive())
+    }
     return new Promise((settle) => {
       this.#waiting.push({ queue, messages, bytes: bytesOf(messages), settle })
       this.#release ??= keepAlive()
@@ -50,18 +63,22 @@ export class Producer {
   }
 
   /** Any number of messages for one queue, in as many batches as they need. */
-  async publishAll(queue: QueueSpec, messages: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
+  async publishAll(
+    queue: QueueSpec,
+    messages: readonly OutboundMessage[],
+    hooks?: BatchHooks,
+  ): Promise<readonly PublishResult[]> {
     const batches: Promise<readonly PublishResult[]>[] = []
     let start = 0
     let bytes = 0
     for (const [index, { body }] of messages.entries()) {
       bytes += body.byteLength
       if (index === start || (index - start < this.#maxBatch && bytes <= MAX_BATCH_BYTES)) continue
-      batches.push(this.publish(queue, messages.slice(start, index)))
+      batches.push(this.publish(queue, messages.slice(start, index), hooks))
       start = index
       bytes = body.byteLength
     }
-    if (start < messages.length) batches.push(this.publish(queue, messages.slice(start)))
+    if (start < messages.length) batches.push(this.publish(queue, messages.slice(start), hooks))
     return (await Promise.all(batches)).flat()
   }
 

@@ -1,5 +1,6 @@
 import type { OutboundMessage, QueueSpec } from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
+import type { BatchHooks } from '../hooks/batch-hooks.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createIdSeries } from '../messages/job-id.ts'
 import type { SubmitOptions } from '../tasks/options.ts'
@@ -29,6 +30,7 @@ interface Stream {
   readonly producer: Producer
   readonly queue: QueueSpec
   readonly task: string
+  readonly hooks: BatchHooks | undefined
   readonly message: (id: string, data: unknown) => OutboundMessage | Promise<OutboundMessage>
   readonly onProgress?: (progress: SubmitProgress) => void
 }
@@ -149,8 +151,8 @@ class StreamSubmission {
 
   /** Never rejects. */
   async #send(messages: readonly OutboundMessage[], start: number): Promise<void> {
-    const { producer, queue, onProgress } = this.#stream
-    const results = await producer.publish(queue, messages)
+    const { producer, queue, hooks, onProgress } = this.#stream
+    const results = await producer.publish(queue, messages, hooks)
     for (const [offset, result] of results.entries()) {
       if (result.status === 'stored') this.#stored++
       else {

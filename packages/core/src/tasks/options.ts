@@ -2,6 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { z } from 'zod'
 import type { BrokerPlugin } from '../contract/index.ts'
 import { ConfigError, messageOf } from '../errors.ts'
+import type { BatchHooks } from '../hooks/batch-hooks.ts'
 import { MAX_DELAY_MS, MAX_RETRIES, MAX_TIMER_MS } from '../limits.ts'
 import type { Middleware } from '../middleware/middleware.ts'
 
@@ -56,6 +57,8 @@ export interface TaskOptions extends BrokerTaskOptions {
   readonly maxPostponeMs?: number
   /** Wrapped around the handler, the first outermost. */
   readonly middleware?: readonly Middleware[]
+  /** Functions that run once for many jobs: before they are published, before they start, before they are settled. */
+  readonly hooks?: BatchHooks
 }
 
 /** What one submission may set over its task. */
@@ -109,6 +112,7 @@ const taskSchema = z
     maxDeliveries: z.int().positive(),
     maxPostponeMs: delayMs,
     middleware: z.array(z.custom<Middleware>(isMiddleware, 'expected a function, or { submit, run }')),
+    hooks: z.custom<BatchHooks>(isBatchHooks, 'expected { publish, start, settle }, each a function or absent'),
     data: z.custom<StandardSchemaV1>(isStandardSchema, 'expected a Standard Schema, such as one of Zod'),
   })
   .partial()
@@ -130,11 +134,18 @@ const submitSchema = z
 const callSchema = z.object({ timeoutMs: timerMs })
 
 function isMiddleware(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return typeof value === 'function'
-  const sides: unknown[] = ['submit', 'run']
-    .map((side) => Reflect.get(value, side))
-    .filter((side) => side !== undefined)
-  return sides.length > 0 && sides.every((side) => typeof side === 'function')
+  return typeof value === 'function' || hasFunctions(value, ['submit', 'run'])
+}
+
+function isBatchHooks(value: unknown): boolean {
+  return hasFunctions(value, ['publish', 'start', 'settle'])
+}
+
+/** Whether an object has at least one of these, and only functions under these names. */
+function hasFunctions(value: unknown, names: readonly string[]): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const members: unknown[] = names.map((name) => Reflect.get(value, name)).filter((member) => member !== undefined)
+  return members.length > 0 && members.every((member) => typeof member === 'function')
 }
 
 function isStandardSchema(value: unknown): boolean {

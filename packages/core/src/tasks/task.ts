@@ -133,6 +133,7 @@ export class Task<Data = unknown, Result = unknown> {
         source,
         ...route,
         task: this.name,
+        hooks: this.options.hooks,
         message: (id, data) => this.#message(route, id, data, added),
         ...(onProgress === undefined ? {} : { onProgress }),
       }),
@@ -194,14 +195,14 @@ export class Task<Data = unknown, Result = unknown> {
 
   async #submitOne(route: Route, data: unknown, added: Headers | undefined): Promise<JobHandle> {
     const message = await this.#message(route, nextId(), data, added)
-    const [result] = await route.producer.publish(route.queue, [message])
+    const [result] = await route.producer.publish(route.queue, [message], this.options.hooks)
     if (result?.status !== 'stored') throw result?.error
     return this.#handle(message.id, route)
   }
 
   async #submitList(route: Route, list: readonly unknown[], added: Headers | undefined): Promise<JobHandle[]> {
     const messages = await this.#messages(route, list, added)
-    const results = await route.producer.publishAll(route.queue, messages)
+    const results = await route.producer.publishAll(route.queue, messages, this.options.hooks)
     const stored: JobHandle[] = []
     const refused: FailedSubmission[] = []
     const unknown: FailedSubmission[] = []

@@ -7,7 +7,8 @@ import { decodeData, HEADER } from '../messages/envelope.ts'
 import type { Middleware, RunMiddleware } from '../middleware/middleware.ts'
 import { closeProducer, producerFor } from '../producer/producers.ts'
 import type { AnyTask } from '../tasks/task.ts'
-import { Execution } from '../worker/execution.ts'
+import { Execution, type Refusal, type Work } from '../worker/execution.ts'
+import { WorkerHooks } from '../worker/worker-hooks.ts'
 import { GIVE_BACK, type Outcome } from '../worker/outcome.ts'
 import { createVirtualClock, type VirtualClock } from './clock.ts'
 import { Heap, type HeapItem } from './heap.ts'
@@ -64,7 +65,7 @@ export interface TestQueue extends AsyncDisposable {
 
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] }
 
-interface Entry extends HeapItem {
+interface TestEntry extends HeapItem {
   readonly job: Mutable<TestJob>
   readonly errors: unknown[]
 }
@@ -90,10 +91,11 @@ class MemoryTestQueue implements TestQueue {
   readonly clock = createVirtualClock()
   readonly #tasks: readonly AnyTask[]
   readonly #execution: Execution
+  readonly #hooks: WorkerHooks
   readonly #plugin: BrokerPlugin
   readonly #broker: Broker
-  readonly #entries = new Map<string, Entry>()
-  readonly #waiting = new Heap<Entry>((a, b) => a.job.dueAtMs < b.job.dueAtMs)
+  readonly #entries = new Map<string, TestEntry>()
+  readonly #waiting = new Heap<TestEntry>((a, b) => a.job.dueAtMs < b.job.dueAtMs)
   readonly #queues = new Set<string>()
   #consumers = 0
   #last: Promise<void> = Promise.resolve()
@@ -109,6 +111,7 @@ class MemoryTestQueue implements TestQueue {
     }
     this.#broker = createMemoryBroker(store)
     const worker = { id: 'test', name: 'test', log: safeLogger(logger) }
+    this.#hooks = new WorkerHooks(worker.log)
     this.#execution = new Execution(tasks, worker, [this.#note, ...middleware])
     this.#tasks = divert(tasks, this.#plugin)
   }
@@ -197,15 +200,25 @@ class MemoryTestQueue implements TestQueue {
       entry.job.state = 'running'
     }
     const opened = this.#execution.open(delivery)
-    const isRun = !('kind' in opened)
-    const outcome = isRun ? await this.#execution.run(opened) : opened
+    const { outcome, isRun } = await this.#run(opened, delivery)
     if (entry !== undefined) this.#noteOutcome(entry, outcome, isRun)
     if (outcome.kind === 'ack') await consumer.ack([delivery])
     else if (outcome.kind === 'reject') await consumer.reject([{ delivery, ...outcome }])
     else await consumer.release([{ ...GIVE_BACK, delivery, ...outcome }])
   }
 
-  #noteOutcome(entry: Entry, outcome: Outcome, isRun: boolean): void {
+  async #run(opened: Work | Refusal, delivery: Delivery): Promise<{ outcome: Outcome; isRun: boolean }> {
+    const { task } = opened
+    if ('outcome' in opened) {
+      return { outcome: await this.#hooks.settle(task, delivery, false, opened.outcome), isRun: false }
+    }
+    const decision = await this.#hooks.start(opened.task, opened.job)
+    if (decision !== undefined && decision !== 'start') return { outcome: decision, isRun: false }
+    const ended = await this.#execution.run(opened)
+    return { outcome: await this.#hooks.settle(task, delivery, true, ended), isRun: true }
+  }
+
+  #noteOutcome(entry: TestEntry, outcome: Outcome, isRun: boolean): void {
     const { job } = entry
     if (isRun) job.attempts++
     if (outcome.kind === 'ack') job.state = 'done'
@@ -274,7 +287,7 @@ class MemoryTestQueue implements TestQueue {
       errors,
       reason: undefined,
     }
-    const entry: Entry = { job, errors, heapIndex: -1 }
+    const entry: TestEntry = { job, errors, heapIndex: -1 }
     this.#entries.set(id, entry)
     this.#queues.add(queue)
     this.#waiting.push(entry)

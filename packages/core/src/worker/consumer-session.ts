@@ -45,7 +45,7 @@ export class ConsumerSession {
   #spent = false
   /** When the last call began that made or renewed its lease. */
   #renewedAt: Moment
-  #confirming = false
+  #confirming: Promise<void> | undefined
   #renewal: NodeJS.Timeout | undefined
 
   /** Opens the connection where it is not, and begins to consume. Rejects with `ZyQueueError`. */
@@ -109,17 +109,13 @@ export class ConsumerSession {
    */
   stands(now: number): boolean {
     if (this.ended) return false
-    return !this.#isRenewable || (!this.#confirming && this.#isCurrent(now))
+    return !this.#isRenewable || (this.#confirming === undefined && this.#isCurrent(now))
   }
 
-  /** Renews the lease until it surely stands, or the session has ended, and calls `done` then. If it does so already, nothing happens. */
-  confirm(done: () => void): void {
-    if (this.#confirming) return
-    this.#confirming = true
-    void this.#confirm().finally(() => {
-      this.#confirming = false
-      done()
-    })
+  /** Renews the lease. Resolves when it surely stands, or the session has ended. Never rejects. */
+  confirm(): Promise<void> {
+    this.#confirming ??= this.#confirm().finally(() => (this.#confirming = undefined))
+    return this.#confirming
   }
 
   /** Whether its consumer may hold jobs that nobody will settle any more, and only its end gives them back. */
@@ -138,7 +134,7 @@ export class ConsumerSession {
     this.#connection.broker.calls?.sendUpdate(delivery, update)
   }
 
-  settle(delivery: Delivery, outcome: Outcome): void {
+  settle(delivery: Delivery, outcome: Outcome | Promise<Outcome>): void {
     this.#settler.settle(delivery, outcome)
   }
 

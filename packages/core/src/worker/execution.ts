@@ -30,6 +30,13 @@ export interface Work {
   readonly canDelay: boolean
 }
 
+/** A delivery that must not run. */
+export interface Refusal {
+  /** Absent if the worker does not know the task. */
+  readonly task?: AnyTask
+  readonly outcome: Outcome
+}
+
 /** What is known of the broker that a delivery comes from. */
 export interface Origin {
   readonly updates?: UpdateSender
@@ -61,14 +68,15 @@ export class Execution {
   }
 
   /** What a delivery asks for, or its outcome if it must not run. */
-  open(delivery: Delivery, { updates, chargesAll = false, canDelay = true }: Origin = {}): Work | Outcome {
+  open(delivery: Delivery, { updates, chargesAll = false, canDelay = true }: Origin = {}): Work | Refusal {
     const { headers, queue, deliveryCount } = delivery
+    let task: AnyTask | undefined
     try {
       // First: what cannot be read does not name its task either.
       if (delivery.undecodable !== undefined) {
         return this.#refuse(delivery, `ZYQ_DECODE: ${delivery.undecodable}`)
       }
-      const task = this.#taskFor(delivery)
+      task = this.#taskFor(delivery)
       if (task === undefined) {
         const name = headers[HEADER.task]
         const what = name === undefined ? `the queue ${queue}` : `the task ${JSON.stringify(name)}`
@@ -78,7 +86,7 @@ export class Execution {
       // Where the supervisor killed the worker over this very job, that was an attempt, not an accident.
       const lost = deliveryCount - killsOf(headers)
       if (lost >= maxDeliveries) {
-        return this.#refuse(delivery, `ZYQ_JOB_POISON: ${lost} workers died holding the job`)
+        return this.#refuse(delivery, `ZYQ_JOB_POISON: ${lost} workers died holding the job`, task)
       }
       const job = new Job({
         id: delivery.id,
@@ -96,7 +104,7 @@ export class Execution {
       const isSuspect = lost > 0 && (chargesAll ? lost * 2 >= maxDeliveries : lost === maxDeliveries - 1)
       return { task, job, canDelay, alone: isSuspect || HEADER.suspect in headers }
     } catch (error) {
-      if (error instanceof CodecError) return this.#refuse(delivery, `${error.code}: ${error.message}`)
+      if (error instanceof CodecError) return this.#refuse(delivery, `${error.code}: ${error.message}`, task)
       throw error
     }
   }
@@ -208,7 +216,7 @@ export class Execution {
     })
   }
 
-  #refuse(delivery: Delivery, reason: string): Outcome {
+  #refuse(delivery: Delivery, reason: string, task?: AnyTask): Refusal {
     this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, ${whereTo(delivery)}: ${reason}`)
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
@@ -216,7 +224,7 @@ export class Execution {
       [HEADER.suspect]: undefined,
       [HEADER.kills]: undefined,
     })
-    return { kind: 'reject', end: 'dead', reason, headers }
+    return { ...(task && { task }), outcome: { kind: 'reject', end: 'dead', reason, headers } }
   }
 }
 

@@ -6,13 +6,13 @@ import type { Logger } from '../logger.ts'
 import { encodeData } from '../messages/envelope.ts'
 import type { Outcome } from './outcome.ts'
 
-interface Verdict {
+interface Settlement {
   readonly delivery: Delivery
   readonly outcome: Outcome
 }
 
 /** What one call came to; `error` is set if the outcome of an item is unknown. */
-interface Attempt {
+interface SettleAttempt {
   readonly results: readonly SettleResult[]
   readonly error?: ZyQueueError
   /** Whether the call failed as a whole, and not for the connection or the load of the broker. */
@@ -32,8 +32,10 @@ export class Settler {
   readonly #log: Logger
   readonly #settled: (count: number) => void
   readonly #gaveUp: () => void
-  #gathered: Verdict[] = []
+  #gathered: Settlement[] = []
   #flushing: Promise<void> | undefined
+  /** Those whose outcome a hook still decides. */
+  readonly #undecided = new Set<Promise<void>>()
   #scheduled = false
 
   constructor(options: {
@@ -54,7 +56,9 @@ export class Settler {
     this.#gaveUp = options.gaveUp
   }
 
-  settle(delivery: Delivery, outcome: Outcome): void {
+  /** Settles a delivery, when its outcome is known. A promise of the outcome must not reject. */
+  settle(delivery: Delivery, outcome: Outcome | Promise<Outcome>): void {
+    if (outcome instanceof Promise) return this.#settleLater(delivery, outcome)
     this.#gathered.push({ delivery, outcome })
     if (this.#scheduled || this.#flushing !== undefined) return
     this.#scheduled = true
@@ -64,8 +68,18 @@ export class Settler {
     })
   }
 
+  #settleLater(delivery: Delivery, deciding: Promise<Outcome>): void {
+    const settling = this.#settleWhen(delivery, deciding).finally(() => this.#undecided.delete(settling))
+    this.#undecided.add(settling)
+  }
+
+  async #settleWhen(delivery: Delivery, deciding: Promise<Outcome>): Promise<void> {
+    this.settle(delivery, await deciding)
+  }
+
   /** Resolves when all that was settled before has been answered, or given up. Never rejects. */
   async flush(): Promise<void> {
+    if (this.#undecided.size > 0) await Promise.all(this.#undecided)
     while (this.#flushing !== undefined || this.#gathered.length > 0) {
       this.#flushing ??= this.#send(this.#gathered.splice(0)).finally(() => {
         this.#flushing = undefined
@@ -75,7 +89,7 @@ export class Settler {
     }
   }
 
-  async #send(verdicts: readonly Verdict[]): Promise<void> {
+  async #send(verdicts: readonly Settlement[]): Promise<void> {
     const acks: Delivery[] = []
     const answers: Answer[] = []
     const releases: Parameters<Consumer['release']>[0][number][] = []
@@ -154,12 +168,15 @@ export class Settler {
     this.#log.warn({ jobs }, `${verb} came too late: the jobs have gone back, or to another owner`)
   }
 
-  async #attempt<Item>(items: readonly Item[], call: Call<Item>): Promise<Attempt> {
+  async #attempt<Item>(items: readonly Item[], call: Call<Item>): Promise<SettleAttempt> {
     try {
       await this.#connection.open()
       const results = await call(items)
-      const unknown = results.find((result) => result.status === 'unknown')
-      return unknown === undefined ? { results } : { results, error: this.#connection.wrap(unknown.error) }
+      const unknown = results.filter((result) => result.status === 'unknown')
+      const [first] = unknown
+      if (first === undefined) return { results }
+      const error = this.#connection.wrap(first.error)
+      return { results, error, isRefused: error.code === 'ZYQ_BROKER' && unknown.length === items.length }
     } catch (thrown) {
       const error = this.#connection.wrap(thrown)
       const isRefused = error.code === 'ZYQ_BROKER'
@@ -172,7 +189,12 @@ export class Settler {
    * them. Three items are tried alone first. If all of these are refused too, the broker refuses everything, and the next try
    * takes three others.
    */
-  async #attemptEach<Item>(items: readonly Item[], call: Call<Item>, tries: number, untilMs: number): Promise<Attempt> {
+  async #attemptEach<Item>(
+    items: readonly Item[],
+    call: Call<Item>,
+    tries: number,
+    untilMs: number,
+  ): Promise<SettleAttempt> {
     const attempt = await this.#attempt(items, call)
     if (attempt.isRefused !== true || items.length < 2) return attempt
     const samples = new Set([0, items.length >> 1, items.length - 1].map((index) => (index + tries) % items.length))
@@ -186,7 +208,7 @@ export class Settler {
   }
 
   /** Attempts all at once, and what is refused in halves, until `untilMs` on the clock of `performance.now()`. */
-  async #divide<Item>(items: readonly Item[], call: Call<Item>, untilMs: number): Promise<Attempt> {
+  async #divide<Item>(items: readonly Item[], call: Call<Item>, untilMs: number): Promise<SettleAttempt> {
     if (items.length === 0) return { results: [] }
     const attempt = await this.#attempt(items, call)
     if (attempt.isRefused !== true || items.length < 2 || performance.now() > untilMs) return attempt
@@ -196,7 +218,7 @@ export class Settler {
   }
 }
 
-function joined(...attempts: readonly Attempt[]): Attempt {
+function joined(...attempts: readonly SettleAttempt[]): SettleAttempt {
   const error = attempts.find((attempt) => attempt.error !== undefined)?.error
   return { results: attempts.flatMap(({ results }) => results), ...(error && { error }) }
 }

@@ -5,7 +5,7 @@ import { createConnection } from '../connection/connection.ts'
 import type { Delivery } from '../contract/index.ts'
 import type { BrokerChoice } from '../connection/discovery.ts'
 import { BrokerError, type ZyQueueError } from '../errors.ts'
-import { jobChannel, workerChannel, type JobEndEvent, type WorkerStateEvent } from '../diagnostics.ts'
+import { workerChannel, type WorkerStateEvent } from '../diagnostics.ts'
 import { hostMonotonicMs } from '../host-clock.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
@@ -21,9 +21,11 @@ import {
   workerOptionsSchema,
   type WorkerOptions,
 } from './options.ts'
+import { publishJobEnd } from './job-end-event.ts'
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
 import { HELD, Scheduler, type Run, type Runnable, type RunLedger } from './scheduler.ts'
+import { WorkerHooks } from './worker-hooks.ts'
 import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
 
@@ -71,6 +73,7 @@ export class Worker implements AsyncDisposable {
   readonly #options: WorkerOptions
   readonly #log: Logger
   readonly #supervision: Supervision | undefined
+  readonly #hooks: WorkerHooks
   readonly #prefetch: Prefetch
   readonly #scheduler: Scheduler<ActiveJob>
   readonly #ended: Promise<void>
@@ -95,6 +98,7 @@ export class Worker implements AsyncDisposable {
     this.#options = options
     this.#log = safeLogger(options.logger ?? createLogger({ level: 'warn' }))
     this.#supervision = supervision
+    this.#hooks = new WorkerHooks(this.#log)
     const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY
     this.#prefetch = new Prefetch(concurrency, options.prefetch)
     this.#scheduler = new Scheduler({
@@ -214,9 +218,10 @@ export class Worker implements AsyncDisposable {
     for (const delivery of deliveries) {
       const opened = this.#execution?.open(delivery, { updates: session, chargesAll, canDelay })
       if (opened === undefined || this.#takesNoMore) session.settle(delivery, GIVE_BACK)
-      else if ('kind' in opened) {
-        if (jobChannel.hasSubscribers) this.#publishEnd(delivery, opened)
-        session.settle(delivery, opened)
+      else if ('outcome' in opened) {
+        const { outcome, task } = opened
+        publishJobEnd(delivery, task, outcome)
+        session.settle(delivery, this.#hooks.settle(task, delivery, false, outcome))
       } else jobs.push({ session, delivery, work: opened, alone: opened.alone })
     }
     if (!jobs.some(({ alone }) => alone)) loop.takeMany(session)
@@ -234,57 +239,61 @@ export class Worker implements AsyncDisposable {
   }
 
   #run(job: ActiveJob): Run {
-    const since = performance.now()
-    if (!job.session.stands(since)) return this.#askFirst(job.session)
+    if (!job.session.stands(performance.now())) return this.#hold(job.session)
     if (this.#scheduler.exhausted && !this.#hadItsShare) this.#takeNoMore()
+    const deciding = this.#hooks.start(job.work.task, job.work.job)
+    return deciding === undefined ? this.#attempt(job) : this.#runIfMay(job, deciding)
+  }
+
+  /** Runs a job if its start hook lets it start. */
+  async #runIfMay(job: ActiveJob, deciding: Promise<'start' | Outcome>): Promise<void> {
+    const { session, delivery, work } = job
+    const decision = await deciding
+    if (!session.stands(performance.now())) await session.confirm()
+    if (this.#givenBack.has(job) || session.ended) return
+    if (decision === 'start') return this.#attempt(job)
+    publishJobEnd(delivery, work.task, decision)
+    session.settle(delivery, decision)
+  }
+
+  #attempt(job: ActiveJob): void | Promise<void> {
+    const since = performance.now()
     const { hardTimeoutMs } = job.work.task.options
     this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
     // Whatever a job enters into an `AsyncLocalStorage` is its own.
     const context = new AsyncResource('ZyQueueJob')
-    const outcome = context.runInAsyncScope(() => this.#execution?.run(job.work))
+    const outcome = context.runInAsyncScope(() => this.#execution?.run(job.work)) ?? GIVE_BACK
     if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
     this.#afterAttempt(job, since, outcome)
   }
 
-  /** A job of a lease that may have ended belongs to another worker perhaps: it starts, or is forgotten, when that is known. */
-  #askFirst(session: ConsumerSession): typeof HELD {
-    const isOfSession = (job: ActiveJob): boolean => job.session === session
-    session.confirm(() => {
-      if (!session.ended) return this.#scheduler.resume(isOfSession)
-      this.#scheduler.remove(isOfSession)
-      this.#retireIfDone()
-    })
+  /** A job of a lease that may have ended starts, or is dropped, when it is known whether another worker has it now. */
+  #hold(session: ConsumerSession): typeof HELD {
+    void this.#resumeWhenConfirmed(session)
     return HELD
   }
 
-  #afterAttempt(job: ActiveJob, since: number, outcome: Outcome | undefined): void {
+  async #resumeWhenConfirmed(session: ConsumerSession): Promise<void> {
+    const isOfSession = (job: ActiveJob): boolean => job.session === session
+    await session.confirm()
+    if (!session.ended) return this.#scheduler.resume(isOfSession)
+    this.#scheduler.remove(isOfSession)
+    this.#retireIfDone()
+  }
+
+  #afterAttempt(job: ActiveJob, since: number, outcome: Outcome): void {
     const durationMs = performance.now() - since
     this.#prefetch.note(durationMs)
     this.#done++
-    if (jobChannel.hasSubscribers && outcome !== undefined)
-      this.#publishEnd(job.delivery, outcome, job.work, durationMs)
-    if (!this.#givenBack.has(job)) job.session.settle(job.delivery, outcome ?? GIVE_BACK)
+    const { session, delivery, work } = job
+    publishJobEnd(delivery, work.task, outcome, { attempt: work.job.attempt, durationMs })
+    if (!this.#givenBack.has(job)) session.settle(delivery, this.#hooks.settle(work.task, delivery, true, outcome))
   }
 
   #enter(state: WorkerState): void {
     this.#state = state
-    const event: WorkerStateEvent = { worker: this.id, name: this.#options.name ?? 'worker', state }
-    if (workerChannel.hasSubscribers) workerChannel.publish(event)
-  }
-
-  #publishEnd({ id, queue }: Delivery, outcome: Outcome, work?: Work, durationMs = 0): void {
-    if (outcome.end === undefined) return
-    const event: JobEndEvent = {
-      end: outcome.end,
-      task: work?.task.name,
-      queue,
-      id,
-      attempt: work?.job.attempt ?? 0,
-      durationMs,
-      error: 'error' in outcome ? outcome.error : 'reason' in outcome ? outcome.reason : undefined,
-      delayMs: outcome.kind === 'release' ? outcome.delayMs : 0,
-    }
-    jobChannel.publish(event)
+    const name = this.#options.name ?? 'worker'
+    if (workerChannel.hasSubscribers) workerChannel.publish({ worker: this.id, name, state } satisfies WorkerStateEvent)
   }
 
   #afterRun(): void {
@@ -332,8 +341,9 @@ export class Worker implements AsyncDisposable {
     for (const job of this.#scheduler.running) {
       if (this.#givenBack.has(job)) continue
       this.#givenBack.add(job)
-      job.work.job.abort(reason)
-      job.session.settle(job.delivery, GIVE_BACK)
+      const { session, delivery, work } = job
+      work.job.abort(reason)
+      session.settle(delivery, this.#hooks.settle(work.task, delivery, true, GIVE_BACK))
       this.#supervision?.ledger.end(job)
     }
     this.#supervision?.ledger.flush()

@@ -8,7 +8,7 @@ export const PATIENCE_MS = 10_000
  * Calls `attempt` until it is not BUSY, with a short pause between. SQLite's own `busy_timeout` blocks the event loop,
  * and is unfair: its back-off lets one of four processes wait for seconds.
  */
-export async function patiently<T>(attempt: () => T, until = performance.now() + PATIENCE_MS): Promise<T> {
+export async function busyRetry<T>(attempt: () => T, until = performance.now() + PATIENCE_MS): Promise<T> {
   for (;;) {
     try {
       return attempt()

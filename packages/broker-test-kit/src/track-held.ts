@@ -1,7 +1,7 @@
 import type { Consumer, Delivery } from '@zyqueue/core/broker'
 
-/** The consumer, with note taken of what is in its hand. */
-export function noting(consumer: Consumer, held: Set<Delivery>): Consumer {
+/** Wraps a consumer and keeps its unsettled deliveries in `held`. */
+export function trackHeld(consumer: Consumer, held: Set<Delivery>): Consumer {
   const settled = (deliveries: readonly Delivery[]): void => {
     for (const delivery of deliveries) held.delete(delivery)
   }

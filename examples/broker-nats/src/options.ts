@@ -14,8 +14,8 @@ export function readConnection(connection = 'nats://localhost:4222'): NatsTarget
   const url = URL.canParse(connection) ? new URL(connection) : undefined
   const ackWait = Number(url?.searchParams.get('ackWait') ?? DEFAULT_ACK_WAIT_S)
   const known = [...(url?.searchParams.keys() ?? [])].every((name) => name === 'ackWait')
-  const good = url?.protocol === 'nats:' && url.hostname !== '' && /^\/?$/.test(url.pathname)
-  if (url === undefined || !good || !known || !(ackWait >= 1 && ackWait <= 3_600)) {
+  const isNats = url?.protocol === 'nats:' && url.hostname !== '' && /^\/?$/.test(url.pathname)
+  if (url === undefined || !isNats || !known || !(ackWait >= 1 && ackWait <= 3_600)) {
     throw new ConfigError(
       'ZYQ_CONNECTION_STRING',
       'The NATS broker reads nats://[USER:PASSWORD@]HOST[:PORT][?ackWait=SECONDS], with 1 to 3600 seconds',

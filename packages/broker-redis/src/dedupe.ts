@@ -5,7 +5,7 @@
  */
 
 /** Ids that follow each other in one bitmap. */
-export interface SeenRun {
+export interface DedupeRun {
   /** Names the bitmap. */
   readonly series: string
   /** The first bit. */
@@ -20,8 +20,8 @@ const PREFIX_LENGTH = 20
 const BLOCK = 32_768
 
 /** The ids in their order, as the fewest runs. */
-export function seenRuns(ids: readonly string[]): readonly SeenRun[] {
-  const runs: SeenRun[] = []
+export function dedupeRuns(ids: readonly string[]): readonly DedupeRun[] {
+  const runs: DedupeRun[] = []
   for (let start = 0; start < ids.length;) {
     const id = ids[start] ?? ''
     const index = indexOf(id)

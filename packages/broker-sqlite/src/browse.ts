@@ -1,6 +1,6 @@
 /** Single jobs, as an administrator sees them. Each function is part of a transaction that its caller holds. */
 import type { StoredJob } from '@zyqueue/core/broker'
-import { clamped, clampedTime, integer } from './columns.ts'
+import { clamped, clampedTime, integer } from './decode.ts'
 import { remove } from './jobs.ts'
 import { ID_BYTES, readId, readMessage, seqOfUndecodable } from './message.ts'
 import type { Sql } from './sql.ts'

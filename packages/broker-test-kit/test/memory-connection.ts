@@ -1,19 +1,19 @@
 import { BrokerError } from '@zyqueue/core/broker'
 
-/** What is between a broker and an engine in memory: a connection that is open, lost, or cannot be had. */
-export class Wire {
+/** The connection between a broker and an engine in memory. It is open, lost or unreachable. */
+export class MemoryConnection {
   #state: 'new' | 'open' | 'lost' | 'closed' = 'new'
   #reachable = true
   #leaked = 0
   #onAnswerLost: (() => void) | undefined
   #onLost: (() => unknown)[] = []
-  readonly #underWay = new Set<AbortController>()
+  readonly #pending = new Set<AbortController>()
 
   get connections(): number {
     return (this.#state === 'open' ? 1 : 0) + this.#leaked
   }
 
-  /** Opens one more connection, which stays. */
+  /** Opens one more connection that is never closed. */
   leak(): void {
     this.#leaked += 1
   }
@@ -23,14 +23,14 @@ export class Wire {
     if (this.#state !== 'closed') this.#state = 'open'
   }
 
-  /** Ends the connection, as the engine's end would. */
+  /** Ends the connection, as the end of the engine does. */
   lose(): void {
     if (this.#state === 'open') this.#state = 'lost'
-    for (const call of this.#underWay) call.abort()
+    for (const call of this.#pending) call.abort()
     for (const listener of this.#onLost.splice(0)) listener()
   }
 
-  /** Ends the connection, and lets no other be made. */
+  /** Ends the connection and refuses new ones. */
   cut(): void {
     this.#reachable = false
     this.lose()
@@ -40,14 +40,14 @@ export class Wire {
     this.#reachable = true
   }
 
-  /** Loses the connection when the next call has reached the engine; resolves then. */
+  /** Loses the connection after the next call has reached the engine, and then resolves. */
   loseAnswer(): Promise<void> {
     return new Promise((resolve) => {
       this.#onAnswerLost = resolve
     })
   }
 
-  /** Calls once, when the present connection is lost. */
+  /** Calls the listener once, when the present connection is lost. */
   onLost(listener: () => unknown): void {
     this.#onLost.push(listener)
   }
@@ -57,26 +57,26 @@ export class Wire {
   }
 
   /**
-   * Calls the engine. If the connection is lost before the answer, rejects, or resolves to what `unanswered` makes of the error.
-   * The call's signal is aborted then.
+   * Calls the engine. If the connection is lost before the answer, aborts the signal of the call and rejects. If there is
+   * `unanswered`, resolves to its result instead.
    */
   async run<Value>(
     call: (lost: AbortSignal) => Promise<Value>,
     unanswered?: (error: BrokerError) => Value,
   ): Promise<Value> {
-    // What is closed says so itself.
+    // A closed broker rejects the call itself.
     if (this.#state !== 'open' && this.#state !== 'closed') throw connectionLost()
-    const fate = new AbortController()
-    this.#underWay.add(fate)
+    const loss = new AbortController()
+    this.#pending.add(loss)
     const lost = new Promise<Value>((resolve, reject) => {
-      fate.signal.addEventListener('abort', () => {
+      loss.signal.addEventListener('abort', () => {
         if (unanswered === undefined) reject(connectionLost())
         else resolve(unanswered(connectionLost()))
       })
     })
     lost.catch(() => undefined)
     try {
-      const answer = call(fate.signal)
+      const answer = call(loss.signal)
       const onAnswerLost = this.#onAnswerLost
       if (onAnswerLost === undefined) return await Promise.race([answer, lost])
       this.#onAnswerLost = undefined
@@ -85,7 +85,7 @@ export class Wire {
       onAnswerLost()
       return await lost
     } finally {
-      this.#underWay.delete(fate)
+      this.#pending.delete(loss)
     }
   }
 }

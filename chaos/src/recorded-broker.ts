@@ -1,4 +1,4 @@
-/** The broker of a cell, as a module that every process of it can load: notes what it does, and dies where it is told to. */
+/** The broker of a run, as a module for each of its processes: records deliveries and settlements, and has the crash points. */
 import { recordingPlugin, recordTo, type ChaosRecord } from '@zyqueue/broker-test-kit'
 import type { BrokerPlugin, Consumer } from '@zyqueue/core/broker'
 import { crashIf } from './crash-point.ts'
@@ -8,7 +8,7 @@ const folder = process.env[FOLDER] ?? '.'
 const { default: real }: { default: BrokerPlugin } = await import(`@zyqueue/broker-${process.env[BROKER]}`)
 let write: ((record: ChaosRecord) => void) | undefined
 
-/** A file is opened with the first record: the supervisor loads this module too, and has nothing to note. */
+/** Opens the file with the first record, because the supervisor also loads this module and records nothing. */
 function record(one: ChaosRecord): void {
   write ??= recordTo(folder)
   write(one)

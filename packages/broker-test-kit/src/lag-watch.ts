@@ -1,11 +1,11 @@
-/** Notes whether the timers of this process came late, as those of an adapter then do too. */
-export class PunctualityWatch {
+/** Detects late timers in this process. If they are late, those of the adapter are late too. */
+export class LagWatch {
   readonly #toleranceMs: number
   readonly #timer: NodeJS.Timeout
   #dueAt: number
   #isLate = false
 
-  /** @param toleranceMs How many milliseconds late is not late yet. */
+  /** @param toleranceMs Timers that are late by fewer milliseconds count as on time. */
   constructor(toleranceMs: number) {
     this.#toleranceMs = toleranceMs
     this.#dueAt = performance.now() + toleranceMs
@@ -15,7 +15,7 @@ export class PunctualityWatch {
     }, toleranceMs).unref()
   }
 
-  isPunctual(): boolean {
+  isOnTime(): boolean {
     this.#look()
     return !this.#isLate
   }

@@ -1,19 +1,23 @@
-/** Jobs that a sound producer would never send. */
+/** Jobs and messages that a correct producer never sends. */
 import { randomUUID } from 'node:crypto'
 import { now, type SubmitStatus } from '@zyqueue/broker-test-kit'
 import type { Broker, OutboundMessage } from '@zyqueue/core/broker'
 import { remoteTask } from '@zyqueue/core'
 import { withAdapter } from './adapter.ts'
 import { hashOf, statusOf, type Payload } from './load.ts'
-import type { Scene } from './scene.ts'
+import type { Scenario } from './scenario.ts'
 import type { TargetKind } from './target.ts'
 
-/** Submits jobs that harm the process that runs them. All have to end among the dead letters. */
-export async function submitPoison(scene: Scene, poison: 'exit' | 'memory' | 'spin', count: number): Promise<void> {
-  const task = remoteTask<Payload>(scene.task, { connection: scene.target.direct })
+/** Submits jobs that harm the process that runs them. All must become dead letters. */
+export async function submitPoison(
+  scenario: Scenario,
+  poison: 'exit' | 'memory' | 'spin',
+  count: number,
+): Promise<void> {
+  const task = remoteTask<Payload>(scenario.task, { connection: scenario.target.direct })
   for (let index = 0; index < count; index++) {
     const data: Payload = { job: `poison-${poison}${index}`, ms: 0, fails: 0, poison, filler: '' }
-    scene.note({ type: 'submitted', job: data.job, hash: hashOf(data), pid: process.pid, at: now() })
+    scenario.record({ type: 'submitted', job: data.job, hash: hashOf(data), pid: process.pid, at: now() })
     let status: SubmitStatus = 'stored'
     try {
       await task.submit(data, { retries: 1 })
@@ -21,25 +25,25 @@ export async function submitPoison(scene: Scene, poison: 'exit' | 'memory' | 'sp
       status = statusOf(error)
       if (status === 'refused') throw error
     }
-    scene.note({ type: 'answered', job: data.job, status, at: now() })
+    scenario.record({ type: 'answered', job: data.job, status, at: now() })
   }
 }
 
-/** Publishes messages past core, as strangers might: each is refused, or has to end among the dead letters. */
-export async function publishGarbage(scene: Scene, kind: TargetKind, round: number): Promise<void> {
-  await withAdapter(scene, kind, async (broker) => {
+/** Publishes messages without core that are not jobs. Each must be refused or become a dead letter. */
+export async function publishGarbage(scenario: Scenario, kind: TargetKind, round: number): Promise<void> {
+  await withAdapter(scenario, kind, async (broker) => {
     for (const [index, { body, headers = {} }] of garbage(broker).entries()) {
       const job = `garbage-${round}-${index}-${randomUUID().slice(0, 8)}`
-      scene.note({ type: 'submitted', job, hash: '', pid: process.pid, at: now() })
+      scenario.record({ type: 'submitted', job, hash: '', pid: process.pid, at: now() })
       const status = await publishOne(broker, {
-        queue: scene.task,
+        queue: scenario.task,
         id: job,
         body,
         headers,
         delayMs: 0,
         priority: 4,
       })
-      scene.note({ type: 'answered', job, status, at: now() })
+      scenario.record({ type: 'answered', job, status, at: now() })
     }
   })
 }
@@ -62,7 +66,7 @@ function garbage({ capabilities }: Broker): readonly { body: Uint8Array; headers
     { body: Buffer.alloc(0) },
     { body: Buffer.alloc(64) },
     { body: Buffer.from('{"no":"schema"}') },
-    { body: Buffer.from('{}'), headers: { 'zyq-task': 'nobody' } },
+    { body: Buffer.from('{}'), headers: { 'zyq-task': 'unknown' } },
     { body: Buffer.from('{}'), headers: { 'zyq-attempts': 'many' } },
     ...tooLarge,
   ]

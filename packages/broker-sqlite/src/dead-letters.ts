@@ -1,6 +1,6 @@
 /** Dead letters. Each function is part of a transaction that its caller holds; the changing ones take at most `max` at once. */
 import type { DeadLetter } from '@zyqueue/core/broker'
-import { clampedTime, foreignText, integer } from './columns.ts'
+import { clampedTime, foreignText, integer } from './decode.ts'
 import { makeReady, remove } from './jobs.ts'
 import { readMessage } from './message.ts'
 import type { Sql } from './sql.ts'

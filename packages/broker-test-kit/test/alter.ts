@@ -10,8 +10,8 @@ import type {
   RenewableLeases,
 } from '@zyqueue/core/broker'
 
-/** A broker that does as the given one, but for what is changed. */
-export function altered(broker: Broker, changes: Partial<Broker>): Broker {
+/** A broker like the given one with some members replaced. */
+export function alterBroker(broker: Broker, changes: Partial<Broker>): Broker {
   return {
     name: broker.name,
     capabilities: broker.capabilities,
@@ -28,14 +28,11 @@ export function altered(broker: Broker, changes: Partial<Broker>): Broker {
   }
 }
 
-/** A broker whose renewable leases are changed. */
-export function alteredLeases(
-  broker: Broker,
-  changesOf: (leases: RenewableLeases) => Partial<RenewableLeases>,
-): Broker {
+/** A broker like the given one with changed renewable leases. */
+export function alterLeases(broker: Broker, changesOf: (leases: RenewableLeases) => Partial<RenewableLeases>): Broker {
   const { leases } = broker
   if (leases.kind !== 'renewable') return broker
-  return altered(broker, {
+  return alterBroker(broker, {
     leases: {
       kind: 'renewable',
       renew: (ids, leaseMs) => leases.renew(ids, leaseMs),
@@ -45,11 +42,11 @@ export function alteredLeases(
   })
 }
 
-/** A broker whose calls are changed, if it has any. */
-export function alteredCalls(broker: Broker, changes: Partial<Calls>): Broker {
+/** A broker like the given one with changed `calls`, if it has any. */
+export function alterCalls(broker: Broker, changes: Partial<Calls>): Broker {
   const { calls } = broker
   if (calls === undefined) return broker
-  return altered(broker, {
+  return alterBroker(broker, {
     calls: {
       call: (message, options) => calls.call(message, options),
       answer: (answers) => calls.answer(answers),
@@ -59,12 +56,12 @@ export function alteredCalls(broker: Broker, changes: Partial<Calls>): Broker {
   })
 }
 
-export function alteredAdmin(broker: Broker, changes: Partial<BrokerAdmin>): Broker {
+export function alterAdmin(broker: Broker, changes: Partial<BrokerAdmin>): Broker {
   const { admin } = broker
-  return altered(broker, {
+  return alterBroker(broker, {
     admin: {
       deadLetters: admin.deadLetters,
-      queues: () => admin.queues(),
+      queues: (names) => admin.queues(names),
       purge: (queue) => admin.purge(queue),
       check: () => admin.check(),
       version: () => admin.version(),
@@ -76,9 +73,9 @@ export function alteredAdmin(broker: Broker, changes: Partial<BrokerAdmin>): Bro
   })
 }
 
-export function alteredDeadLetters(broker: Broker, changes: Partial<DeadLetters>): Broker {
+export function alterDeadLetters(broker: Broker, changes: Partial<DeadLetters>): Broker {
   const { deadLetters } = broker.admin
-  return alteredAdmin(broker, {
+  return alterAdmin(broker, {
     deadLetters: {
       list: (queue, options) => deadLetters.list(queue, options),
       requeue: (queue, ids) => deadLetters.requeue(queue, ids),
@@ -88,12 +85,12 @@ export function alteredDeadLetters(broker: Broker, changes: Partial<DeadLetters>
   })
 }
 
-/** A broker whose consumers do as the given one's, but for what is changed. */
-export function alteredConsumers(
+/** A broker like the given one whose consumers have some methods replaced. */
+export function alterConsumers(
   broker: Broker,
   changesOf: (consumer: Consumer, options: ConsumeOptions) => Partial<Consumer>,
 ): Broker {
-  return altered(broker, {
+  return alterBroker(broker, {
     async consume(options) {
       const consumer = await broker.consume(options)
       return {
@@ -108,15 +105,15 @@ export function alteredConsumers(
   })
 }
 
-/** A broker that stores jobs anew under other ids, and shows the ids that they had. */
-export function alteredIds(broker: Broker): {
+/** A broker that can store copies of jobs under other ids and delivers them with their original ids. */
+export function alterIds(broker: Broker): {
   readonly broker: Broker
-  storeAnew(messages: readonly OutboundMessage[]): Promise<void>
+  storeCopies(messages: readonly OutboundMessage[]): Promise<void>
 } {
   let stored = 0
   return {
-    broker: alteredDeliveries(broker, (delivery) => ({ ...delivery, id: idOf(delivery) })),
-    async storeAnew(messages) {
+    broker: alterDeliveries(broker, (delivery) => ({ ...delivery, id: idOf(delivery) })),
+    async storeCopies(messages) {
       await broker.publish(messages.map((message) => ({ ...message, id: `${idOf(message)}~${++stored}` })))
     },
   }
@@ -126,26 +123,26 @@ function idOf({ id }: { readonly id: string }): string {
   return id.replace(/~\d+$/, '')
 }
 
-/** A broker whose deliveries are seen changed; they are settled as the ones that they were made of. */
-export function alteredDeliveries(broker: Broker, change: (delivery: Delivery) => Delivery): Broker {
+/** A broker that changes deliveries. Settling a changed delivery settles its original. */
+export function alterDeliveries(broker: Broker, change: (delivery: Delivery) => Delivery): Broker {
   const originals = new WeakMap<Delivery, Delivery>()
   const originalOf = (delivery: Delivery): Delivery => originals.get(delivery) ?? delivery
   const { calls } = broker
   const answering =
     calls === undefined
       ? broker
-      : alteredCalls(broker, {
+      : alterCalls(broker, {
           answer: (all) => calls.answer(all.map((one) => ({ ...one, delivery: originalOf(one.delivery) }))),
           sendUpdate: (delivery, update) => calls.sendUpdate(originalOf(delivery), update),
         })
-  return alteredConsumers(answering, (consumer) => {
+  return alterConsumers(answering, (consumer) => {
     return {
       async receive(max, options) {
         const deliveries = await consumer.receive(max, options)
         return deliveries.map((original) => {
-          const seen = change(original)
-          originals.set(seen, original)
-          return seen
+          const changed = change(original)
+          originals.set(changed, original)
+          return changed
         })
       },
       ack: (deliveries) => consumer.ack(deliveries.map(originalOf)),

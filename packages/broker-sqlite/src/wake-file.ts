@@ -10,7 +10,7 @@ export const LOOK_MS = 1000
 
 const TOUCH = Uint8Array.of(10)
 
-export class WakeSignal {
+export class WakeFile {
   readonly #place: string
   readonly #listeners = new Set<() => void>()
   readonly #file: string | undefined

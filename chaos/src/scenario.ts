@@ -9,31 +9,31 @@ import { openBroker, type OpenBroker } from '@zyqueue/core'
 import type { Target } from './target.ts'
 import { BROKER, FOLDER, TASK } from './load.ts'
 
-/** The lease of a cell's workers, in ms. */
+/** The lease of the workers, in ms. */
 export const LEASE_MS = 4_000
 const WORKERS = 2
-const START_MS = 240_000
-const END_MS = 60_000
+const START_TIMEOUT_MS = 240_000
+const END_TIMEOUT_MS = 60_000
 
-/** The processes of one cell, and what can be done to them. */
-export class Scene implements AsyncDisposable {
+/** The processes of one run, with methods to start, stop and kill them. */
+export class Scenario implements AsyncDisposable {
   readonly target: Target
   readonly folder: string
-  /** The name of the cell's task, and of its queue. */
+  /** The name of the task and of its queue. */
   readonly task: string
-  /** How long the fault has, in ms. */
+  /** The duration of the fault, in ms. */
   readonly ms: number
   readonly random: () => number
-  readonly note: (record: ChaosRecord) => void
+  readonly record: (record: ChaosRecord) => void
   readonly #environment: NodeJS.ProcessEnv
   readonly #started = new Set<ChildProcess>()
   readonly #supervisors: ChildProcess[] = []
   readonly #producers: ChildProcess[] = []
   #broker: Promise<OpenBroker> | undefined
-  /** When the broker has forgotten all that it had been told, on the clock of `now()`. */
+  /** When the data of the broker was deleted, on the clock of `now()`. */
   wipedAt = 0
-  /** The last of what the processes had to say, for the report of a cell that fails. */
-  said = ''
+  /** The last output of the processes, for the report of a failed run. */
+  output = ''
 
   constructor(options: {
     readonly target: Target
@@ -48,13 +48,13 @@ export class Scene implements AsyncDisposable {
     this.task = `chaos-${basename(options.folder)}`
     this.ms = options.ms
     this.random = seededRandom(options.seed)
-    this.note = recordTo(options.folder)
+    this.record = recordTo(options.folder)
     this.#environment = {
       ...process.env,
       [FOLDER]: options.folder,
       [BROKER]: options.broker,
       [TASK]: this.task,
-      ZYQUEUE_SERVER: fileURLToPath(new URL('./recorded.js', import.meta.url)),
+      ZYQUEUE_SERVER: fileURLToPath(new URL('./recorded-broker.js', import.meta.url)),
       ZYQUEUE_CONNECTION: options.target.connection,
       ...options.environment,
     }
@@ -65,44 +65,44 @@ export class Scene implements AsyncDisposable {
     const path = fileURLToPath(new URL(`./${program}.js`, import.meta.url))
     const child = fork(path, args.map(String), { env: this.#environment, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
     for (const stream of [child.stdout, child.stderr]) {
-      stream?.on('data', (chunk: Buffer) => (this.said = (this.said + chunk.toString()).slice(-3_000)))
+      stream?.on('data', (chunk: Buffer) => (this.output = (this.output + chunk.toString()).slice(-3_000)))
     }
     child.disconnect()
     this.#started.add(child)
     return child
   }
 
-  /** Starts a producer of so many jobs, one each `everyMs` on average; `name` begins the names of its jobs. */
+  /** Starts a producer of `count` jobs, one each `everyMs` on average. The names of its jobs start with `name`. */
   produce(name: string, count: number, everyMs: number, seed = Math.floor(this.random() * 1e9)): ChildProcess {
     const producer = this.start('produce', seed, name, count, everyMs)
     this.#producers.push(producer)
     return producer
   }
 
-  /** Waits for the end of all producers, so many ms at most; whether they have ended. */
+  /** Waits at most `mostMs` for the end of all producers. Resolves to whether they have ended. */
   async producersEnd(mostMs: number): Promise<boolean> {
     const ends = this.#producers.filter(isAlive).map((producer) => once(producer, 'exit'))
     await Promise.race([Promise.all(ends), sleep(mostMs, undefined, { ref: false })])
     return !this.#producers.some(isAlive)
   }
 
-  /** Starts a supervisor, and waits until its workers take jobs. What is done to workers is done to those of the latest. */
+  /** Starts a supervisor and waits until its workers take jobs. `worker` and `workers` then refer to this supervisor. */
   async supervise(): Promise<void> {
     const supervisor = this.start('supervise', LEASE_MS, WORKERS)
     this.#supervisors.push(supervisor)
-    let said = ''
-    supervisor.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()))
-    await waitFor('workers that take jobs', () => said.includes('workers are taking jobs'), START_MS)
+    let log = ''
+    supervisor.stderr?.on('data', (chunk: Buffer) => (log += chunk.toString()))
+    await waitFor('workers that take jobs', () => log.includes('workers are taking jobs'), START_TIMEOUT_MS)
   }
 
   /** The latest supervisor. */
   get supervisor(): ChildProcess {
     const supervisor = this.#supervisors.at(-1)
-    if (supervisor === undefined) throw new Error('no supervisor was started')
+    if (supervisor === undefined) throw new Error('No supervisor was started: call supervise() first.')
     return supervisor
   }
 
-  /** Kills the supervisor, and resolves when it has ended. */
+  /** Kills the supervisor and resolves when it has ended. */
   async killSupervisor(): Promise<void> {
     const { supervisor } = this
     const ended = once(supervisor, 'exit')
@@ -120,7 +120,7 @@ export class Scene implements AsyncDisposable {
     }
   }
 
-  /** One of the workers, when there is one. */
+  /** A random worker process. Waits until there is one. */
   async worker(): Promise<number> {
     return waitFor(
       'a worker process',
@@ -128,17 +128,17 @@ export class Scene implements AsyncDisposable {
         const workers = this.workers()
         return workers[Math.floor(this.random() * workers.length)]
       },
-      START_MS,
+      START_TIMEOUT_MS,
     )
   }
 
   kill(pid: number): void {
-    this.note({ type: 'killed', pid, at: now() })
+    this.record({ type: 'killed', pid, at: now() })
     signal(pid, 'SIGKILL')
   }
 
-  /** Waits for a part of the time that the fault has, more or less. */
-  async pass(share: number): Promise<void> {
+  /** Waits for about this share of the fault's duration. */
+  async wait(share: number): Promise<void> {
     await sleep(this.ms * share * (0.5 + this.random()))
   }
 
@@ -146,27 +146,27 @@ export class Scene implements AsyncDisposable {
     return readRecords(this.folder)
   }
 
-  /** The jobs that were submitted before the broker forgot all. */
+  /** The jobs that were submitted before the broker was wiped. */
   submittedBeforeWipe(records: readonly ChaosRecord[]): ReadonlySet<string> {
     return new Set(
       records.flatMap((record) => (record.type === 'submitted' && record.at < this.wipedAt ? [record.job] : [])),
     )
   }
 
-  /** A connection of the onlooker's, past the proxy. */
+  /** A connection for the checks, without the proxy. */
   async broker(): Promise<OpenBroker> {
     this.#broker ??= openBroker({ connection: this.target.direct })
     return this.#broker
   }
 
-  /** Has the supervisors that live drain; true where each ended as it should. */
+  /** Drains the running supervisors. Resolves to whether all of them exited with code 0. */
   async end(): Promise<boolean> {
     const living = this.#supervisors.filter(isAlive)
     await Promise.all(
       living.map(async (supervisor) => {
         const ended = once(supervisor, 'exit')
         supervisor.kill('SIGTERM')
-        const late = setTimeout(() => supervisor.kill('SIGKILL'), END_MS)
+        const late = setTimeout(() => supervisor.kill('SIGKILL'), END_TIMEOUT_MS)
         await ended
         clearTimeout(late)
       }),
@@ -187,7 +187,7 @@ export function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name)
   } catch {
-    // It has ended: that is as well.
+    // It has ended already.
   }
 }
 

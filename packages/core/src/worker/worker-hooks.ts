@@ -1,0 +1,51 @@
+import type { Delivery } from '../contract/index.ts'
+import type { EndingJob } from '../hooks/batch-hooks.ts'
+import { HookBatches } from '../hooks/hook-batches.ts'
+import type { Logger } from '../logger.ts'
+import type { AnyTask } from '../tasks/task.ts'
+import type { Job } from './job.ts'
+import type { Outcome } from './outcome.ts'
+
+/** How long a job waits after its hook has failed. */
+const RETRY_MS = 1_000
+
+/** Calls the start and settle hooks of a worker's tasks. */
+export class WorkerHooks {
+  readonly #starts: HookBatches<Job, 'start' | Outcome>
+  readonly #ends: HookBatches<EndingJob, Outcome>
+
+  constructor(log: Logger) {
+    this.#starts = new HookBatches<Job, 'start' | Outcome>({
+      call: async (hooks, jobs) => (await hooks.start?.(jobs)) ?? [],
+      onFailure(job, err) {
+        log.error({ task: job.task, job: job.id, err }, 'start hook failed: the job goes back and is tried again')
+        return { kind: 'release', delayMs: RETRY_MS }
+      },
+    })
+    this.#ends = new HookBatches<EndingJob, Outcome>({
+      call: async (hooks, jobs) => (await hooks.settle?.(jobs)) ?? [],
+      onFailure(job, err) {
+        log.error({ task: job.task, job: job.id, err }, 'settle hook failed: the job goes back and runs again')
+        return { kind: 'release', delayMs: RETRY_MS }
+      },
+    })
+  }
+
+  /** Whether the job starts, or its outcome if it must not; undefined if no hook decides it. The promise does not reject. */
+  start({ options: { hooks } }: AnyTask, job: Job): Promise<'start' | Outcome> | undefined {
+    return hooks?.start === undefined || job.foreground ? undefined : this.#starts.add(hooks, job)
+  }
+
+  /** The outcome to send to the broker. A promise if a hook decides it, which does not reject. */
+  settle(
+    task: AnyTask | undefined,
+    delivery: Delivery,
+    started: boolean,
+    outcome: Outcome,
+  ): Outcome | Promise<Outcome> {
+    const hooks = task?.options.hooks
+    if (task === undefined || hooks?.settle === undefined || delivery.foreground === true) return outcome
+    const { id, queue, headers } = delivery
+    return this.#ends.add(hooks, { id, task: task.name, queue, headers, started, outcome })
+  }
+}

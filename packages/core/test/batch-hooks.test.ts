@@ -1,0 +1,254 @@
+import { expect, onTestFinished, test } from 'vitest'
+import type { BatchHooks, EndingJob } from '../src/hooks/batch-hooks.ts'
+import { Discard } from '../src/middleware/signals.ts'
+import { splitTaskOptions, type TaskOptions } from '../src/tasks/options.ts'
+import { Task } from '../src/tasks/task.ts'
+import { createTestQueue } from '../src/testing/index.ts'
+import type { Job } from '../src/worker/job.ts'
+import type { Outcome } from '../src/worker/outcome.ts'
+import { createWorker } from '../src/worker/worker.ts'
+import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from './support.ts'
+
+function taskWith(hooks: BatchHooks, run: (job: Job) => unknown = () => {}, options: TaskOptions = {}) {
+  const broker = scripted()
+  const task = new Task<number>(
+    uniqueName(),
+    { ...options, server: broker, hooks },
+    { run: (_worker, job) => run(job) },
+  )
+  return { task, broker, stats: () => broker.store.queue(task.name).stats() }
+}
+
+function workerOf(...tasks: Task<number>[]) {
+  const logger = recordingLogger()
+  const worker = createWorker({ tasks, logger, concurrency: 100 })
+  onTestFinished(() => worker.close())
+  return { worker, logger }
+}
+
+function sharing(broker: ScriptedBroker, hooks: BatchHooks, run: (job: Job) => unknown = () => {}) {
+  return new Task<number>(uniqueName(), { server: broker, hooks }, { run: (_worker, job) => run(job) })
+}
+
+test('submits of one moment pass the publish hook together, also those of other tasks with the same hooks', async () => {
+  const batches: number[] = []
+  const hooks: BatchHooks = {
+    publish(batch, next) {
+      batches.push(batch.length)
+      return next(batch)
+    },
+  }
+  const { task, broker, stats } = taskWith(hooks)
+  const other = sharing(broker, hooks)
+  const handles = await Promise.all([task.submit(1), task.submit([2, 3]), other.submit(4)])
+  expect(batches).toEqual([4])
+  expect(handles.flat().map(({ queue }) => queue)).toEqual([task.name, task.name, task.name, other.name])
+  expect(stats().ready).toBe(3)
+  expect(broker.store.queue(other.name).stats().ready).toBe(1)
+})
+
+test('a list of 2,500 jobs passes the publish hook in batches of at most 1,000', async () => {
+  const batches: number[] = []
+  const { task, stats } = taskWith({
+    publish(batch, next) {
+      batches.push(batch.length)
+      return next(batch)
+    },
+  })
+  await task.submitMany(Array.from({ length: 2_500 }, (_, at) => at))
+  expect(Math.max(...batches)).toBeLessThanOrEqual(1_000)
+  expect(batches.reduce((sum, size) => sum + size, 0)).toBe(2_500)
+  expect(stats().ready).toBe(2_500)
+})
+
+test('a publish hook may change a message, and answer for one that it keeps', async () => {
+  const { task, broker } = taskWith({
+    async publish(batch, next) {
+      const [first, second] = batch
+      if (first === undefined || second === undefined) throw new Error('two were submitted')
+      const changed = { ...first, message: { ...first.message, headers: { ...first.message.headers, seen: 'yes' } } }
+      const [stored] = await next([changed])
+      if (stored === undefined) throw new Error('no answer')
+      return [stored, { status: 'refused', error: new RangeError('one is enough') }]
+    },
+  })
+  await expect(task.submit([1, 2])).rejects.toMatchObject({
+    code: 'ZYQ_SUBMIT_PARTIAL',
+    stored: [{ queue: task.name }],
+    refused: [{ index: 1, error: new RangeError('one is enough') }],
+  })
+  expect(broker.store.queue(task.name).stats().ready).toBe(1)
+})
+
+test('a publish hook that throws before it publishes refuses the jobs, and afterwards takes nothing back', async () => {
+  const early = taskWith({
+    publish() {
+      throw new RangeError('early')
+    },
+  })
+  await expect(early.task.submit(1)).rejects.toThrow('early')
+  expect(early.stats).toThrow('There is no queue')
+
+  const late = taskWith({
+    async publish(batch, next) {
+      await next(batch)
+      throw new RangeError('late')
+    },
+  })
+  await expect(late.task.submit(1)).resolves.toMatchObject({ queue: late.task.name })
+  expect(late.stats().ready).toBe(1)
+
+  const short = taskWith({ publish: async () => [] })
+  await expect(short.task.submit(1)).rejects.toMatchObject({ code: 'ZYQ_CONFIG' })
+})
+
+test('jobs that start together pass the start hook together; an outcome keeps a job from starting', async () => {
+  const batches: number[][] = []
+  const ran: unknown[] = []
+  const { task, stats } = taskWith(
+    {
+      async start(jobs) {
+        batches.push(jobs.map(({ data }) => Number(data)))
+        return jobs.map(({ data }) => (data === 2 ? { kind: 'ack', end: 'discarded' } : 'start'))
+      },
+    },
+    ({ data }) => ran.push(data),
+  )
+  await task.submit([1, 2, 3])
+  const { worker } = workerOf(task)
+  await worker.start()
+  await until('all have gone', () => stats().ready === 0 && stats().active === 0)
+  expect(batches).toEqual([[1, 2, 3]])
+  expect(ran).toEqual([1, 3])
+})
+
+test('a start hook that throws gives its jobs back, and they start when it works again', async () => {
+  let fails = true
+  const ran: unknown[] = []
+  const { task } = taskWith(
+    {
+      async start(jobs) {
+        if (fails) throw new Error('the store is away')
+        return jobs.map(() => 'start')
+      },
+    },
+    ({ data }) => ran.push(data),
+  )
+  await task.submit(1)
+  const { worker, logger } = workerOf(task)
+  await worker.start()
+  await until('it has failed', () => logger.lines.some(({ message }) => message.startsWith('start hook failed')))
+  expect(ran).toEqual([])
+  fails = false
+  await until('it has run', () => ran.length === 1)
+})
+
+test('outcomes of one moment pass the settle hook together, before the broker has them', async () => {
+  const batches: (readonly EndingJob[])[] = []
+  const mayEnd = gate()
+  const { task, stats } = taskWith(
+    {
+      async settle(jobs) {
+        batches.push(jobs)
+        await mayEnd.opened
+        return jobs.map(({ outcome }) => outcome)
+      },
+    },
+    ({ data }) => {
+      if (data === 2) throw new Discard('not wanted')
+    },
+  )
+  await task.submit([1, 2])
+  const { worker } = workerOf(task)
+  await worker.start()
+  await until('both have ended', () => batches.length > 0)
+  expect(batches.map((batch) => batch.map(({ started, outcome }) => [started, outcome.end]))).toEqual([
+    [
+      [true, 'done'],
+      [true, 'discarded'],
+    ],
+  ])
+  expect(stats().active).toBe(2)
+  mayEnd.open()
+  await until('both are settled', () => stats().active === 0)
+  expect(stats().ready).toBe(0)
+})
+
+test('a settle hook that throws has the job run again; a worker that drains waits for its hooks', async () => {
+  let calls = 0
+  let runs = 0
+  const { task, stats } = taskWith(
+    {
+      async settle(jobs) {
+        if (++calls === 1) throw new Error('the store is away')
+        return jobs.map(({ outcome }) => outcome)
+      },
+    },
+    () => runs++,
+  )
+  await task.submit(1)
+  const { worker } = workerOf(task)
+  await worker.start()
+  await until('it has run twice', () => runs === 2)
+  await worker.drain()
+  expect(calls).toBe(2)
+  expect(stats()).toMatchObject({ ready: 0, delayed: 0, active: 0 })
+})
+
+test('the settle hook gets jobs that were refused, and started jobs that go back', async () => {
+  const ends: [boolean, Outcome['kind']][] = []
+  const hooks: BatchHooks = {
+    async settle(jobs) {
+      ends.push(...jobs.map(({ started, outcome }): [boolean, Outcome['kind']] => [started, outcome.kind]))
+      return jobs.map(({ outcome }) => outcome)
+    },
+  }
+  const started = gate()
+  const { task, broker } = taskWith(hooks, () => {
+    started.open()
+    return new Promise(() => {})
+  })
+  const { worker } = workerOf(task)
+  await worker.start()
+  await task.submit(1)
+  await started.opened
+  broker.store.publish([{ queue: task.name, id: 'bad', body: Buffer.from('{'), headers: {}, delayMs: 0, priority: 4 }])
+  await until('the other was refused', () => ends.length === 1)
+  await worker.close()
+  expect(ends).toEqual([
+    [false, 'reject'],
+    [true, 'release'],
+  ])
+})
+
+test('hooks run in a test queue too', async () => {
+  const calls: string[] = []
+  const { task } = taskWith(
+    {
+      publish(batch, next) {
+        calls.push('publish')
+        return next(batch)
+      },
+      async start(jobs) {
+        calls.push('start')
+        return jobs.map(() => 'start')
+      },
+      async settle(jobs) {
+        calls.push('settle')
+        return jobs.map(({ outcome }) => outcome)
+      },
+    },
+    () => calls.push('run'),
+  )
+  await using queue = createTestQueue({ tasks: [task] })
+  await task.submit(1)
+  await queue.run()
+  expect(calls).toEqual(['publish', 'start', 'run', 'settle'])
+})
+
+test('hooks that are no functions are refused', () => {
+  const make = (hooks: unknown) => () => splitTaskOptions({ hooks })
+  for (const hooks of [{}, 3, { start: 'yes' }, null]) {
+    expect(make(hooks)).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
+  }
+})
