@@ -76,7 +76,7 @@ describe.each(drivers())('a row that another program has changed affects only it
     expect((await broker.admin.jobs('q', { limit: 10 })).map(({ id }) => id)).toEqual(['b', 'undecodable-4'])
   })
 
-  test('the end of its worker's lease gives it back with the others, and counts the delivery', async () => {
+  test('the end of the lease gives it back with the others, and counts the delivery', async () => {
     const { broker, sql } = await open()
     await broker.publish([message('a'), message('b')])
     sql("UPDATE job SET message = x'00' WHERE seq = 1")
