@@ -135,7 +135,7 @@ export class SqliteConsumer extends ConsumerBase<number> {
     this.#stopListening?.()
     const returned = await this.#database.write((sql) => {
       const inTime = stands(sql, this.#lease)
-      return endLease(sql, this.#lease, inTime ? 'uncharged' : 'charged')
+      return endLease(sql, this.#lease, inTime ? 'uncounted' : 'counted')
     })
     if (returned > 0) this.#database.wakeFile.wake()
   }
