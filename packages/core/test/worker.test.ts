@@ -521,7 +521,7 @@ test('start rejects on what the broker cannot do, and all is closed then', async
 test('start rejects on an option that the broker does not know', async () => {
   const task = taskOn(scripted(), vi.fn(), JSON.parse('{"exchange":"x"}'))
   await expect(workerOn({ tasks: [task] }).start()).rejects.toMatchObject({
-    code: 'ZYQ_CONFIG',
+    code: 'ZYQ_UNSUPPORTED',
     message: expect.stringMatching(/exchange/),
   })
 })

@@ -46,8 +46,8 @@ export interface TaskOptions extends BrokerTaskOptions {
   /** Default: `normal`. */
   readonly priority?: Priority
   /**
-   * After so many workers have died running it, a job is dead-lettered. The last of these chances it has alone, so that no
-   * neighbour is condemned with it; with 1 there is none to tell them apart. Default: 5.
+   * The job becomes a dead letter after this many workers have died while they ran it. The last delivery runs alone in a
+   * process, so that other jobs are not blamed. With 1, jobs that ran beside it cannot be told apart. Default: 5.
    */
   readonly maxDeliveries?: number
   /**

@@ -89,13 +89,13 @@ export class Settler {
     }
   }
 
-  async #send(verdicts: readonly Settlement[]): Promise<void> {
+  async #send(settlements: readonly Settlement[]): Promise<void> {
     const acks: Delivery[] = []
     const answers: Answer[] = []
     const releases: Parameters<Consumer['release']>[0][number][] = []
     const rejections: Parameters<Consumer['reject']>[0][number][] = []
     const canDelay = this.#connection.broker.capabilities.delay !== 'none'
-    for (const { delivery, outcome } of verdicts) {
+    for (const { delivery, outcome } of settlements) {
       if (outcome.kind === 'ack') {
         const body = outcome.result === undefined ? undefined : this.#encode(delivery, outcome.result)
         if (body === undefined) acks.push(delivery)

@@ -214,9 +214,9 @@ export class Worker implements AsyncDisposable {
 
   #take(loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]): void {
     const jobs: ActiveJob[] = []
-    const { chargesAll, canDelay } = loop
+    const { countsAllHeld, canDelay } = loop
     for (const delivery of deliveries) {
-      const opened = this.#execution?.open(delivery, { updates: session, chargesAll, canDelay })
+      const opened = this.#execution?.open(delivery, { updates: session, countsAllHeld, canDelay })
       if (opened === undefined || this.#takesNoMore) session.settle(delivery, GIVE_BACK)
       else if ('outcome' in opened) {
         const { outcome, task } = opened

@@ -18,7 +18,7 @@ import {
   type SupervisorResult,
 } from '@zyqueue/core/supervisor'
 import { onTestFinished, vi } from 'vitest'
-import { makeProject, until, type Project } from '../project.ts'
+import { makeProject, until, type Project } from './project.ts'
 
 /**
  * What the task files of these tests begin with. `note` appends a line to a file of this process's own, past the broker,
@@ -57,19 +57,16 @@ export interface Supervised {
 }
 
 /** A project with one task file on a queue file of its own, and what happens in it. */
-export class Stage {
+export class SupervisorFixture {
   readonly project: Project
   readonly connection: string
   /** Where supervisors and their processes keep temporary files. */
   readonly temporary: string
   #broker: Promise<OpenBroker> | undefined
 
-  static async set(tasks: string, options: { readonly prelude?: boolean } = {}): Promise<Stage> {
-    const project = await makeProject({
-      manifest: { type: 'module' },
-      files: { 'tasks.mjs': options.prelude === false ? tasks : PRELUDE + tasks },
-    })
-    return new Stage(project)
+  static async create(tasks: string, options: { readonly prelude?: boolean } = {}): Promise<SupervisorFixture> {
+    const project = await makeProject({ 'tasks.mjs': options.prelude === false ? tasks : PRELUDE + tasks })
+    return new SupervisorFixture(project)
   }
 
   private constructor(project: Project) {
