@@ -30,7 +30,7 @@ export interface CallOptions extends BrokerTaskOptions {
   readonly onWarning?: (text: string) => void
 }
 
-/** Who listens while the call is under way. */
+/** The listeners of a call in progress. */
 export type CallListeners = {
   readonly [Key in 'timeout' | 'signal' | 'onProgress' | 'onData' | 'onWarning']: CallOptions[Key] | undefined
 }
@@ -61,7 +61,7 @@ export async function callJob(
   }
 }
 
-/** Tries on, with patience, where nothing was sent: a broker that was there before may come back. */
+/** Retries until its timeout if nothing was sent: the broker may come back. */
 async function untilSent(
   connection: Connection,
   queue: QueueSpec,
