@@ -3,11 +3,11 @@ export type ErrorKind = 'config' | 'broker' | 'codec' | 'job'
 
 interface ErrorCodeEntry {
   readonly kind: ErrorKind
-  /** Whether the same call may succeed later without anybody changing anything. */
+  /** Whether the same call may succeed later without any change. */
   readonly retryable: boolean
   /** What has happened, as a sentence for the page of errors. */
   readonly cause: string
-  /** What mends it. */
+  /** How to fix it. */
   readonly remedy: string
 }
 
