@@ -447,7 +447,7 @@ test('waits at its start for a broker that is away', async () => {
   await worker.start()
   await task.submit(1)
   await until('it runs', () => ran.mock.calls.length === 1)
-  expect(logger.lines.filter(({ message }) => /not there yet/.test(message))).toHaveLength(1)
+  expect(logger.lines.filter(({ message }) => /broker unavailable/.test(message))).toHaveLength(1)
 })
 
 test('closed while it waits for a broker, its start resolves and it is closed', async () => {

@@ -148,6 +148,6 @@ function late({ id }: OutboundMessage, ms: number | undefined): JobError {
 export function callsUnsupported(broker: string): ConfigError {
   return new ConfigError(
     'ZYQ_UNSUPPORTED',
-    `The broker ${broker} cannot wait for the end of a job: use \`submit\`. \`zyqueue brokers\` lists those that can.`,
+    `The broker ${broker} cannot wait for the end of a job: use \`submit\`. \`zyqueue brokers\` lists the brokers that can.`,
   )
 }

@@ -49,7 +49,7 @@ export async function submitStream(stream: Stream): Promise<JobHandles> {
 function assertIterable(source: unknown): void {
   const isObject = typeof source === 'object' && source !== null
   if (isObject && (Symbol.iterator in source || Symbol.asyncIterator in source)) return
-  throw new ConfigError('ZYQ_CONFIG', 'submitMany: the source is to be an iterable or async iterable of jobs.')
+  throw new ConfigError('ZYQ_CONFIG', 'submitMany: the source must be an iterable or async iterable of jobs.')
 }
 
 class StreamSubmission {

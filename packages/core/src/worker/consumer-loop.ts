@@ -174,7 +174,7 @@ export class ConsumerLoop {
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
         if (!error.retryable || performance.now() - since > START_PATIENCE_MS) throw error
-        if (tries === 0) this.#options.log.warn({ err: error }, 'broker not there yet, trying on')
+        if (tries === 0) this.#options.log.warn({ err: error }, 'broker unavailable, retrying')
         await pause(backoffMs(RECONNECT, tries), this.#stop.signal)
       }
     }

@@ -84,7 +84,7 @@ export class Job<Data = unknown> {
    */
   progress(done: number, of: number): void {
     if (![done, of].every((number) => Number.isSafeInteger(number) && number >= 0)) {
-      throw new ConfigError('ZYQ_CONFIG', 'job.progress: both numbers are to be whole, and not below 0.')
+      throw new ConfigError('ZYQ_CONFIG', 'job.progress: both numbers must be whole and not below 0.')
     }
     this.#sendUpdate({ kind: 'progress', done, of })
   }
