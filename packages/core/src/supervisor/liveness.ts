@@ -61,7 +61,7 @@ export class Liveness {
     }
   }
 
-  /** A task file may take any time to load. The warning helps an operator who waits. */
+  /** A task file may take any time to load. The warning helps a waiting operator. */
   #noteSlowStart(worker: WorkerHandle): void {
     if (worker.stage !== 'starting' || worker.ageMs < this.#stallMs || this.#slowStarts.has(worker)) return
     this.#slowStarts.add(worker)
