@@ -113,10 +113,7 @@ export class Worker implements AsyncDisposable {
     })
   }
 
-  /**
-   * Resolves when the worker has closed, for whatever reason. Never rejects. A broker that fails does not close the worker: it
-   * goes on trying.
-   */
+  /** Resolves when the worker has closed. Never rejects. If a broker fails, the worker retries and stays open. */
   get ended(): Promise<void> {
     return this.#ended
   }
