@@ -32,7 +32,7 @@ async function outcomeOf(run: (job: Job) => unknown, headers: Record<string, str
   return execution.run(work(execution.open(delivery('t', headers))))
 }
 
-test('the header names the task, else the queue does, where it has one or one of its name', () => {
+test('the header names the task, else the queue does, if it has one task or one of its name', () => {
   const execution = executionOf(
     task('a', { queue: 'shared' }),
     task('b', { queue: 'shared' }),
@@ -100,14 +100,14 @@ test('what cannot be read is refused for that, also in a queue of several tasks'
 })
 
 test.each([
-  ['only what ran is charged', false, 1, [false]],
-  ['only what ran is charged', false, 2, [false, true]],
-  ['only what ran is charged', false, 5, [false, false, false, false, true]],
-  ['all that was held is charged', true, 1, [false]],
-  ['all that was held is charged', true, 2, [false, true]],
-  ['all that was held is charged', true, 4, [false, false, true, true]],
-  ['all that was held is charged', true, 5, [false, false, false, true, true]],
-])('where %s (%s), of %i chances a job has these alone: %j', (_, countsAllHeld, maxDeliveries, alone) => {
+  ['only jobs that ran count a lost delivery', false, 1, [false]],
+  ['only jobs that ran count a lost delivery', false, 2, [false, true]],
+  ['only jobs that ran count a lost delivery', false, 5, [false, false, false, false, true]],
+  ['all held jobs count a lost delivery', true, 1, [false]],
+  ['all held jobs count a lost delivery', true, 2, [false, true]],
+  ['all held jobs count a lost delivery', true, 4, [false, false, true, true]],
+  ['all held jobs count a lost delivery', true, 5, [false, false, false, true, true]],
+])('if %s (%s), of %i deliveries a job has these alone: %j', (_, countsAllHeld, maxDeliveries, alone) => {
   const execution = executionOf(task('t', { maxDeliveries }))
   const isAlone = (deliveryCount: number): boolean =>
     work(execution.open(delivery('t', {}, { deliveryCount }), { countsAllHeld })).alone

@@ -7,8 +7,8 @@ import type { WorkerHandle } from './worker-handle.ts'
 const BLOCKED_MS = 1_200
 
 /**
- * Kills worker processes that will not go on by themselves: those whose job is past its hard timeout, and those that are
- * up and do nothing. One that is silent because its handler blocks it is neither: it is at work.
+ * Kills worker processes whose job is past its hard timeout, and processes that are up, silent and run no job. A process that
+ * is silent because its handler blocks it is left alone.
  */
 export class Liveness {
   readonly #stallMs: number
@@ -61,7 +61,7 @@ export class Liveness {
     }
   }
 
-  /** How long a task file may take is not ours to say, but somebody may wait in vain. */
+  /** A task file may take any time to load. The warning helps a waiting operator. */
   #noteSlowStart(worker: WorkerHandle): void {
     if (worker.stage !== 'starting' || worker.ageMs < this.#stallMs || this.#slowStarts.has(worker)) return
     this.#slowStarts.add(worker)

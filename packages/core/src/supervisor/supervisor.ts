@@ -29,7 +29,7 @@ const MAX_FAILED_STARTS = 3
 /** How often processes are looked at. */
 const ROUND_MS = 250
 
-/** A place for one worker process; those that serve it come and go. */
+/** A place for one worker process at a time. */
 interface Slot {
   readonly number: number
   worker: WorkerHandle | undefined
@@ -41,8 +41,8 @@ interface Slot {
 }
 
 /**
- * Runs a task file in several processes and keeps them running: starts those that end, replaces those that are stuck or
- * have grown, kills a process whose job is past its hard timeout, and has the jobs of every process that ends unasked
+ * Runs a task file in several processes and keeps them running: restarts processes that end, replaces processes that are
+ * stuck or have grown, kills a process whose job is past its hard timeout, and has the jobs of every process that ends unasked
  * taken back at once. It never runs a line of the task file itself.
  */
 export class Supervisor {
@@ -51,7 +51,7 @@ export class Supervisor {
   readonly #leases: LeaseKeeper
   readonly #liveness: Liveness
   readonly #slots: Slot[]
-  /** Every process that has not ended, those that are being replaced included. */
+  /** Every process that has not ended, also if it is being replaced. */
   readonly #alive = new Set<WorkerHandle>()
   #loader: TaskFileLoader | undefined
   #outcome: SupervisorResult | undefined
@@ -102,17 +102,17 @@ export class Supervisor {
     return this.#outcome ?? { reason: 'drained' }
   }
 
-  /** Has every process finish what it has in hand, within the grace period, and ends. */
+  /** Lets every process finish its jobs within the grace period, then ends. */
   drain(): void {
     this.#shutDown('drain', { reason: 'drained' })
   }
 
-  /** Has every process give back what it has in hand now, and ends. */
+  /** Makes every process give back its jobs now, then ends. */
   stop(): void {
     this.#shutDown('stop', { reason: 'stopped' })
   }
 
-  /** Replaces every process, with what a changed task file needs; those in place finish what they have in hand. */
+  /** Replaces every process, to load a changed task file. The old processes finish their jobs. */
   reload(loader?: TaskFileLoader): void {
     this.#loader = loader
     this.#everReady = false

@@ -108,7 +108,7 @@ export class WorkerHandle {
     return this.#done
   }
 
-  /** How long it has had nothing in hand, in ms; 0 where it is not known to be idle. */
+  /** How long it has held no job, in ms; 0 if it is not known to be idle. */
   get idleMs(): number {
     return this.#stage === 'ready' ? this.#idleMs : 0
   }
@@ -196,7 +196,7 @@ export class WorkerHandle {
     switch (message.type) {
       case 'ready':
         this.#hardTimeouts = message.hardTimeouts
-        // One that was asked to end meanwhile says nothing of those that come after it.
+        // A process that was asked to end meanwhile is not ready for jobs.
         if (this.#stage !== 'starting') return
         this.#stage = 'ready'
         this.#readyAt = performance.now()
@@ -221,7 +221,7 @@ export class WorkerHandle {
   }
 }
 
-/** Node's own arguments that a worker process is to have too: not a debugger's port, nor a program that was given there. */
+/** Node's own arguments for a worker process, without a debugger's port and without a program. */
 function inheritedArguments(): string[] {
   const own: string[] = []
   for (let at = 0; at < process.execArgv.length; at++) {

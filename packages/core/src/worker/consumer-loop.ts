@@ -36,7 +36,7 @@ export interface ConsumerLoopOptions {
   /** How many jobs of the session the worker has not started. */
   readonly countUnstarted: (session: ConsumerSession) => number
   readonly onDeliveries: (loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]) => void
-  /** A session is over: what of it was not started is to be forgotten. */
+  /** A session is over: its jobs that have not started must be forgotten. */
   readonly onSessionEnd: (session: ConsumerSession) => void
   readonly onSessionStart: (session: ConsumerSession) => void
   /** Called when it has failed again and again without an outage of the broker. True if the worker ends for that. */
@@ -138,7 +138,7 @@ export class ConsumerLoop {
     if (session.single && performance.now() - this.#aloneAt > HOLD_ALONE_MS) this.#single = false
   }
 
-  /** Ends receiving; what is in hand stays. Resolves when nothing more will come. Never rejects. */
+  /** Ends receiving; unsettled jobs stay. Resolves when no more jobs will come. Never rejects. */
   async stopReceiving(): Promise<void> {
     this.#stop.abort()
     this.#receiving.abort()
@@ -174,7 +174,7 @@ export class ConsumerLoop {
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
         if (!error.retryable || performance.now() - since > START_PATIENCE_MS) throw error
-        if (tries === 0) this.#options.log.warn({ err: error }, 'broker not there yet, trying on')
+        if (tries === 0) this.#options.log.warn({ err: error }, 'broker unavailable, retrying')
         await pause(backoffMs(RECONNECT, tries), this.#stop.signal)
       }
     }
@@ -186,7 +186,7 @@ export class ConsumerLoop {
     const session = await ConsumerSession.begin({
       connection,
       queues: queuesOf(tasks),
-      // Twice over: what is on its way back still counts against a consumer until the broker has answered.
+      // Twice the limit: a job that is being settled counts against the prefetch until the broker has answered.
       prefetch: this.#single ? 1 : prefetch.ceiling * 2,
       leaseMs,
       clientName,
@@ -270,7 +270,7 @@ export class ConsumerLoop {
     if (!signal.aborted) this.#failures.clear()
   }
 
-  /** A stuck `receive` may ignore its signal too; what it brings when nobody waits any more goes back with its consumer. */
+  /** A stuck `receive` may ignore its signal too; jobs that it returns later go back with its consumer. */
   #unlessGivenUp(receiving: Promise<readonly Delivery[]>): Promise<readonly Delivery[]> {
     const givenUp = new Promise<readonly Delivery[]>((resolve) => {
       this.#giveUp = () => resolve([])
@@ -278,7 +278,7 @@ export class ConsumerLoop {
     return Promise.race([receiving, givenUp])
   }
 
-  /** Whether another session is to take its place as soon as it has nothing in hand. */
+  /** True if another session must take its place as soon as all its jobs are settled. */
   #isOutdated(session: ConsumerSession): boolean {
     return session.spent || session.single !== this.#single
   }
@@ -332,7 +332,7 @@ export class ConsumerLoop {
     return session === undefined || session.inHand === this.#options.countUnstarted(session)
   }
 
-  /** Its jobs belong to others now. Those that run cannot be called back; no other of them is to start. */
+  /** Its jobs belong to other workers now. Jobs that run go on; no other job of it may start. */
   #forgetUnstarted(session: ConsumerSession): void {
     this.#options.onSessionEnd(session)
     if (this.#session !== session) return
@@ -346,7 +346,7 @@ export class ConsumerLoop {
     await session.abandon()
   }
 
-  /** A consumer that takes nothing while work waits: the commonest failure of this field. A new connection mends it. */
+  /** Replaces the connection of a consumer that takes nothing while work waits. */
   async #rebuild(): Promise<void> {
     const session = this.#session
     this.#receiving.abort()

@@ -143,7 +143,7 @@ export class Execution {
     const postponed = thrown instanceof Postpone ? this.#postpone(work, thrown) : undefined
     if (postponed !== undefined && 'kind' in postponed) return postponed
     const judged = postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : judge(task, job, postponed ?? thrown)
-    // Whoever waits hears of it at once, and decides whether to call again.
+    // The caller gets the error at once and decides whether to call again.
     const error = job.foreground && judged instanceof Retry ? failureOf(judged) : judged
     const log = { task: task.name, job: job.id, attempt: job.attempt }
     if (error instanceof Discard) {
@@ -223,7 +223,7 @@ function failureOf({ cause }: Retry): unknown {
   )
 }
 
-/** Retries are outermost, and cost nothing where there is nothing to retry. */
+/** Retries are outermost and cost nothing if the attempt succeeds. */
 function judge({ options }: AnyTask, job: Job, thrown: unknown): unknown {
   const { retries = DEFAULT_RETRIES } = options
   return retried(typeof retries === 'number' ? { limit: retries } : retries, job, thrown)

@@ -158,7 +158,7 @@ export const work = queueJob({}, async function work(worker, job) {
   expect(fixture.leftovers()).toEqual([])
 })
 
-test('a process that is sent SIGTERM finishes what it has in hand, and is replaced', async () => {
+test('a process that is sent SIGTERM finishes its jobs and is replaced', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
@@ -193,7 +193,7 @@ test('maxMemoryPerWorker below what a process begins with is told, and does not 
   expect(await ended).toEqual({ reason: 'drained' })
 })
 
-test('a job that does not end in the grace period is told of, whether its process listens or not', async () => {
+test('a job that does not end in the grace period is logged, whether its process listens or not', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)

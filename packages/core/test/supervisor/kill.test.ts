@@ -23,7 +23,7 @@ function repeatsOf(runs: readonly Run[], killed: ReadonlySet<number>): { again: 
   return { again: repeated.length, unexplained: unexplained.length }
 }
 
-test('SIGKILL of workers loses no job, and runs none again beyond those in hand', async () => {
+test('SIGKILL of workers loses no job, and runs none again except the jobs that ran', async () => {
   const fixture = await SupervisorFixture.create(COUNT)
   await fixture.submit('count', numbers(JOBS))
   const killed = new Set<number>()
@@ -51,7 +51,7 @@ test('SIGKILL of workers loses no job, and runs none again beyond those in hand'
   expect(byJob(runs).size).toBe(JOBS)
   expect(unexplained).toBe(0)
   expect(again).toBeLessThanOrEqual(killed.size * PREFETCH)
-  // Charged are those that were running, and no more: what only waited in the process is not.
+  // Only jobs that ran count a lost delivery; jobs that waited in the process do not.
   const charged = new Set(runs.filter(({ deliveryCount }) => deliveryCount > 0).map(({ job }) => job))
   const startedByKilled = new Set(runs.filter(({ pid }) => killed.has(pid)).map(({ job }) => job))
   expect(charged.size).toBeLessThanOrEqual(killed.size * CONCURRENCY)
@@ -63,7 +63,7 @@ test('SIGKILL of workers loses no job, and runs none again beyond those in hand'
   expect(fixture.leftovers()).toEqual([])
 })
 
-test('when the supervisor is killed its workers finish what they have in hand and end, and another goes on', async () => {
+test('when the supervisor is killed its workers finish their jobs and end, and another goes on', async () => {
   const fixture = await SupervisorFixture.create(COUNT_TOGETHER)
   await fixture.submit('count', numbers(JOBS))
   const { child, ended } = await startWork(fixture, '10m')

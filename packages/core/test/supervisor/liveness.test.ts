@@ -67,7 +67,7 @@ export const wait = queueJob({}, async function wait(worker, job) {
   expect(fixture.leftovers()).toEqual([])
 })
 
-test('a process that closes its channel finishes what it has in hand, and is replaced', async () => {
+test('a process that closes its channel finishes its jobs and is replaced', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
@@ -119,7 +119,7 @@ const COUNT = `export const count = queueJob({}, async function count(worker, jo
   if (job.data === 'deadly' && job.deliveryCount === 0) process.exit(1)
 })`
 
-/** The file itself last, or first it is made anew, and what belongs to the new one is deleted with the old. */
+/** Deletes the file itself last: otherwise it is created again, and files of the new one are deleted. */
 function removeQueue(fixture: SupervisorFixture): void {
   for (const suffix of ['-wal', '-shm', '']) rmSync(fixture.project.path(`queue.db${suffix}`), { force: true })
 }

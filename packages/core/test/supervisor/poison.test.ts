@@ -36,7 +36,7 @@ export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, j
   },
 )
 
-test('of jobs that run at once, those that have ended and those that have not begun are not charged', async () => {
+test('of jobs that run at once, ended jobs and jobs that have not begun count no lost delivery', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({ maxDeliveries: 1 }, function work(worker, job) {
   ran(job)
@@ -152,7 +152,7 @@ export const ended = queueJob({ retries: 0 }, function ended(worker, job) { note
   },
 )
 
-test('a hard timeout condemns none of those that were only overdue for a neighbour that blocked them all', async () => {
+test('a hard timeout dead-letters no job that was overdue because another job blocked the process', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({ hardTimeoutMs: 3_000, retries: 0 }, async function work(worker, job) {
   ran(job)

@@ -77,7 +77,7 @@ test('a broker that refuses ends the supervisor with one clear error', async () 
   expect(starts()).toBeLessThanOrEqual(2)
 })
 
-test('where no process can be made, that is the error', async () => {
+test('if no process can be started, that is the error', async () => {
   const fixture = await SupervisorFixture.create(TASK, { prelude: false })
   rmSync(fixture.temporary, { recursive: true })
   const { ended } = fixture.supervise({ maxWorkers: 2 })
@@ -124,7 +124,7 @@ export const work = queueJob({}, async function work(worker, job) {
   expect(fixture.lines()).toEqual(['began', 'ended'])
 })
 
-test('a task file that was sound and no longer is does not end the supervisor, and is found to be mended', async () => {
+test('a task file that was sound and no longer is does not end the supervisor, and its repair is noticed', async () => {
   const fixture = await SupervisorFixture.create(`
 if (exists('broken')) throw new Error('broken')
 export const work = queueJob({}, async function work(worker, job) { ran(job) })`)
