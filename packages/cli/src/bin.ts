@@ -12,7 +12,7 @@ const exitCode = await main(process.argv.slice(2))
 whenPrinted((error) => (error ? unwritten(error) : process.exit(exitCode)))
 
 function unwritten(error: NodeJS.ErrnoException): void {
-  // `zyqueue status | head` closes the pipe: nobody is there to read on, which is no fault.
+  // `zyqueue status | head` closes the pipe: the reader has ended, which is not an error.
   if (error.code === 'EPIPE') process.exit(EXIT.ok)
   process.stderr.write(`zyqueue: standard output cannot be written: ${error.message}\n`)
   process.exit(EXIT.failed)

@@ -3,8 +3,8 @@ import { EXIT } from './exit-codes.ts'
 import { UsageError } from './usage-error.ts'
 
 /**
- * Asks on a terminal before something is done that cannot be undone, and resolves to whether to go on. Where not, the process will end with
- * 1, for what was asked was not done. Throws where nobody could answer.
+ * Asks on a terminal before an operation that cannot be undone. Resolves to true if the command may go on; if not, the process ends with
+ * 1, because the operation was not done. Throws if there is no terminal to ask on.
  */
 export async function confirm(question: string, yes: boolean, what = 'this deletes jobs'): Promise<boolean> {
   if (yes) return true

@@ -25,7 +25,7 @@ export function plural(number: number, noun: string): string {
   return `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`
 }
 
-/** At most so many characters, the last an ellipsis where some are left out. */
+/** At most this many characters. If the text is longer, the last character is an ellipsis. */
 export function clip(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length - 1)}…` : text
 }

@@ -6,7 +6,7 @@ import { IncompleteError } from './incomplete-error.ts'
 import { redactText } from './redact.ts'
 
 /**
- * Tells standard error what went wrong and what mends it; with `--json` as one line `{"error":{code,message,remedy}}`.
+ * Writes to standard error what went wrong and how to fix it. With `--json` it writes one line: `{"error":{code,message,remedy}}`.
  * Returns what the process has to say to the shell.
  */
 export function report(error: unknown, json: boolean): number {

@@ -82,7 +82,7 @@ function failure(error: unknown, step: Step['step']): Step {
   return { step, status: 'failed', detail, remedy: ERROR_CODES[error.code].remedy }
 }
 
-/** The queues whose jobs perhaps no worker takes: none serves them, or the consumers of those that do fail. */
+/** The queues that may have no working consumer: no worker serves them, or the consumers that serve them fail. */
 async function untakenOf({ admin }: Pick<Broker, 'admin'>, queues: readonly QueueStats[]): Promise<readonly Step[]> {
   const suspects = queues.filter(isUntaken)
   if (suspects.length === 0) return []
