@@ -1,4 +1,4 @@
-// Says each hint of the wake file, and never looks by itself.
+// Reports each hint of the wake file, and never polls.
 import { WakeFile } from '../../dist/wake-file.js'
 import { keepAlive } from './broker.js'
 
