@@ -33,10 +33,8 @@ const CODES: Readonly<Record<number, CodeOf<'broker'>>> = {
   [SQLITE.NOTADB]: 'ZYQ_STORAGE_FOREIGN',
 }
 
-/** Codes of the file system: from calls for the folder, and for the identity of the file. */
+/** Codes of the file system that `errorCodeFrom` does not know: from calls for the folder, and for the identity of the file. */
 const FILE_SYSTEM_CODES: Readonly<Record<string, CodeOf<'broker'>>> = {
-  EACCES: 'ZYQ_AUTH',
-  EPERM: 'ZYQ_AUTH',
   EROFS: 'ZYQ_AUTH',
   ENOSPC: 'ZYQ_BROKER_FULL',
   EDQUOT: 'ZYQ_BROKER_FULL',
@@ -46,8 +44,6 @@ const FILE_SYSTEM_CODES: Readonly<Record<string, CodeOf<'broker'>>> = {
   EISDIR: 'ZYQ_UNREACHABLE',
   ELOOP: 'ZYQ_UNREACHABLE',
   ENAMETOOLONG: 'ZYQ_UNREACHABLE',
-  EMFILE: 'ZYQ_UNREACHABLE',
-  ENFILE: 'ZYQ_UNREACHABLE',
   EIO: 'ZYQ_CONNECTION_LOST',
 }
 

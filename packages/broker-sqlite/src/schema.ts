@@ -72,7 +72,7 @@ export function recognise(connection: Connection): 'ours' | 'empty' {
   if (version > VERSION) {
     throw new BrokerError(
       'ZYQ_STORAGE_VERSION',
-      `The queue file has version ${version}; this @zyqueue/broker-sqlite reads up to version ${VERSION}`,
+      `Update @zyqueue/broker-sqlite: it reads queue files up to version ${VERSION}, and this one has version ${version}`,
     )
   }
   return 'ours'

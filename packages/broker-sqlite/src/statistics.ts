@@ -35,9 +35,9 @@ export function queueStatistics(sql: Sql, names?: readonly string[]): readonly Q
     Date.now(),
     names === undefined ? null : JSON.stringify(names),
   )
-  return rows.map(([name, ready, ripe, delayed, active, dead, leases]) => ({
+  return rows.map(([name, ready, due, delayed, active, dead, leases]) => ({
     name: foreignText(name),
-    ready: integer(ready) + integer(ripe),
+    ready: integer(ready) + integer(due),
     delayed: integer(delayed),
     active: integer(active),
     dead: integer(dead),
