@@ -11,16 +11,16 @@ import {
   type QueueSpec,
   type RenewableLeases,
 } from '@zyqueue/core/broker'
-import { RedisAdmin } from './admin.ts'
-import { RedisConsumer } from './consumer.ts'
+import { RedisAdmin } from './admin/admin.ts'
+import { RedisConsumer } from './consume/consumer.ts'
 import { closed, errorCode } from './errors.ts'
 import { Keys, type QueueKeys } from './keys.ts'
-import { Leases } from './leases.ts'
+import { Leases } from './consume/leases.ts'
 import { locationOf, parseDeployment } from './options.ts'
-import { MAX_BATCH, MAX_BODY_BYTES, publishBatch } from './publish.ts'
-import { Rights } from './rights.ts'
+import { MAX_BATCH, MAX_BODY_BYTES, publishBatch } from './publish/publish.ts'
+import { Rights } from './connection/rights.ts'
 import { declareQueues } from './scripts/lease.ts'
-import { Servers } from './servers.ts'
+import { Servers } from './connection/servers.ts'
 
 const CAPABILITIES: BrokerCapabilities = Object.freeze({
   durable: true,

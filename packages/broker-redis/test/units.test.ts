@@ -4,8 +4,8 @@ import { errorCode, isPutOff, ServerError } from '../src/errors.ts'
 import { Keys } from '../src/keys.ts'
 import { encodeMessage, isMessageId, readMessage } from '../src/message.ts'
 import { locationOf, parseDeployment } from '../src/options.ts'
-import { dedupeRuns } from '../src/dedupe.ts'
-import { slotOf } from '../src/slots.ts'
+import { dedupeRuns } from '../src/publish/dedupe.ts'
+import { slotOf } from '../src/connection/hash-slot.ts'
 
 const place = (connection: string) => parseDeployment({ connection, baseDir: '/base' })
 

@@ -1,4 +1,4 @@
-import { defineScript, type Script } from '../script.ts'
+import { defineScript, type Script } from './script.ts'
 import { CLOCK, WAKE } from './fragments.ts'
 
 /**

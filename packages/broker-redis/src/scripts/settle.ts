@@ -1,4 +1,4 @@
-import { defineScript, type Script } from '../script.ts'
+import { defineScript, type Script } from './script.ts'
 import { CLOCK, GIVE_BACK, PROBE, STANDS, WAKE } from './fragments.ts'
 
 /*

@@ -1,15 +1,15 @@
 /** Which rights of Redis' ACL a producer, a worker and an operator need, and which of them the user of a connection lacks. */
 import { BrokerError } from '@zyqueue/core/broker'
 import type { Argument } from './client.ts'
-import { notConnected, ServerError } from './errors.ts'
-import type { Keys, QueueKeys } from './keys.ts'
+import { notConnected, ServerError } from '../errors.ts'
+import type { Keys, QueueKeys } from '../keys.ts'
 import { text } from './replies.ts'
-import type { Script } from './script.ts'
-import * as admin from './scripts/admin.ts'
-import { claim } from './scripts/claim.ts'
-import * as lease from './scripts/lease.ts'
-import { publish } from './scripts/publish.ts'
-import * as settle from './scripts/settle.ts'
+import type { Script } from '../scripts/script.ts'
+import * as admin from '../scripts/admin.ts'
+import { claim } from '../scripts/claim.ts'
+import * as lease from '../scripts/lease.ts'
+import { publish } from '../scripts/publish.ts'
+import * as settle from '../scripts/settle.ts'
 import type { Servers } from './servers.ts'
 
 /** What a connection is used for. */

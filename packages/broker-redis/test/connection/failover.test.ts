@@ -14,7 +14,7 @@ import {
   openBroker,
   openClient,
   receive,
-} from './support.ts'
+} from '../support.ts'
 
 /** Publishes one by one, and consumes, until told to stop; whatever the connection does meanwhile. */
 function workOn(producer: Broker, worker: Broker, consumer: Consumer, queue: string) {

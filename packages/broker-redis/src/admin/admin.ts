@@ -7,16 +7,16 @@ import {
   type WorkerStats,
 } from '@zyqueue/core/broker'
 import { rightsFindings, settingsFindings } from './check.ts'
-import type { Client } from './client.ts'
+import type { Client } from '../connection/client.ts'
 import { RedisDeadLetters } from './dead-letters.ts'
-import { errorCode, notConnected } from './errors.ts'
-import type { Keys, QueueKeys } from './keys.ts'
-import { Leases, readRecord, type WorkerRecord } from './leases.ts'
-import { readMessage, UNREADABLE } from './message.ts'
-import { bytes, integer, list, text, type Reply } from './replies.ts'
-import { grant, type Rights } from './rights.ts'
-import { cancel, countHeld, figures, peek, purge } from './scripts/admin.ts'
-import type { Servers } from './servers.ts'
+import { errorCode, notConnected } from '../errors.ts'
+import type { Keys, QueueKeys } from '../keys.ts'
+import { Leases, readRecord, type WorkerRecord } from '../consume/leases.ts'
+import { readMessage, UNREADABLE } from '../message.ts'
+import { bytes, integer, list, text, type Reply } from '../connection/replies.ts'
+import { grant, type Rights } from '../connection/rights.ts'
+import { cancel, countHeld, figures, peek, purge } from '../scripts/admin.ts'
+import type { Servers } from '../connection/servers.ts'
 
 /** How many jobs one script looks through for those that are to be cancelled: workers come in between. */
 const LOOK_THROUGH = 1000

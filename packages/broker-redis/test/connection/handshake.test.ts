@@ -2,8 +2,8 @@
 import { startRedis, startRedisCluster, startRedisSentinel, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
-import { RedisBroker } from '../src/broker.ts'
-import { message, openBroker, openClient } from './support.ts'
+import { RedisBroker } from '../../src/broker.ts'
+import { message, openBroker, openClient } from '../support.ts'
 
 function refused(connection: string): Promise<unknown> {
   const broker = new RedisBroker({ connection, baseDir: '/' })

@@ -1,12 +1,12 @@
 /** Leases: a small record in each queue of a consumer, so that the script that settles a job there sees whether its lease stands. */
 import type { ClientInfo, ConsumeOptions, Headers } from '@zyqueue/core/broker'
 import { z } from 'zod'
-import type { Argument } from './client.ts'
-import type { Keys, QueueKeys } from './keys.ts'
-import { encodeMessage, readMessage } from './message.ts'
-import { bytes, integer, list, text } from './replies.ts'
-import { endLease, recordWorker, openLease, renewLease } from './scripts/lease.ts'
-import type { Servers } from './servers.ts'
+import type { Argument } from '../connection/client.ts'
+import type { Keys, QueueKeys } from '../keys.ts'
+import { encodeMessage, readMessage } from '../message.ts'
+import { bytes, integer, list, text } from '../connection/replies.ts'
+import { endLease, recordWorker, openLease, renewLease } from '../scripts/lease.ts'
+import type { Servers } from '../connection/servers.ts'
 
 /** What is noted of a consumer. */
 const worker = z.object({

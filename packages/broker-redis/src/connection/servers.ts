@@ -2,12 +2,12 @@
 import { readFile } from 'node:fs/promises'
 import { BrokerError } from '@zyqueue/core/broker'
 import { Client, type Access, type Argument } from './client.ts'
-import { closed, errorCode, notConnected, ServerError } from './errors.ts'
-import type { QueueKeys } from './keys.ts'
-import type { Address, Deployment } from './options.ts'
+import { closed, errorCode, notConnected, ServerError } from '../errors.ts'
+import type { QueueKeys } from '../keys.ts'
+import type { Address, Deployment } from '../options.ts'
 import { integer, isList, list, text, type Reply } from './replies.ts'
-import type { Script } from './script.ts'
-import { slotOf } from './slots.ts'
+import type { Script } from '../scripts/script.ts'
+import { slotOf } from './hash-slot.ts'
 
 /** How long what is under way may take when all is closed, in ms. */
 const CLOSE_MS = 2_000

@@ -1,10 +1,10 @@
 import type { DeadLetter, DeadLetters } from '@zyqueue/core/broker'
-import type { Argument } from './client.ts'
-import type { Keys, QueueKeys } from './keys.ts'
-import { readMessage } from './message.ts'
-import { bytes, integer, list, text, type Reply } from './replies.ts'
-import { listDead, purgeDead, requeueDead } from './scripts/admin.ts'
-import type { Servers } from './servers.ts'
+import type { Argument } from '../connection/client.ts'
+import type { Keys, QueueKeys } from '../keys.ts'
+import { readMessage } from '../message.ts'
+import { bytes, integer, list, text, type Reply } from '../connection/replies.ts'
+import { listDead, purgeDead, requeueDead } from '../scripts/admin.ts'
+import type { Servers } from '../connection/servers.ts'
 
 /** The most letters that one script touches: workers come in between. */
 const AT_ONCE = 1000

@@ -7,8 +7,8 @@ import { promisify } from 'node:util'
 import { freePort, startRedis, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
-import { RedisBroker } from '../src/broker.ts'
-import { message, newQueue, openBroker, openClient } from './support.ts'
+import { RedisBroker } from '../../src/broker.ts'
+import { message, newQueue, openBroker, openClient } from '../support.ts'
 
 await describeWithServer('redis', 'access', () => {
   let server: TestServer

@@ -6,13 +6,13 @@ import {
   type OutboundMessage,
   type PublishResult,
 } from '@zyqueue/core/broker'
-import type { Argument } from './client.ts'
-import { CutError, errorCode, isPutOff } from './errors.ts'
-import type { Keys, QueueKeys } from './keys.ts'
-import { headersJson, MAX_HEADERS_BYTES, sizeOfMessage, writeMessage } from './message.ts'
-import { publish } from './scripts/publish.ts'
+import type { Argument } from '../connection/client.ts'
+import { CutError, errorCode, isPutOff } from '../errors.ts'
+import type { Keys, QueueKeys } from '../keys.ts'
+import { headersJson, MAX_HEADERS_BYTES, sizeOfMessage, writeMessage } from '../message.ts'
+import { publish } from '../scripts/publish.ts'
 import { dedupeRuns } from './dedupe.ts'
-import type { Servers } from './servers.ts'
+import type { Servers } from '../connection/servers.ts'
 
 /** A script of so many small jobs keeps the server busy for about a millisecond. */
 export const MAX_BATCH = 1000

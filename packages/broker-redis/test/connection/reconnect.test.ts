@@ -18,7 +18,7 @@ import {
   reconnect,
   startProxy,
   times,
-} from './support.ts'
+} from '../support.ts'
 
 await describeWithServer('redis', 'the connection', () => {
   let server: TestServer

@@ -4,10 +4,10 @@ import { startRedis, startRedisCluster, type TestServer } from '@zyqueue/test-se
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { commandsOf, NEEDS, ROLES } from '../src/rights.ts'
-import { consume, message, messages, openBroker, openClient, receive, times } from './support.ts'
+import { commandsOf, NEEDS, ROLES } from '../../src/connection/rights.ts'
+import { consume, message, messages, openBroker, openClient, receive, times } from '../support.ts'
 
-const README = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 const LINES = new Map(
   [...README.matchAll(/^ACL SETUSER (\w+) (reset on >SECRET .*)$/gm)].map(([, user = '', rules = '']) => [user, rules]),
 )

@@ -1,9 +1,9 @@
-import { CutError, leaseLost, ServerError } from './errors.ts'
-import type { Keys, QueueKeys } from './keys.ts'
+import { CutError, leaseLost, ServerError } from '../errors.ts'
+import type { Keys, QueueKeys } from '../keys.ts'
 import type { Leases } from './leases.ts'
-import { bytes, integer, isList, list, text, type Reply } from './replies.ts'
-import { claim } from './scripts/claim.ts'
-import type { Servers } from './servers.ts'
+import { bytes, integer, isList, list, text, type Reply } from '../connection/replies.ts'
+import { claim } from '../scripts/claim.ts'
+import type { Servers } from '../connection/servers.ts'
 
 /** How often a consumer looks at all its queues by itself, in ms: for what came due, leases that ran out, a wake-up that was lost. */
 export const POLL_MS = 1000

@@ -3,10 +3,10 @@ import { createConnection, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { BrokerError, ConfigError, ZyQueueError } from '@zyqueue/core/broker'
 import { AbstractConnector, Redis } from 'ioredis'
-import { CutError, notConnected, ServerError } from './errors.ts'
-import type { Address } from './options.ts'
+import { CutError, notConnected, ServerError } from '../errors.ts'
+import type { Address } from '../options.ts'
 import { list, type Reply } from './replies.ts'
-import type { Script } from './script.ts'
+import type { Script } from '../scripts/script.ts'
 import { onSilence } from './socket-watchdog.ts'
 
 export interface Access {

@@ -1,7 +1,7 @@
 /** Jobs in every place of a queue, a broker that does all it can with them while something is broken, and what must be left. */
 import type { Delivery, PublishResult, SettleResult } from '@zyqueue/core/broker'
-import type { RedisBroker } from '../src/broker.ts'
-import { consume, message, never, newQueue, receive } from './support.ts'
+import type { RedisBroker } from '../../src/broker.ts'
+import { consume, message, never, newQueue, receive } from '../support.ts'
 
 const UNREADABLE = '{"by":"another program","data":[1,2,3,4,5,6,7,8]}'
 

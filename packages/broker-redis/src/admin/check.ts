@@ -1,8 +1,8 @@
 /** What an operator should know of a server and of the user that connects to it. */
 import type { Finding } from '@zyqueue/core/broker'
-import type { Keys } from './keys.ts'
-import { grant, NEEDS, ROLES, type Rights } from './rights.ts'
-import type { Servers } from './servers.ts'
+import type { Keys } from '../keys.ts'
+import { grant, NEEDS, ROLES, type Rights } from '../connection/rights.ts'
+import type { Servers } from '../connection/servers.ts'
 
 /** The oldest version that this broker is made for. */
 const OLDEST = [6, 2] as const

@@ -9,15 +9,15 @@ import {
   type SettleResult,
 } from '@zyqueue/core/broker'
 import { Claims, POLL_MS, type Claimed } from './claims.ts'
-import type { Argument } from './client.ts'
-import { notConnected } from './errors.ts'
-import type { Keys, QueueKeys } from './keys.ts'
+import type { Argument } from '../connection/client.ts'
+import { notConnected } from '../errors.ts'
+import type { Keys, QueueKeys } from '../keys.ts'
 import { Leases } from './leases.ts'
-import { encodeMessage, readMessage, UNREADABLE } from './message.ts'
-import { integer, type Reply } from './replies.ts'
-import { passOn } from './scripts/lease.ts'
-import { ack, reject, release } from './scripts/settle.ts'
-import type { Servers } from './servers.ts'
+import { encodeMessage, readMessage, UNREADABLE } from '../message.ts'
+import { integer, type Reply } from '../connection/replies.ts'
+import { passOn } from '../scripts/lease.ts'
+import { ack, reject, release } from '../scripts/settle.ts'
+import type { Servers } from '../connection/servers.ts'
 
 /** The most jobs of one script: Lua's stack is bounded. */
 const MAX_PER_SCRIPT = 1000
