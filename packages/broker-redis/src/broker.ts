@@ -13,7 +13,7 @@ import {
 } from '@zyqueue/core/broker'
 import { RedisAdmin } from './admin/admin.ts'
 import { RedisConsumer } from './consume/consumer.ts'
-import { closed, errorCode } from './errors.ts'
+import { closedError, errorCode } from './errors.ts'
 import { Keys, type QueueKeys } from './keys.ts'
 import { Leases } from './consume/leases.ts'
 import { locationOf, parseDeployment } from './options.ts'
@@ -84,7 +84,7 @@ export class RedisBroker implements Broker {
   }
 
   async connect(): Promise<void> {
-    if (this.#closing !== undefined) throw closed()
+    if (this.#closing !== undefined) throw closedError()
     this.#rights.forget()
     this.#connecting ??= this.#servers.connect().finally(() => {
       this.#connecting = undefined
@@ -115,7 +115,7 @@ export class RedisBroker implements Broker {
     this.#consumers.set(consumerId, consumer)
     if (this.#closing === undefined) return consumer
     await consumer.close()
-    throw closed()
+    throw closedError()
   }
 
   close(): Promise<void> {

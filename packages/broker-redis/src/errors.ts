@@ -3,7 +3,7 @@ import { BrokerError, errorCodeFrom, propertyOf, type CodeOf } from '@zyqueue/co
 type Code = CodeOf<'broker'>
 
 /** The first word of a reply that is an error (https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors). */
-const REPLIES: Readonly<Record<string, Code>> = {
+const CODES_BY_REPLY: Readonly<Record<string, Code>> = {
   OOM: 'ZYQ_BROKER_FULL',
   MISCONF: 'ZYQ_BROKER_FULL',
   NOAUTH: 'ZYQ_AUTH',
@@ -24,7 +24,7 @@ const REPLIES: Readonly<Record<string, Code>> = {
 }
 
 /** Redis 6.2 puts the error of a script's command behind one of its own, so the word need not be the first. */
-const REPLY_WORD = new RegExp(`\\b(${Object.keys(REPLIES).join('|')})\\b`)
+const REPLY_WORD = new RegExp(`\\b(${Object.keys(CODES_BY_REPLY).join('|')})\\b`)
 
 /** Refusals without a word of their own; the last is how Redis 7 puts a missing right of a command in a script. */
 const NOT_ALLOWED = /invalid username-password|invalid password|without any password|The user executing the script/
@@ -45,38 +45,38 @@ export class ServerError extends Error {
   constructor(message: string) {
     super(message)
     const word = REPLY_WORD.exec(message)?.[1] ?? ''
-    this.code = NOT_ALLOWED.test(message) ? 'ZYQ_AUTH' : (REPLIES[word] ?? 'ZYQ_BROKER')
+    this.code = NOT_ALLOWED.test(message) ? 'ZYQ_AUTH' : (CODES_BY_REPLY[word] ?? 'ZYQ_BROKER')
   }
 }
 
 /** The connection broke, or was given up, while a command was under way: nothing tells whether it has been carried out. */
-export class CutError extends Error {
-  override readonly name = 'CutError'
+export class ConnectionLostError extends Error {
+  override readonly name = 'ConnectionLostError'
 }
 
 /** The code of any error that this broker rejects with. Never throws. */
 export const errorCode: (error: unknown) => Code = errorCodeFrom((error) => {
   if (error instanceof ServerError) return error.code
-  if (error instanceof CutError) return 'ZYQ_CONNECTION_LOST'
+  if (error instanceof ConnectionLostError) return 'ZYQ_CONNECTION_LOST'
   return /CERT|TLS|SSL/.test(String(propertyOf(error, 'code'))) ? 'ZYQ_UNREACHABLE' : undefined
 }, SYSTEM_CODES)
 
 /** Whether the command surely has not been carried out, and may be soon, here or elsewhere. */
-export function isPutOff(error: unknown): boolean {
-  if (error instanceof CutError) return false
-  return PUT_OFF.has(errorCode(error))
+export function isRetryable(error: unknown): boolean {
+  if (error instanceof ConnectionLostError) return false
+  return RETRYABLE.has(errorCode(error))
 }
 
-const PUT_OFF: ReadonlySet<Code> = new Set(['ZYQ_CONNECTION_LOST', 'ZYQ_UNREACHABLE', 'ZYQ_BROKER_BUSY'])
+const RETRYABLE: ReadonlySet<Code> = new Set(['ZYQ_CONNECTION_LOST', 'ZYQ_UNREACHABLE', 'ZYQ_BROKER_BUSY'])
 
-export function closed(): BrokerError {
+export function closedError(): BrokerError {
   return new BrokerError('ZYQ_CLOSED', 'The Redis broker was closed')
 }
 
-export function notConnected(): BrokerError {
+export function notConnectedError(): BrokerError {
   return new BrokerError('ZYQ_CONNECTION_LOST', 'There is no connection to Redis')
 }
 
-export function leaseLost(consumerId: string): BrokerError {
+export function leaseLostError(consumerId: string): BrokerError {
   return new BrokerError('ZYQ_LEASE_LOST', `The lease of the consumer ${consumerId} has ended`)
 }

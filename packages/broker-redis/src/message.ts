@@ -21,14 +21,14 @@ interface Content {
 }
 
 /** What the scripts change. */
-interface Standing {
+interface StoredState {
   /** In ms since 1970. */
   readonly storedAtMs: number
   readonly deliveries: number
   readonly order: number
 }
 
-export interface Message extends Content, Standing {
+export interface Message extends Content, StoredState {
   readonly headers: Headers
 }
 
@@ -63,7 +63,7 @@ export function writeMessage(
   at: number,
   content: Content,
   headers: string,
-  standing: Standing,
+  standing: StoredState,
 ): number {
   const { id, body } = content
   const headersAt = at + HEAD_BYTES + id.length

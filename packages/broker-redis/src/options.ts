@@ -44,7 +44,7 @@ export function parseDeployment({ connection = 'redis://localhost', baseDir }: C
   const [, hosts = '', path = '', query = ''] = parts ?? []
   const known = Object.hasOwn(SCHEMES, scheme.toLowerCase()) ? SCHEMES[scheme.toLowerCase()] : undefined
   if (parts === null || known === undefined)
-    throw refused(`The Redis broker reads connection strings of the form ${FORMS}`)
+    throw connectionStringError(`The Redis broker reads connection strings of the form ${FORMS}`)
   const parameters = parseParameters(query)
   const [username, password] = parseLogin(login)
   const ca = parameters.get('ca')
@@ -73,17 +73,17 @@ export function locationOf({ kind, hosts, master, database, tls }: Deployment): 
 function parseHosts(list: string, defaultPort: number, several: boolean): readonly [Address, ...Address[]] {
   const [first, ...others] = list.split(',').map((entry) => parseHost(entry, defaultPort))
   if (first === undefined || (others.length > 0 && !several)) {
-    throw refused('Several hosts are for redis+sentinel:// and redis+cluster:// only')
+    throw connectionStringError('Several hosts are for redis+sentinel:// and redis+cluster:// only')
   }
   return [first, ...others]
 }
 
 function parseHost(entry: string, defaultPort: number): Address {
   const parts = /^(?:\[([0-9a-f:.]+)\]|([^\s:[\]\0]*))(?::(\d{1,5}))?$/i.exec(entry)
-  if (parts === null) throw refused('A host is NAME, NAME:PORT or [IPv6]:PORT')
+  if (parts === null) throw connectionStringError('A host is NAME, NAME:PORT or [IPv6]:PORT')
   const [, ipv6, name, digits] = parts
   const port = digits === undefined ? defaultPort : Number(digits)
-  if (port < 1 || port > 65_535) throw refused('A port is from 1 to 65535')
+  if (port < 1 || port > 65_535) throw connectionStringError('A port is from 1 to 65535')
   return { host: ipv6 ?? (decode(name ?? '') || 'localhost'), port }
 }
 
@@ -91,17 +91,18 @@ function parsePath(kind: Deployment['kind'], path: string): Pick<Deployment, 'ma
   const [first = '', second = '', ...more] = path.split('/')
   if (kind === 'sentinel') {
     if (first === '' || more.length > 0)
-      throw refused('Behind the sentinels stands the name of their master: /NAME or /NAME/DATABASE')
+      throw connectionStringError('Behind the sentinels stands the name of their master: /NAME or /NAME/DATABASE')
     return { master: decode(first), database: parseDatabase(second) }
   }
-  if (second !== '' || more.length > 0) throw refused('Behind the host stands the number of the database only')
+  if (second !== '' || more.length > 0)
+    throw connectionStringError('Behind the host stands the number of the database only')
   const database = parseDatabase(first)
-  if (kind === 'cluster' && database !== 0) throw refused('A Redis Cluster has the database 0 only')
+  if (kind === 'cluster' && database !== 0) throw connectionStringError('A Redis Cluster has the database 0 only')
   return { master: undefined, database }
 }
 
 function parseDatabase(digits: string): number {
-  if (!/^\d{0,5}$/.test(digits)) throw refused('The database is a number')
+  if (!/^\d{0,5}$/.test(digits)) throw connectionStringError('The database is a number')
   return Number(digits)
 }
 
@@ -109,7 +110,7 @@ function parseDatabase(digits: string): number {
 function parseLogin(login: string | undefined): readonly [username: string | undefined, password: string | undefined] {
   if (login === undefined || login === '') return [undefined, undefined]
   const colon = login.indexOf(':')
-  if (colon < 0) throw refused('Before the @ stand user and password, as USER:PASSWORD or :PASSWORD')
+  if (colon < 0) throw connectionStringError('Before the @ stand user and password, as USER:PASSWORD or :PASSWORD')
   const username = decode(login.slice(0, colon))
   return [username === '' ? undefined : username, decode(login.slice(colon + 1))]
 }
@@ -120,7 +121,9 @@ function parseParameters(query: string): ReadonlyMap<string, string> {
     if (entry === '') continue
     const [, name = '', value = ''] = /^([^=]*)(?:=(.*))?$/s.exec(entry) ?? []
     if (!PARAMETERS.includes(name)) {
-      throw refused(`The parameter ${index + 1} of the connection string is none of ${PARAMETERS.join(', ')}`)
+      throw connectionStringError(
+        `The parameter ${index + 1} of the connection string is none of ${PARAMETERS.join(', ')}`,
+      )
     }
     parameters.set(name, decode(value))
   }
@@ -130,11 +133,12 @@ function parseParameters(query: string): ReadonlyMap<string, string> {
 function parseSwitch(value: string | undefined): boolean {
   if (value === undefined || value === 'false') return false
   if (value === 'true' || value === '') return true
-  throw refused('tls is true or false')
+  throw connectionStringError('tls is true or false')
 }
 
 function parsePrefix(prefix = 'zyqueue'): string {
-  if (!/^[\w.:-]{1,64}$/.test(prefix)) throw refused('A prefix is 1 to 64 letters, digits, or one of . : _ -')
+  if (!/^[\w.:-]{1,64}$/.test(prefix))
+    throw connectionStringError('A prefix is 1 to 64 letters, digits, or one of . : _ -')
   return prefix
 }
 
@@ -145,9 +149,9 @@ function decode(part: string): string {
   } catch {
     // The error of `decodeURIComponent` would not say where to look.
   }
-  throw refused('A part of the connection string is not percent-encoded as it should be')
+  throw connectionStringError('A part of the connection string is not percent-encoded as it should be')
 }
 
-function refused(message: string): ConfigError {
+function connectionStringError(message: string): ConfigError {
   return new ConfigError('ZYQ_CONNECTION_STRING', message)
 }

@@ -9,21 +9,21 @@ import {
 import { rightsFindings, settingsFindings } from './check.ts'
 import type { Client } from '../connection/client.ts'
 import { RedisDeadLetters } from './dead-letters.ts'
-import { errorCode, notConnected } from '../errors.ts'
+import { errorCode, notConnectedError } from '../errors.ts'
 import type { Keys, QueueKeys } from '../keys.ts'
 import { Leases, readRecord, type WorkerRecord } from '../consume/leases.ts'
 import { readMessage, UNREADABLE } from '../message.ts'
 import { bytes, integer, list, text, type Reply } from '../connection/replies.ts'
 import { grant, type Rights } from '../connection/rights.ts'
-import { cancel, countHeld, figures, peek, purge } from '../scripts/admin.ts'
+import { cancel, countHeldJobs, queueState, browse, purge } from '../scripts/admin.ts'
 import type { Servers } from '../connection/servers.ts'
 
 /** How many jobs one script looks through for those that are to be cancelled: workers come in between. */
-const LOOK_THROUGH = 1000
+const CANCEL_PORTION = 1000
 /** Queues that are looked at in one go. */
-const QUEUES_AT_ONCE = 100
+const QUEUES_PER_STEP = 100
 
-interface Figures {
+interface QueueState {
   readonly ready: number
   readonly delayed: number
   readonly dead: number
@@ -49,7 +49,7 @@ export class RedisAdmin implements BrokerAdmin {
   }
 
   async queues(names?: readonly string[]): Promise<readonly QueueStats[]> {
-    const all = await this.#allFigures(names)
+    const all = await this.#allStates(names)
     return [...all].map(([name, { ready, delayed, dead, held, alive }]) => ({
       name,
       ready,
@@ -61,8 +61,8 @@ export class RedisAdmin implements BrokerAdmin {
   }
 
   async workers(): Promise<readonly WorkerStats[]> {
-    const notes = await this.#notes()
-    const all = await this.#allFigures()
+    const notes = await this.#workerRecords()
+    const all = await this.#allStates()
     const active = new Map<string, number>()
     for (const { held, alive } of all.values()) {
       for (const id of alive) active.set(id, (active.get(id) ?? 0) + (held.get(id) ?? 0))
@@ -86,16 +86,16 @@ export class RedisAdmin implements BrokerAdmin {
   async jobs(queue: string, { limit }: { readonly limit: number }): Promise<readonly StoredJob[]> {
     const keys = await this.#find(queue)
     if (limit <= 0) return []
-    const { held } = await this.#figures(keys)
+    const { held } = await this.#stateOf(keys)
     const holders = [...held].filter(([, count]) => count > 0).map(([id]) => keys.held(id))
     const hashes = await Promise.all(holders.map((key) => this.#servers.command('HGETALL', key)))
     const active = hashes.flatMap((hash) => heldJobs(queue, list(hash)))
     const [before, listed, after, later] = list(
-      await this.#servers.run(peek, [keys.ready, keys.sorted, keys.delayed], [limit]),
+      await this.#servers.run(browse, [keys.ready, keys.sorted, keys.delayed], [limit]),
     )
     const ready = [before, listed, after]
       .flatMap((group) => list(group))
-      .map((job) => stored(queue, 'ready', bytes(job)))
+      .map((job) => toStoredJob(queue, 'ready', bytes(job)))
     return [...active, ...ready, ...delayedJobs(queue, list(later))].slice(0, limit)
   }
 
@@ -106,11 +106,11 @@ export class RedisAdmin implements BrokerAdmin {
     for (const key of [ready, sorted, delayed]) {
       let before = 0
       while (cancelled < ids.length) {
-        const reply = list(await this.#servers.run(cancel, [key], [before, LOOK_THROUGH, ...ids]))
+        const reply = list(await this.#servers.run(cancel, [key], [before, CANCEL_PORTION, ...ids]))
         const [looked, deleted] = [integer(reply[0]), integer(reply[1])]
         cancelled += deleted
         before += looked - deleted
-        if (looked < LOOK_THROUGH) break
+        if (looked < CANCEL_PORTION) break
       }
     }
     return cancelled
@@ -119,9 +119,9 @@ export class RedisAdmin implements BrokerAdmin {
   /** Takes back what is held without a lease, and forgets consumers that are gone. */
   async compact(queue: string): Promise<number> {
     const keys = await this.#find(queue)
-    const { alive } = await this.#figures(keys)
+    const { alive } = await this.#stateOf(keys)
     const beginning = keys.held('')
-    const owners = (await this.#keysBeginningWith(beginning)).map((key) => key.slice(beginning.length))
+    const owners = (await this.#scanKeys(beginning)).map((key) => key.slice(beginning.length))
     const waiting = list(await this.#servers.command('SMEMBERS', keys.waiters)).map(text)
     const gone = new Set([...owners, ...waiting].filter((id) => !alive.includes(id)))
     const counts = await Promise.all([...gone].map((id) => this.#leases.end(id, [keys], 'orphaned')))
@@ -137,7 +137,7 @@ export class RedisAdmin implements BrokerAdmin {
 
   async version(): Promise<string> {
     const [client] = this.#servers.masters()
-    if (client === undefined) throw notConnected()
+    if (client === undefined) throw notConnectedError()
     const info = await infoOf(client)
     const valkey = info.get('valkey_version')
     return valkey === undefined ? `Redis ${info.get('redis_version') ?? 'of an unknown version'}` : `Valkey ${valkey}`
@@ -162,7 +162,7 @@ export class RedisAdmin implements BrokerAdmin {
     throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `There is no queue "${queue}"`)
   }
 
-  async #notes(): Promise<ReadonlyMap<string, WorkerRecord>> {
+  async #workerRecords(): Promise<ReadonlyMap<string, WorkerRecord>> {
     const entries = list(await this.#servers.command('HGETALL', this.#names.workers))
     const notes = new Map<string, WorkerRecord>()
     for (let at = 0; at < entries.length; at += 2) {
@@ -172,37 +172,41 @@ export class RedisAdmin implements BrokerAdmin {
     return notes
   }
 
-  async #existing(names?: readonly string[]): Promise<readonly string[]> {
+  async #existingQueues(names?: readonly string[]): Promise<readonly string[]> {
     if (names === undefined) return list(await this.#servers.command('SMEMBERS', this.#names.queues)).map(text)
     const known = await Promise.all(names.map((name) => this.#servers.command('SISMEMBER', this.#names.queues, name)))
     return names.filter((_, index) => known[index] === 1)
   }
 
-  async #allFigures(chosen?: readonly string[]): Promise<ReadonlyMap<string, Figures>> {
-    const names = [...new Set(await this.#existing(chosen))].toSorted()
-    const all = new Map<string, Figures>()
-    for (let start = 0; start < names.length; start += QUEUES_AT_ONCE) {
-      const some = names.slice(start, start + QUEUES_AT_ONCE)
-      const figures = await Promise.all(some.map((name) => this.#figures(this.#names.of(name))))
+  async #allStates(chosen?: readonly string[]): Promise<ReadonlyMap<string, QueueState>> {
+    const names = [...new Set(await this.#existingQueues(chosen))].toSorted()
+    const all = new Map<string, QueueState>()
+    for (let start = 0; start < names.length; start += QUEUES_PER_STEP) {
+      const some = names.slice(start, start + QUEUES_PER_STEP)
+      const states = await Promise.all(some.map((name) => this.#stateOf(this.#names.of(name))))
       for (const [index, name] of some.entries()) {
-        const found = figures[index]
+        const found = states[index]
         if (found !== undefined) all.set(name, found)
       }
     }
     return all
   }
 
-  async #figures(keys: QueueKeys): Promise<Figures> {
-    const reply = await this.#servers.run(figures, [keys.ready, keys.sorted, keys.delayed, keys.leases, keys.died], [])
+  async #stateOf(keys: QueueKeys): Promise<QueueState> {
+    const reply = await this.#servers.run(
+      queueState,
+      [keys.ready, keys.sorted, keys.delayed, keys.leases, keys.died],
+      [],
+    )
     const [ready, delayed, dead, standing, over] = list(reply)
     const alive = list(standing).map(text)
     const owners = [...alive, ...list(over).map(text)]
-    const counts = owners.length === 0 ? [] : list(await this.#servers.run(countHeld, owners.map(keys.held), []))
+    const counts = owners.length === 0 ? [] : list(await this.#servers.run(countHeldJobs, owners.map(keys.held), []))
     const held = new Map(owners.map((owner, index) => [owner, integer(counts[index])]))
     return { ready: integer(ready), delayed: integer(delayed), dead: integer(dead), held, alive }
   }
 
-  async #keysBeginningWith(beginning: string): Promise<readonly string[]> {
+  async #scanKeys(beginning: string): Promise<readonly string[]> {
     const pattern = `${beginning.replaceAll(/[\\*?[\]^-]/g, String.raw`\$&`)}*`
     const found = new Set<string>()
     for (const client of this.#servers.masters()) {
@@ -231,7 +235,7 @@ async function infoOf(client: Client): Promise<ReadonlyMap<string, string>> {
 function heldJobs(queue: string, entries: readonly Reply[]): readonly StoredJob[] {
   const jobs: StoredJob[] = []
   for (let at = 0; at < entries.length; at += 2) {
-    if (bytes(entries[at]).length > 0) jobs.push(stored(queue, 'active', bytes(entries[at + 1])))
+    if (bytes(entries[at]).length > 0) jobs.push(toStoredJob(queue, 'active', bytes(entries[at + 1])))
   }
   return jobs
 }
@@ -239,12 +243,12 @@ function heldJobs(queue: string, entries: readonly Reply[]): readonly StoredJob[
 function delayedJobs(queue: string, entries: readonly Reply[]): readonly StoredJob[] {
   const jobs: StoredJob[] = []
   for (let at = 0; at < entries.length; at += 2) {
-    jobs.push({ ...stored(queue, 'delayed', bytes(entries[at])), readyAtMs: Number(text(entries[at + 1])) })
+    jobs.push({ ...toStoredJob(queue, 'delayed', bytes(entries[at])), readyAtMs: Number(text(entries[at + 1])) })
   }
   return jobs
 }
 
-function stored(queue: string, state: StoredJob['state'], encoded: Buffer): StoredJob {
+function toStoredJob(queue: string, state: StoredJob['state'], encoded: Buffer): StoredJob {
   const message = readMessage(encoded)
   if (message === undefined) return { id: UNREADABLE, queue, state, headers: {}, body: encoded, priority: 4 }
   const { id, headers, body, priority, storedAtMs } = message

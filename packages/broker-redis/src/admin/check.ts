@@ -1,7 +1,7 @@
 /** What an operator should know of a server and of the user that connects to it. */
 import type { Finding } from '@zyqueue/core/broker'
 import type { Keys } from '../keys.ts'
-import { grant, NEEDS, ROLES, type Rights } from '../connection/rights.ts'
+import { grant, REQUIREMENTS, ROLES, type Rights } from '../connection/rights.ts'
 import type { Servers } from '../connection/servers.ts'
 
 /** The oldest version that this broker is made for. */
@@ -15,7 +15,7 @@ export async function rightsFindings({ user }: Servers, names: Keys, rights: Rig
     const missing = await rights.missing(role, [names.of('zyqueue')])
     if (missing === undefined) return [unknownRights(user)]
     if (missing.rules.length > 0) {
-      const message = `The user ${user} may not ${NEEDS[role].does}`
+      const message = `The user ${user} may not ${REQUIREMENTS[role].does}`
       findings.push({ level: 'note', message, remedy: grant(user, [...missing.rules, ...missing.hints]) })
     } else for (const rule of missing.hints) late.add(rule)
   }

@@ -3,11 +3,11 @@ import type { Argument } from '../connection/client.ts'
 import type { Keys, QueueKeys } from '../keys.ts'
 import { readMessage } from '../message.ts'
 import { bytes, integer, list, text, type Reply } from '../connection/replies.ts'
-import { listDead, purgeDead, requeueDead } from '../scripts/admin.ts'
+import { listDeadLetters, purgeDeadLetters, requeueDeadLetters } from '../scripts/admin.ts'
 import type { Servers } from '../connection/servers.ts'
 
 /** The most letters that one script touches: workers come in between. */
-const AT_ONCE = 1000
+const LETTERS_PER_SCRIPT = 1000
 
 export class RedisDeadLetters implements DeadLetters {
   readonly #servers: Servers
@@ -24,7 +24,7 @@ export class RedisDeadLetters implements DeadLetters {
   async list(queue: string, { limit }: { readonly limit: number }): Promise<readonly DeadLetter[]> {
     const { dead, died } = await this.#find(queue)
     if (limit <= 0) return []
-    const reply = list(await this.#servers.run(listDead, [dead, died], [limit]))
+    const reply = list(await this.#servers.run(listDeadLetters, [dead, died], [limit]))
     const letters: DeadLetter[] = []
     for (let at = 0; at < reply.length; at += 3) {
       const letter = bytes(reply[at + 2])
@@ -37,12 +37,14 @@ export class RedisDeadLetters implements DeadLetters {
   async requeue(queue: string, ids?: readonly string[]): Promise<number> {
     const { dead, died, ready, sorted, order, waiters, leases } = await this.#find(queue)
     const keys = [dead, died, ready, sorted, order, waiters, leases]
-    return this.#inPortions(died, ids, (choice) => this.#servers.run(requeueDead, keys, [this.#names.wake, ...choice]))
+    return this.#inPortions(died, ids, (choice) =>
+      this.#servers.run(requeueDeadLetters, keys, [this.#names.wake, ...choice]),
+    )
   }
 
   async purge(queue: string, ids?: readonly string[]): Promise<number> {
     const { dead, died } = await this.#find(queue)
-    return this.#inPortions(died, ids, (choice) => this.#servers.run(purgeDead, [dead, died], choice))
+    return this.#inPortions(died, ids, (choice) => this.#servers.run(purgeDeadLetters, [dead, died], choice))
   }
 
   async #inPortions(
@@ -53,15 +55,15 @@ export class RedisDeadLetters implements DeadLetters {
     let total = 0
     if (ids !== undefined) {
       const these = [...new Set(ids)]
-      for (let start = 0; start < these.length; start += AT_ONCE) {
-        total += integer(await take(['these', ...these.slice(start, start + AT_ONCE)]))
+      for (let start = 0; start < these.length; start += LETTERS_PER_SCRIPT) {
+        total += integer(await take(['these', ...these.slice(start, start + LETTERS_PER_SCRIPT)]))
       }
       return total
     }
     // What dies meanwhile is not chased: it is newer than all of these.
     let left = integer(await this.#servers.command('ZCARD', died))
     while (left > 0) {
-      const taken = integer(await take(['oldest', Math.min(left, AT_ONCE)]))
+      const taken = integer(await take(['oldest', Math.min(left, LETTERS_PER_SCRIPT)]))
       if (taken === 0) break
       left -= taken
       total += taken

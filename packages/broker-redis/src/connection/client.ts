@@ -3,11 +3,11 @@ import { createConnection, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { BrokerError, ConfigError, ZyQueueError } from '@zyqueue/core/broker'
 import { AbstractConnector, Redis } from 'ioredis'
-import { CutError, notConnected, ServerError } from '../errors.ts'
+import { ConnectionLostError, notConnectedError, ServerError } from '../errors.ts'
 import type { Address } from '../options.ts'
 import { list, type Reply } from './replies.ts'
 import type { Script } from '../scripts/script.ts'
-import { onSilence } from './socket-watchdog.ts'
+import { watchSocket } from './socket-watchdog.ts'
 
 export interface Access {
   readonly username: string | undefined
@@ -20,7 +20,7 @@ export interface Access {
 export type Argument = string | number | Buffer
 
 /** How long connecting may take in all, in ms. */
-const CONNECT_MS = 6_000
+const CONNECT_TIMEOUT_MS = 6_000
 
 export class Client {
   readonly address: Address
@@ -34,21 +34,21 @@ export class Client {
   /** What ended the connection, where something did. */
   #failure: Error | undefined
 
-  /** Connects once. Rejects with the error of the system, with `ServerError`, or with `CutError` where nobody answers. */
+  /** Connects once. Rejects with the error of the system, with `ServerError`, or with `ConnectionLostError` where nobody answers. */
   static async open(address: Address, access: Access, signal: AbortSignal): Promise<Client> {
     const client = new Client(address, access)
-    const giveUp = (): void => client.destroy(new CutError('Connecting to Redis was given up'))
-    const timer = setTimeout(giveUp, CONNECT_MS)
+    const giveUp = (): void => client.destroy(new ConnectionLostError('Connecting to Redis was given up'))
+    const timer = setTimeout(giveUp, CONNECT_TIMEOUT_MS)
     signal.addEventListener('abort', giveUp, { once: true })
     try {
       signal.throwIfAborted()
       await client.#redis.connect()
       client.#watch()
-      await client.#introduce(access.database)
+      await client.#handshake(access.database)
       return client
     } catch (error) {
       client.destroy()
-      throw client.#failure ?? native(error)
+      throw client.#failure ?? toError(error)
     } finally {
       clearTimeout(timer)
       signal.removeEventListener('abort', giveUp)
@@ -71,14 +71,14 @@ export class Client {
       maxRetriesPerRequest: 0,
       enableOfflineQueue: false,
       autoResubscribe: false,
-      connectTimeout: CONNECT_MS,
+      connectTimeout: CONNECT_TIMEOUT_MS,
       // What ioredis sends unasked while connecting, it does not insist on: a refusal leaves it in database 0, or prints.
-      // So it sends `HELLO` with the password only; `#introduce` does the rest.
+      // So it sends `HELLO` with the password only; `#handshake` does the rest.
       enableReadyCheck: false,
       disableClientInfo: true,
     })
     this.#redis.on('error', (error: unknown) => {
-      this.#failure ??= native(error)
+      this.#failure ??= toError(error)
     })
     this.#redis.on('message', (channel: string, message: string) => this.#listener(channel, message))
   }
@@ -92,14 +92,14 @@ export class Client {
     return this.#redis.status === 'ready' && !this.#destroyed
   }
 
-  /** Rejects with `ServerError`, with `CutError`, or with `ZYQ_CONNECTION_LOST` where it was not sent. */
+  /** Rejects with `ServerError`, with `ConnectionLostError`, or with `ZYQ_CONNECTION_LOST` where it was not sent. */
   async command(name: string, ...args: readonly Argument[]): Promise<Reply> {
-    if (!this.usable) throw notConnected()
+    if (!this.usable) throw notConnectedError()
     this.#pending++
     try {
       return (await this.#redis.callBuffer(name, [...args])) as Reply
     } catch (thrown) {
-      const error = this.#because(native(thrown))
+      const error = this.#causeOf(toError(thrown))
       // ioredis may take itself for connected for a moment more.
       if (!(error instanceof ServerError)) this.destroy(error)
       throw error
@@ -114,12 +114,12 @@ export class Client {
       return await this.command('EVALSHA', script.sha, keys.length, ...keys, ...args)
     } catch (error) {
       if (!(error instanceof ServerError)) throw error
-      if (!error.message.startsWith('NOSCRIPT')) throw namingCommand(error, script)
+      if (!error.message.startsWith('NOSCRIPT')) throw nameRefusedCommand(error, script)
     }
     try {
       return await this.command('EVAL', script.lua, keys.length, ...keys, ...args)
     } catch (error) {
-      throw error instanceof ServerError ? namingCommand(error, script) : error
+      throw error instanceof ServerError ? nameRefusedCommand(error, script) : error
     }
   }
 
@@ -134,24 +134,24 @@ export class Client {
   }
 
   #watch(): void {
-    if (this.#socket === undefined) throw notConnected()
-    onSilence(
+    if (this.#socket === undefined) throw notConnectedError()
+    watchSocket(
       this.#socket,
       () => this.#pending > 0,
-      () => this.destroy(new CutError('Redis has not answered for seconds')),
+      () => this.destroy(new ConnectionLostError('Redis has not answered for seconds')),
     )
   }
 
   /** ioredis says only that the connection was closed; why it was is known better here. */
-  #because(error: Error): Error {
-    return error instanceof CutError && this.#failure instanceof CutError ? this.#failure : error
+  #causeOf(error: Error): Error {
+    return error instanceof ConnectionLostError && this.#failure instanceof ConnectionLostError ? this.#failure : error
   }
 
   /**
    * Sees to it that the connection is what was asked for. ioredis goes on without RESP3 if a server does not speak it; then
    * waiting to be woken would block all else.
    */
-  async #introduce(database: number): Promise<void> {
+  async #handshake(database: number): Promise<void> {
     const hello = list(await this.command('HELLO'))
     const about = (name: string): Reply | undefined =>
       hello[hello.findIndex((entry) => Buffer.isBuffer(entry) && entry.toString() === name) + 1]
@@ -213,20 +213,21 @@ function connectorTo({ host, port }: Address, tls: Access['tls'], onSocket: (soc
 }
 
 /** Redis 7 says in which line of a script the user lacks a right, and not which command is there. */
-function namingCommand(error: ServerError, { lua }: Script): ServerError {
+function nameRefusedCommand(error: ServerError, { lua }: Script): ServerError {
   const line = /^ERR The user executing the script .* on @user_script:(\d+)/.exec(error.message)?.[1]
   const command = /redis\.p?call\('(\w+)'/.exec(lua.split('\n')[Number(line) - 1] ?? '')?.[1]
   return command === undefined ? error : new ServerError(`NOPERM ${command} is refused: ${error.message.slice(4)}`)
 }
 
 /** ioredis puts the command with its arguments on errors: a password, or jobs. Only the message is kept. */
-function native(error: unknown): Error {
-  if (!(error instanceof Error)) return new CutError(String(error))
-  if (error instanceof ServerError || error instanceof CutError || error instanceof ZyQueueError) return error
+function toError(error: unknown): Error {
+  if (!(error instanceof Error)) return new ConnectionLostError(String(error))
+  if (error instanceof ServerError || error instanceof ConnectionLostError || error instanceof ZyQueueError)
+    return error
   // How ioredis says that the socket has ended, and it has not heard of it yet.
-  if (error.message.startsWith("Stream isn't writeable")) return notConnected()
+  if (error.message.startsWith("Stream isn't writeable")) return notConnectedError()
   if (error.name === 'ReplyError' || error.constructor.name === 'ErrorReply') return new ServerError(error.message)
   const code: unknown = 'code' in error ? error.code : undefined
   if (typeof code === 'string') return Object.assign(new Error(error.message), { code })
-  return new CutError(error.message)
+  return new ConnectionLostError(error.message)
 }

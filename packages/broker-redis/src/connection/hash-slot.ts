@@ -1,7 +1,7 @@
 /** Which slot of a cluster a key is in: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model */
 const SLOTS = 16_384
 
-export function slotOf(key: string): number {
+export function hashSlot(key: string): number {
   const open = key.indexOf('{')
   const close = key.indexOf('}', open + 1)
   return crc16(Buffer.from(open >= 0 && close > open + 1 ? key.slice(open + 1, close) : key)) % SLOTS

@@ -5,11 +5,11 @@ import { BrokerError } from '@zyqueue/core/broker'
 export type Reply = Buffer | number | null | readonly Reply[]
 
 export function integer(reply: Reply | undefined): number {
-  return typeof reply === 'number' ? reply : unexpected('a number', reply)
+  return typeof reply === 'number' ? reply : unexpectedReply('a number', reply)
 }
 
 export function bytes(reply: Reply | undefined): Buffer {
-  return Buffer.isBuffer(reply) ? reply : unexpected('bytes', reply)
+  return Buffer.isBuffer(reply) ? reply : unexpectedReply('bytes', reply)
 }
 
 export function text(reply: Reply | undefined): string {
@@ -17,14 +17,14 @@ export function text(reply: Reply | undefined): string {
 }
 
 export function list(reply: Reply | undefined): readonly Reply[] {
-  return isList(reply) ? reply : unexpected('a list', reply)
+  return isList(reply) ? reply : unexpectedReply('a list', reply)
 }
 
 export function isList(reply: Reply | undefined): reply is readonly Reply[] {
   return Array.isArray(reply)
 }
 
-function unexpected(expected: string, reply: Reply | undefined): never {
+function unexpectedReply(expected: string, reply: Reply | undefined): never {
   const kind = reply === null ? 'nothing' : typeof reply
   throw new BrokerError('ZYQ_BROKER', `Redis answered with ${kind} instead of ${expected}`)
 }

@@ -1,7 +1,7 @@
 /** Which rights of Redis' ACL a producer, a worker and an operator need, and which of them the user of a connection lacks. */
 import { BrokerError } from '@zyqueue/core/broker'
 import type { Argument } from './client.ts'
-import { notConnected, ServerError } from '../errors.ts'
+import { notConnectedError, ServerError } from '../errors.ts'
 import type { Keys, QueueKeys } from '../keys.ts'
 import { text } from './replies.ts'
 import type { Script } from '../scripts/script.ts'
@@ -16,7 +16,7 @@ import type { Servers } from './servers.ts'
 export const ROLES = ['producer', 'worker', 'operator'] as const
 export type Role = (typeof ROLES)[number]
 
-interface Needs {
+interface Requirements {
   readonly does: string
   readonly scripts: readonly Script[]
   /** Commands that are sent beside scripts, after connecting. */
@@ -25,7 +25,7 @@ interface Needs {
   readonly hints: readonly string[]
 }
 
-export const NEEDS: Readonly<Record<Role, Needs>> = {
+export const REQUIREMENTS: Readonly<Record<Role, Requirements>> = {
   producer: {
     does: 'submit jobs',
     scripts: [lease.declareQueues, publish],
@@ -119,7 +119,7 @@ export class Rights {
    * have it, and the user may not be allowed to run it.
    */
   async missing(role: Role, queues: readonly QueueKeys[]): Promise<Missing | undefined> {
-    const { scripts, commands, hints } = NEEDS[role]
+    const { scripts, commands, hints } = REQUIREMENTS[role]
     const [queue] = queues
     if (queue === undefined) return { rules: [], hints: [] }
     const dryRun = (wanted: readonly string[]): readonly (readonly Argument[])[] =>
@@ -131,12 +131,12 @@ export class Rights {
     ]
     try {
       const [rules, late] = await Promise.all([
-        this.#rulesFor([
+        this.#missingRules([
           ...dryRun([...scripts.flatMap((script) => commandsOf(script, 'call')), ...commands]),
           ...keys.map((key) => ['EVAL', '', 1, key]),
           ...keys.map((key) => ['EVALSHA', publish.sha, 1, key]),
         ]),
-        this.#rulesFor(dryRun([...scripts.flatMap((script) => commandsOf(script, 'pcall')), ...hints])),
+        this.#missingRules(dryRun([...scripts.flatMap((script) => commandsOf(script, 'pcall')), ...hints])),
       ])
       return { rules, hints: late.filter((rule) => !rules.includes(rule)) }
     } catch (error) {
@@ -151,13 +151,13 @@ export class Rights {
     const { user } = this.#servers
     throw new BrokerError(
       'ZYQ_AUTH',
-      `The Redis user ${user} may not ${NEEDS[role].does}: ${grant(user, [...missing.rules, ...missing.hints])}`,
+      `The Redis user ${user} may not ${REQUIREMENTS[role].does}: ${grant(user, [...missing.rules, ...missing.hints])}`,
     )
   }
 
-  async #rulesFor(commands: readonly (readonly Argument[])[]): Promise<readonly string[]> {
+  async #missingRules(commands: readonly (readonly Argument[])[]): Promise<readonly string[]> {
     const [client] = this.#servers.masters()
-    if (client === undefined) throw notConnected()
+    if (client === undefined) throw notConnectedError()
     const replies = await Promise.all(
       commands.map((command) => client.command('ACL', 'DRYRUN', this.#servers.user, ...command)),
     )

@@ -15,7 +15,7 @@ const MOST_STEPS = 10
  * Counts in steps: where a handler has blocked the event loop, the answer may have come and not been read yet, and all of that
  * time is one step. Does not keep the process alive, and ends with the socket.
  */
-export function onSilence(socket: Socket, isExpecting: () => boolean, call: () => void): void {
+export function watchSocket(socket: Socket, isExpecting: () => boolean, call: () => void): void {
   let steps = 0
   let read = socket.bytesRead
   let written = socket.bytesWritten

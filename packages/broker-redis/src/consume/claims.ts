@@ -1,4 +1,4 @@
-import { CutError, leaseLost, ServerError } from '../errors.ts'
+import { ConnectionLostError, leaseLostError, ServerError } from '../errors.ts'
 import type { Keys, QueueKeys } from '../keys.ts'
 import type { Leases } from './leases.ts'
 import { bytes, integer, isList, list, text, type Reply } from '../connection/replies.ts'
@@ -13,7 +13,7 @@ const MAX_QUEUES = 32
 const ERROR_INTERVAL_MS = 2_000
 
 /** One job that has come into a consumer's hands. */
-export interface Claimed {
+export interface ClaimedJob {
   readonly keys: QueueKeys
   /** The number of the delivery: the fence. */
   readonly tag: number
@@ -46,12 +46,12 @@ export class Claims {
   #number = 0
   #unanswered: Unanswered | undefined
   /** On the clock of `performance.now()`. */
-  #lookAt = 0
+  #pollAt = 0
   #dueAt = Infinity
   /** The error of a queue, for the next claim: the last one brought jobs of others. */
-  #untold: { readonly error: unknown } | undefined
+  #deferredError: { readonly error: unknown } | undefined
   /** When the errors of some queues may be told again. */
-  #tellAt = 0
+  #reportAt = 0
 
   constructor(servers: Servers, names: Keys, leases: Leases, queues: readonly QueueKeys[], consumerId: string) {
     this.#servers = servers
@@ -64,7 +64,7 @@ export class Claims {
   /** In how many ms there is reason to ask; 0 is now. */
   get dueInMs(): number {
     if (this.#unanswered !== undefined || this.#dirtyQueues.length > 0) return 0
-    return Math.max(0, Math.min(this.#lookAt, this.#dueAt) - performance.now())
+    return Math.max(0, Math.min(this.#pollAt, this.#dueAt) - performance.now())
   }
 
   /** There may be something in this queue. */
@@ -74,21 +74,21 @@ export class Claims {
 
   /** The next time, all queues are asked: something may have been missed. */
   pollAll(): void {
-    this.#lookAt = 0
+    this.#pollAt = 0
   }
 
   /**
    * Takes at most `room` jobs, or those of a claim whose answer was lost. Rejects with `ZYQ_LEASE_LOST` if the lease has ended,
    * with the error of the queues if all that it asks fail, and now and then if some do. Then it has claimed nothing.
    */
-  async claim(room: number): Promise<readonly Claimed[]> {
-    const untold = this.#untold
-    this.#untold = undefined
+  async claim(room: number): Promise<readonly ClaimedJob[]> {
+    const untold = this.#deferredError
+    this.#deferredError = undefined
     if (untold !== undefined) throw untold.error
     const number = ++this.#number
     const { since, groups } = (this.#unanswered ??= { since: number, groups: this.#groups(room) })
-    const answers = await Promise.allSettled(groups.map((group) => this.#ask(group, number, since)))
-    const claimed: Claimed[] = []
+    const answers = await Promise.allSettled(groups.map((group) => this.#sendClaim(group, number, since)))
+    const claimed: ClaimedJob[] = []
     const unanswered: Group[] = []
     const errors: unknown[] = []
     let served = false
@@ -97,31 +97,31 @@ export class Claims {
       const answer = answers[index]
       if (answer?.status === 'fulfilled') {
         const before = errors.length
-        claimed.push(...this.#read(group.queues, answer.value, errors))
+        claimed.push(...this.#readReply(group.queues, answer.value, errors))
         served ||= errors.length - before < group.queues.length
       } else {
         rejected = true
         errors.push(answer?.reason)
-        if (answer?.reason instanceof CutError) unanswered.push(group)
+        if (answer?.reason instanceof ConnectionLostError) unanswered.push(group)
         else this.pollAll()
       }
     }
     this.#unanswered = unanswered.length > 0 ? { since, groups: unanswered } : undefined
     if (claimed.length === 0 && (rejected || (errors.length > 0 && !served))) throw errors[0]
-    this.#tell(errors, claimed)
+    this.#report(errors, claimed)
     return claimed
   }
 
   /** Others go on to be served while a queue fails, and its error is told at times. What was cut off is asked again by itself. */
-  #tell(errors: readonly unknown[], claimed: readonly Claimed[]): void {
-    const told = errors.filter((error) => !(error instanceof CutError))
-    if (told.length === 0 || performance.now() < this.#tellAt) return
-    this.#tellAt = performance.now() + ERROR_INTERVAL_MS
+  #report(errors: readonly unknown[], claimed: readonly ClaimedJob[]): void {
+    const told = errors.filter((error) => !(error instanceof ConnectionLostError))
+    if (told.length === 0 || performance.now() < this.#reportAt) return
+    this.#reportAt = performance.now() + ERROR_INTERVAL_MS
     if (claimed.length === 0) throw told[0]
-    this.#untold = { error: told[0] }
+    this.#deferredError = { error: told[0] }
   }
 
-  #ask({ queues, room }: Group, number: number, since: number): Promise<Reply> {
+  #sendClaim({ queues, room }: Group, number: number, since: number): Promise<Reply> {
     const consumer = this.#consumerId
     const keys = queues.flatMap(({ ready, sorted, delayed, order, waiters, leases, held }) => [
       ready,
@@ -136,17 +136,17 @@ export class Claims {
   }
 
   #groups(room: number): readonly Group[] {
-    const groups = this.#servers.together(this.#next())
+    const groups = this.#servers.groupBySlot(this.#nextQueues())
     const asked = groups.slice(0, room)
     for (const keys of groups.slice(room).flat()) this.markDirty(keys)
     return asked.map((queues, index) => ({ queues, room: Math.ceil((room - index) / asked.length) }))
   }
 
   /** Those that may have something; all of them where it is time to look. Which was served last is last in turn. */
-  #next(): readonly QueueKeys[] {
+  #nextQueues(): readonly QueueKeys[] {
     const now = performance.now()
-    if (now < this.#lookAt && now < this.#dueAt) return this.#dirtyQueues.splice(0, MAX_QUEUES)
-    this.#lookAt = now + POLL_MS
+    if (now < this.#pollAt && now < this.#dueAt) return this.#dirtyQueues.splice(0, MAX_QUEUES)
+    this.#pollAt = now + POLL_MS
     this.#dueAt = Infinity
     const dirty = this.#dirtyQueues
     this.#dirtyQueues = []
@@ -154,9 +154,9 @@ export class Claims {
   }
 
   /** A queue that failed leaves its error, and the others are served: it is asked again with the next look. */
-  #read(queues: readonly QueueKeys[], reply: Reply, errors: unknown[]): readonly Claimed[] {
-    if (!isList(reply)) throw leaseLost(this.#consumerId)
-    const claimed: Claimed[] = []
+  #readReply(queues: readonly QueueKeys[], reply: Reply, errors: unknown[]): readonly ClaimedJob[] {
+    if (!isList(reply)) throw leaseLostError(this.#consumerId)
+    const claimed: ClaimedJob[] = []
     const served: QueueKeys[] = []
     for (const [index, keys] of queues.entries()) {
       const answer = reply[index]

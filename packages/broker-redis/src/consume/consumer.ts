@@ -8,14 +8,14 @@ import {
   type Settlement,
   type SettleResult,
 } from '@zyqueue/core/broker'
-import { Claims, POLL_MS, type Claimed } from './claims.ts'
+import { Claims, POLL_MS, type ClaimedJob } from './claims.ts'
 import type { Argument } from '../connection/client.ts'
-import { notConnected } from '../errors.ts'
+import { notConnectedError } from '../errors.ts'
 import type { Keys, QueueKeys } from '../keys.ts'
 import { Leases } from './leases.ts'
 import { encodeMessage, readMessage, UNREADABLE } from '../message.ts'
 import { integer, type Reply } from '../connection/replies.ts'
-import { passOn } from '../scripts/lease.ts'
+import { wakeNext } from '../scripts/lease.ts'
 import { ack, reject, release } from '../scripts/settle.ts'
 import type { Servers } from '../connection/servers.ts'
 
@@ -90,7 +90,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
     if (this.#receiving && this.unacked.size < this.options.prefetch) return
     // Another consumer may be free. If this call fails, that consumer finds the job with its next poll.
     const { consumerId } = this.options
-    this.#servers.run(passOn, [keys.waiters, keys.leases], [consumerId, this.#names.wake]).catch(() => {})
+    this.#servers.run(wakeNext, [keys.waiters, keys.leases], [consumerId, this.#names.wake]).catch(() => {})
   }
 
   protected override get nextClaimMs(): number {
@@ -100,7 +100,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
   protected async claim(room: number, isStopped: () => boolean): Promise<readonly Delivery[]> {
     if (!this.#servers.isSubscribed) {
       this.#claims.pollAll()
-      throw notConnected()
+      throw notConnectedError()
     }
     const until = performance.now() + POLL_MS
     while (this.#claims.dueInMs === 0 && !isStopped() && performance.now() < until) {
@@ -146,7 +146,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
     ])
   }
 
-  #deliver({ keys, tag, encoded }: Claimed): Delivery {
+  #deliver({ keys, tag, encoded }: ClaimedJob): Delivery {
     const message = readMessage(encoded)
     if (message === undefined) return this.#deliverUnreadable(keys, tag, encoded)
     const { id, body, headers, priority, deliveries, storedAtMs, order } = message

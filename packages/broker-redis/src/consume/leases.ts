@@ -41,7 +41,7 @@ export class Leases {
 
   async open(queues: readonly QueueKeys[], { consumerId, leaseMs, client }: ConsumeOptions): Promise<void> {
     await Promise.all(
-      this.#servers.together(queues).map((group) =>
+      this.#servers.groupBySlot(queues).map((group) =>
         this.#servers.run(
           openLease,
           group.flatMap(({ leases, held, ready, sorted, waiters }) => [
@@ -69,7 +69,7 @@ export class Leases {
   /** Whether the lease stood in all of the queues, and so was extended. */
   async renew(consumerId: string, queues: readonly QueueKeys[], leaseMs: number): Promise<boolean> {
     const replies = await Promise.all(
-      this.#servers.together(queues).map((group) =>
+      this.#servers.groupBySlot(queues).map((group) =>
         this.#servers.run(
           renewLease,
           group.map(({ leases }) => leases),
@@ -114,7 +114,7 @@ export class Leases {
             const message = readMessage(bytes(entries[at + 1]))
             const headers = message === undefined ? undefined : charged.get(message.id)
             if (message === undefined || headers === undefined) continue
-            const charge = { deliveries: message.deliveries + 1, headers: merged(message.headers, headers) }
+            const charge = { deliveries: message.deliveries + 1, headers: merge(message.headers, headers) }
             changed.push(tag, encodeMessage({ ...message, ...charge }))
           }
           replacements.set(keys, changed)
@@ -125,7 +125,7 @@ export class Leases {
   }
 }
 
-function merged(headers: Headers, changes: Headers): Headers {
+function merge(headers: Headers, changes: Headers): Headers {
   const result: Record<string, string> = Object.create(null)
   return Object.assign(result, headers, changes)
 }

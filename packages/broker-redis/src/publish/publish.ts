@@ -7,7 +7,7 @@ import {
   type PublishResult,
 } from '@zyqueue/core/broker'
 import type { Argument } from '../connection/client.ts'
-import { CutError, errorCode, isPutOff } from '../errors.ts'
+import { ConnectionLostError, errorCode, isRetryable } from '../errors.ts'
 import type { Keys, QueueKeys } from '../keys.ts'
 import { headersJson, MAX_HEADERS_BYTES, sizeOfMessage, writeMessage } from '../message.ts'
 import { publish } from '../scripts/publish.ts'
@@ -21,7 +21,7 @@ export const MAX_BODY_BYTES: number = 16 * 1024 * 1024
 /** Jobs of so many bytes in all go in one script; larger ones in several. */
 const MAX_SCRIPT_BYTES = 8 * 1024 * 1024
 /** The contract wants ten minutes; the rest is for the retry that begins at their end. */
-const REMEMBERED_MS = 11 * 60_000
+const DEDUPE_MS = 11 * 60_000
 
 interface Portion {
   readonly keys: QueueKeys
@@ -42,13 +42,13 @@ export async function publishBatch(
   batch: readonly OutboundMessage[],
 ): Promise<readonly PublishResult[]> {
   const results: PublishResult[] = Array.from({ length: batch.length }, () => STORED)
-  const portions = portionsOf(keys, batch, (index, error) => {
+  const portions = splitByQueue(keys, batch, (index, error) => {
     results[index] = { status: 'refused', error }
   })
   const answers = await Promise.allSettled(portions.map((portion) => send(servers, keys, portion)))
   const errors = answers.flatMap((answer): unknown[] => (answer.status === 'rejected' ? [answer.reason] : []))
   // Nothing was stored, and all of it may be tried again.
-  if (errors.length === answers.length && errors.length > 0 && errors.every(isPutOff)) throw errors[0]
+  if (errors.length === answers.length && errors.length > 0 && errors.every(isRetryable)) throw errors[0]
   for (const [position, answer] of answers.entries()) {
     if (answer.status === 'fulfilled') continue
     const result = resultOf(answer.reason)
@@ -59,13 +59,13 @@ export async function publishBatch(
 
 /** Part of the batch may be stored: what was put off is called unknown, so that it is tried again. */
 function resultOf(error: unknown): PublishResult {
-  if (errorCode(error) === 'ZYQ_CLOSED' || error instanceof CutError || isPutOff(error)) {
+  if (errorCode(error) === 'ZYQ_CLOSED' || error instanceof ConnectionLostError || isRetryable(error)) {
     return { status: 'unknown', error }
   }
   return { status: 'refused', error }
 }
 
-function portionsOf(
+function splitByQueue(
   keys: Keys,
   batch: readonly OutboundMessage[],
   refuse: (index: number, error: unknown) => void,
@@ -118,7 +118,7 @@ async function send(servers: Servers, names: Keys, { keys, messages, headers, by
     start = end
   }
   const scriptKeys = [keys.ready, keys.sorted, keys.delayed, keys.order, keys.waiters, keys.leases]
-  const args: Argument[] = [names.wake, REMEMBERED_MS, messages.length, jobs, delaysOf(messages)]
+  const args: Argument[] = [names.wake, DEDUPE_MS, messages.length, jobs, delaysOf(messages)]
   for (const { series, first, count, bits } of dedupeRuns(messages.map(({ id }) => id))) {
     scriptKeys.push(keys.seen(series))
     args.push(first, count, bits)

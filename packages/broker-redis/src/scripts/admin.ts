@@ -2,11 +2,11 @@ import { defineScript, type Script } from './script.ts'
 import { CLOCK, IS_JOB, PROBE, WAKE } from './fragments.ts'
 
 /**
- * A queue's figures: how many are ready, delayed and dead, and the consumers whose leases stand, and have run out.
+ * A queue's queueState: how many are ready, delayed and dead, and the consumers whose leases stand, and have run out.
  *
  *     KEYS  ready, sorted, delayed, leases, died
  */
-export const figures: Script = defineScript(`
+export const queueState: Script = defineScript(`
 ${CLOCK}
 local ready, sorted, delayed, leases, died = unpack(KEYS)
 local due = redis.call('ZCOUNT', delayed, '-inf', now)
@@ -24,7 +24,7 @@ return {
  *
  *     KEYS  held, of each
  */
-export const countHeld: Script = defineScript(`
+export const countHeldJobs: Script = defineScript(`
 local counts = {}
 for i, held in ipairs(KEYS) do
   counts[i] = redis.call('HLEN', held) - redis.call('HEXISTS', held, '')
@@ -38,7 +38,7 @@ return counts
  *     KEYS  ready, sorted, delayed
  *     ARGV  how many of each at most
  */
-export const peek: Script = defineScript(`
+export const browse: Script = defineScript(`
 local ready, sorted, delayed = unpack(KEYS)
 local last = ARGV[1] - 1
 local after = string.format('%.0f', 6 * 2 ^ 48)
@@ -95,7 +95,7 @@ return { #found, deleted }
  *     KEYS  dead, died
  *     ARGV  how many at most
  */
-export const listDead: Script = defineScript(`
+export const listDeadLetters: Script = defineScript(`
 local reply = {}
 local found = redis.call('ZREVRANGE', KEYS[2], 0, ARGV[1] - 1, 'WITHSCORES')
 for i = 1, #found, 2 do
@@ -107,8 +107,8 @@ return reply
 `)
 
 /** Finds the dead letters that the arguments name, with their fields, and removes them. */
-const CHOOSE_DEAD = `
-local function chooseDead(dead, died, from)
+const SELECT_DEAD = `
+local function selectDead(dead, died, from)
   local fields = {}
   if ARGV[from] == 'oldest' then
     fields = redis.call('ZRANGE', died, 0, ARGV[from + 1] - 1)
@@ -136,10 +136,10 @@ end
  *     KEYS  dead, died
  *     ARGV  either oldest, and how many; or these, and the ids
  */
-export const purgeDead: Script = defineScript(`
-${CHOOSE_DEAD}
+export const purgeDeadLetters: Script = defineScript(`
+${SELECT_DEAD}
 local dead, died = unpack(KEYS)
-local fields, letters = chooseDead(dead, died, 1)
+local fields, letters = selectDead(dead, died, 1)
 ${PROBE.sorted('died')}
 removeDead(dead, died, fields)
 return #letters
@@ -152,13 +152,13 @@ return #letters
  *     KEYS  dead, died, ready, sorted, order, waiters, leases
  *     ARGV  wake channel; then as above
  */
-export const requeueDead: Script = defineScript(`
+export const requeueDeadLetters: Script = defineScript(`
 ${CLOCK}
 ${WAKE}
 ${IS_JOB}
-${CHOOSE_DEAD}
+${SELECT_DEAD}
 local dead, died, ready, sorted, order, waiters, leases = unpack(KEYS)
-local fields, letters = chooseDead(dead, died, 2)
+local fields, letters = selectDead(dead, died, 2)
 ${PROBE.sorted('died')}
 ${PROBE.hash('dead')}
 ${PROBE.sorted('sorted')}

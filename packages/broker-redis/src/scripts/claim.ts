@@ -1,5 +1,5 @@
 import { defineScript, type Script } from './script.ts'
-import { CLOCK, IS_JOB, PROBE, STANDS, WAKE } from './fragments.ts'
+import { CLOCK, IS_JOB, PROBE, IS_LEASE_VALID, WAKE } from './fragments.ts'
 
 /**
  * Takes ready jobs of one or several queues into the hands of a consumer: an equal share from each queue, and what one
@@ -15,7 +15,7 @@ import { CLOCK, IS_JOB, PROBE, STANDS, WAKE } from './fragments.ts'
  */
 export const claim: Script = defineScript(`
 ${CLOCK}
-${STANDS}
+${IS_LEASE_VALID}
 ${WAKE}
 ${IS_JOB}
 local COME_DUE_AT_ONCE = 1000
@@ -24,7 +24,7 @@ local AFTER_LIST = 6 * 2 ^ 48
 local consumer, number, since, room, channel = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
 for at = 1, #KEYS, 7 do
-  if not stands(KEYS[at + 5], consumer) then return false end
+  if not isLeaseValid(KEYS[at + 5], consumer) then return false end
 end
 ${PROBE.sorted('KEYS[6]')}
 

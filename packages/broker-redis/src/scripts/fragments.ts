@@ -27,8 +27,8 @@ export const PROBE = {
 }
 
 /** Whether a consumer's lease has neither been ended nor run out. */
-export const STANDS = `
-local function stands(leases, consumer)
+export const IS_LEASE_VALID = `
+local function isLeaseValid(leases, consumer)
   local expires = redis.call('ZSCORE', leases, consumer)
   return expires and tonumber(expires) > now
 end
@@ -66,9 +66,9 @@ end
  * it. `tag` is the number of its delivery; the first that it ever had is its order. What is no job goes to the head of the
  * list as it is, whatever the delay: its next consumer rejects it.
  */
-export const GIVE_BACK = `
+export const RETURN_JOB = `
 ${IS_JOB}
-local function giveBack(ready, sorted, delayed, message, tag, charge, delay)
+local function returnJob(ready, sorted, delayed, message, tag, charge, delay)
   if not isJob(message) then
     redis.call('LPUSH', ready, message)
     return
@@ -95,7 +95,7 @@ local function endLease(leases, held, ready, sorted, waiters, consumer, charge, 
   for i = 1, #entries, 2 do
     local tag = entries[i]
     if tag ~= '' then
-      giveBack(ready, sorted, nil, replaced[tag] or entries[i + 1], tag, charge, 0)
+      returnJob(ready, sorted, nil, replaced[tag] or entries[i + 1], tag, charge, 0)
       returned = returned + 1
     end
   end

@@ -1,5 +1,5 @@
 import { defineScript, type Script } from './script.ts'
-import { CLOCK, END_LEASE, GIVE_BACK, PROBE, STANDS, WAKE } from './fragments.ts'
+import { CLOCK, END_LEASE, RETURN_JOB, PROBE, IS_LEASE_VALID, WAKE } from './fragments.ts'
 
 /**
  * Opens a consumer's lease in one or several queues. One that it had and never closed is ended as if it had run out.
@@ -9,7 +9,7 @@ import { CLOCK, END_LEASE, GIVE_BACK, PROBE, STANDS, WAKE } from './fragments.ts
  */
 export const openLease: Script = defineScript(`
 ${CLOCK}
-${GIVE_BACK}
+${RETURN_JOB}
 ${END_LEASE}
 for at = 1, #KEYS, 5 do
   local leases, held, ready, sorted, waiters = unpack(KEYS, at, at + 4)
@@ -49,9 +49,9 @@ return redis.call('SADD', KEYS[1], unpack(ARGV))
  */
 export const renewLease: Script = defineScript(`
 ${CLOCK}
-${STANDS}
+${IS_LEASE_VALID}
 for _, leases in ipairs(KEYS) do
-  if not stands(leases, ARGV[1]) then return 0 end
+  if not isLeaseValid(leases, ARGV[1]) then return 0 end
 end
 ${PROBE.sorted('KEYS[1]')}
 for _, leases in ipairs(KEYS) do
@@ -70,13 +70,13 @@ return 1
  */
 export const endLease: Script = defineScript(`
 ${CLOCK}
-${STANDS}
+${IS_LEASE_VALID}
 ${WAKE}
-${GIVE_BACK}
+${RETURN_JOB}
 ${END_LEASE}
 local leases, held, ready, sorted, waiters = unpack(KEYS)
 local consumer, channel, why = ARGV[1], ARGV[2], ARGV[3]
-local inTime = stands(leases, consumer)
+local inTime = isLeaseValid(leases, consumer)
 if why == 'expired' and (inTime or not redis.call('ZSCORE', leases, consumer)) then return 0 end
 if why == 'orphaned' and inTime then return 0 end
 local charge = (why == 'reclaimed' or why == 'closed' and inTime) and 0 or 1
@@ -93,7 +93,7 @@ return returned
  *     KEYS  waiters, leases
  *     ARGV  consumer; wake channel
  */
-export const passOn: Script = defineScript(`
+export const wakeNext: Script = defineScript(`
 ${CLOCK}
 ${WAKE}
 wake(KEYS[1], KEYS[2], ARGV[2], ARGV[1])

@@ -1,5 +1,5 @@
 import { defineScript, type Script } from './script.ts'
-import { CLOCK, GIVE_BACK, PROBE, STANDS, WAKE } from './fragments.ts'
+import { CLOCK, RETURN_JOB, PROBE, IS_LEASE_VALID, WAKE } from './fragments.ts'
 
 /*
  * Each answers with 1, or with 0 where the lease has ended and nothing was changed. While it stands, nobody else takes a
@@ -12,8 +12,8 @@ import { CLOCK, GIVE_BACK, PROBE, STANDS, WAKE } from './fragments.ts'
  */
 export const ack: Script = defineScript(`
 ${CLOCK}
-${STANDS}
-if not stands(KEYS[1], ARGV[1]) then return 0 end
+${IS_LEASE_VALID}
+if not isLeaseValid(KEYS[1], ARGV[1]) then return 0 end
 redis.call('HDEL', KEYS[2], unpack(ARGV, 2))
 return 1
 `)
@@ -25,11 +25,11 @@ return 1
  */
 export const release: Script = defineScript(`
 ${CLOCK}
-${STANDS}
+${IS_LEASE_VALID}
 ${WAKE}
-${GIVE_BACK}
+${RETURN_JOB}
 local leases, held, ready, sorted, delayed, waiters = unpack(KEYS)
-if not stands(leases, ARGV[1]) then return 0 end
+if not isLeaseValid(leases, ARGV[1]) then return 0 end
 ${PROBE.hash('held')}
 local moved, soon = {}, false
 for at = 3, #ARGV, 3 do
@@ -37,7 +37,7 @@ for at = 3, #ARGV, 3 do
   local message = redis.call('HGET', held, tag)
   if message then
     if changed ~= '' then message = changed end
-    giveBack(ready, sorted, delayed, message, tag, 0, delay)
+    returnJob(ready, sorted, delayed, message, tag, 0, delay)
     moved[#moved + 1] = tag
     soon = soon or delay <= 1000
   end
@@ -55,9 +55,9 @@ return 1
  */
 export const reject: Script = defineScript(`
 ${CLOCK}
-${STANDS}
+${IS_LEASE_VALID}
 local leases, held, dead, died = unpack(KEYS)
-if not stands(leases, ARGV[1]) then return 0 end
+if not isLeaseValid(leases, ARGV[1]) then return 0 end
 ${PROBE.hash('held')}
 ${PROBE.sorted('died')}
 local moved = {}

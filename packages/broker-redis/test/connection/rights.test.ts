@@ -4,7 +4,7 @@ import { startRedis, startRedisCluster, type TestServer } from '@zyqueue/test-se
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { commandsOf, NEEDS, ROLES } from '../../src/connection/rights.ts'
+import { commandsOf, REQUIREMENTS, ROLES } from '../../src/connection/rights.ts'
 import { consume, message, messages, openBroker, openClient, receive, times } from '../support.ts'
 
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
@@ -16,7 +16,7 @@ const STORED = { status: 'stored' }
 
 describe('the users of the README', () => {
   test.each(ROLES)('%s has what its role needs, and no more', (role) => {
-    const { scripts, commands, hints } = NEEDS[role]
+    const { scripts, commands, hints } = REQUIREMENTS[role]
     const called = scripts.flatMap((script) => [...commandsOf(script, 'call'), ...commandsOf(script, 'pcall')])
     // A worker says when it starts which settings of the server lose jobs, if it may look.
     const settings = role === 'worker' ? ['INFO'] : []
