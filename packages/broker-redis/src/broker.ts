@@ -36,8 +36,8 @@ const CAPABILITIES: BrokerCapabilities = Object.freeze({
 const NO_HEADERS: Headers = Object.freeze({})
 
 /**
- * Does without the base class for brokers: in a cluster or behind sentinels `connect` replaces single connections and keeps the
- * others, with the consumers that use them.
+ * Does not extend `BrokerBase`: in a cluster and with sentinels, `connect` replaces single connections. The other connections and
+ * the consumers that use them stay.
  */
 export class RedisBroker implements Broker {
   readonly name = 'redis'
@@ -50,9 +50,9 @@ export class RedisBroker implements Broker {
   readonly #servers: Servers
   readonly #leases: Leases
   readonly #rights: Rights
-  /** By id. */
+  /** Open consumers, by id. */
   readonly #consumers = new Map<string, RedisConsumer>()
-  /** The queues of the consumers whose leases were renewed last. */
+  /** The queues of the consumers in the last call of `renew`. */
   readonly #queuesOf = new Map<string, readonly QueueKeys[]>()
   #connecting: Promise<void> | undefined
   #closing: Promise<void> | undefined
@@ -73,8 +73,8 @@ export class RedisBroker implements Broker {
       renew: async (consumerIds, leaseMs) => {
         this.#servers.masters()
         for (const id of this.#queuesOf.keys()) if (!consumerIds.includes(id)) this.#queuesOf.delete(id)
-        const stand = await Promise.all(consumerIds.map((id) => this.#renew(id, leaseMs)))
-        return consumerIds.filter((_, index) => stand[index] !== true)
+        const renewed = await Promise.all(consumerIds.map((id) => this.#renew(id, leaseMs)))
+        return consumerIds.filter((_, index) => renewed[index] !== true)
       },
       reclaim: async (consumerId, lost) => {
         this.#servers.masters()
@@ -135,9 +135,9 @@ export class RedisBroker implements Broker {
       this.#queuesOf.get(consumerId) ??
       (await this.#leases.queuesOf(consumerId))
     if (queues === undefined) return false
-    const stands = await this.#leases.renew(consumerId, queues, leaseMs)
-    if (stands) this.#queuesOf.set(consumerId, queues)
+    const isRenewed = await this.#leases.renew(consumerId, queues, leaseMs)
+    if (isRenewed) this.#queuesOf.set(consumerId, queues)
     else this.#queuesOf.delete(consumerId)
-    return stands
+    return isRenewed
   }
 }

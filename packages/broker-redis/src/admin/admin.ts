@@ -18,18 +18,18 @@ import { grant, type Rights } from '../connection/rights.ts'
 import { cancel, countHeldJobs, queueState, browse, purge } from '../scripts/admin.ts'
 import type { Servers } from '../connection/servers.ts'
 
-/** How many jobs one script looks through for those that are to be cancelled: workers come in between. */
+/** The number of jobs that one `cancel` script checks. Workers run their scripts between two such scripts. */
 const CANCEL_PORTION = 1000
-/** Queues that are looked at in one go. */
+/** The number of queues whose state is read at the same time. */
 const QUEUES_PER_STEP = 100
 
 interface QueueState {
   readonly ready: number
   readonly delayed: number
   readonly dead: number
-  /** By consumer, whether its lease stands or not: how many jobs it holds. */
+  /** The number of jobs that each consumer holds, also if its lease has ended. */
   readonly held: ReadonlyMap<string, number>
-  /** Those whose lease stands. */
+  /** The consumers with a valid lease. */
   readonly alive: readonly string[]
 }
 
@@ -99,7 +99,7 @@ export class RedisAdmin implements BrokerAdmin {
     return [...active, ...ready, ...delayedJobs(queue, list(later))].slice(0, limit)
   }
 
-  /** Looks through all that waits: an id is not an index here. */
+  /** Checks all waiting jobs, because Redis has no index of their ids. */
   async cancel(queue: string, ids: readonly string[]): Promise<number> {
     const { ready, sorted, delayed } = await this.#find(queue)
     let cancelled = 0
@@ -116,7 +116,7 @@ export class RedisAdmin implements BrokerAdmin {
     return cancelled
   }
 
-  /** Takes back what is held without a lease, and forgets consumers that are gone. */
+  /** Makes jobs ready that are held without a lease, and removes consumers without a lease. */
   async compact(queue: string): Promise<number> {
     const keys = await this.#find(queue)
     const { alive } = await this.#stateOf(keys)
@@ -131,7 +131,7 @@ export class RedisAdmin implements BrokerAdmin {
   async check(): Promise<readonly Finding[]> {
     const rights = await rightsFindings(this.#servers, this.#names, this.#rights)
     const findings = await Promise.all(this.#servers.masters().map((client) => this.#settingsOf(client)))
-    // The nodes of a cluster are mostly set up alike.
+    // The nodes of a cluster usually have the same settings, so one finding of each kind is enough.
     return [...new Map([...rights, ...findings.flat()].map((finding) => [finding.message, finding])).values()]
   }
 
@@ -140,17 +140,16 @@ export class RedisAdmin implements BrokerAdmin {
     if (client === undefined) throw notConnectedError()
     const info = await infoOf(client)
     const valkey = info.get('valkey_version')
-    return valkey === undefined ? `Redis ${info.get('redis_version') ?? 'of an unknown version'}` : `Valkey ${valkey}`
+    return valkey === undefined ? `Redis ${info.get('redis_version') ?? '(unknown version)'}` : `Valkey ${valkey}`
   }
 
-  /** The user may have no right to `INFO`. */
   async #settingsOf(client: Client): Promise<readonly Finding[]> {
     try {
       return settingsFindings(await infoOf(client))
     } catch (error) {
       if (errorCode(error) !== 'ZYQ_AUTH') throw error
       const { user } = this.#servers
-      const message = `The settings of the server are not known: the user ${user} may not run INFO`
+      const message = `Cannot check the settings of the server: the user ${user} may not run INFO`
       return [{ level: 'note', message, remedy: grant(user, ['+info']) }]
     }
   }

@@ -6,7 +6,7 @@ import { bytes, integer, list, text, type Reply } from '../connection/replies.ts
 import { listDeadLetters, purgeDeadLetters, requeueDeadLetters } from '../scripts/admin.ts'
 import type { Servers } from '../connection/servers.ts'
 
-/** The most letters that one script touches: workers come in between. */
+/** The maximum number of dead letters for one script. Workers run their scripts between two such scripts. */
 const LETTERS_PER_SCRIPT = 1000
 
 export class RedisDeadLetters implements DeadLetters {
@@ -14,7 +14,7 @@ export class RedisDeadLetters implements DeadLetters {
   readonly #names: Keys
   readonly #find: (queue: string) => Promise<QueueKeys>
 
-  /** `find` gives the keys of a queue that there is, or rejects. */
+  /** `find` resolves to the keys of a queue, and rejects if the queue does not exist. */
   constructor(servers: Servers, names: Keys, find: (queue: string) => Promise<QueueKeys>) {
     this.#servers = servers
     this.#names = names
@@ -60,7 +60,7 @@ export class RedisDeadLetters implements DeadLetters {
       }
       return total
     }
-    // What dies meanwhile is not chased: it is newer than all of these.
+    // Jobs that die during this loop are newer than these, and stay.
     let left = integer(await this.#servers.command('ZCARD', died))
     while (left > 0) {
       const taken = integer(await take(['oldest', Math.min(left, LETTERS_PER_SCRIPT)]))
@@ -72,7 +72,7 @@ export class RedisDeadLetters implements DeadLetters {
   }
 }
 
-/** A letter, or a job in it, that another program has written is what its bytes are, under the name of its field. */
+/** If another program wrote the dead letter or its job, the result has the bytes as body and the field's name as id. */
 function readLetter(field: string, letter: Buffer): Pick<DeadLetter, 'id' | 'reason' | 'headers' | 'body'> {
   const reasonEnd = letter.length < 4 ? Infinity : 4 + letter.readUInt32BE(0)
   if (reasonEnd > letter.length) {

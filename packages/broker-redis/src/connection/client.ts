@@ -1,4 +1,4 @@
-/** One connection to one server, by ioredis with everything switched off that would send a command twice or keep it for later. */
+/** A connection to one server. All features of ioredis that resend or queue commands are switched off. */
 import { createConnection, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { BrokerError, ConfigError, ZyQueueError } from '@zyqueue/core/broker'
@@ -13,13 +13,13 @@ export interface Access {
   readonly username: string | undefined
   readonly password: string | undefined
   readonly database: number
-  /** TLS, trusting these certificates, or those that Node trusts. Absent: none. */
+  /** Absent: no TLS. `ca` has the trusted certificates; without it, Node's default certificates are trusted. */
   readonly tls: { readonly ca: string | undefined } | undefined
 }
 
 export type Argument = string | number | Buffer
 
-/** How long connecting may take in all, in ms. */
+/** The limit for the whole connection setup, in ms. */
 const CONNECT_TIMEOUT_MS = 6_000
 
 export class Client {
@@ -31,13 +31,16 @@ export class Client {
   #idle: (() => void)[] = []
   #destroyed = false
   #isReplica = false
-  /** What ended the connection, where something did. */
+  /** The reason why the connection ended. */
   #failure: Error | undefined
 
-  /** Connects once. Rejects with the error of the system, with `ServerError`, or with `ConnectionLostError` where nobody answers. */
+  /** Connects once. Rejects with a system error, with `ServerError`, or with `ConnectionLostError` if the server does not answer. */
   static async open(address: Address, access: Access, signal: AbortSignal): Promise<Client> {
     const client = new Client(address, access)
-    const giveUp = (): void => client.destroy(new ConnectionLostError('Connecting to Redis was given up'))
+    const giveUp = (): void =>
+      client.destroy(
+        new ConnectionLostError('Cannot connect to Redis: the time limit was reached or the broker was closed'),
+      )
     const timer = setTimeout(giveUp, CONNECT_TIMEOUT_MS)
     signal.addEventListener('abort', giveUp, { once: true })
     try {
@@ -59,21 +62,21 @@ export class Client {
     this.address = address
     this.#redis = new Redis({
       Connector: connectorTo(address, tls, (socket) => (this.#socket = socket)),
-      // Only tells ioredis which event to wait for.
+      // ioredis then waits for the event `secureConnect`; the connector has the TLS options.
       ...(tls && { tls: {} }),
       ...(username !== undefined && { username }),
       ...(password !== undefined && { password }),
-      // Pushes share the connection with replies: waiting to be woken takes no second one.
+      // RESP3 sends published messages and replies on one connection.
       protocol: 3,
       lazyConnect: true,
-      // Core decides when to connect again, and what is to be sent again.
+      // Core decides when to reconnect and what to resend.
       retryStrategy: null,
       maxRetriesPerRequest: 0,
       enableOfflineQueue: false,
       autoResubscribe: false,
       connectTimeout: CONNECT_TIMEOUT_MS,
-      // What ioredis sends unasked while connecting, it does not insist on: a refusal leaves it in database 0, or prints.
-      // So it sends `HELLO` with the password only; `#handshake` does the rest.
+      // ioredis ignores refusals of the commands that it sends while it connects: it stays in database 0, or prints a warning.
+      // So it only sends `HELLO` with the password, and `#handshake` does the rest.
       enableReadyCheck: false,
       disableClientInfo: true,
     })
@@ -83,7 +86,6 @@ export class Client {
     this.#redis.on('message', (channel: string, message: string) => this.#listener(channel, message))
   }
 
-  /** What the server says of itself. */
   get isReplica(): boolean {
     return this.#isReplica
   }
@@ -92,7 +94,7 @@ export class Client {
     return this.#redis.status === 'ready' && !this.#destroyed
   }
 
-  /** Rejects with `ServerError`, with `ConnectionLostError`, or with `ZYQ_CONNECTION_LOST` where it was not sent. */
+  /** Rejects with `ServerError`, with `ConnectionLostError`, or with `ZYQ_CONNECTION_LOST` if the command was not sent. */
   async command(name: string, ...args: readonly Argument[]): Promise<Reply> {
     if (!this.usable) throw notConnectedError()
     this.#pending++
@@ -100,7 +102,7 @@ export class Client {
       return (await this.#redis.callBuffer(name, [...args])) as Reply
     } catch (thrown) {
       const error = this.#causeOf(toError(thrown))
-      // ioredis may take itself for connected for a moment more.
+      // ioredis may still report its status as ready.
       if (!(error instanceof ServerError)) this.destroy(error)
       throw error
     } finally {
@@ -108,7 +110,7 @@ export class Client {
     }
   }
 
-  /** Runs a script, by its hash if the server knows it. */
+  /** Sends the hash of the script, and its text if the server does not know the hash. */
   async run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<Reply> {
     try {
       return await this.command('EVALSHA', script.sha, keys.length, ...keys, ...args)
@@ -123,12 +125,12 @@ export class Client {
     }
   }
 
-  /** Has `listener` called with what is published on the channels that this connection subscribes to. */
+  /** Calls `listener` for each message on the channels to which this connection subscribes. */
   listen(listener: (channel: string, message: string) => void): void {
     this.#listener = listener
   }
 
-  /** Resolves when nothing is under way. */
+  /** Resolves when no command is pending. */
   async idle(): Promise<void> {
     if (this.#pending > 0) await new Promise<void>((idle) => this.#idle.push(idle))
   }
@@ -138,18 +140,18 @@ export class Client {
     watchSocket(
       this.#socket,
       () => this.#pending > 0,
-      () => this.destroy(new ConnectionLostError('Redis has not answered for seconds')),
+      () => this.destroy(new ConnectionLostError('Redis did not answer in time')),
     )
   }
 
-  /** ioredis says only that the connection was closed; why it was is known better here. */
+  /** ioredis only reports that the connection was closed. `#failure` has the reason. */
   #causeOf(error: Error): Error {
     return error instanceof ConnectionLostError && this.#failure instanceof ConnectionLostError ? this.#failure : error
   }
 
   /**
-   * Sees to it that the connection is what was asked for. ioredis goes on without RESP3 if a server does not speak it; then
-   * waiting to be woken would block all else.
+   * Checks the protocol and selects the database. ioredis continues without RESP3 if the server refuses it, but then a
+   * subscription would block all other commands on the connection.
    */
   async #handshake(database: number): Promise<void> {
     const hello = list(await this.command('HELLO'))
@@ -158,7 +160,7 @@ export class Client {
     if (about('proto') !== 3) {
       throw new BrokerError(
         'ZYQ_BROKER',
-        'The server does not speak RESP3: Redis 6.2 or later is needed, and no proxy before it',
+        'The server does not speak RESP3. Use Redis 6.2 or later, without a proxy that speaks only RESP2',
       )
     }
     if (database !== 0) await this.#select(database)
@@ -171,13 +173,13 @@ export class Client {
       await this.command('SELECT', database)
     } catch (error) {
       if (!(error instanceof ServerError)) throw error
-      const message = `Redis refuses the database ${database}: ${error.message}`
+      const message = `Redis refused the database ${database}: ${error.message}`
       if (error.code === 'ZYQ_BROKER') throw new ConfigError('ZYQ_CONNECTION_STRING', message, { cause: error })
       throw new BrokerError(error.code, message, { cause: error })
     }
   }
 
-  /** Ends the connection at once; what is under way rejects. Idempotent. */
+  /** Closes the connection immediately; pending commands reject. Idempotent. */
   destroy(reason?: Error): void {
     this.#failure ??= reason
     this.#destroyed = true
@@ -185,7 +187,7 @@ export class Client {
   }
 }
 
-/** The socket is ours, so that it keeps no process alive, and is gone at once when it is to be gone. */
+/** Creates the socket, so that it does not keep the process alive and `disconnect` destroys it immediately. */
 function connectorTo({ host, port }: Address, tls: Access['tls'], onSocket: (socket: Socket) => void) {
   return class extends AbstractConnector {
     #socket: Socket | undefined
@@ -212,19 +214,19 @@ function connectorTo({ host, port }: Address, tls: Access['tls'], onSocket: (soc
   }
 }
 
-/** Redis 7 says in which line of a script the user lacks a right, and not which command is there. */
+/** Redis 7 reports the line of the script that the user may not run, but not the command in that line. */
 function nameRefusedCommand(error: ServerError, { lua }: Script): ServerError {
   const line = /^ERR The user executing the script .* on @user_script:(\d+)/.exec(error.message)?.[1]
   const command = /redis\.p?call\('(\w+)'/.exec(lua.split('\n')[Number(line) - 1] ?? '')?.[1]
   return command === undefined ? error : new ServerError(`NOPERM ${command} is refused: ${error.message.slice(4)}`)
 }
 
-/** ioredis puts the command with its arguments on errors: a password, or jobs. Only the message is kept. */
+/** Copies only the message and the code, because ioredis adds the command's arguments to errors: a password, or jobs. */
 function toError(error: unknown): Error {
   if (!(error instanceof Error)) return new ConnectionLostError(String(error))
   if (error instanceof ServerError || error instanceof ConnectionLostError || error instanceof ZyQueueError)
     return error
-  // How ioredis says that the socket has ended, and it has not heard of it yet.
+  // ioredis throws this if the socket has ended and ioredis has not received the event yet.
   if (error.message.startsWith("Stream isn't writeable")) return notConnectedError()
   if (error.name === 'ReplyError' || error.constructor.name === 'ErrorReply') return new ServerError(error.message)
   const code: unknown = 'code' in error ? error.code : undefined

@@ -1,7 +1,7 @@
-/** Replies are checked on their way in: another program may have written to the keys, and types must not lie about it. */
+/** Checks the types of replies, because another program may have written to the keys. */
 import { BrokerError } from '@zyqueue/core/broker'
 
-/** What Redis can answer, strings as bytes. */
+/** A reply of Redis. Strings are bytes. */
 export type Reply = Buffer | number | null | readonly Reply[]
 
 export function integer(reply: Reply | undefined): number {
@@ -26,5 +26,5 @@ export function isList(reply: Reply | undefined): reply is readonly Reply[] {
 
 function unexpectedReply(expected: string, reply: Reply | undefined): never {
   const kind = reply === null ? 'nothing' : typeof reply
-  throw new BrokerError('ZYQ_BROKER', `Redis answered with ${kind} instead of ${expected}`)
+  throw new BrokerError('ZYQ_BROKER', `Redis replied with ${kind} instead of ${expected}`)
 }

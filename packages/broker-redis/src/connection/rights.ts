@@ -1,4 +1,4 @@
-/** Which rights of Redis' ACL a producer, a worker and an operator need, and which of them the user of a connection lacks. */
+/** The ACL rights that a producer, a worker and an operator need, and the check for rights that a user lacks. */
 import { BrokerError } from '@zyqueue/core/broker'
 import type { Argument } from './client.ts'
 import { notConnectedError, ServerError } from '../errors.ts'
@@ -12,16 +12,15 @@ import { publish } from '../scripts/publish.ts'
 import * as settle from '../scripts/settle.ts'
 import type { Servers } from './servers.ts'
 
-/** What a connection is used for. */
 export const ROLES = ['producer', 'worker', 'operator'] as const
 export type Role = (typeof ROLES)[number]
 
 interface Requirements {
   readonly does: string
   readonly scripts: readonly Script[]
-  /** Commands that are sent beside scripts, after connecting. */
+  /** Commands that are sent outside scripts, after the connection setup. */
   readonly commands: readonly string[]
-  /** Commands without which it works, but a worker that waits sees a job up to a second late. */
+  /** Optional commands. Without them, a waiting worker sees a job up to one second late. */
   readonly hints: readonly string[]
 }
 
@@ -46,7 +45,7 @@ export const REQUIREMENTS: Readonly<Record<Role, Requirements>> = {
   },
 }
 
-/** The arguments that `ACL DRYRUN` wants behind the key; commands that are not here have one. */
+/** The number of arguments after the key that `ACL DRYRUN` expects. The default is 1. */
 const ARGUMENTS: Readonly<Record<string, number>> = {
   EXISTS: 0,
   HGETALL: 0,
@@ -72,14 +71,14 @@ const ARGUMENTS: Readonly<Record<string, number>> = {
   ZREVRANGE: 2,
 }
 
-/** What a user lacks, as rules for `ACL SETUSER`. */
+/** Rules for `ACL SETUSER` that add what a user lacks. */
 export interface Missing {
   readonly rules: readonly string[]
-  /** Without these it works, but a worker that waits sees a job up to a second late. */
+  /** Optional rules. Without them, a waiting worker sees a job up to one second late. */
   readonly hints: readonly string[]
 }
 
-/** The commands that a script calls. `pcall`: those whose failure it survives. */
+/** The commands that a script runs. It continues if a command of `pcall` fails. */
 export function commandsOf({ lua }: Script, call: 'call' | 'pcall'): readonly string[] {
   return [...lua.matchAll(/redis\.(p?call)\('(\w+)'/g)].flatMap(([, how, command]) =>
     how === call ? (command ?? []) : [],
@@ -97,8 +96,8 @@ export class Rights {
   }
 
   /**
-   * Rejects with `ZYQ_AUTH` if the user surely lacks a right that the role needs in these queues. Asks once for each role,
-   * until `forget`.
+   * Rejects with `ZYQ_AUTH` if the server reports that the user lacks a right that the role needs in these queues. Asks the
+   * server once for each role, until `forget` is called.
    */
   need(role: Role, queues: () => readonly QueueKeys[]): Promise<void> {
     const known = this.#checked.get(role)
@@ -109,14 +108,14 @@ export class Rights {
     return checking
   }
 
-  /** The next connection may find other rights. */
+  /** Must be called before each new connection, because the rights may have changed. */
   forget(): void {
     this.#checked.clear()
   }
 
   /**
-   * What the user lacks, asked of `ACL DRYRUN` in one round trip. Undefined if there is no telling: Redis before 7.0 does not
-   * have it, and the user may not be allowed to run it.
+   * Asks `ACL DRYRUN` in one round trip. Undefined if the server refuses the command: it exists since Redis 7.0, and the user
+   * may lack the right to run it.
    */
   async missing(role: Role, queues: readonly QueueKeys[]): Promise<Missing | undefined> {
     const { scripts, commands, hints } = REQUIREMENTS[role]
@@ -164,7 +163,7 @@ export class Rights {
     return [...new Set(replies.flatMap((reply) => this.#ruleFor(text(reply))))].toSorted()
   }
 
-  /** `OK`, or a sentence that ends with what is not allowed. */
+  /** The reply is `OK`, or a sentence that names the command, the key or the channel that is not allowed. */
   #ruleFor(reply: string): readonly string[] {
     if (reply === 'OK') return []
     const command = /'([^']*)' command/.exec(reply)?.[1]
@@ -181,7 +180,7 @@ export class Rights {
   }
 }
 
-/** How to give a user what it lacks. */
+/** The command that gives these rights to a user. */
 export function grant(user: string, rules: readonly string[]): string {
   return `ACL SETUSER ${user} ${rules.join(' ')}`
 }

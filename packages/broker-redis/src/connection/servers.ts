@@ -1,4 +1,4 @@
-/** All servers behind a connection string: one, the master that sentinels name, or the masters of a cluster. */
+/** The connections to all servers of a deployment: one server, the master of some sentinels, or the masters of a cluster. */
 import { readFile } from 'node:fs/promises'
 import { BrokerError } from '@zyqueue/core/broker'
 import { Client, type Access, type Argument } from './client.ts'
@@ -9,9 +9,9 @@ import { integer, isList, list, text, type Reply } from './replies.ts'
 import type { Script } from '../scripts/script.ts'
 import { hashSlot } from './hash-slot.ts'
 
-/** How long what is under way may take when all is closed, in ms. */
+/** `close` waits this long for pending commands, in ms. */
 const CLOSE_TIMEOUT_MS = 2_000
-/** How often a call follows a slot that moves before it gives up. */
+/** The maximum number of redirections of one call while a slot moves. */
 const MAX_REDIRECTIONS = 5
 
 interface SlotRange {
@@ -24,18 +24,18 @@ export class Servers {
   readonly #deployment: Deployment
   readonly #access: Omit<Access, 'tls'>
   readonly #listener: (channel: string, message: string) => void
-  /** By host and port. */
+  /** The connections, by host and port. */
   readonly #clients = new Map<string, Client>()
   readonly #channels = new Set<string>()
   readonly #closing = new AbortController()
   #tls: Access['tls']
-  /** Of a cluster; where there is none, one range for all. */
+  /** The slots of each master of a cluster. Without a cluster, one range has all keys. */
   #ranges: readonly SlotRange[] = []
   #finding: Promise<void> | undefined
-  /** The one that hears what is published. */
+  /** The connection that subscribes to the wake channels. */
   #subscriber: Client | undefined
 
-  /** `listener` is called with what is published on the channels that are subscribed to. */
+  /** `listener` is called for each message on the subscribed channels. */
   constructor(place: Deployment, listener: (channel: string, message: string) => void) {
     const { username, password, database } = place
     this.#deployment = place
@@ -43,7 +43,7 @@ export class Servers {
     this.#listener = listener
   }
 
-  /** The queues in groups whose keys may stand in one script: all, or in a cluster those of one slot. */
+  /** Groups of queues whose keys one script may use: all queues, or in a cluster the queues of one slot. */
   groupBySlot(queues: readonly QueueKeys[]): readonly (readonly QueueKeys[])[] {
     if (this.#deployment.kind !== 'cluster') return queues.length === 0 ? [] : [queues]
     const groups = new Map<number, QueueKeys[]>()
@@ -54,7 +54,7 @@ export class Servers {
     return [...groups.values()]
   }
 
-  /** Opens what is not open, after looking where the masters are. Where some of a cluster are away, it goes without them. */
+  /** Finds the masters and opens missing connections. In a cluster, one reachable master is enough. */
   async connect(): Promise<void> {
     const { signal } = this.#closing
     try {
@@ -74,17 +74,17 @@ export class Servers {
     }
   }
 
-  /** Runs a script where its keys are; all of them are in one slot. Rejects as `Client.run` does. */
+  /** Runs a script on the master of its keys, which must be in one slot. Rejects as `Client.run` does. */
   run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<Reply> {
     return this.#send(keys[0] ?? '', (client) => client.run(script, keys, args))
   }
 
-  /** Sends a command to where its key is. */
+  /** Sends a command to the master of its key. */
   command(name: string, key: string, ...args: readonly Argument[]): Promise<Reply> {
     return this.#send(key, (client) => client.command(name, key, ...args))
   }
 
-  /** The masters that are connected. */
+  /** The connections to masters. Throws if there is none. */
   masters(): readonly Client[] {
     if (this.#closing.signal.aborted) throw closedError()
     const clients = this.#nodes()
@@ -94,12 +94,12 @@ export class Servers {
     return clients
   }
 
-  /** The ACL user of this connection. */
+  /** The ACL user of the connections. */
   get user(): string {
     return this.#deployment.username ?? 'default'
   }
 
-  /** Whether what is published is heard. Rather than to wait in vain, a consumer has the connection opened again. */
+  /** False if no wake-ups arrive. Consumers then reject, so that core reconnects. */
   get isSubscribed(): boolean {
     return this.#subscriber?.usable === true
   }
@@ -116,7 +116,7 @@ export class Servers {
     if (this.isSubscribed) await this.#subscriber?.command('UNSUBSCRIBE', channel).catch(ignoreMissingRight)
   }
 
-  /** Lets what is under way end, for a while, and ends all connections. */
+  /** Waits for pending commands, at most `CLOSE_TIMEOUT_MS`, and closes all connections. */
   async close(): Promise<void> {
     this.#closing.abort()
     const clients = [...this.#clients.values()]
@@ -144,7 +144,7 @@ export class Servers {
     }
   }
 
-  /** Where a reply says that the key is from now on. Throws where it says that this is no master any more. */
+  /** The new master of the key, from a reply with `MOVED`. Throws if the server is no longer a master. */
   #redirectTarget(error: ServerError, client: Client): Address {
     const target = /^MOVED \d+ (\S+)/.exec(error.message)?.[1]
     if (target === undefined) {
@@ -152,7 +152,10 @@ export class Servers {
       throw error
     }
     if (this.#deployment.kind !== 'cluster') {
-      throw new BrokerError('ZYQ_BROKER', 'The server is a node of a Redis Cluster: connect with redis+cluster://')
+      throw new BrokerError(
+        'ZYQ_BROKER',
+        'The server is a node of a Redis Cluster. Use a connection string that begins with redis+cluster://',
+      )
     }
     const { host, port } = addressOf(target)
     return { host: host === '' ? client.address.host : host, port }
@@ -177,10 +180,10 @@ export class Servers {
       client.destroy()
       throw new BrokerError(
         'ZYQ_UNREACHABLE',
-        `The server ${node} is a replica, which stores nothing: connect to the master`,
+        `The server ${node} is a replica and cannot store jobs. Connect to its master`,
       )
     }
-    // Two calls may have been redirected to the same node.
+    // Another call may have opened a connection to the same node meanwhile.
     const other = this.#clients.get(node)
     if (other?.usable === true || this.#closing.signal.aborted) {
       client.destroy()
@@ -192,7 +195,7 @@ export class Servers {
     return client
   }
 
-  /** A server that still loads its data accepts connections, and no script. */
+  /** Rejects if the server cannot run scripts yet: while it loads its data, it only accepts connections. */
   async #openReady(address: Address, signal: AbortSignal): Promise<Client> {
     const client = await Client.open(address, { ...this.#access, tls: this.#tls }, signal)
     try {
@@ -237,7 +240,10 @@ export class Servers {
     try {
       const reply = await client.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', master)
       if (!isList(reply)) {
-        throw new BrokerError('ZYQ_UNREACHABLE', `The sentinel ${nodeOf(sentinel)} knows no master of that name`)
+        throw new BrokerError(
+          'ZYQ_UNREACHABLE',
+          `The sentinel ${nodeOf(sentinel)} has no master with this name. Check the name in the connection string`,
+        )
       }
       const [host, port] = reply
       return { host: text(host), port: Number(text(port)) }
@@ -251,20 +257,20 @@ export class Servers {
     const ranges = list(await client.command('CLUSTER', 'SLOTS')).map((entry): SlotRange => {
       const [first, last, master] = list(entry)
       const [host, port] = list(master)
-      // A node that does not know its own address leaves it out.
+      // The host is empty if the node does not know its own address.
       const name = host === null || text(host) === '' ? address.host : text(host)
       return { first: integer(first), last: integer(last), node: nodeOf({ host: name, port: integer(port) }) }
     })
-    if (ranges.length === 0) throw new BrokerError('ZYQ_UNREACHABLE', 'The Redis Cluster serves no slots')
+    if (ranges.length === 0) throw new BrokerError('ZYQ_UNREACHABLE', 'The Redis Cluster has no node that serves slots')
     return ranges
   }
 
-  /** Those that hold the queues. */
+  /** The masters that hold the queues. */
   #nodes(): readonly string[] {
     return [...new Set(this.#ranges.map(({ node }) => node))]
   }
 
-  /** A former master, or a node that was only asked where the others are, is not needed. */
+  /** Closes connections to former masters, and to nodes that only answered `CLUSTER SLOTS`. */
   #dropOthers(nodes: readonly string[]): void {
     for (const [node, client] of this.#clients) {
       if (nodes.includes(node)) continue
@@ -274,7 +280,7 @@ export class Servers {
   }
 }
 
-/** What the first of them answers; rejects with the error that says most where none does. */
+/** The answer of the first server that gives one. If none does, rejects with an authentication error, else with the first error. */
 async function firstAnswer<T>(addresses: readonly Address[], ask: (address: Address) => Promise<T>): Promise<T> {
   const errors: unknown[] = []
   for (const address of addresses) {
@@ -289,7 +295,7 @@ async function firstAnswer<T>(addresses: readonly Address[], ask: (address: Addr
   throw refusal === undefined ? first : refusal
 }
 
-/** A user without a right to the channels is not woken, and looks by itself. */
+/** If the user has no right to the channels, its consumers only poll. */
 async function subscribe(client: Client, channels: readonly string[]): Promise<void> {
   await client.command('SUBSCRIBE', ...channels).catch(ignoreMissingRight)
 }

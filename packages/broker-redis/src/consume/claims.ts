@@ -5,52 +5,54 @@ import { bytes, integer, isList, list, text, type Reply } from '../connection/re
 import { claim } from '../scripts/claim.ts'
 import type { Servers } from '../connection/servers.ts'
 
-/** How often a consumer looks at all its queues by itself, in ms: for what came due, leases that ran out, a wake-up that was lost. */
+/** A consumer polls all its queues at this interval, in ms: for due jobs, expired leases and lost wake-ups. */
 export const POLL_MS = 1000
-/** The most queues that one claim asks, but for a look. */
+/** The maximum number of queues in a claim that does not poll all queues. */
 const MAX_QUEUES = 32
-/** The least time, in ms, between two errors of broken queues while other queues are served. */
+/** The minimum time between two reported errors of failing queues while other queues work, in ms. */
 const ERROR_INTERVAL_MS = 2_000
 
-/** One job that has come into a consumer's hands. */
 export interface ClaimedJob {
   readonly keys: QueueKeys
-  /** The number of the delivery: the fence. */
+  /** The number of the delivery. The scripts settle a job only under this number. */
   readonly tag: number
   readonly encoded: Buffer
 }
 
-/** Queues whose keys may stand in one script, and how many jobs they may give. */
+/** Queues whose keys one script may use, and the maximum number of jobs from them. */
 interface Group {
   readonly queues: readonly QueueKeys[]
   readonly room: number
 }
 
-/** What was asked, and not answered. */
+/** Claims without an answer. */
 interface Unanswered {
-  /** The first number under which that was. */
+  /** The number of the first of these claims. */
   readonly since: number
   readonly groups: readonly Group[]
 }
 
-/** A consumer's way to jobs: which of its queues to ask next, and how to ask so that no job is lost with an answer. One call at a time. */
+/**
+ * Claims jobs for a consumer: chooses the queues of each claim, and repeats a claim whose answer was lost, so that its jobs are
+ * not lost. Calls of `claim` must not overlap.
+ */
 export class Claims {
   readonly #servers: Servers
   readonly #names: Keys
   readonly #leases: Leases
   readonly #queues: readonly QueueKeys[]
   readonly #consumerId: string
-  /** Queues in which there may be something. In the others this consumer is noted as one that waits. */
+  /** Queues that may have jobs. In all other queues, the consumer is in the set of waiters. */
   #dirtyQueues: QueueKeys[] = []
   /** The number of the last claim. */
   #number = 0
   #unanswered: Unanswered | undefined
-  /** On the clock of `performance.now()`. */
+  /** The time of the next poll of all queues, as `performance.now()` has it; the times below likewise. */
   #pollAt = 0
   #dueAt = Infinity
-  /** The error of a queue, for the next claim: the last one brought jobs of others. */
+  /** The error of a queue, which the next claim throws because the last one had jobs from other queues. */
   #deferredError: { readonly error: unknown } | undefined
-  /** When the errors of some queues may be told again. */
+  /** Errors of single queues are not reported before this time. */
   #reportAt = 0
 
   constructor(servers: Servers, names: Keys, leases: Leases, queues: readonly QueueKeys[], consumerId: string) {
@@ -61,30 +63,31 @@ export class Claims {
     this.#consumerId = consumerId
   }
 
-  /** In how many ms there is reason to ask; 0 is now. */
+  /** The time until the next claim is useful, in ms. */
   get dueInMs(): number {
     if (this.#unanswered !== undefined || this.#dirtyQueues.length > 0) return 0
     return Math.max(0, Math.min(this.#pollAt, this.#dueAt) - performance.now())
   }
 
-  /** There may be something in this queue. */
+  /** Must be called if this queue may have jobs. */
   markDirty(keys: QueueKeys): void {
     if (!this.#dirtyQueues.includes(keys)) this.#dirtyQueues.push(keys)
   }
 
-  /** The next time, all queues are asked: something may have been missed. */
+  /** The next claim polls all queues, because wake-ups may have been lost. */
   pollAll(): void {
     this.#pollAt = 0
   }
 
   /**
-   * Takes at most `room` jobs, or those of a claim whose answer was lost. Rejects with `ZYQ_LEASE_LOST` if the lease has ended,
-   * with the error of the queues if all that it asks fail, and now and then if some do. Then it has claimed nothing.
+   * Claims at most `room` jobs, or the jobs of an earlier claim whose answer was lost. Rejects with `ZYQ_LEASE_LOST` if the lease
+   * has ended. Rejects with the error of a queue if all queues of the claim fail, and once per `ERROR_INTERVAL_MS` if some fail.
+   * If it rejects, it has claimed nothing.
    */
   async claim(room: number): Promise<readonly ClaimedJob[]> {
-    const untold = this.#deferredError
+    const deferred = this.#deferredError
     this.#deferredError = undefined
-    if (untold !== undefined) throw untold.error
+    if (deferred !== undefined) throw deferred.error
     const number = ++this.#number
     const { since, groups } = (this.#unanswered ??= { since: number, groups: this.#groups(room) })
     const answers = await Promise.allSettled(groups.map((group) => this.#sendClaim(group, number, since)))
@@ -112,13 +115,13 @@ export class Claims {
     return claimed
   }
 
-  /** Others go on to be served while a queue fails, and its error is told at times. What was cut off is asked again by itself. */
+  /** Limits how often errors of single queues are reported. Lost connections are not reported, because the claim is repeated. */
   #report(errors: readonly unknown[], claimed: readonly ClaimedJob[]): void {
-    const told = errors.filter((error) => !(error instanceof ConnectionLostError))
-    if (told.length === 0 || performance.now() < this.#reportAt) return
+    const reportable = errors.filter((error) => !(error instanceof ConnectionLostError))
+    if (reportable.length === 0 || performance.now() < this.#reportAt) return
     this.#reportAt = performance.now() + ERROR_INTERVAL_MS
-    if (claimed.length === 0) throw told[0]
-    this.#deferredError = { error: told[0] }
+    if (claimed.length === 0) throw reportable[0]
+    this.#deferredError = { error: reportable[0] }
   }
 
   #sendClaim({ queues, room }: Group, number: number, since: number): Promise<Reply> {
@@ -142,7 +145,7 @@ export class Claims {
     return asked.map((queues, index) => ({ queues, room: Math.ceil((room - index) / asked.length) }))
   }
 
-  /** Those that may have something; all of them where it is time to look. Which was served last is last in turn. */
+  /** The dirty queues first, in the order in which they were marked; all others too if it is time to poll. */
   #nextQueues(): readonly QueueKeys[] {
     const now = performance.now()
     if (now < this.#pollAt && now < this.#dueAt) return this.#dirtyQueues.splice(0, MAX_QUEUES)
@@ -153,7 +156,7 @@ export class Claims {
     return [...dirty, ...this.#queues.filter((keys) => !dirty.includes(keys))]
   }
 
-  /** A queue that failed leaves its error, and the others are served: it is asked again with the next look. */
+  /** Adds the errors of single queues to `errors`. The next poll claims from these queues again. */
   #readReply(queues: readonly QueueKeys[], reply: Reply, errors: unknown[]): readonly ClaimedJob[] {
     if (!isList(reply)) throw leaseLostError(this.#consumerId)
     const claimed: ClaimedJob[] = []
@@ -174,17 +177,17 @@ export class Claims {
       const owner = text(expired)
       if (owner !== '') void this.#endExpired(owner, keys)
     }
-    // Behind those that were not asked.
+    // After the queues that this claim skipped, so that each queue gets its turn.
     for (const keys of served) this.markDirty(keys)
     return claimed
   }
 
-  /** Whoever is alive notices; whoever is first ends it, and that wakes one of those that wait. */
+  /** Each consumer of the queue may find the expired lease. The first call makes its jobs ready and wakes a waiting consumer. */
   async #endExpired(owner: string, keys: QueueKeys): Promise<void> {
     try {
       await this.#leases.end(owner, [keys], 'expired')
     } catch {
-      // The next look finds it again.
+      // The next poll finds it again.
     }
   }
 }

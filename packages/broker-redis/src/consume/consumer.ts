@@ -19,13 +19,13 @@ import { wakeNext } from '../scripts/lease.ts'
 import { ack, reject, release } from '../scripts/settle.ts'
 import type { Servers } from '../connection/servers.ts'
 
-/** The most jobs of one script: Lua's stack is bounded. */
+/** The maximum number of jobs for one script, because Lua's stack is limited. */
 const MAX_PER_SCRIPT = 1000
 
 const LEASE_LOST: SettleResult = Object.freeze({ status: 'lease-lost' })
 const OK: SettleResult = Object.freeze({ status: 'ok' })
 
-/** What the consumer keeps for each delivery. */
+/** The data of an unsettled delivery. */
 interface HeldJob {
   readonly keys: QueueKeys
   /** The number of the delivery. The scripts settle a job only under this number. */
@@ -44,7 +44,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
   readonly #byWaiters: ReadonlyMap<string, QueueKeys>
   #receiving = false
 
-  /** Opens the lease, in all queues. `onClosed` is called once, when it has ended. */
+  /** Opens the lease in all queues. `onClosed` is called once, when the lease has ended. */
   static async open(
     servers: Servers,
     names: Keys,
@@ -81,7 +81,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
     }
   }
 
-  /** Redis has published that the queue with this set of waiters has a job. */
+  /** Called when Redis publishes that the queue with this set of waiters has a job. */
   wake(waiters: string): void {
     const keys = this.#byWaiters.get(waiters)
     if (keys === undefined) return
@@ -157,7 +157,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
 
   /** Core rejects this delivery. Its bytes stay as they are, and headers that core adds are dropped. */
   #deliverUnreadable(keys: QueueKeys, tag: number, body: Buffer): Delivery {
-    const undecodable = 'the stored job cannot be read: another program or a newer version has written it'
+    const undecodable = 'the stored job cannot be read: another program or a newer version wrote it'
     const id = `${UNREADABLE}-${tag}`
     const delivery = { id, queue: keys.queue, body, headers: {}, priority: 4, deliveryCount: 0, undecodable }
     this.unacked.add(delivery, { keys, tag, order: tag, deliveries: 0, storedAtMs: 0 })

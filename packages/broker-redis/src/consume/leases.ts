@@ -1,4 +1,4 @@
-/** Leases: a small record in each queue of a consumer, so that the script that settles a job there sees whether its lease stands. */
+/** Leases of consumers. Each queue of a consumer has its own record of the lease, so that the scripts of the queue can check it. */
 import type { ClientInfo, ConsumeOptions, Headers } from '@zyqueue/core/broker'
 import { z } from 'zod'
 import type { Argument } from '../connection/client.ts'
@@ -8,7 +8,7 @@ import { bytes, integer, list, text } from '../connection/replies.ts'
 import { endLease, recordWorker, openLease, renewLease } from '../scripts/lease.ts'
 import type { Servers } from '../connection/servers.ts'
 
-/** What is noted of a consumer. */
+/** The stored record of a consumer. */
 const worker = z.object({
   client: z.object({ name: z.string(), host: z.string(), pid: z.number() }),
   queues: z.array(z.string()),
@@ -21,7 +21,7 @@ export interface WorkerRecord {
   readonly sinceMs: number
 }
 
-/** A note that another program has written over says nothing. */
+/** Undefined if another program wrote the record. */
 export function readRecord(json: string): WorkerRecord | undefined {
   try {
     return worker.safeParse(JSON.parse(json)).data
@@ -55,18 +55,18 @@ export class Leases {
         ),
       ),
     )
-    const note: WorkerRecord = { client, queues: queues.map(({ queue }) => queue), sinceMs: Date.now() }
-    await this.#servers.run(recordWorker, [this.#names.workers], [consumerId, JSON.stringify(note)])
+    const record: WorkerRecord = { client, queues: queues.map(({ queue }) => queue), sinceMs: Date.now() }
+    await this.#servers.run(recordWorker, [this.#names.workers], [consumerId, JSON.stringify(record)])
   }
 
-  /** The queues that a consumer has leases in; undefined where none is known of it. */
+  /** The queues in which a consumer has leases. Undefined if there is no record of the consumer. */
   async queuesOf(consumerId: string): Promise<readonly QueueKeys[] | undefined> {
-    const note = await this.#servers.command('HGET', this.#names.workers, consumerId)
-    const queues = note === null ? undefined : readRecord(text(note))?.queues
+    const record = await this.#servers.command('HGET', this.#names.workers, consumerId)
+    const queues = record === null ? undefined : readRecord(text(record))?.queues
     return queues?.map((name) => this.#names.of(name))
   }
 
-  /** Whether the lease stood in all of the queues, and so was extended. */
+  /** Extends the lease; resolves to false if it is no longer valid in one of the queues. */
   async renew(consumerId: string, queues: readonly QueueKeys[], leaseMs: number): Promise<boolean> {
     const replies = await Promise.all(
       this.#servers.groupBySlot(queues).map((group) =>
@@ -80,30 +80,30 @@ export class Leases {
     return replies.every((reply) => integer(reply) === 1)
   }
 
-  /** Ends the lease in these queues, for the reason that `scripts/lease.ts` says; resolves to how many jobs are ready again. */
+  /** Ends the lease in these queues and resolves to the number of jobs that are ready again. `endLease` explains the reasons. */
   async end(
     consumerId: string,
     queues: readonly QueueKeys[],
-    why: 'expired' | 'closed' | 'orphaned' | 'reclaimed',
+    reason: 'expired' | 'closed' | 'orphaned' | 'reclaimed',
     replacements: ReadonlyMap<QueueKeys, readonly Argument[]> = new Map(),
   ): Promise<number> {
     const counts = await Promise.all(
       queues.map((keys) => {
         const scriptKeys = [keys.leases, keys.held(consumerId), keys.ready, keys.sorted, keys.waiters]
         const replaced = replacements.get(keys) ?? []
-        return this.#servers.run(endLease, scriptKeys, [consumerId, this.#names.wake, why, ...replaced])
+        return this.#servers.run(endLease, scriptKeys, [consumerId, this.#names.wake, reason, ...replaced])
       }),
     )
     await this.#servers.command('HDEL', this.#names.workers, consumerId)
     return counts.reduce((sum: number, count) => sum + integer(count), 0)
   }
 
-  /** Ends the lease of a consumer whose process is gone; the charged jobs count one delivery more and get their headers. */
-  async reclaim(consumerId: string, charged: ReadonlyMap<string, Headers>): Promise<void> {
+  /** Ends the lease of a consumer whose process has exited. The jobs of `lost` count one more delivery and get these headers. */
+  async reclaim(consumerId: string, lost: ReadonlyMap<string, Headers>): Promise<void> {
     const queues = await this.queuesOf(consumerId)
     if (queues === undefined) return
     const replacements = new Map<QueueKeys, readonly Argument[]>()
-    if (charged.size > 0) {
+    if (lost.size > 0) {
       await Promise.all(
         queues.map(async (keys) => {
           const entries = list(await this.#servers.command('HGETALL', keys.held(consumerId)))
@@ -112,10 +112,10 @@ export class Leases {
             const tag = bytes(entries[at])
             if (tag.length === 0) continue
             const message = readMessage(bytes(entries[at + 1]))
-            const headers = message === undefined ? undefined : charged.get(message.id)
+            const headers = message === undefined ? undefined : lost.get(message.id)
             if (message === undefined || headers === undefined) continue
-            const charge = { deliveries: message.deliveries + 1, headers: merge(message.headers, headers) }
-            changed.push(tag, encodeMessage({ ...message, ...charge }))
+            const changes = { deliveries: message.deliveries + 1, headers: merge(message.headers, headers) }
+            changed.push(tag, encodeMessage({ ...message, ...changes }))
           }
           replacements.set(keys, changed)
         }),

@@ -2,7 +2,7 @@ import { defineScript, type Script } from './script.ts'
 import { CLOCK, IS_JOB, PROBE, WAKE } from './fragments.ts'
 
 /**
- * A queue's queueState: how many are ready, delayed and dead, and the consumers whose leases stand, and have run out.
+ * Returns the numbers of ready, delayed and dead jobs, the consumers with a valid lease, and the consumers with an expired lease.
  *
  *     KEYS  ready, sorted, delayed, leases, died
  */
@@ -20,9 +20,9 @@ return {
 `)
 
 /**
- * How many jobs each of these consumers holds.
+ * Returns the number of jobs that each of these consumers holds.
  *
- *     KEYS  held, of each
+ *     KEYS  for each consumer: held
  */
 export const countHeldJobs: Script = defineScript(`
 local counts = {}
@@ -33,10 +33,10 @@ return counts
 `)
 
 /**
- * The jobs that wait: the ready ones in the order in which they will run, and the delayed ones with when they will be ready.
+ * Returns the ready jobs in the order in which they will run, in three parts, and the delayed jobs with their due times.
  *
  *     KEYS  ready, sorted, delayed
- *     ARGV  how many of each at most
+ *     ARGV  the limit for each part
  */
 export const browse: Script = defineScript(`
 local ready, sorted, delayed = unpack(KEYS)
@@ -51,7 +51,7 @@ return {
 `)
 
 /**
- * Deletes what waits, and answers with how many jobs that was.
+ * Deletes all waiting jobs and returns their number.
  *
  *     KEYS  ready, sorted, delayed
  */
@@ -62,11 +62,11 @@ return count
 `)
 
 /**
- * Deletes jobs by their ids from a stretch of what waits; answers with how many it has looked at and how many were deleted.
- * The list is looked through from its end: what workers take meanwhile does not move what is yet to be seen.
+ * Checks a part of the waiting jobs and deletes the jobs with these ids. Returns the numbers of checked and deleted jobs. The parts
+ * are counted from the end, because workers take jobs from the beginning between two calls.
  *
  *     KEYS  the list or sorted set
- *     ARGV  how many from the end were looked at before; how many to look at; the ids
+ *     ARGV  the number of jobs at the end that are already checked; the number of jobs to check; the ids
  */
 export const cancel: Script = defineScript(`
 ${IS_JOB}
@@ -90,10 +90,10 @@ return { #found, deleted }
 `)
 
 /**
- * The newest dead letters: the field, when it died in µs, and the letter, of each.
+ * Returns the newest dead letters: for each its field, the time of death in µs since 1970, and the letter.
  *
  *     KEYS  dead, died
- *     ARGV  how many at most
+ *     ARGV  the limit
  */
 export const listDeadLetters: Script = defineScript(`
 local reply = {}
@@ -106,7 +106,7 @@ end
 return reply
 `)
 
-/** Finds the dead letters that the arguments name, with their fields, and removes them. */
+/** Functions that find and remove the dead letters that the arguments select. */
 const SELECT_DEAD = `
 local function selectDead(dead, died, from)
   local fields = {}
@@ -131,10 +131,10 @@ end
 `
 
 /**
- * Deletes dead letters; answers with how many.
+ * Deletes dead letters and returns their number.
  *
  *     KEYS  dead, died
- *     ARGV  either oldest, and how many; or these, and the ids
+ *     ARGV  either "oldest" and the number of letters, or "these" and the ids
  */
 export const purgeDeadLetters: Script = defineScript(`
 ${SELECT_DEAD}
@@ -146,11 +146,11 @@ return #letters
 `)
 
 /**
- * Puts dead letters back among the ready jobs, behind all of their priority, as if never delivered; answers with how many.
- * What is no job goes to the list as it is: its next consumer rejects it again.
+ * Makes dead letters ready again, after all ready jobs of their priority and with a delivery count of 0. Returns their number. A
+ * letter without a valid job goes to the list unchanged, and its next consumer rejects it again.
  *
  *     KEYS  dead, died, ready, sorted, order, waiters, leases
- *     ARGV  wake channel; then as above
+ *     ARGV  prefix of the wake channels; then as in `purgeDeadLetters`
  */
 export const requeueDeadLetters: Script = defineScript(`
 ${CLOCK}

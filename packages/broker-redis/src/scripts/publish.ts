@@ -2,16 +2,16 @@ import { defineScript, type Script } from './script.ts'
 import { CLOCK, WAKE } from './fragments.ts'
 
 /**
- * Stores jobs of one queue, each unless its id was stored before.
+ * Stores jobs of one queue, except jobs whose ids were published before.
  *
  *     KEYS  ready, sorted, delayed, order, waiters, leases; then a bitmap for each run of ids
- *     ARGV  wake channel; how long ids are remembered, in ms; how many jobs; the jobs, each behind its length (u32);
- *           their delays in ms (u48 each), or nothing where there are none; then for each run the first bit, how many, and
- *           these bits as they are stored
+ *     ARGV  prefix of the wake channels; time to keep the ids in ms; number of jobs; the jobs, each after its length (u32); their
+ *           delays in ms (u48 each), or an empty string if there are none; then for each run the first bit, the number of bits,
+ *           and the bytes with these bits
  *
- * The jobs stand in the order of the runs. It stores all of them or fails before it has stored one: a publish that fails is
- * called refused. The ids are remembered last, so that a repeated publish of what was not stored stores it. The first write
- * may need memory: if there is none, nothing is stored.
+ * The jobs must be in the order of the runs. The script stores all jobs, or fails before it stores the first one, because the result
+ * is then "refused". It stores the ids last, so that a repeated publish stores jobs that were not stored before. The first write
+ * may need memory: if the memory is full, nothing is stored.
  */
 export const publish: Script = defineScript(`
 ${CLOCK}
@@ -20,7 +20,7 @@ local ready, sorted, delayed, order, waiters, leases = unpack(KEYS, 1, 6)
 local channel, ttl, count, jobs, delays = unpack(ARGV, 1, 5)
 
 local known, remembered = {}, {}
--- The bytes of bitmaps that this batch will have set, by bitmap and position: an id may stand in it twice.
+-- The bytes of bitmaps after this batch, by bitmap and position, because the batch may contain an id twice.
 local set = {}
 local job = 0
 for run = 1, #KEYS - 6 do
@@ -72,7 +72,7 @@ for index = 0, count - 1 do
     end
   end
 end
--- Writes that change nothing, and fail if one of those behind them would.
+-- Writes that change nothing, and fail if one of the writes after them would fail.
 redis.call('SETRANGE', KEYS[7], 0, '')
 redis.call('PEXPIRE', KEYS[7], ttl)
 if #placed > 0 then redis.call('ZADD', sorted, 'XX', 0, '') end

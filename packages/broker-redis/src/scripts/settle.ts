@@ -2,13 +2,13 @@ import { defineScript, type Script } from './script.ts'
 import { CLOCK, RETURN_JOB, PROBE, IS_LEASE_VALID, WAKE } from './fragments.ts'
 
 /*
- * Each answers with 1, or with 0 where the lease has ended and nothing was changed. While it stands, nobody else takes a
- * delivery away from its consumer: one that is not held any more was settled by an earlier call, whose answer was lost.
+ * Each script returns 1, or changes nothing and returns 0 if the lease has ended. While the lease is valid, only its consumer can
+ * remove a delivery. If a delivery is missing, an earlier call settled it and its answer was lost, so the script skips it.
  */
 
 /**
  *     KEYS  leases, held
- *     ARGV  consumer; the numbers of the deliveries
+ *     ARGV  consumer; delivery numbers
  */
 export const ack: Script = defineScript(`
 ${CLOCK}
@@ -20,8 +20,8 @@ return 1
 
 /**
  *     KEYS  leases, held, ready, sorted, delayed, waiters
- *     ARGV  consumer; wake channel; for each delivery its number, the delay in ms, and the message that takes the place of
- *           the one that is held, or an empty string
+ *     ARGV  consumer; prefix of the wake channels; for each delivery its number, the delay in ms, and the new message, or an empty
+ *           string if the message stays the same
  */
 export const release: Script = defineScript(`
 ${CLOCK}
@@ -49,9 +49,9 @@ return 1
 
 /**
  *     KEYS  leases, held, dead, died
- *     ARGV  consumer; for each delivery its number, the job's id, the reason, and the message or an empty string as above
+ *     ARGV  consumer; for each delivery its number, the job's id, the reason, and the new message or an empty string
  *
- * A dead letter is its reason behind its length (u32), and the message.
+ * A dead letter has the length of its reason (u32), the reason and the message.
  */
 export const reject: Script = defineScript(`
 ${CLOCK}
