@@ -14,10 +14,10 @@ describe('error codes', () => {
     ['BUSY Redis is busy running a script.', 'ZYQ_BROKER_BUSY', true],
     ['WRONGTYPE Operation against a key holding the wrong kind of value', 'ZYQ_STORAGE_FOREIGN', false],
     ['ERR anything', 'ZYQ_BROKER', false],
-  ])('%s', (message, code, putOff) => {
+  ])('%s', (message, code, retryable) => {
     const error = new ServerError(message)
     expect(errorCode(error)).toBe(code)
-    expect(isRetryable(error)).toBe(putOff)
+    expect(isRetryable(error)).toBe(retryable)
   })
 
   test.each([

@@ -4,7 +4,7 @@ import { hashSlot } from '../src/connection/hash-slot.ts'
 import { Keys } from '../src/keys.ts'
 
 describe('keys', () => {
-  test('those of a queue are in one slot, those of two queues are never the same', () => {
+  test('the keys of a queue are in one slot and differ from the keys of other queues', () => {
     const keys = new Keys('p')
     const name = fc.string({ minLength: 1, unit: fc.constantFrom('a', '{', '}', '%', '7', 'D', ':', 'é') })
     fc.assert(

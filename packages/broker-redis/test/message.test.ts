@@ -13,12 +13,12 @@ describe('messages', () => {
     storedAtMs: fc.integer({ min: 0, max: 2 ** 48 - 1 }),
   })
 
-  test('come back as they were', () => {
+  test('are decoded unchanged', () => {
     fc.assert(
       fc.property(message, (sent) => {
         expect(isMessageId(sent.id)).toBe(true)
         const read = readMessage(encodeMessage(sent))
-        if (read === undefined) throw new Error('not readable')
+        if (read === undefined) throw new Error('cannot be decoded')
         const { headers, body, ...rest } = read
         const { headers: sentHeaders, body: sentBody, ...sentRest } = sent
         expect(rest).toEqual(sentRest)
@@ -34,11 +34,11 @@ describe('messages', () => {
     ['a number', Buffer.from('12345678901234567890')],
     ['nothing', Buffer.alloc(0)],
     ['zeros', Buffer.alloc(100)],
-  ])('%s is none', (_, bytes) => {
+  ])('%s is not a message', (_, bytes) => {
     expect(readMessage(bytes)).toBeUndefined()
   })
 
-  test('any bytes are read or are none', () => {
+  test('any bytes are decoded or refused', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         const read = readMessage(Buffer.from(bytes))

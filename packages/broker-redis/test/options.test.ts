@@ -2,10 +2,10 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { locationOf, parseDeployment } from '../src/options.ts'
 
-const place = (connection: string) => parseDeployment({ connection, baseDir: '/base' })
+const parse = (connection: string) => parseDeployment({ connection, baseDir: '/base' })
 
 describe('connection strings', () => {
-  test('without one, the server is on this host', () => {
+  test('the default is a server on this host', () => {
     expect(parseDeployment({ baseDir: '/' })).toMatchObject({
       kind: 'server',
       hosts: [{ host: 'localhost', port: 6379 }],
@@ -55,7 +55,7 @@ describe('connection strings', () => {
       },
     ],
   ])('%s', (connection, expected) => {
-    expect(place(connection)).toMatchObject(expected)
+    expect(parse(connection)).toMatchObject(expected)
   })
 
   test.each([
@@ -82,10 +82,10 @@ describe('connection strings', () => {
     'redis+sentinel://a/',
     'redis+cluster://a/1',
   ])('%j is refused', (connection) => {
-    expect(() => place(connection)).toThrow(expect.objectContaining({ code: 'ZYQ_CONNECTION_STRING' }))
+    expect(() => parse(connection)).toThrow(expect.objectContaining({ code: 'ZYQ_CONNECTION_STRING' }))
   })
 
-  test('nothing secret is in a location or an error', () => {
+  test('locations and errors contain no secret', () => {
     const secret = fc.stringMatching(/^[a-zA-Z0-9]{6,12}$/).map((word) => `sEcReT${word}`)
     const around = fc.constantFrom(
       (word: string) => `redis://:${word}@h:1`,
@@ -103,7 +103,7 @@ describe('connection strings', () => {
     fc.assert(
       fc.property(secret, around, (word, write) => {
         try {
-          expect(locationOf(place(write(word)))).not.toContain(word)
+          expect(locationOf(parse(write(word)))).not.toContain(word)
         } catch (error) {
           expect(`${String(error)}${JSON.stringify(error)}${error instanceof Error ? error.stack : ''}`).not.toContain(
             word,
@@ -114,7 +114,7 @@ describe('connection strings', () => {
     )
   })
 
-  test('whatever the string, it is read or refused', () => {
+  test('any string is parsed or refused with ZYQ_CONNECTION_STRING', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -123,7 +123,7 @@ describe('connection strings', () => {
         ),
         (connection) => {
           try {
-            place(connection)
+            parse(connection)
           } catch (error) {
             expect(error).toMatchObject({ code: 'ZYQ_CONNECTION_STRING' })
           }
@@ -137,7 +137,7 @@ describe('connection strings', () => {
     ['rediss://[::1]', '[::1]:6379 (TLS)'],
     ['redis+sentinel://a,b:1/main', 'sentinel main at a:26379,b:1'],
     ['redis+cluster://a,b:1', 'cluster a:6379,b:1'],
-  ])('%s is at %s', (connection, location) => {
-    expect(locationOf(place(connection))).toBe(location)
+  ])('%s has the location %s', (connection, location) => {
+    expect(locationOf(parse(connection))).toBe(location)
   })
 })

@@ -2,14 +2,14 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { dedupeRuns } from '../../src/publish/dedupe.ts'
 
-describe('ids that were seen', () => {
+describe('published ids', () => {
   const series = fc.constantFrom('0mabcdefgh0123456789', '0mabcdefgh9876543210')
   const ofSeries = fc
     .tuple(series, fc.oneof(fc.integer({ min: 0, max: 40 }), fc.integer({ min: 32_750, max: 32_790 })))
     .map(([prefix, index]) => prefix + index.toString(36).padStart(8, '0'))
   const ids = fc.array(fc.oneof(ofSeries, fc.uuid(), fc.stringMatching(/^[\x20-\x7e]{1,63}$/)), { maxLength: 60 })
 
-  test('each has a bit of its own, and the same each time', () => {
+  test('each id always has the same bit, and no other id has it', () => {
     const bits = new Map<string, string>()
     const owners = new Map<string, string>()
     fc.assert(
@@ -30,7 +30,7 @@ describe('ids that were seen', () => {
     )
   })
 
-  test('a run has its bits set, and no others', () => {
+  test('a run sets exactly its bits', () => {
     fc.assert(
       fc.property(ids, (list) => {
         for (const { first, count, bits } of dedupeRuns(list)) {
@@ -45,7 +45,7 @@ describe('ids that were seen', () => {
     )
   })
 
-  test('a thousand jobs of a series are one run, or two', () => {
+  test('a thousand ids of a series are at most two runs', () => {
     const list = Array.from(
       { length: 1000 },
       (_, index) => `0mabcdefgh0123456789${(index + 32_000).toString(36).padStart(8, '0')}`,
