@@ -14,7 +14,7 @@ import {
 import { RedisAdmin } from './admin/admin.ts'
 import { RedisConsumer } from './consume/consumer.ts'
 import { closedError, errorCode } from './errors.ts'
-import { Keys, type QueueKeys } from './keys.ts'
+import type { QueueKeys } from './keys.ts'
 import { Leases } from './consume/leases.ts'
 import { locationOf, parseDeployment } from './options.ts'
 import { MAX_BATCH, MAX_BODY_BYTES, publishBatch } from './publish/publish.ts'
@@ -46,7 +46,6 @@ export class RedisBroker implements Broker {
   readonly admin: RedisAdmin
   readonly leases: RenewableLeases
   readonly errorCode = errorCode
-  readonly #keys: Keys
   readonly #servers: Servers
   readonly #leases: Leases
   readonly #rights: Rights
@@ -61,13 +60,12 @@ export class RedisBroker implements Broker {
   constructor(options: ConnectOptions) {
     const deployment = parseDeployment(options)
     this.location = locationOf(deployment)
-    this.#keys = new Keys(deployment.prefix)
     this.#servers = new Servers(deployment, (channel, waiters) => {
-      this.#consumers.get(channel.slice(this.#keys.wake.length))?.wake(waiters)
+      this.#consumers.get(channel.slice(this.#servers.keys.wake.length))?.wake(waiters)
     })
-    this.#leases = new Leases(this.#servers, this.#keys)
-    this.#rights = new Rights(this.#servers, this.#keys)
-    this.admin = new RedisAdmin(this.#servers, this.#keys, this.#rights)
+    this.#leases = new Leases(this.#servers)
+    this.#rights = new Rights(this.#servers)
+    this.admin = new RedisAdmin(this.#servers, this.#rights)
     this.leases = {
       kind: 'renewable',
       renew: async (consumerIds, leaseMs) => {
@@ -96,20 +94,20 @@ export class RedisBroker implements Broker {
     for (const { options } of queues) refuseUnknownOptions('Redis', options)
     const names = queues.map(({ name }) => name)
     if (names.length === 0) this.#servers.masters()
-    else await this.#servers.run(declareQueues, [this.#keys.queues], names)
+    else await this.#servers.run(declareQueues, [this.#servers.keys.queues], names)
   }
 
   async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
     this.#servers.masters()
-    await this.#rights.need('producer', () => batch.slice(0, 1).map(({ queue }) => this.#keys.of(queue)))
-    return publishBatch(this.#servers, this.#keys, batch)
+    await this.#rights.need('producer', () => batch.slice(0, 1).map(({ queue }) => this.#servers.keys.of(queue)))
+    return publishBatch(this.#servers, batch)
   }
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
     for (const queue of options.queues) refuseUnknownOptions('Redis', queue.options)
-    await this.#rights.need('worker', () => options.queues.map(({ name }) => this.#keys.of(name)))
+    await this.#rights.need('worker', () => options.queues.map(({ name }) => this.#servers.keys.of(name)))
     const { consumerId } = options
-    const consumer = await RedisConsumer.open(this.#servers, this.#keys, options, () => {
+    const consumer = await RedisConsumer.open(this.#servers, options, () => {
       if (this.#consumers.get(consumerId) === consumer) this.#consumers.delete(consumerId)
     })
     this.#consumers.set(consumerId, consumer)

@@ -10,7 +10,7 @@ import { rightsFindings, settingsFindings } from './check.ts'
 import type { Client } from '../connection/client.ts'
 import { RedisDeadLetters } from './dead-letters.ts'
 import { errorCode, notConnectedError } from '../errors.ts'
-import type { Keys, QueueKeys } from '../keys.ts'
+import type { QueueKeys } from '../keys.ts'
 import { Leases, readRecord, type WorkerRecord } from '../consume/leases.ts'
 import { readMessage, UNREADABLE } from '../message.ts'
 import { bytes, integer, list, text, type Reply } from '../connection/replies.ts'
@@ -36,16 +36,14 @@ interface QueueState {
 export class RedisAdmin implements BrokerAdmin {
   readonly deadLetters: RedisDeadLetters
   readonly #servers: Servers
-  readonly #names: Keys
   readonly #leases: Leases
   readonly #rights: Rights
 
-  constructor(servers: Servers, names: Keys, rights: Rights) {
+  constructor(servers: Servers, rights: Rights) {
     this.#servers = servers
     this.#rights = rights
-    this.#names = names
-    this.#leases = new Leases(servers, names)
-    this.deadLetters = new RedisDeadLetters(servers, names, (queue) => this.#find(queue))
+    this.#leases = new Leases(servers)
+    this.deadLetters = new RedisDeadLetters(servers, (queue) => this.#find(queue))
   }
 
   async queues(names?: readonly string[]): Promise<readonly QueueStats[]> {
@@ -129,7 +127,7 @@ export class RedisAdmin implements BrokerAdmin {
   }
 
   async check(): Promise<readonly Finding[]> {
-    const rights = await rightsFindings(this.#servers, this.#names, this.#rights)
+    const rights = await rightsFindings(this.#servers, this.#rights)
     const findings = await Promise.all(this.#servers.masters().map((client) => this.#settingsOf(client)))
     // The nodes of a cluster usually have the same settings, so one finding of each kind is enough.
     return [...new Map([...rights, ...findings.flat()].map((finding) => [finding.message, finding])).values()]
@@ -156,13 +154,13 @@ export class RedisAdmin implements BrokerAdmin {
 
   /** Rejects with `ZYQ_QUEUE_NOT_FOUND`. */
   async #find(queue: string): Promise<QueueKeys> {
-    const known = await this.#servers.command('SISMEMBER', this.#names.queues, queue)
-    if (known === 1) return this.#names.of(queue)
+    const known = await this.#servers.command('SISMEMBER', this.#servers.keys.queues, queue)
+    if (known === 1) return this.#servers.keys.of(queue)
     throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `There is no queue "${queue}"`)
   }
 
   async #workerRecords(): Promise<ReadonlyMap<string, WorkerRecord>> {
-    const entries = list(await this.#servers.command('HGETALL', this.#names.workers))
+    const entries = list(await this.#servers.command('HGETALL', this.#servers.keys.workers))
     const notes = new Map<string, WorkerRecord>()
     for (let at = 0; at < entries.length; at += 2) {
       const note = readRecord(text(entries[at + 1]))
@@ -172,8 +170,10 @@ export class RedisAdmin implements BrokerAdmin {
   }
 
   async #existingQueues(names?: readonly string[]): Promise<readonly string[]> {
-    if (names === undefined) return list(await this.#servers.command('SMEMBERS', this.#names.queues)).map(text)
-    const known = await Promise.all(names.map((name) => this.#servers.command('SISMEMBER', this.#names.queues, name)))
+    if (names === undefined) return list(await this.#servers.command('SMEMBERS', this.#servers.keys.queues)).map(text)
+    const known = await Promise.all(
+      names.map((name) => this.#servers.command('SISMEMBER', this.#servers.keys.queues, name)),
+    )
     return names.filter((_, index) => known[index] === 1)
   }
 
@@ -182,7 +182,7 @@ export class RedisAdmin implements BrokerAdmin {
     const all = new Map<string, QueueState>()
     for (let start = 0; start < names.length; start += QUEUES_PER_STEP) {
       const some = names.slice(start, start + QUEUES_PER_STEP)
-      const states = await Promise.all(some.map((name) => this.#stateOf(this.#names.of(name))))
+      const states = await Promise.all(some.map((name) => this.#stateOf(this.#servers.keys.of(name))))
       for (const [index, name] of some.entries()) {
         const found = states[index]
         if (found !== undefined) all.set(name, found)

@@ -1,6 +1,5 @@
 /** Findings about the settings of a server and the rights of the user that connects to it. */
 import type { Finding } from '@zyqueue/core/broker'
-import type { Keys } from '../keys.ts'
 import { grant, REQUIREMENTS, ROLES, type Rights } from '../connection/rights.ts'
 import type { Servers } from '../connection/servers.ts'
 
@@ -8,11 +7,11 @@ import type { Servers } from '../connection/servers.ts'
 const OLDEST = [6, 2] as const
 
 /** Missing rights are notes, because they may be intended. If they delay workers, the finding is a warning. */
-export async function rightsFindings({ user }: Servers, names: Keys, rights: Rights): Promise<readonly Finding[]> {
+export async function rightsFindings({ user, keys }: Servers, rights: Rights): Promise<readonly Finding[]> {
   const findings: Finding[] = []
   const late = new Set<string>()
   for (const role of ROLES) {
-    const missing = await rights.missing(role, [names.of('zyqueue')])
+    const missing = await rights.missing(role, [keys.of('zyqueue')])
     if (missing === undefined) return [unknownRights(user)]
     if (missing.rules.length > 0) {
       const message = `The user ${user} may not ${REQUIREMENTS[role].does}`

@@ -1,6 +1,6 @@
 import type { DeadLetter, DeadLetters } from '@zyqueue/core/broker'
 import type { Argument } from '../connection/client.ts'
-import type { Keys, QueueKeys } from '../keys.ts'
+import type { QueueKeys } from '../keys.ts'
 import { readMessage } from '../message.ts'
 import { bytes, integer, list, text, type Reply } from '../connection/replies.ts'
 import { listDeadLetters, purgeDeadLetters, requeueDeadLetters } from '../scripts/admin.ts'
@@ -11,13 +11,11 @@ const LETTERS_PER_SCRIPT = 1000
 
 export class RedisDeadLetters implements DeadLetters {
   readonly #servers: Servers
-  readonly #names: Keys
   readonly #find: (queue: string) => Promise<QueueKeys>
 
   /** `find` resolves to the keys of a queue, and rejects if the queue does not exist. */
-  constructor(servers: Servers, names: Keys, find: (queue: string) => Promise<QueueKeys>) {
+  constructor(servers: Servers, find: (queue: string) => Promise<QueueKeys>) {
     this.#servers = servers
-    this.#names = names
     this.#find = find
   }
 
@@ -38,7 +36,7 @@ export class RedisDeadLetters implements DeadLetters {
     const { dead, died, ready, sorted, order, waiters, leases } = await this.#find(queue)
     const keys = [dead, died, ready, sorted, order, waiters, leases]
     return this.#inPortions(died, ids, (choice) =>
-      this.#servers.run(requeueDeadLetters, keys, [this.#names.wake, ...choice]),
+      this.#servers.run(requeueDeadLetters, keys, [this.#servers.keys.wake, ...choice]),
     )
   }
 

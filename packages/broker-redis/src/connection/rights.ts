@@ -2,7 +2,7 @@
 import { BrokerError } from '@zyqueue/core/broker'
 import type { Argument } from './client.ts'
 import { notConnectedError, ServerError } from '../errors.ts'
-import type { Keys, QueueKeys } from '../keys.ts'
+import type { QueueKeys } from '../keys.ts'
 import { text } from './replies.ts'
 import type { Script } from '../scripts/script.ts'
 import * as admin from '../scripts/admin.ts'
@@ -87,12 +87,10 @@ export function commandsOf({ lua }: Script, call: 'call' | 'pcall'): readonly st
 
 export class Rights {
   readonly #servers: Servers
-  readonly #names: Keys
   readonly #checked = new Map<Role, Promise<void>>()
 
-  constructor(servers: Servers, names: Keys) {
+  constructor(servers: Servers) {
     this.#servers = servers
-    this.#names = names
   }
 
   /**
@@ -125,8 +123,8 @@ export class Rights {
       [...new Set(wanted)].map((name) => [name, ...this.#argumentsOf(name, queue)])
     const keys = [
       ...queues.map(({ ready }) => ready),
-      this.#names.queues,
-      ...(role === 'producer' ? [] : [this.#names.workers]),
+      this.#servers.keys.queues,
+      ...(role === 'producer' ? [] : [this.#servers.keys.workers]),
     ]
     try {
       const [rules, late] = await Promise.all([
@@ -168,14 +166,14 @@ export class Rights {
     if (reply === 'OK') return []
     const command = /'([^']*)' command/.exec(reply)?.[1]
     if (command !== undefined) return [`+${command}`]
-    return [reply.endsWith('channel') ? `&${this.#names.wake}*` : `~${this.#names.prefix}:*`]
+    return [reply.endsWith('channel') ? `&${this.#servers.keys.wake}*` : `~${this.#servers.keys.prefix}:*`]
   }
 
   #argumentsOf(command: string, queue: QueueKeys): readonly Argument[] {
     if (command === 'TIME' || command === 'INFO') return []
     if (command === 'SCAN') return [0]
-    if (command === 'PUBLISH') return [this.#names.wake, '']
-    if (command.endsWith('SUBSCRIBE')) return [this.#names.wake]
+    if (command === 'PUBLISH') return [this.#servers.keys.wake, '']
+    if (command.endsWith('SUBSCRIBE')) return [this.#servers.keys.wake]
     return [queue.ready, ...Array.from({ length: ARGUMENTS[command] ?? 1 }, () => 0)]
   }
 }

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { BrokerError } from '@zyqueue/core/broker'
 import { Client, type Access, type Argument } from './client.ts'
 import { closedError, errorCode, notConnectedError, ServerError } from '../errors.ts'
-import type { QueueKeys } from '../keys.ts'
+import { Keys, type QueueKeys } from '../keys.ts'
 import type { Address, Deployment } from '../options.ts'
 import { integer, isList, list, text, type Reply } from './replies.ts'
 import type { Script } from '../scripts/script.ts'
@@ -21,6 +21,7 @@ interface SlotRange {
 }
 
 export class Servers {
+  readonly keys: Keys
   readonly #deployment: Deployment
   readonly #access: Omit<Access, 'tls'>
   readonly #listener: (channel: string, message: string) => void
@@ -37,7 +38,8 @@ export class Servers {
 
   /** `listener` is called for each message on the subscribed channels. */
   constructor(place: Deployment, listener: (channel: string, message: string) => void) {
-    const { username, password, database } = place
+    const { username, password, database, prefix } = place
+    this.keys = new Keys(prefix)
     this.#deployment = place
     this.#access = { username, password, database }
     this.#listener = listener

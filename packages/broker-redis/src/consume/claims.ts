@@ -1,5 +1,5 @@
 import { ConnectionLostError, leaseLostError, ServerError } from '../errors.ts'
-import type { Keys, QueueKeys } from '../keys.ts'
+import type { QueueKeys } from '../keys.ts'
 import type { Leases } from './leases.ts'
 import { bytes, integer, isList, list, text, type Reply } from '../connection/replies.ts'
 import { claim } from '../scripts/claim.ts'
@@ -38,7 +38,6 @@ interface Unanswered {
  */
 export class Claims {
   readonly #servers: Servers
-  readonly #names: Keys
   readonly #leases: Leases
   readonly #queues: readonly QueueKeys[]
   readonly #consumerId: string
@@ -55,9 +54,8 @@ export class Claims {
   /** Errors of single queues are not reported before this time. */
   #reportAt = 0
 
-  constructor(servers: Servers, names: Keys, leases: Leases, queues: readonly QueueKeys[], consumerId: string) {
+  constructor(servers: Servers, leases: Leases, queues: readonly QueueKeys[], consumerId: string) {
     this.#servers = servers
-    this.#names = names
     this.#leases = leases
     this.#queues = queues
     this.#consumerId = consumerId
@@ -135,7 +133,7 @@ export class Claims {
       leases,
       held(consumer),
     ])
-    return this.#servers.run(claim, keys, [consumer, number, since, room, this.#names.wake])
+    return this.#servers.run(claim, keys, [consumer, number, since, room, this.#servers.keys.wake])
   }
 
   #groups(room: number): readonly Group[] {

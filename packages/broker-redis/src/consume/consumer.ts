@@ -11,7 +11,7 @@ import {
 import { Claims, POLL_MS, type ClaimedJob } from './claims.ts'
 import type { Argument } from '../connection/client.ts'
 import { notConnectedError } from '../errors.ts'
-import type { Keys, QueueKeys } from '../keys.ts'
+import type { QueueKeys } from '../keys.ts'
 import { Leases } from './leases.ts'
 import { encodeMessage, readMessage, UNREADABLE } from '../message.ts'
 import { integer, type Reply } from '../connection/replies.ts'
@@ -38,38 +38,31 @@ interface HeldJob {
 export class RedisConsumer extends ConsumerBase<HeldJob> {
   readonly queues: readonly QueueKeys[]
   readonly #servers: Servers
-  readonly #names: Keys
   readonly #leases: Leases
   readonly #claims: Claims
   readonly #byWaiters: ReadonlyMap<string, QueueKeys>
   #receiving = false
 
   /** Opens the lease in all queues. `onClosed` is called once, when the lease has ended. */
-  static async open(
-    servers: Servers,
-    names: Keys,
-    options: ConsumeOptions,
-    onClosed: () => void,
-  ): Promise<RedisConsumer> {
-    const consumer = new RedisConsumer(servers, names, options, onClosed)
-    await servers.subscribe(names.wake + options.consumerId)
+  static async open(servers: Servers, options: ConsumeOptions, onClosed: () => void): Promise<RedisConsumer> {
+    const consumer = new RedisConsumer(servers, options, onClosed)
+    await servers.subscribe(servers.keys.wake + options.consumerId)
     try {
       await consumer.#leases.open(consumer.queues, options)
       return consumer
     } catch (error) {
-      await servers.unsubscribe(names.wake + options.consumerId).catch(() => {})
+      await servers.unsubscribe(servers.keys.wake + options.consumerId).catch(() => {})
       throw error
     }
   }
 
-  private constructor(servers: Servers, names: Keys, options: ConsumeOptions, onClosed: () => void) {
+  private constructor(servers: Servers, options: ConsumeOptions, onClosed: () => void) {
     super(options, onClosed)
     this.#servers = servers
-    this.#names = names
-    this.#leases = new Leases(servers, names)
-    this.queues = [...new Set(options.queues.map(({ name }) => name))].map((name) => names.of(name))
+    this.#leases = new Leases(servers)
+    this.queues = [...new Set(options.queues.map(({ name }) => name))].map((name) => servers.keys.of(name))
     this.#byWaiters = new Map(this.queues.map((keys) => [keys.waiters, keys]))
-    this.#claims = new Claims(servers, names, this.#leases, this.queues, options.consumerId)
+    this.#claims = new Claims(servers, this.#leases, this.queues, options.consumerId)
   }
 
   override async receive(max: number, options: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
@@ -90,7 +83,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
     if (this.#receiving && this.unacked.size < this.options.prefetch) return
     // Another consumer may be free. If this call fails, that consumer finds the job with its next poll.
     const { consumerId } = this.options
-    this.#servers.run(wakeNext, [keys.waiters, keys.leases], [consumerId, this.#names.wake]).catch(() => {})
+    this.#servers.run(wakeNext, [keys.waiters, keys.leases], [consumerId, this.#servers.keys.wake]).catch(() => {})
   }
 
   protected override get nextClaimMs(): number {
@@ -122,7 +115,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
 
   protected sendReleases(settlements: readonly Settlement<Release, HeldJob>[]): Promise<Settled> {
     return this.#send(settlements, ({ leases, ready, sorted, delayed, waiters }, held, items) => {
-      const args: Argument[] = [this.options.consumerId, this.#names.wake]
+      const args: Argument[] = [this.options.consumerId, this.#servers.keys.wake]
       for (const { item, held: job } of items) args.push(job.tag, Math.ceil(item.delayMs), replacement(item, job))
       return this.#servers.run(release, [leases, held, ready, sorted, delayed, waiters], args)
     })
@@ -141,7 +134,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
   protected async end(): Promise<void> {
     const { consumerId } = this.options
     await Promise.all([
-      this.#servers.unsubscribe(this.#names.wake + consumerId),
+      this.#servers.unsubscribe(this.#servers.keys.wake + consumerId),
       this.#leases.end(consumerId, this.queues, 'closed'),
     ])
   }

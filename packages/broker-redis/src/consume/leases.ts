@@ -2,7 +2,7 @@
 import type { ClientInfo, ConsumeOptions, Headers } from '@zyqueue/core/broker'
 import { z } from 'zod'
 import type { Argument } from '../connection/client.ts'
-import type { Keys, QueueKeys } from '../keys.ts'
+import type { QueueKeys } from '../keys.ts'
 import { encodeMessage, readMessage } from '../message.ts'
 import { bytes, integer, list, text } from '../connection/replies.ts'
 import { endLease, recordWorker, openLease, renewLease } from '../scripts/lease.ts'
@@ -32,11 +32,9 @@ export function readRecord(json: string): WorkerRecord | undefined {
 
 export class Leases {
   readonly #servers: Servers
-  readonly #names: Keys
 
-  constructor(servers: Servers, names: Keys) {
+  constructor(servers: Servers) {
     this.#servers = servers
-    this.#names = names
   }
 
   async open(queues: readonly QueueKeys[], { consumerId, leaseMs, client }: ConsumeOptions): Promise<void> {
@@ -56,14 +54,14 @@ export class Leases {
       ),
     )
     const record: WorkerRecord = { client, queues: queues.map(({ queue }) => queue), sinceMs: Date.now() }
-    await this.#servers.run(recordWorker, [this.#names.workers], [consumerId, JSON.stringify(record)])
+    await this.#servers.run(recordWorker, [this.#servers.keys.workers], [consumerId, JSON.stringify(record)])
   }
 
   /** The queues in which a consumer has leases. Undefined if there is no record of the consumer. */
   async queuesOf(consumerId: string): Promise<readonly QueueKeys[] | undefined> {
-    const record = await this.#servers.command('HGET', this.#names.workers, consumerId)
+    const record = await this.#servers.command('HGET', this.#servers.keys.workers, consumerId)
     const queues = record === null ? undefined : readRecord(text(record))?.queues
-    return queues?.map((name) => this.#names.of(name))
+    return queues?.map((name) => this.#servers.keys.of(name))
   }
 
   /** Extends the lease; resolves to false if it is no longer valid in one of the queues. */
@@ -91,10 +89,10 @@ export class Leases {
       queues.map((keys) => {
         const scriptKeys = [keys.leases, keys.held(consumerId), keys.ready, keys.sorted, keys.waiters]
         const replaced = replacements.get(keys) ?? []
-        return this.#servers.run(endLease, scriptKeys, [consumerId, this.#names.wake, reason, ...replaced])
+        return this.#servers.run(endLease, scriptKeys, [consumerId, this.#servers.keys.wake, reason, ...replaced])
       }),
     )
-    await this.#servers.command('HDEL', this.#names.workers, consumerId)
+    await this.#servers.command('HDEL', this.#servers.keys.workers, consumerId)
     return counts.reduce((sum: number, count) => sum + integer(count), 0)
   }
 

@@ -38,14 +38,13 @@ const STORED: PublishResult = Object.freeze({ status: 'stored' })
 /** Resolves to one result for each message, in the same order. Rejects if no job was stored and core can repeat the batch. */
 export async function publishBatch(
   servers: Servers,
-  keys: Keys,
   batch: readonly OutboundMessage[],
 ): Promise<readonly PublishResult[]> {
   const results: PublishResult[] = Array.from({ length: batch.length }, () => STORED)
-  const portions = splitByQueue(keys, batch, (index, error) => {
+  const portions = splitByQueue(servers.keys, batch, (index, error) => {
     results[index] = { status: 'refused', error }
   })
-  const answers = await Promise.allSettled(portions.map((portion) => send(servers, keys, portion)))
+  const answers = await Promise.allSettled(portions.map((portion) => send(servers, portion)))
   const errors = answers.flatMap((answer): unknown[] => (answer.status === 'rejected' ? [answer.reason] : []))
   // Nothing was stored, so core can repeat the whole batch.
   if (errors.length === answers.length && errors.length > 0 && errors.every(isRetryable)) throw errors[0]
@@ -108,7 +107,7 @@ function check(message: OutboundMessage, headers: string): void {
 const LENGTH_BYTES = 4
 const DELAY_BYTES = 6
 
-async function send(servers: Servers, names: Keys, { keys, messages, headers, bytes }: Portion): Promise<void> {
+async function send(servers: Servers, { keys, messages, headers, bytes }: Portion): Promise<void> {
   const jobs = Buffer.allocUnsafe(bytes)
   const standing = { storedAtMs: Date.now(), deliveries: 0, order: 0 }
   let start = 0
@@ -118,7 +117,7 @@ async function send(servers: Servers, names: Keys, { keys, messages, headers, by
     start = end
   }
   const scriptKeys = [keys.ready, keys.sorted, keys.delayed, keys.order, keys.waiters, keys.leases]
-  const args: Argument[] = [names.wake, DEDUPE_MS, messages.length, jobs, delaysOf(messages)]
+  const args: Argument[] = [servers.keys.wake, DEDUPE_MS, messages.length, jobs, delaysOf(messages)]
   for (const { series, first, count, bits } of dedupeRuns(messages.map(({ id }) => id))) {
     scriptKeys.push(keys.seen(series))
     args.push(first, count, bits)
