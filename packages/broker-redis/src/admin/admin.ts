@@ -13,7 +13,7 @@ import { errorCode, notConnectedError } from '../errors.ts'
 import type { QueueKeys } from '../keys.ts'
 import { Leases, readRecord, type WorkerRecord } from '../consume/leases.ts'
 import { readMessage, UNREADABLE } from '../message.ts'
-import { bytes, integer, list, text, type Reply } from '../connection/replies.ts'
+import { bytes, chunks, integer, list, pairs, text } from '../connection/replies.ts'
 import { grant, type Rights } from '../connection/rights.ts'
 import { cancel, countHeldJobs, queueState, browse, purge } from '../scripts/admin.ts'
 import type { Servers } from '../connection/servers.ts'
@@ -87,14 +87,17 @@ export class RedisAdmin implements BrokerAdmin {
     const { held } = await this.#stateOf(keys)
     const holders = [...held].filter(([, count]) => count > 0).map(([id]) => keys.held(id))
     const hashes = await Promise.all(holders.map((key) => this.#servers.command('HGETALL', key)))
-    const active = hashes.flatMap((hash) => heldJobs(queue, list(hash)))
+    const heldJobs = hashes.flatMap(pairs).filter(([tag]) => tag.length > 0)
+    const active = heldJobs.map(([, job]) => toStoredJob(queue, 'active', job))
     const [before, listed, after, later] = list(
       await this.#servers.run(browse, [keys.ready, keys.sorted, keys.delayed], [limit]),
     )
-    const ready = [before, listed, after]
-      .flatMap((group) => list(group))
-      .map((job) => toStoredJob(queue, 'ready', bytes(job)))
-    return [...active, ...ready, ...delayedJobs(queue, list(later))].slice(0, limit)
+    const ready = [before, listed, after].flatMap(list).map((job) => toStoredJob(queue, 'ready', bytes(job)))
+    const delayed = pairs(later).map(([job, due]) => ({
+      ...toStoredJob(queue, 'delayed', job),
+      readyAtMs: Number(due.toString()),
+    }))
+    return [...active, ...ready, ...delayed].slice(0, limit)
   }
 
   /** Checks all waiting jobs, because Redis has no index of their ids. */
@@ -160,13 +163,12 @@ export class RedisAdmin implements BrokerAdmin {
   }
 
   async #workerRecords(): Promise<ReadonlyMap<string, WorkerRecord>> {
-    const entries = list(await this.#servers.command('HGETALL', this.#servers.keys.workers))
-    const notes = new Map<string, WorkerRecord>()
-    for (let at = 0; at < entries.length; at += 2) {
-      const note = readRecord(text(entries[at + 1]))
-      if (note !== undefined) notes.set(text(entries[at]), note)
+    const records = new Map<string, WorkerRecord>()
+    for (const [id, json] of pairs(await this.#servers.command('HGETALL', this.#servers.keys.workers))) {
+      const record = readRecord(json.toString())
+      if (record !== undefined) records.set(id.toString(), record)
     }
-    return notes
+    return records
   }
 
   async #existingQueues(names?: readonly string[]): Promise<readonly string[]> {
@@ -179,16 +181,12 @@ export class RedisAdmin implements BrokerAdmin {
 
   async #allStates(chosen?: readonly string[]): Promise<ReadonlyMap<string, QueueState>> {
     const names = [...new Set(await this.#existingQueues(chosen))].toSorted()
-    const all = new Map<string, QueueState>()
-    for (let start = 0; start < names.length; start += QUEUES_PER_STEP) {
-      const some = names.slice(start, start + QUEUES_PER_STEP)
-      const states = await Promise.all(some.map((name) => this.#stateOf(this.#servers.keys.of(name))))
-      for (const [index, name] of some.entries()) {
-        const found = states[index]
-        if (found !== undefined) all.set(name, found)
-      }
+    const all: (readonly [string, QueueState])[] = []
+    for (const some of chunks(names, QUEUES_PER_STEP)) {
+      const states = some.map(async (name) => [name, await this.#stateOf(this.#servers.keys.of(name))] as const)
+      all.push(...(await Promise.all(states)))
     }
-    return all
+    return new Map(all)
   }
 
   async #stateOf(keys: QueueKeys): Promise<QueueState> {
@@ -222,29 +220,8 @@ export class RedisAdmin implements BrokerAdmin {
 
 /** `INFO`: lines of a name, a colon and a value. */
 async function infoOf(client: Client): Promise<ReadonlyMap<string, string>> {
-  const lines = text(await client.command('INFO')).split('\r\n')
-  return new Map(
-    lines.flatMap((line): [string, string][] => {
-      const colon = line.indexOf(':')
-      return colon > 0 ? [[line.slice(0, colon), line.slice(colon + 1)]] : []
-    }),
-  )
-}
-
-function heldJobs(queue: string, entries: readonly Reply[]): readonly StoredJob[] {
-  const jobs: StoredJob[] = []
-  for (let at = 0; at < entries.length; at += 2) {
-    if (bytes(entries[at]).length > 0) jobs.push(toStoredJob(queue, 'active', bytes(entries[at + 1])))
-  }
-  return jobs
-}
-
-function delayedJobs(queue: string, entries: readonly Reply[]): readonly StoredJob[] {
-  const jobs: StoredJob[] = []
-  for (let at = 0; at < entries.length; at += 2) {
-    jobs.push({ ...toStoredJob(queue, 'delayed', bytes(entries[at])), readyAtMs: Number(text(entries[at + 1])) })
-  }
-  return jobs
+  const lines = text(await client.command('INFO')).matchAll(/^([^:#\r\n]+):(.*)/gm)
+  return new Map([...lines].map(([, name = '', value = '']) => [name, value]))
 }
 
 function toStoredJob(queue: string, state: StoredJob['state'], encoded: Buffer): StoredJob {

@@ -2,7 +2,7 @@ import type { DeadLetter, DeadLetters } from '@zyqueue/core/broker'
 import type { Argument } from '../connection/client.ts'
 import type { QueueKeys } from '../keys.ts'
 import { readMessage } from '../message.ts'
-import { bytes, integer, list, text, type Reply } from '../connection/replies.ts'
+import { bytes, chunks, integer, list, text, type Reply } from '../connection/replies.ts'
 import { listDeadLetters, purgeDeadLetters, requeueDeadLetters } from '../scripts/admin.ts'
 import type { Servers } from '../connection/servers.ts'
 
@@ -22,14 +22,11 @@ export class RedisDeadLetters implements DeadLetters {
   async list(queue: string, { limit }: { readonly limit: number }): Promise<readonly DeadLetter[]> {
     const { dead, died } = await this.#find(queue)
     if (limit <= 0) return []
-    const reply = list(await this.#servers.run(listDeadLetters, [dead, died], [limit]))
-    const letters: DeadLetter[] = []
-    for (let at = 0; at < reply.length; at += 3) {
-      const letter = bytes(reply[at + 2])
-      const diedAtMs = Math.floor(Number(text(reply[at + 1])) / 1000)
-      if (letter.length > 0) letters.push({ ...readLetter(text(reply[at]), letter), queue, diedAtMs })
-    }
-    return letters
+    const reply = chunks(list(await this.#servers.run(listDeadLetters, [dead, died], [limit])), 3)
+    return reply.flatMap(([field, diedAtUs, letter]) => {
+      const diedAtMs = Math.floor(Number(text(diedAtUs)) / 1000)
+      return bytes(letter).length > 0 ? [{ ...readLetter(text(field), bytes(letter)), queue, diedAtMs }] : []
+    })
   }
 
   async requeue(queue: string, ids?: readonly string[]): Promise<number> {
@@ -52,10 +49,7 @@ export class RedisDeadLetters implements DeadLetters {
   ): Promise<number> {
     let total = 0
     if (ids !== undefined) {
-      const these = [...new Set(ids)]
-      for (let start = 0; start < these.length; start += LETTERS_PER_SCRIPT) {
-        total += integer(await take(['these', ...these.slice(start, start + LETTERS_PER_SCRIPT)]))
-      }
+      for (const some of chunks([...new Set(ids)], LETTERS_PER_SCRIPT)) total += integer(await take(['these', ...some]))
       return total
     }
     // Jobs that die during this loop are newer than these, and stay.

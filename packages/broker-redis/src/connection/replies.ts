@@ -20,6 +20,15 @@ export function list(reply: Reply | undefined): readonly Reply[] {
   return isList(reply) ? reply : unexpectedReply('a list', reply)
 }
 
+/** The pairs of a hash, or of members and their scores. */
+export function pairs(reply: Reply | undefined): readonly (readonly [Buffer, Buffer])[] {
+  return chunks(list(reply), 2).map(([first, second]) => [bytes(first), bytes(second)])
+}
+
+export function chunks<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, at) => items.slice(at * size, (at + 1) * size))
+}
+
 export function isList(reply: Reply | undefined): reply is readonly Reply[] {
   return Array.isArray(reply)
 }

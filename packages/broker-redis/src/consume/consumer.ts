@@ -14,7 +14,7 @@ import { notConnectedError } from '../errors.ts'
 import type { QueueKeys } from '../keys.ts'
 import { Leases } from './leases.ts'
 import { encodeMessage, readMessage, UNREADABLE } from '../message.ts'
-import { integer, type Reply } from '../connection/replies.ts'
+import { chunks, integer, type Reply } from '../connection/replies.ts'
 import { wakeNext } from '../scripts/lease.ts'
 import { ack, reject, release } from '../scripts/settle.ts'
 import type { Servers } from '../connection/servers.ts'
@@ -163,7 +163,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
     run: (keys: QueueKeys, heldKey: string, items: readonly Settlement<Item, HeldJob>[]) => Promise<Reply>,
   ): Promise<Settled> {
     const results = await Promise.all(
-      portions(settlements, MAX_PER_SCRIPT).map(async (portion): Promise<readonly SettleResult[]> => {
+      chunks(settlements, MAX_PER_SCRIPT).map(async (portion): Promise<readonly SettleResult[]> => {
         const result = await this.#resultOf(portion, run)
         return portion.map(() => result)
       }),
@@ -189,10 +189,4 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
 function replacement({ delivery, headers }: Pick<Release, 'delivery' | 'headers'>, job: HeldJob): Buffer | '' {
   const isKept = headers === undefined || delivery.undecodable !== undefined
   return isKept ? '' : encodeMessage({ ...delivery, headers, ...job })
-}
-
-function portions<T>(items: readonly T[], most: number): readonly (readonly T[])[] {
-  const result: (readonly T[])[] = []
-  for (let start = 0; start < items.length; start += most) result.push(items.slice(start, start + most))
-  return result
 }

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import type { Argument } from '../connection/client.ts'
 import type { QueueKeys } from '../keys.ts'
 import { encodeMessage, readMessage } from '../message.ts'
-import { bytes, integer, list, text } from '../connection/replies.ts'
+import { integer, pairs, text } from '../connection/replies.ts'
 import { endLease, recordWorker, openLease, renewLease } from '../scripts/lease.ts'
 import type { Servers } from '../connection/servers.ts'
 
@@ -104,12 +104,9 @@ export class Leases {
     if (lost.size > 0) {
       await Promise.all(
         queues.map(async (keys) => {
-          const entries = list(await this.#servers.command('HGETALL', keys.held(consumerId)))
           const changed: Argument[] = []
-          for (let at = 0; at < entries.length; at += 2) {
-            const tag = bytes(entries[at])
-            if (tag.length === 0) continue
-            const message = readMessage(bytes(entries[at + 1]))
+          for (const [tag, encoded] of pairs(await this.#servers.command('HGETALL', keys.held(consumerId)))) {
+            const message = readMessage(encoded)
             const headers = message === undefined ? undefined : lost.get(message.id)
             if (message === undefined || headers === undefined) continue
             const changes = { deliveries: message.deliveries + 1, headers: merge(message.headers, headers) }
