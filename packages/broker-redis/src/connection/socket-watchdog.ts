@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { Watchdog } from '@zyqueue/core/broker'
 
 const STEP_MS = 1_000
 /** The connection counts as lost if the server sends nothing for this number of steps. */
@@ -16,10 +17,10 @@ const MOST_STEPS = 10
  * step. The timer does not keep the process alive, and stops when the socket closes.
  */
 export function watchSocket(socket: Socket, isExpecting: () => boolean, onSilence: () => void): void {
-  let steps = 0
   let read = socket.bytesRead
   let written = socket.bytesWritten
   let answeredBytes = written
+  let progress = 0
   // During a long write, `Socket#setTimeout` only fires if no bytes leave the process. A short write restarts the timeout.
   let isStuck = false
   socket.on('timeout', () => {
@@ -27,20 +28,21 @@ export function watchSocket(socket: Socket, isExpecting: () => boolean, onSilenc
     socket.setTimeout(STEP_MS / 2)
   })
   socket.setTimeout(STEP_MS / 2)
-  const timer = setInterval(() => {
-    const hasReceived = socket.bytesRead !== read
-    const isSending = socket.writableLength > 0 && !isStuck
-    // Data that arrived may answer only what was sent before this step.
-    if (hasReceived || !isExpecting()) answeredBytes = written
-    read = socket.bytesRead
-    written = socket.bytesWritten
-    isStuck = false
-    steps = hasReceived || isSending || !isExpecting() ? 0 : steps + 1
-    const unansweredBytes = written - answeredBytes
-    if (steps < Math.min(STEPS + unansweredBytes / BYTES_IN_A_STEP, MOST_STEPS)) return
-    clearInterval(timer)
-    onSilence()
-  }, STEP_MS)
-  timer.unref()
-  socket.once('close', () => clearInterval(timer))
+  const watchdog = new Watchdog({
+    turnMs: STEP_MS,
+    maxSilentTurns: () => Math.min(STEPS + (written - answeredBytes) / BYTES_IN_A_STEP, MOST_STEPS),
+    progress: () => {
+      const hasReceived = socket.bytesRead !== read
+      // Data that arrived may answer only what was sent before this step.
+      if (hasReceived || !isExpecting()) answeredBytes = written
+      if (hasReceived || (socket.writableLength > 0 && !isStuck)) progress++
+      read = socket.bytesRead
+      written = socket.bytesWritten
+      isStuck = false
+      return progress
+    },
+    isExpecting,
+    onSilence,
+  })
+  socket.once('close', () => watchdog.stop())
 }
