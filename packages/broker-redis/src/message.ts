@@ -130,7 +130,7 @@ export function headersJson(headers: Headers): string {
 const NO_HEADERS: Headers = Object.freeze(emptyHeaders())
 
 /** Without a prototype, so that headers may be named `constructor` or `__proto__`. */
-function emptyHeaders(): Record<string, string> {
+export function emptyHeaders(): Record<string, string> {
   return Object.create(null)
 }
 

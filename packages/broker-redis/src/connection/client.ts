@@ -112,14 +112,13 @@ export class Client {
 
   /** Sends the hash of the script, and its text if the server does not know the hash. */
   async run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<Reply> {
+    const send = (command: string, id: string): Promise<Reply> =>
+      this.command(command, id, keys.length, ...keys, ...args)
     try {
-      return await this.command('EVALSHA', script.sha, keys.length, ...keys, ...args)
-    } catch (error) {
-      if (!(error instanceof ServerError)) throw error
-      if (!error.message.startsWith('NOSCRIPT')) throw nameRefusedCommand(error, script)
-    }
-    try {
-      return await this.command('EVAL', script.lua, keys.length, ...keys, ...args)
+      return await send('EVALSHA', script.sha).catch((error: unknown) => {
+        if (error instanceof ServerError && error.message.startsWith('NOSCRIPT')) return send('EVAL', script.lua)
+        throw error
+      })
     } catch (error) {
       throw error instanceof ServerError ? nameRefusedCommand(error, script) : error
     }
@@ -131,7 +130,7 @@ export class Client {
   }
 
   /** Resolves when no command is pending. */
-  async idle(): Promise<void> {
+  async waitUntilIdle(): Promise<void> {
     if (this.#pending > 0) await new Promise<void>((idle) => this.#idle.push(idle))
   }
 

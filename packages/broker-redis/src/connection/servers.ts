@@ -121,14 +121,10 @@ export class Servers {
   /** Waits for pending commands, at most `CLOSE_TIMEOUT_MS`, and closes all connections. */
   async close(): Promise<void> {
     this.#closing.abort()
-    const clients = [...this.#clients.values()]
-    let timer: NodeJS.Timeout | undefined
-    const tooLong = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, CLOSE_TIMEOUT_MS)
-    })
-    await Promise.race([Promise.all(clients.map((client) => client.idle())), tooLong])
+    const timer = setTimeout(() => this.#dropOthers([]), CLOSE_TIMEOUT_MS)
+    await Promise.all([...this.#clients.values()].map((client) => client.waitUntilIdle()))
     clearTimeout(timer)
-    for (const client of this.#clients.values()) client.destroy()
+    this.#dropOthers([])
   }
 
   async #send(key: string, send: (client: Client) => Promise<Reply>): Promise<Reply> {

@@ -35,6 +35,8 @@ interface HeldJob {
   readonly storedAtMs: number
 }
 
+type RunScript<Item> = (keys: QueueKeys, heldKey: string, items: readonly Settlement<Item, HeldJob>[]) => Promise<Reply>
+
 export class RedisConsumer extends ConsumerBase<HeldJob> {
   readonly queues: readonly QueueKeys[]
   readonly #servers: Servers
@@ -158,23 +160,15 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
   }
 
   /** Runs one script for at most 1,000 jobs of a queue. The script does nothing if the lease has ended. */
-  async #send<Item>(
-    settlements: readonly Settlement<Item, HeldJob>[],
-    run: (keys: QueueKeys, heldKey: string, items: readonly Settlement<Item, HeldJob>[]) => Promise<Reply>,
-  ): Promise<Settled> {
-    const results = await Promise.all(
-      chunks(settlements, MAX_PER_SCRIPT).map(async (portion): Promise<readonly SettleResult[]> => {
-        const result = await this.#resultOf(portion, run)
-        return portion.map(() => result)
-      }),
-    )
-    return results.flat()
+  async #send<Item>(settlements: readonly Settlement<Item, HeldJob>[], run: RunScript<Item>): Promise<Settled> {
+    const results = chunks(settlements, MAX_PER_SCRIPT).map(async (portion) => {
+      const result = await this.#resultOf(portion, run)
+      return portion.map(() => result)
+    })
+    return (await Promise.all(results)).flat()
   }
 
-  async #resultOf<Item>(
-    portion: readonly Settlement<Item, HeldJob>[],
-    run: (keys: QueueKeys, heldKey: string, items: readonly Settlement<Item, HeldJob>[]) => Promise<Reply>,
-  ): Promise<SettleResult> {
+  async #resultOf<Item>(portion: readonly Settlement<Item, HeldJob>[], run: RunScript<Item>): Promise<SettleResult> {
     const keys = portion[0]?.held.keys
     if (keys === undefined) return LEASE_LOST
     try {

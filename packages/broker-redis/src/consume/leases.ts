@@ -3,7 +3,7 @@ import type { ClientInfo, ConsumeOptions, Headers } from '@zyqueue/core/broker'
 import { z } from 'zod'
 import type { Argument } from '../connection/client.ts'
 import type { QueueKeys } from '../keys.ts'
-import { encodeMessage, readMessage } from '../message.ts'
+import { emptyHeaders, encodeMessage, readMessage } from '../message.ts'
 import { integer, pairs, text } from '../connection/replies.ts'
 import { endLease, recordWorker, openLease, renewLease } from '../scripts/lease.ts'
 import type { Servers } from '../connection/servers.ts'
@@ -38,21 +38,10 @@ export class Leases {
   }
 
   async open(queues: readonly QueueKeys[], { consumerId, leaseMs, client }: ConsumeOptions): Promise<void> {
-    await Promise.all(
-      this.#servers.groupBySlot(queues).map((group) =>
-        this.#servers.run(
-          openLease,
-          group.flatMap(({ leases, held, ready, sorted, waiters }) => [
-            leases,
-            held(consumerId),
-            ready,
-            sorted,
-            waiters,
-          ]),
-          [consumerId, leaseMs],
-        ),
-      ),
-    )
+    const groups = this.#servers
+      .groupBySlot(queues)
+      .map((group) => group.flatMap((keys) => leaseKeys(keys, consumerId)))
+    await Promise.all(groups.map((keys) => this.#servers.run(openLease, keys, [consumerId, leaseMs])))
     const record: WorkerRecord = { client, queues: queues.map(({ queue }) => queue), sinceMs: Date.now() }
     await this.#servers.run(recordWorker, [this.#servers.keys.workers], [consumerId, JSON.stringify(record)])
   }
@@ -66,15 +55,8 @@ export class Leases {
 
   /** Extends the lease; resolves to false if it is no longer valid in one of the queues. */
   async renew(consumerId: string, queues: readonly QueueKeys[], leaseMs: number): Promise<boolean> {
-    const replies = await Promise.all(
-      this.#servers.groupBySlot(queues).map((group) =>
-        this.#servers.run(
-          renewLease,
-          group.map(({ leases }) => leases),
-          [consumerId, leaseMs],
-        ),
-      ),
-    )
+    const groups = this.#servers.groupBySlot(queues).map((group) => group.map(({ leases }) => leases))
+    const replies = await Promise.all(groups.map((keys) => this.#servers.run(renewLease, keys, [consumerId, leaseMs])))
     return replies.every((reply) => integer(reply) === 1)
   }
 
@@ -87,9 +69,13 @@ export class Leases {
   ): Promise<number> {
     const counts = await Promise.all(
       queues.map((keys) => {
-        const scriptKeys = [keys.leases, keys.held(consumerId), keys.ready, keys.sorted, keys.waiters]
         const replaced = replacements.get(keys) ?? []
-        return this.#servers.run(endLease, scriptKeys, [consumerId, this.#servers.keys.wake, reason, ...replaced])
+        return this.#servers.run(endLease, leaseKeys(keys, consumerId), [
+          consumerId,
+          this.#servers.keys.wake,
+          reason,
+          ...replaced,
+        ])
       }),
     )
     await this.#servers.command('HDEL', this.#servers.keys.workers, consumerId)
@@ -109,7 +95,10 @@ export class Leases {
             const message = readMessage(encoded)
             const headers = message === undefined ? undefined : lost.get(message.id)
             if (message === undefined || headers === undefined) continue
-            const changes = { deliveries: message.deliveries + 1, headers: merge(message.headers, headers) }
+            const changes = {
+              deliveries: message.deliveries + 1,
+              headers: Object.assign(emptyHeaders(), message.headers, headers),
+            }
             changed.push(tag, encodeMessage({ ...message, ...changes }))
           }
           replacements.set(keys, changed)
@@ -120,7 +109,7 @@ export class Leases {
   }
 }
 
-function merge(headers: Headers, changes: Headers): Headers {
-  const result: Record<string, string> = Object.create(null)
-  return Object.assign(result, headers, changes)
+/** The keys that the scripts for the start and the end of a lease use. */
+function leaseKeys({ leases, held, ready, sorted, waiters }: QueueKeys, consumerId: string): readonly string[] {
+  return [leases, held(consumerId), ready, sorted, waiters]
 }

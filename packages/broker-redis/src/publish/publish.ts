@@ -58,10 +58,8 @@ export async function publishBatch(
 
 /** Another part of the batch may be stored, so a retryable error becomes `unknown`, which core repeats. */
 function resultOf(error: unknown): PublishResult {
-  if (errorCode(error) === 'ZYQ_CLOSED' || error instanceof ConnectionLostError || isRetryable(error)) {
-    return { status: 'unknown', error }
-  }
-  return { status: 'refused', error }
+  const isUnknown = errorCode(error) === 'ZYQ_CLOSED' || error instanceof ConnectionLostError || isRetryable(error)
+  return { status: isUnknown ? 'unknown' : 'refused', error }
 }
 
 function splitByQueue(
