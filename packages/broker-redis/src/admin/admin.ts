@@ -9,7 +9,7 @@ import {
 import { rightsFindings, settingsFindings } from './check.ts'
 import type { Client } from '../connection/client.ts'
 import { RedisDeadLetters } from './dead-letters.ts'
-import { errorCode, notConnectedError } from '../errors.ts'
+import { errorCode } from '../errors.ts'
 import type { QueueKeys } from '../keys.ts'
 import { Leases, readRecord, type WorkerRecord } from '../consume/leases.ts'
 import { readMessage, UNREADABLE } from '../message.ts'
@@ -59,21 +59,16 @@ export class RedisAdmin implements BrokerAdmin {
   }
 
   async workers(): Promise<readonly WorkerStats[]> {
-    const notes = await this.#workerRecords()
+    const records = await this.#workerRecords()
     const all = await this.#allStates()
-    const active = new Map<string, number>()
+    const counts = new Map<string, number>()
     for (const { held, alive } of all.values()) {
-      for (const id of alive) active.set(id, (active.get(id) ?? 0) + (held.get(id) ?? 0))
+      for (const id of alive) counts.set(id, (counts.get(id) ?? 0) + (held.get(id) ?? 0))
     }
-    return [...notes]
-      .filter(([id]) => active.has(id))
-      .map(([id, { client, queues, sinceMs }]) => ({
-        id,
-        client,
-        queues,
-        active: active.get(id) ?? 0,
-        connectedAtMs: sinceMs,
-      }))
+    return [...records].flatMap(([id, { client, queues, sinceMs: connectedAtMs }]) => {
+      const active = counts.get(id)
+      return active === undefined ? [] : [{ id, client, queues, active, connectedAtMs }]
+    })
   }
 
   async purge(queue: string): Promise<number> {
@@ -108,10 +103,10 @@ export class RedisAdmin implements BrokerAdmin {
       let before = 0
       while (cancelled < ids.length) {
         const reply = list(await this.#servers.run(cancel, [key], [before, CANCEL_PORTION, ...ids]))
-        const [looked, deleted] = [integer(reply[0]), integer(reply[1])]
+        const [checked, deleted] = [integer(reply[0]), integer(reply[1])]
         cancelled += deleted
-        before += looked - deleted
-        if (looked < CANCEL_PORTION) break
+        before += checked - deleted
+        if (checked < CANCEL_PORTION) break
       }
     }
     return cancelled
@@ -121,8 +116,8 @@ export class RedisAdmin implements BrokerAdmin {
   async compact(queue: string): Promise<number> {
     const keys = await this.#find(queue)
     const { alive } = await this.#stateOf(keys)
-    const beginning = keys.held('')
-    const owners = (await this.#scanKeys(beginning)).map((key) => key.slice(beginning.length))
+    const prefix = keys.held('')
+    const owners = (await this.#scanKeys(prefix)).map((key) => key.slice(prefix.length))
     const waiting = list(await this.#servers.command('SMEMBERS', keys.waiters)).map(text)
     const gone = new Set([...owners, ...waiting].filter((id) => !alive.includes(id)))
     const counts = await Promise.all([...gone].map((id) => this.#leases.end(id, [keys], 'orphaned')))
@@ -138,7 +133,6 @@ export class RedisAdmin implements BrokerAdmin {
 
   async version(): Promise<string> {
     const [client] = this.#servers.masters()
-    if (client === undefined) throw notConnectedError()
     const info = await infoOf(client)
     const valkey = info.get('valkey_version')
     return valkey === undefined ? `Redis ${info.get('redis_version') ?? '(unknown version)'}` : `Valkey ${valkey}`
@@ -172,10 +166,9 @@ export class RedisAdmin implements BrokerAdmin {
   }
 
   async #existingQueues(names?: readonly string[]): Promise<readonly string[]> {
-    if (names === undefined) return list(await this.#servers.command('SMEMBERS', this.#servers.keys.queues)).map(text)
-    const known = await Promise.all(
-      names.map((name) => this.#servers.command('SISMEMBER', this.#servers.keys.queues, name)),
-    )
+    const { keys } = this.#servers
+    if (names === undefined) return list(await this.#servers.command('SMEMBERS', keys.queues)).map(text)
+    const known = await Promise.all(names.map((name) => this.#servers.command('SISMEMBER', keys.queues, name)))
     return names.filter((_, index) => known[index] === 1)
   }
 
@@ -190,21 +183,17 @@ export class RedisAdmin implements BrokerAdmin {
   }
 
   async #stateOf(keys: QueueKeys): Promise<QueueState> {
-    const reply = await this.#servers.run(
-      queueState,
-      [keys.ready, keys.sorted, keys.delayed, keys.leases, keys.died],
-      [],
-    )
-    const [ready, delayed, dead, standing, over] = list(reply)
-    const alive = list(standing).map(text)
-    const owners = [...alive, ...list(over).map(text)]
+    const stateKeys = [keys.ready, keys.sorted, keys.delayed, keys.leases, keys.died]
+    const [ready, delayed, dead, valid, expired] = list(await this.#servers.run(queueState, stateKeys, []))
+    const alive = list(valid).map(text)
+    const owners = [...alive, ...list(expired).map(text)]
     const counts = owners.length === 0 ? [] : list(await this.#servers.run(countHeldJobs, owners.map(keys.held), []))
     const held = new Map(owners.map((owner, index) => [owner, integer(counts[index])]))
     return { ready: integer(ready), delayed: integer(delayed), dead: integer(dead), held, alive }
   }
 
-  async #scanKeys(beginning: string): Promise<readonly string[]> {
-    const pattern = `${beginning.replaceAll(/[\\*?[\]^-]/g, String.raw`\$&`)}*`
+  async #scanKeys(prefix: string): Promise<readonly string[]> {
+    const pattern = `${prefix.replaceAll(/[\\*?[\]^-]/g, String.raw`\$&`)}*`
     const found = new Set<string>()
     for (const client of this.#servers.masters()) {
       let cursor = '0'

@@ -12,7 +12,10 @@ export async function rightsFindings({ user, keys }: Servers, rights: Rights): P
   const late = new Set<string>()
   for (const role of ROLES) {
     const missing = await rights.missing(role, [keys.of('zyqueue')])
-    if (missing === undefined) return [unknownRights(user)]
+    if (missing === undefined) {
+      const message = `Cannot check the rights of the user ${user}: the server is older than Redis 7.0 or refuses ACL DRYRUN`
+      return [{ level: 'note', message, remedy: grant(user, ['+acl|dryrun']) }]
+    }
     if (missing.rules.length > 0) {
       const message = `The user ${user} may not ${REQUIREMENTS[role].does}`
       findings.push({ level: 'note', message, remedy: grant(user, [...missing.rules, ...missing.hints]) })
@@ -21,11 +24,6 @@ export async function rightsFindings({ user, keys }: Servers, rights: Rights): P
   if (late.size === 0) return findings
   const message = `The user ${user} may not wake workers or be woken: a waiting worker sees a job up to one second late`
   return [...findings, { level: 'warning', message, remedy: grant(user, [...late]) }]
-}
-
-function unknownRights(user: string): Finding {
-  const message = `Cannot check the rights of the user ${user}: the server is older than Redis 7.0 or refuses ACL DRYRUN`
-  return { level: 'note', message, remedy: grant(user, ['+acl|dryrun']) }
 }
 
 /** Reads the reply of `INFO`, because managed servers refuse `CONFIG`. */

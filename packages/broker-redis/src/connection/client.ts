@@ -37,10 +37,7 @@ export class Client {
   /** Connects once. Rejects with a system error, with `ServerError`, or with `ConnectionLostError` if the server does not answer. */
   static async open(address: Address, access: Access, signal: AbortSignal): Promise<Client> {
     const client = new Client(address, access)
-    const giveUp = (): void =>
-      client.destroy(
-        new ConnectionLostError('Cannot connect to Redis: the time limit was reached or the broker was closed'),
-      )
+    const giveUp = (): void => client.destroy(new ConnectionLostError('Connecting to Redis timed out or was cancelled'))
     const timer = setTimeout(giveUp, CONNECT_TIMEOUT_MS)
     signal.addEventListener('abort', giveUp, { once: true })
     try {

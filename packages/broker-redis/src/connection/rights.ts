@@ -1,7 +1,7 @@
 /** The ACL rights that a producer, a worker and an operator need, and the check for rights that a user lacks. */
 import { BrokerError } from '@zyqueue/core/broker'
 import type { Argument } from './client.ts'
-import { notConnectedError, ServerError } from '../errors.ts'
+import { ServerError } from '../errors.ts'
 import type { QueueKeys } from '../keys.ts'
 import { text } from './replies.ts'
 import type { Script } from '../scripts/script.ts'
@@ -133,7 +133,6 @@ export class Rights {
 
   async #missingRules(commands: readonly (readonly Argument[])[]): Promise<readonly string[]> {
     const [client] = this.#servers.masters()
-    if (client === undefined) throw notConnectedError()
     const replies = await Promise.all(
       commands.map((command) => client.command('ACL', 'DRYRUN', this.#servers.user, ...command)),
     )

@@ -87,13 +87,13 @@ export class Servers {
   }
 
   /** The connections to masters. Throws if there is none. */
-  masters(): readonly Client[] {
+  masters(): readonly [Client, ...Client[]] {
     if (this.#closing.signal.aborted) throw closedError()
-    const clients = this.#nodes()
+    const [first, ...others] = this.#nodes()
       .flatMap((node) => this.#clients.get(node) ?? [])
       .filter(({ usable }) => usable)
-    if (clients.length === 0) throw notConnectedError()
-    return clients
+    if (first === undefined) throw notConnectedError()
+    return [first, ...others]
   }
 
   /** The ACL user of the connections. */
@@ -208,7 +208,7 @@ export class Servers {
   async #resubscribe(): Promise<void> {
     if (this.isSubscribed) return
     const [subscriber] = this.masters()
-    if (subscriber !== undefined && this.#channels.size > 0) await subscribe(subscriber, [...this.#channels])
+    if (this.#channels.size > 0) await subscribe(subscriber, [...this.#channels])
     this.#subscriber = subscriber
   }
 
@@ -238,10 +238,7 @@ export class Servers {
     try {
       const reply = await client.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', master)
       if (!isList(reply)) {
-        throw new BrokerError(
-          'ZYQ_UNREACHABLE',
-          `The sentinel ${nodeOf(sentinel)} has no master with this name. Check the name in the connection string`,
-        )
+        throw new BrokerError('ZYQ_UNREACHABLE', `The sentinel ${nodeOf(sentinel)} has no such master. Check its name`)
       }
       const [host, port] = reply
       return { host: text(host), port: Number(text(port)) }

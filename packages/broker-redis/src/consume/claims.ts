@@ -124,15 +124,7 @@ export class Claims {
 
   #sendClaim({ queues, room }: Group, number: number, since: number): Promise<Reply> {
     const consumer = this.#consumerId
-    const keys = queues.flatMap(({ ready, sorted, delayed, order, waiters, leases, held }) => [
-      ready,
-      sorted,
-      delayed,
-      order,
-      waiters,
-      leases,
-      held(consumer),
-    ])
+    const keys = queues.flatMap((queue) => claimKeys(queue, consumer))
     return this.#servers.run(claim, keys, [consumer, number, since, room, this.#servers.keys.wake])
   }
 
@@ -188,4 +180,8 @@ export class Claims {
       // The next poll finds it again.
     }
   }
+}
+
+function claimKeys({ ready, sorted, delayed, order, waiters, leases, held }: QueueKeys, consumer: string) {
+  return [ready, sorted, delayed, order, waiters, leases, held(consumer)]
 }

@@ -69,13 +69,8 @@ export class Leases {
   ): Promise<number> {
     const counts = await Promise.all(
       queues.map((keys) => {
-        const replaced = replacements.get(keys) ?? []
-        return this.#servers.run(endLease, leaseKeys(keys, consumerId), [
-          consumerId,
-          this.#servers.keys.wake,
-          reason,
-          ...replaced,
-        ])
+        const args = [consumerId, this.#servers.keys.wake, reason, ...(replacements.get(keys) ?? [])]
+        return this.#servers.run(endLease, leaseKeys(keys, consumerId), args)
       }),
     )
     await this.#servers.command('HDEL', this.#servers.keys.workers, consumerId)
@@ -86,27 +81,21 @@ export class Leases {
   async reclaim(consumerId: string, lost: ReadonlyMap<string, Headers>): Promise<void> {
     const queues = await this.queuesOf(consumerId)
     if (queues === undefined) return
-    const replacements = new Map<QueueKeys, readonly Argument[]>()
-    if (lost.size > 0) {
-      await Promise.all(
-        queues.map(async (keys) => {
-          const changed: Argument[] = []
-          for (const [tag, encoded] of pairs(await this.#servers.command('HGETALL', keys.held(consumerId)))) {
-            const message = readMessage(encoded)
-            const headers = message === undefined ? undefined : lost.get(message.id)
-            if (message === undefined || headers === undefined) continue
-            const changes = {
-              deliveries: message.deliveries + 1,
-              headers: Object.assign(emptyHeaders(), message.headers, headers),
-            }
-            changed.push(tag, encodeMessage({ ...message, ...changes }))
-          }
-          replacements.set(keys, changed)
-        }),
-      )
-    }
-    await this.end(consumerId, queues, 'reclaimed', replacements)
+    const replacements = (lost.size === 0 ? [] : queues).map(async (keys) => {
+      const jobs = pairs(await this.#servers.command('HGETALL', keys.held(consumerId)))
+      return [keys, jobs.flatMap(([tag, job]) => replacementOf(tag, job, lost))] as const
+    })
+    await this.end(consumerId, queues, 'reclaimed', new Map(await Promise.all(replacements)))
   }
+}
+
+/** The delivery number and the new message of a lost job; nothing for other jobs. */
+function replacementOf(tag: Buffer, encoded: Buffer, lost: ReadonlyMap<string, Headers>): readonly Argument[] {
+  const message = readMessage(encoded)
+  const changes = message === undefined ? undefined : lost.get(message.id)
+  if (message === undefined || changes === undefined) return []
+  const headers = Object.assign(emptyHeaders(), message.headers, changes)
+  return [tag, encodeMessage({ ...message, deliveries: message.deliveries + 1, headers })]
 }
 
 /** The keys that the scripts for the start and the end of a lease use. */

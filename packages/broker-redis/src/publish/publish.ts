@@ -107,10 +107,10 @@ const DELAY_BYTES = 6
 
 async function send(servers: Servers, { keys, messages, headers, bytes }: Portion): Promise<void> {
   const jobs = Buffer.allocUnsafe(bytes)
-  const standing = { storedAtMs: Date.now(), deliveries: 0, order: 0 }
+  const state = { storedAtMs: Date.now(), deliveries: 0, order: 0 }
   let start = 0
   for (const [index, message] of messages.entries()) {
-    const end = writeMessage(jobs, start + LENGTH_BYTES, message, headers[index] ?? '', standing)
+    const end = writeMessage(jobs, start + LENGTH_BYTES, message, headers[index] ?? '', state)
     jobs.writeUInt32BE(end - start - LENGTH_BYTES, start)
     start = end
   }
