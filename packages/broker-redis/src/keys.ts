@@ -23,7 +23,7 @@ export interface QueueKeys {
   /** Hash of the jobs of a consumer by delivery number. The empty field has the consumer's last claim. */
   held(consumerId: string): string
   /** Bitmap of the published ids of a series, or of one id. */
-  seen(series: string): string
+  dedupe(series: string): string
 }
 
 export class Keys {
@@ -59,7 +59,7 @@ export class Keys {
       dead: `${base}:dead`,
       died: `${base}:died`,
       held: (consumerId) => `${base}:held:${consumerId}`,
-      seen: (series) => `${base}:seen:${series}`,
+      dedupe: (series) => `${base}:dedupe:${series}`,
     }
     this.#known.set(queue, keys)
     return keys

@@ -9,8 +9,8 @@ describe('keys', () => {
     const name = fc.string({ minLength: 1, unit: fc.constantFrom('a', '{', '}', '%', '7', 'D', ':', 'é') })
     fc.assert(
       fc.property(name, name, (one, other) => {
-        const { ready, sorted, delayed, leases, order, waiters, dead, died, held, seen } = keys.of(one)
-        const all = [ready, sorted, delayed, leases, order, waiters, dead, died, held('c'), seen('s')]
+        const { ready, sorted, delayed, leases, order, waiters, dead, died, held, dedupe } = keys.of(one)
+        const all = [ready, sorted, delayed, leases, order, waiters, dead, died, held('c'), dedupe('s')]
         expect(new Set(all.map(hashSlot)).size).toBe(1)
         expect(keys.of(other).ready === ready).toBe(one === other)
       }),

@@ -212,10 +212,10 @@ await describeWithServer('redis', 'queues', () => {
       await consumer.ack(await receive(consumer, 52))
       await consumer.close()
       const client = openClient(own.url)
-      const left = (await client.keys('*')).filter((key) => !key.includes(':seen:'))
+      const left = (await client.keys('*')).filter((key) => !key.includes(':dedupe:'))
       expect(left.toSorted()).toEqual(['zyqueue:queues', `zyqueue:{${queue}}:order`])
-      const seen = (await client.keys('*')).filter((key) => key.includes(':seen:'))
-      for (const key of seen) expect(await client.pttl(key)).toBeGreaterThan(0)
+      const dedupe = (await client.keys('*')).filter((key) => key.includes(':dedupe:'))
+      for (const key of dedupe) expect(await client.pttl(key)).toBeGreaterThan(0)
     } finally {
       await own.stop()
     }

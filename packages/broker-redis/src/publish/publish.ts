@@ -117,7 +117,7 @@ async function send(servers: Servers, { keys, messages, headers, bytes }: Portio
   const scriptKeys = [keys.ready, keys.sorted, keys.delayed, keys.order, keys.waiters, keys.leases]
   const args: Argument[] = [servers.keys.wake, DEDUPE_MS, messages.length, jobs, delaysOf(messages)]
   for (const { series, first, count, bits } of dedupeRuns(messages.map(({ id }) => id))) {
-    scriptKeys.push(keys.seen(series))
+    scriptKeys.push(keys.dedupe(series))
     args.push(first, count, bits)
   }
   await servers.run(publish, scriptKeys, args)

@@ -19,19 +19,19 @@ ${WAKE}
 local ready, sorted, delayed, order, waiters, leases = unpack(KEYS, 1, 6)
 local channel, ttl, count, jobs, delays = unpack(ARGV, 1, 5)
 
-local known, remembered = {}, {}
+local known, writes = {}, {}
 -- The bytes of bitmaps after this batch, by bitmap and position, because the batch may contain an id twice.
 local set = {}
 local job = 0
 for run = 1, #KEYS - 6 do
-  local seen = KEYS[6 + run]
+  local bitmap = KEYS[6 + run]
   local first, length, bits = tonumber(ARGV[3 + run * 3]), tonumber(ARGV[4 + run * 3]), ARGV[5 + run * 3]
   local from = math.floor(first / 8)
-  local stored = redis.call('GETRANGE', seen, from, from + #bits - 1)
-  if stored ~= '' or set[seen] then
+  local stored = redis.call('GETRANGE', bitmap, from, from + #bits - 1)
+  if stored ~= '' or set[bitmap] then
     local before, merged = {}, {}
     for i = 1, #bits do
-      before[i] = bit.bor(string.byte(stored, i) or 0, set[seen] and set[seen][from + i] or 0)
+      before[i] = bit.bor(string.byte(stored, i) or 0, set[bitmap] and set[bitmap][from + i] or 0)
       merged[i] = string.char(bit.bor(before[i], string.byte(bits, i)))
     end
     for index = 0, length - 1 do
@@ -41,10 +41,10 @@ for run = 1, #KEYS - 6 do
     bits = table.concat(merged)
   end
   if #KEYS > 7 then
-    set[seen] = set[seen] or {}
-    for i = 1, #bits do set[seen][from + i] = string.byte(bits, i) end
+    set[bitmap] = set[bitmap] or {}
+    for i = 1, #bits do set[bitmap][from + i] = string.byte(bits, i) end
   end
-  remembered[run] = { seen, from, bits }
+  writes[run] = { bitmap, from, bits }
   job = job + length
 end
 
@@ -81,7 +81,7 @@ if #later > 0 then redis.call('ZADD', delayed, 'XX', 0, '') end
 if #plain > 0 then redis.call('RPUSH', ready, unpack(plain)) end
 if #placed > 0 then redis.call('ZADD', sorted, unpack(placed)) end
 if #later > 0 then redis.call('ZADD', delayed, unpack(later)) end
-for _, run in ipairs(remembered) do
+for _, run in ipairs(writes) do
   redis.call('SETRANGE', unpack(run))
   redis.call('PEXPIRE', run[1], ttl)
 end

@@ -68,7 +68,7 @@ await describeWithServer('redis', 'a script that fails halfway', () => {
     dead: ({ dead }) => dead,
     died: ({ died }) => died,
     held: ({ held }, consumerId) => held(consumerId),
-    seen: ({ seen }) => seen('0mabcdefgh01234567890'),
+    dedupe: ({ dedupe }) => dedupe('0mabcdefgh01234567890'),
     queues: () => keys.queues,
     workers: () => keys.workers,
   }
@@ -79,7 +79,7 @@ await describeWithServer('redis', 'a script that fails halfway', () => {
     const wasString = (await client.type(key)) === 'string'
     const exists = (await client.exists(key)) === 1
     if (exists) await client.rename(key, `${key}:aside`)
-    await (wasString || key.includes(':seen:') ? client.hset(key, 'a', 'b') : client.set(key, 'a'))
+    await (wasString || key.includes(':dedupe:') ? client.hset(key, 'a', 'b') : client.set(key, 'a'))
     await scenario.whileBroken()
     await client.del(key)
     if (exists) await client.rename(`${key}:aside`, key)
