@@ -10,18 +10,21 @@ import type { Servers } from '../connection/servers.ts'
 
 /** The stored record of a consumer. */
 const worker = z.object({
+  /** The version of this format. */
+  version: z.literal(1).default(1),
   client: z.object({ name: z.string(), host: z.string(), pid: z.number() }),
   queues: z.array(z.string()),
   sinceMs: z.number(),
 })
 
 export interface WorkerRecord {
+  readonly version: 1
   readonly client: ClientInfo
   readonly queues: readonly string[]
   readonly sinceMs: number
 }
 
-/** Undefined if another program wrote the record. */
+/** Undefined if another program or a newer version wrote the record. */
 export function readRecord(json: string): WorkerRecord | undefined {
   try {
     return worker.safeParse(JSON.parse(json)).data
@@ -42,7 +45,7 @@ export class Leases {
       .groupBySlot(queues)
       .map((group) => group.flatMap((keys) => leaseKeys(keys, consumerId)))
     await Promise.all(groups.map((keys) => this.#servers.run(openLease, keys, [consumerId, leaseMs])))
-    const record: WorkerRecord = { client, queues: queues.map(({ queue }) => queue), sinceMs: Date.now() }
+    const record: WorkerRecord = { version: 1, client, queues: queues.map(({ queue }) => queue), sinceMs: Date.now() }
     await this.#servers.run(recordWorker, [this.#servers.keys.workers], [consumerId, JSON.stringify(record)])
   }
 
