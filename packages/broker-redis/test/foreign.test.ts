@@ -130,6 +130,7 @@ await describeWithServer('redis', 'a value of another program', () => {
     expect(await broker.admin.deadLetters.requeue(queue)).toBe(2)
     const deliveries = await receive(await consume(broker, [queue]), 2)
     expect(deliveries.every(({ undecodable }) => undecodable !== undefined)).toBe(true)
+    expect(deliveries.map(({ body }) => Buffer.from(body).toString()).toSorted()).toEqual(['ab', 'abcdefgh'])
   })
 
   test('in place of the record of the last claim is ignored', async () => {

@@ -66,7 +66,7 @@ export class RedisDeadLetters implements DeadLetters {
 
 /** If another program wrote the dead letter or its job, the result has the bytes as body and the field's name as id. */
 function readLetter(field: string, letter: Buffer): Pick<DeadLetter, 'id' | 'reason' | 'headers' | 'body'> {
-  const reasonEnd = letter.length < 4 ? Infinity : 4 + letter.readUInt32BE(0)
+  const reasonEnd = letter.length < 4 || letter[0] !== 0 ? Infinity : 4 + letter.readUIntBE(1, 3)
   if (reasonEnd > letter.length) {
     return { id: field, reason: 'ZYQ_DECODE: the dead letter cannot be read', headers: {}, body: letter }
   }

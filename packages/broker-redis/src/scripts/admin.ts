@@ -164,8 +164,9 @@ ${PROBE.hash('dead')}
 ${PROBE.sorted('sorted')}
 local plain, placed = {}, {}
 for _, letter in ipairs(letters) do
-  local message = letter
-  if #letter >= 4 then message = string.sub(letter, 5 + struct.unpack('>I4', letter)) end
+  local version, reasonLength = 1, 0
+  if #letter >= 4 then version, reasonLength = struct.unpack('>BI3', letter) end
+  local message = version == 0 and #letter >= 4 + reasonLength and string.sub(letter, 5 + reasonLength) or letter
   if not isJob(message) then
     plain[#plain + 1] = message
   elseif string.byte(message) == 4 then

@@ -51,7 +51,7 @@ return 1
  *     KEYS  leases, held, dead, died
  *     ARGV  consumer; for each delivery its number, the job's id, the reason, and the new message or an empty string
  *
- * A dead letter has the length of its reason (u32), the reason and the message.
+ * A dead letter has the version of this format (u8, now 0), the length of its reason (u24), the reason and the message.
  */
 export const reject: Script = defineScript(`
 ${CLOCK}
@@ -67,7 +67,7 @@ for at = 2, #ARGV, 4 do
   if message then
     if changed ~= '' then message = changed end
     if redis.call('HEXISTS', dead, id) == 1 then id = id .. '\\n' .. tag end
-    redis.call('HSET', dead, id, struct.pack('>I4', #reason) .. reason .. message)
+    redis.call('HSET', dead, id, struct.pack('>BI3', 0, #reason) .. reason .. message)
     redis.call('ZADD', died, nowUs + at, id)
     moved[#moved + 1] = tag
   end
