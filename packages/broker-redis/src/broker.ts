@@ -11,16 +11,16 @@ import {
   type QueueSpec,
   type RenewableLeases,
 } from '@zyqueue/core/broker'
-import { RedisAdmin } from './admin.ts'
-import { RedisConsumer } from './consumer.ts'
-import { closed, errorCode } from './errors.ts'
-import { Keys, type QueueKeys } from './keys.ts'
-import { Leases } from './leases.ts'
+import { RedisAdmin } from './admin/admin.ts'
+import { RedisConsumer } from './consume/consumer.ts'
+import { closedError, errorCode } from './errors.ts'
+import type { QueueKeys } from './keys.ts'
+import { Leases } from './consume/leases.ts'
 import { locationOf, parseDeployment } from './options.ts'
-import { MAX_BATCH, MAX_BODY_BYTES, publishBatch } from './publish.ts'
-import { Rights } from './rights.ts'
+import { MAX_BATCH, MAX_BODY_BYTES, publishBatch } from './publish/publish.ts'
+import { Rights } from './connection/rights.ts'
 import { declareQueues } from './scripts/lease.ts'
-import { Servers } from './servers.ts'
+import { Servers } from './connection/servers.ts'
 
 const CAPABILITIES: BrokerCapabilities = Object.freeze({
   durable: true,
@@ -36,8 +36,8 @@ const CAPABILITIES: BrokerCapabilities = Object.freeze({
 const NO_HEADERS: Headers = Object.freeze({})
 
 /**
- * Does without the base class for brokers: in a cluster or behind sentinels `connect` replaces single connections and keeps the
- * others, with the consumers that use them.
+ * Does not extend `BrokerBase`: in a cluster and with sentinels, `connect` replaces single connections. The other connections and
+ * the consumers that use them stay.
  */
 export class RedisBroker implements Broker {
   readonly name = 'redis'
@@ -46,13 +46,12 @@ export class RedisBroker implements Broker {
   readonly admin: RedisAdmin
   readonly leases: RenewableLeases
   readonly errorCode = errorCode
-  readonly #keys: Keys
   readonly #servers: Servers
   readonly #leases: Leases
   readonly #rights: Rights
-  /** By id. */
+  /** Open consumers, by id. */
   readonly #consumers = new Map<string, RedisConsumer>()
-  /** The queues of the consumers whose leases were renewed last. */
+  /** The queues of the consumers in the last call of `renew`. */
   readonly #queuesOf = new Map<string, readonly QueueKeys[]>()
   #connecting: Promise<void> | undefined
   #closing: Promise<void> | undefined
@@ -61,20 +60,19 @@ export class RedisBroker implements Broker {
   constructor(options: ConnectOptions) {
     const deployment = parseDeployment(options)
     this.location = locationOf(deployment)
-    this.#keys = new Keys(deployment.prefix)
     this.#servers = new Servers(deployment, (channel, waiters) => {
-      this.#consumers.get(channel.slice(this.#keys.wake.length))?.wake(waiters)
+      this.#consumers.get(channel.slice(this.#servers.keys.wake.length))?.wake(waiters)
     })
-    this.#leases = new Leases(this.#servers, this.#keys)
-    this.#rights = new Rights(this.#servers, this.#keys)
-    this.admin = new RedisAdmin(this.#servers, this.#keys, this.#rights)
+    this.#leases = new Leases(this.#servers)
+    this.#rights = new Rights(this.#servers)
+    this.admin = new RedisAdmin(this.#servers, this.#rights)
     this.leases = {
       kind: 'renewable',
       renew: async (consumerIds, leaseMs) => {
         this.#servers.masters()
         for (const id of this.#queuesOf.keys()) if (!consumerIds.includes(id)) this.#queuesOf.delete(id)
-        const stand = await Promise.all(consumerIds.map((id) => this.#renew(id, leaseMs)))
-        return consumerIds.filter((_, index) => stand[index] !== true)
+        const renewed = await Promise.all(consumerIds.map((id) => this.#renew(id, leaseMs)))
+        return consumerIds.filter((_, index) => renewed[index] !== true)
       },
       reclaim: async (consumerId, lost) => {
         this.#servers.masters()
@@ -84,7 +82,7 @@ export class RedisBroker implements Broker {
   }
 
   async connect(): Promise<void> {
-    if (this.#closing !== undefined) throw closed()
+    if (this.#closing !== undefined) throw closedError()
     this.#rights.forget()
     this.#connecting ??= this.#servers.connect().finally(() => {
       this.#connecting = undefined
@@ -96,26 +94,26 @@ export class RedisBroker implements Broker {
     for (const { options } of queues) refuseUnknownOptions('Redis', options)
     const names = queues.map(({ name }) => name)
     if (names.length === 0) this.#servers.masters()
-    else await this.#servers.run(declareQueues, [this.#keys.queues], names)
+    else await this.#servers.run(declareQueues, [this.#servers.keys.queues], names)
   }
 
   async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
     this.#servers.masters()
-    await this.#rights.need('producer', () => batch.slice(0, 1).map(({ queue }) => this.#keys.of(queue)))
-    return publishBatch(this.#servers, this.#keys, batch)
+    await this.#rights.need('producer', () => batch.slice(0, 1).map(({ queue }) => this.#servers.keys.of(queue)))
+    return publishBatch(this.#servers, batch)
   }
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
     for (const queue of options.queues) refuseUnknownOptions('Redis', queue.options)
-    await this.#rights.need('worker', () => options.queues.map(({ name }) => this.#keys.of(name)))
+    await this.#rights.need('worker', () => options.queues.map(({ name }) => this.#servers.keys.of(name)))
     const { consumerId } = options
-    const consumer = await RedisConsumer.open(this.#servers, this.#keys, options, () => {
+    const consumer = await RedisConsumer.open(this.#servers, options, () => {
       if (this.#consumers.get(consumerId) === consumer) this.#consumers.delete(consumerId)
     })
     this.#consumers.set(consumerId, consumer)
     if (this.#closing === undefined) return consumer
     await consumer.close()
-    throw closed()
+    throw closedError()
   }
 
   close(): Promise<void> {
@@ -135,9 +133,9 @@ export class RedisBroker implements Broker {
       this.#queuesOf.get(consumerId) ??
       (await this.#leases.queuesOf(consumerId))
     if (queues === undefined) return false
-    const stands = await this.#leases.renew(consumerId, queues, leaseMs)
-    if (stands) this.#queuesOf.set(consumerId, queues)
+    const isRenewed = await this.#leases.renew(consumerId, queues, leaseMs)
+    if (isRenewed) this.#queuesOf.set(consumerId, queues)
     else this.#queuesOf.delete(consumerId)
-    return stands
+    return isRenewed
   }
 }

@@ -2,8 +2,8 @@ import { BrokerError, errorCodeFrom, propertyOf, type CodeOf } from '@zyqueue/co
 
 type Code = CodeOf<'broker'>
 
-/** The first word of a reply that is an error (https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors). */
-const REPLIES: Readonly<Record<string, Code>> = {
+/** Codes by the first word of an error reply (https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors). */
+const CODES_BY_REPLY: Readonly<Record<string, Code>> = {
   OOM: 'ZYQ_BROKER_FULL',
   MISCONF: 'ZYQ_BROKER_FULL',
   NOAUTH: 'ZYQ_AUTH',
@@ -15,21 +15,21 @@ const REPLIES: Readonly<Record<string, Code>> = {
   LOADING: 'ZYQ_UNREACHABLE',
   MASTERDOWN: 'ZYQ_UNREACHABLE',
   CLUSTERDOWN: 'ZYQ_UNREACHABLE',
-  // While a slot moves, its keys are here and there, and a script of several keys has to wait until it has moved.
+  // While a slot moves, its keys are on two nodes, and a script with several keys cannot run.
   TRYAGAIN: 'ZYQ_UNREACHABLE',
   ASK: 'ZYQ_UNREACHABLE',
-  // A former master: looking for the new one is what connecting does.
+  // The server is a former master. Core then calls `connect`, which finds the new one.
   READONLY: 'ZYQ_CONNECTION_LOST',
   MOVED: 'ZYQ_CONNECTION_LOST',
 }
 
 /** Redis 6.2 puts the error of a script's command behind one of its own, so the word need not be the first. */
-const REPLY_WORD = new RegExp(`\\b(${Object.keys(REPLIES).join('|')})\\b`)
+const REPLY_WORD = new RegExp(`\\b(${Object.keys(CODES_BY_REPLY).join('|')})\\b`)
 
-/** Refusals without a word of their own; the last is how Redis 7 puts a missing right of a command in a script. */
+/** Refusals that do not begin with such a word. Redis 7 uses the last one if the user may not run a command in a script. */
 const NOT_ALLOWED = /invalid username-password|invalid password|without any password|The user executing the script/
 
-/** While connecting. */
+/** System errors during the connection setup. */
 const SYSTEM_CODES: Readonly<Record<string, Code>> = {
   ECONNRESET: 'ZYQ_UNREACHABLE',
   ECONNABORTED: 'ZYQ_UNREACHABLE',
@@ -37,7 +37,7 @@ const SYSTEM_CODES: Readonly<Record<string, Code>> = {
   ENOENT: 'ZYQ_UNREACHABLE',
 }
 
-/** The server answered a command with an error: the command has not been carried out. */
+/** The server replied with an error, so it did not run the command. */
 export class ServerError extends Error {
   override readonly name = 'ServerError'
   readonly code: Code
@@ -45,38 +45,38 @@ export class ServerError extends Error {
   constructor(message: string) {
     super(message)
     const word = REPLY_WORD.exec(message)?.[1] ?? ''
-    this.code = NOT_ALLOWED.test(message) ? 'ZYQ_AUTH' : (REPLIES[word] ?? 'ZYQ_BROKER')
+    this.code = NOT_ALLOWED.test(message) ? 'ZYQ_AUTH' : (CODES_BY_REPLY[word] ?? 'ZYQ_BROKER')
   }
 }
 
-/** The connection broke, or was given up, while a command was under way: nothing tells whether it has been carried out. */
-export class CutError extends Error {
-  override readonly name = 'CutError'
+/** The connection was lost or closed while a command was pending. It is unknown whether the server ran the command. */
+export class ConnectionLostError extends Error {
+  override readonly name = 'ConnectionLostError'
 }
 
-/** The code of any error that this broker rejects with. Never throws. */
+/** The code of an error of this broker. Never throws. */
 export const errorCode: (error: unknown) => Code = errorCodeFrom((error) => {
   if (error instanceof ServerError) return error.code
-  if (error instanceof CutError) return 'ZYQ_CONNECTION_LOST'
+  if (error instanceof ConnectionLostError) return 'ZYQ_CONNECTION_LOST'
   return /CERT|TLS|SSL/.test(String(propertyOf(error, 'code'))) ? 'ZYQ_UNREACHABLE' : undefined
 }, SYSTEM_CODES)
 
-/** Whether the command surely has not been carried out, and may be soon, here or elsewhere. */
-export function isPutOff(error: unknown): boolean {
-  if (error instanceof CutError) return false
-  return PUT_OFF.has(errorCode(error))
+/** True if the command did not run and can succeed later, on this server or on another one. */
+export function isRetryable(error: unknown): boolean {
+  if (error instanceof ConnectionLostError) return false
+  return RETRYABLE.has(errorCode(error))
 }
 
-const PUT_OFF: ReadonlySet<Code> = new Set(['ZYQ_CONNECTION_LOST', 'ZYQ_UNREACHABLE', 'ZYQ_BROKER_BUSY'])
+const RETRYABLE: ReadonlySet<Code> = new Set(['ZYQ_CONNECTION_LOST', 'ZYQ_UNREACHABLE', 'ZYQ_BROKER_BUSY'])
 
-export function closed(): BrokerError {
+export function closedError(): BrokerError {
   return new BrokerError('ZYQ_CLOSED', 'The Redis broker was closed')
 }
 
-export function notConnected(): BrokerError {
+export function notConnectedError(): BrokerError {
   return new BrokerError('ZYQ_CONNECTION_LOST', 'There is no connection to Redis')
 }
 
-export function leaseLost(consumerId: string): BrokerError {
+export function leaseLostError(consumerId: string): BrokerError {
   return new BrokerError('ZYQ_LEASE_LOST', `The lease of the consumer ${consumerId} has ended`)
 }

@@ -1,4 +1,4 @@
-/** The Redis broker: job queues on a Redis or Valkey server, behind Sentinel, or on a Cluster. */
+/** The Redis broker: job queues on a Redis or Valkey server, with Sentinel or on a Cluster. */
 import type { BrokerPlugin } from '@zyqueue/core/broker'
 import { RedisBroker } from './broker.ts'
 

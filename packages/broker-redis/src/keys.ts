@@ -1,39 +1,39 @@
 /**
- * The names of all keys. Those of one queue share a hash tag, and so a slot: a script may touch all of them, and different
- * queues spread over the nodes of a cluster.
+ * The keys of a queue. They share a hash tag and therefore a slot: one script may use all of them, and queues are distributed over
+ * the nodes of a cluster.
  */
 export interface QueueKeys {
   readonly queue: string
-  /** List of the ready jobs of priority 4 that nobody has had yet: the first is at its head. */
+  /** List of the ready jobs of priority 4 that were never delivered. The first job is at its head. */
   readonly ready: string
-  /** Sorted set of all other ready jobs: of other priorities, given back, come due. The first has the lowest score. */
+  /** Sorted set of all other ready jobs: of other priorities, released or formerly delayed. The first job has the lowest score. */
   readonly sorted: string
-  /** Sorted set of jobs by when they will be ready, in ms since 1970. */
+  /** Sorted set of delayed jobs by their due time, in ms since 1970. */
   readonly delayed: string
-  /** Sorted set of the consumers by when their leases end, in ms since 1970. */
+  /** Sorted set of consumers by the end of their lease, in ms since 1970. */
   readonly leases: string
-  /** Counter: each delivery has a number of its own, which is its fence. */
+  /** Counter of deliveries. A number is never used twice, so that a former owner cannot settle a later delivery. */
   readonly order: string
-  /** Set of the consumers that found nothing here and wait. */
+  /** Set of consumers that found no job and wait. */
   readonly waiters: string
   /** Hash of dead letters by job id. */
   readonly dead: string
-  /** Sorted set of the dead letters' fields by when they died, in µs since 1970. */
+  /** Sorted set of the fields of dead letters by the time of their death, in µs since 1970. */
   readonly died: string
-  /** Hash of what a consumer holds, by the numbers of the deliveries; and under the empty field, its last claim. */
+  /** Hash of the jobs of a consumer by delivery number. The empty field has the consumer's last claim. */
   held(consumerId: string): string
-  /** Bitmap of the ids of a series that were stored, or of one id. */
-  seen(series: string): string
+  /** Bitmap of the published ids of a series, or of one id. */
+  dedupe(series: string): string
 }
 
 export class Keys {
   /** Set of the names of all queues. */
   readonly queues: string
-  /** Hash of the consumers: who they are, and which queues they serve. */
+  /** Hash of consumers by id: client and queues. */
   readonly workers: string
-  /** Beginning of the channels on which consumers are woken; their ids follow. */
+  /** The prefix of the wake channels. The consumer's id follows. */
   readonly wake: string
-  /** The beginning of all keys and channels, without the colon behind it. */
+  /** The prefix of all keys and channels, without the colon. */
   readonly prefix: string
   readonly #known = new Map<string, QueueKeys>()
 
@@ -59,14 +59,14 @@ export class Keys {
       dead: `${base}:dead`,
       died: `${base}:died`,
       held: (consumerId) => `${base}:held:${consumerId}`,
-      seen: (series) => `${base}:seen:${series}`,
+      dedupe: (series) => `${base}:dedupe:${series}`,
     }
     this.#known.set(queue, keys)
     return keys
   }
 }
 
-/** A `}` would end the hash tag: it and `%`, the sign for such, are percent-encoded. */
+/** Percent-encodes `}`, which would end the hash tag, and `%`. */
 function tagOf(queue: string): string {
   return queue.replaceAll(/[%}]/g, (character) => (character === '%' ? '%25' : '%7D'))
 }

@@ -1,44 +1,42 @@
 /**
- * How a job is written into one value: a head of fixed length, its id, its headers as JSON, its body. The scripts read and
- * patch the first eight bytes only, by `struct.unpack('>BBI6')`.
+ * The format of a stored job: a head of 18 bytes, the id, the headers as JSON, the body. The scripts read and change only the
+ * first eight bytes, with `struct.unpack('>BBI6')`.
  *
  *     0      priority, 0–9
- *     1      deliveries: how often it was lost with its owner; stops at 255
- *     2–7    order: where it stands among those of its priority that are not in the list; 0 in the list
- *     8–13   when it was stored, in ms since 1970
- *     14     version of this format in the two high bits, 0 now; length of the id in bytes in the others
- *     15–17  length of the headers in bytes; 0 where there are none
+ *     1      deliveries: how often the job was lost with its worker; stops at 255
+ *     2–7    order: position among the jobs of its priority in the sorted set; 0 in the list
+ *     8–13   time of publish, in ms since 1970
+ *     14     two high bits: version of this format, now 0; six low bits: length of the id in bytes
+ *     15–17  length of the headers in bytes; 0 if there are none
  *
  * All integers are unsigned and big-endian.
  */
 import type { Headers } from '@zyqueue/core/broker'
 
-/** What a message says, wherever it stands. */
 interface Content {
   readonly id: string
   readonly priority: number
   readonly body: Uint8Array
 }
 
-/** What the scripts change. */
-interface Standing {
+interface StoredState {
   /** In ms since 1970. */
   readonly storedAtMs: number
   readonly deliveries: number
   readonly order: number
 }
 
-export interface Message extends Content, Standing {
+export interface Message extends Content, StoredState {
   readonly headers: Headers
 }
 
 const HEAD_BYTES = 18
 const MAX_PRIORITY = 9
-/** Stands for the id of a stored value that is no job. */
+/** The id of a stored value that is not a job. */
 export const UNREADABLE = 'unreadable'
 /** The longest id that the contract allows. */
 const ID_BYTES = 63
-/** What three bytes can count. */
+/** The largest number in three bytes. */
 export const MAX_HEADERS_BYTES: number = 2 ** 24 - 1
 
 export function encodeMessage(message: Message): Buffer {
@@ -48,22 +46,22 @@ export function encodeMessage(message: Message): Buffer {
   return encoded
 }
 
-/** In bytes; `headers` as `headersJson` gives them. */
+/** The size in bytes. `headers` must come from `headersJson`. */
 export function sizeOfMessage({ id, body }: Content, headers: string): number {
   return HEAD_BYTES + id.length + (headers === '' ? 0 : Buffer.byteLength(headers)) + body.length
 }
 
 /**
- * Writes a message into `target` from `at` on; returns where it ends. The id is to be a message id (`isMessageId`), and the
- * headers, as `headersJson` gives them, at most `MAX_HEADERS_BYTES`. A batch is written into one buffer: a buffer for each
- * job would cost more than all the rest.
+ * Writes a message into `target` at `at` and returns its end. The id must pass `isMessageId`. The headers must come from
+ * `headersJson` and have at most `MAX_HEADERS_BYTES`. A whole batch is written into one buffer, because one buffer for each job
+ * would take more time than all other work of a publish.
  */
 export function writeMessage(
   target: Buffer,
   at: number,
   content: Content,
   headers: string,
-  standing: Standing,
+  state: StoredState,
 ): number {
   const { id, body } = content
   const headersAt = at + HEAD_BYTES + id.length
@@ -71,9 +69,9 @@ export function writeMessage(
   const bodyAt = headersAt + (headers === '' ? 0 : target.write(headers, headersAt))
   const headersBytes = bodyAt - headersAt
   target[at] = content.priority
-  target[at + 1] = Math.min(standing.deliveries, 255)
-  writeUint48(target, at + 2, standing.order)
-  writeUint48(target, at + 8, standing.storedAtMs)
+  target[at + 1] = Math.min(state.deliveries, 255)
+  writeUint48(target, at + 2, state.order)
+  writeUint48(target, at + 8, state.storedAtMs)
   target[at + 14] = id.length
   target[at + 15] = headersBytes >> 16
   target[at + 16] = headersBytes >> 8
@@ -82,7 +80,7 @@ export function writeMessage(
   return bodyAt + body.length
 }
 
-/** Several times as fast as `writeUIntBE`, which checks what is known here. */
+/** Several times as fast as `writeUIntBE`, because it does not check its arguments. */
 function writeUint48(target: Buffer, at: number, value: number): void {
   const high = Math.floor(value / 2 ** 32)
   target[at] = high >> 8
@@ -94,8 +92,8 @@ function writeUint48(target: Buffer, at: number, value: number): void {
 }
 
 /**
- * `body` is a view into `encoded`. Undefined if `encodeMessage` did not write it: it comes from another program, or from a
- * version of this package with a newer format. Such a job becomes a dead letter with all its bytes.
+ * Decodes a stored job; `body` is a view into `encoded`. Undefined if the format is unknown: another program or a newer version
+ * of this package wrote it. Such a job becomes a dead letter with all its bytes.
  */
 export function readMessage(encoded: Buffer): Message | undefined {
   if (encoded.length < HEAD_BYTES) return undefined
@@ -123,7 +121,7 @@ export function isMessageId(id: string): boolean {
   return id.length <= ID_BYTES && /^[\x20-\x7e]+$/.test(id)
 }
 
-/** The headers as they are stored: nothing at all where there are none. */
+/** The stored form of headers: an empty string if there are none. */
 export function headersJson(headers: Headers): string {
   for (const _ in headers) return JSON.stringify(headers)
   return ''
@@ -131,8 +129,8 @@ export function headersJson(headers: Headers): string {
 
 const NO_HEADERS: Headers = Object.freeze(emptyHeaders())
 
-/** Without a prototype, so that a header named `constructor` or `__proto__` is just that. */
-function emptyHeaders(): Record<string, string> {
+/** Without a prototype, so that headers may be named `constructor` or `__proto__`. */
+export function emptyHeaders(): Record<string, string> {
   return Object.create(null)
 }
 

@@ -6,12 +6,12 @@ export interface Address {
   readonly port: number
 }
 
-/** Where the queues are and how to get in. Holds secrets. */
+/** The parts of a connection string. Contains secrets. */
 export interface Deployment {
   readonly kind: 'server' | 'sentinel' | 'cluster'
-  /** The server; or the sentinels; or some nodes of the cluster. */
+  /** The server, the sentinels, or some nodes of the cluster. */
   readonly hosts: readonly [Address, ...Address[]]
-  /** The name under which the sentinels know the master. */
+  /** The master's name in the configuration of the sentinels. */
   readonly master: string | undefined
   readonly username: string | undefined
   readonly password: string | undefined
@@ -19,7 +19,7 @@ export interface Deployment {
   readonly sentinelPassword: string | undefined
   readonly database: number
   readonly tls: boolean
-  /** Path of a file of certificates, absolute. */
+  /** The absolute path of a file with trusted certificates. */
   readonly ca: string | undefined
   readonly prefix: string
 }
@@ -36,15 +36,15 @@ const SCHEMES: Readonly<Record<string, { readonly kind: Deployment['kind']; read
 
 const PARAMETERS = ['prefix', 'tls', 'ca', 'sentinelUsername', 'sentinelPassword']
 
-/** Reads a connection string; does no I/O. Throws `ZYQ_CONNECTION_STRING`, in words that hold nothing of the string but names. */
+/** Parses a connection string; does no I/O. Throws `ZYQ_CONNECTION_STRING` with a message that contains no part of the string. */
 export function parseDeployment({ connection = 'redis://localhost', baseDir }: ConnectOptions): Deployment {
-  // Split at the last @ first, so that the time stays in proportion to the length.
+  // Splits at the last @ first, so that the time is linear in the length.
   const [, scheme = '', login, place = ''] = /^([a-z+]+):\/\/(?:(.*)@)?([^@]*)$/is.exec(connection) ?? []
   const parts = /^([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/.exec(place)
   const [, hosts = '', path = '', query = ''] = parts ?? []
   const known = Object.hasOwn(SCHEMES, scheme.toLowerCase()) ? SCHEMES[scheme.toLowerCase()] : undefined
   if (parts === null || known === undefined)
-    throw refused(`The Redis broker reads connection strings of the form ${FORMS}`)
+    throw connectionStringError(`Cannot parse the connection string. The Redis broker expects ${FORMS}`)
   const parameters = parseParameters(query)
   const [username, password] = parseLogin(login)
   const ca = parameters.get('ca')
@@ -62,7 +62,7 @@ export function parseDeployment({ connection = 'redis://localhost', baseDir }: C
   }
 }
 
-/** For people: hosts and ports, and nothing secret. */
+/** A description for logs and error messages: hosts and ports without secrets. */
 export function locationOf({ kind, hosts, master, database, tls }: Deployment): string {
   const scheme = kind === 'server' ? '' : `${kind} `
   const name = master === undefined ? '' : `${master} at `
@@ -73,17 +73,17 @@ export function locationOf({ kind, hosts, master, database, tls }: Deployment): 
 function parseHosts(list: string, defaultPort: number, several: boolean): readonly [Address, ...Address[]] {
   const [first, ...others] = list.split(',').map((entry) => parseHost(entry, defaultPort))
   if (first === undefined || (others.length > 0 && !several)) {
-    throw refused('Several hosts are for redis+sentinel:// and redis+cluster:// only')
+    throw connectionStringError('Only redis+sentinel:// and redis+cluster:// can have several hosts')
   }
   return [first, ...others]
 }
 
 function parseHost(entry: string, defaultPort: number): Address {
   const parts = /^(?:\[([0-9a-f:.]+)\]|([^\s:[\]\0]*))(?::(\d{1,5}))?$/i.exec(entry)
-  if (parts === null) throw refused('A host is NAME, NAME:PORT or [IPv6]:PORT')
+  if (parts === null) throw connectionStringError('A host must be NAME, NAME:PORT or [IPv6]:PORT')
   const [, ipv6, name, digits] = parts
   const port = digits === undefined ? defaultPort : Number(digits)
-  if (port < 1 || port > 65_535) throw refused('A port is from 1 to 65535')
+  if (port < 1 || port > 65_535) throw connectionStringError('A port must be from 1 to 65535')
   return { host: ipv6 ?? (decode(name ?? '') || 'localhost'), port }
 }
 
@@ -91,25 +91,27 @@ function parsePath(kind: Deployment['kind'], path: string): Pick<Deployment, 'ma
   const [first = '', second = '', ...more] = path.split('/')
   if (kind === 'sentinel') {
     if (first === '' || more.length > 0)
-      throw refused('Behind the sentinels stands the name of their master: /NAME or /NAME/DATABASE')
+      throw connectionStringError('The name of the master must follow the sentinels: /NAME or /NAME/DATABASE')
     return { master: decode(first), database: parseDatabase(second) }
   }
-  if (second !== '' || more.length > 0) throw refused('Behind the host stands the number of the database only')
+  if (second !== '' || more.length > 0)
+    throw connectionStringError('Only the number of the database may follow the host: /DATABASE')
   const database = parseDatabase(first)
-  if (kind === 'cluster' && database !== 0) throw refused('A Redis Cluster has the database 0 only')
+  if (kind === 'cluster' && database !== 0)
+    throw connectionStringError('A Redis Cluster only has the database 0. Remove /DATABASE')
   return { master: undefined, database }
 }
 
 function parseDatabase(digits: string): number {
-  if (!/^\d{0,5}$/.test(digits)) throw refused('The database is a number')
+  if (!/^\d{0,5}$/.test(digits)) throw connectionStringError('The database must be a number')
   return Number(digits)
 }
 
-/** `user:password` or `:password`. */
+/** Parses `user:password` or `:password`. */
 function parseLogin(login: string | undefined): readonly [username: string | undefined, password: string | undefined] {
   if (login === undefined || login === '') return [undefined, undefined]
   const colon = login.indexOf(':')
-  if (colon < 0) throw refused('Before the @ stand user and password, as USER:PASSWORD or :PASSWORD')
+  if (colon < 0) throw connectionStringError('The part before @ must be USER:PASSWORD or :PASSWORD')
   const username = decode(login.slice(0, colon))
   return [username === '' ? undefined : username, decode(login.slice(colon + 1))]
 }
@@ -120,7 +122,9 @@ function parseParameters(query: string): ReadonlyMap<string, string> {
     if (entry === '') continue
     const [, name = '', value = ''] = /^([^=]*)(?:=(.*))?$/s.exec(entry) ?? []
     if (!PARAMETERS.includes(name)) {
-      throw refused(`The parameter ${index + 1} of the connection string is none of ${PARAMETERS.join(', ')}`)
+      throw connectionStringError(
+        `The parameter ${index + 1} of the connection string is unknown. Known parameters: ${PARAMETERS.join(', ')}`,
+      )
     }
     parameters.set(name, decode(value))
   }
@@ -130,11 +134,12 @@ function parseParameters(query: string): ReadonlyMap<string, string> {
 function parseSwitch(value: string | undefined): boolean {
   if (value === undefined || value === 'false') return false
   if (value === 'true' || value === '') return true
-  throw refused('tls is true or false')
+  throw connectionStringError('The parameter tls must be true or false')
 }
 
 function parsePrefix(prefix = 'zyqueue'): string {
-  if (!/^[\w.:-]{1,64}$/.test(prefix)) throw refused('A prefix is 1 to 64 letters, digits, or one of . : _ -')
+  if (!/^[\w.:-]{1,64}$/.test(prefix))
+    throw connectionStringError('The parameter prefix must have 1 to 64 characters: letters, digits, or . : _ -')
   return prefix
 }
 
@@ -143,11 +148,11 @@ function decode(part: string): string {
     const decoded = decodeURIComponent(part)
     if (!decoded.includes('\0')) return decoded
   } catch {
-    // The error of `decodeURIComponent` would not say where to look.
+    // The error of `decodeURIComponent` does not mention the connection string.
   }
-  throw refused('A part of the connection string is not percent-encoded as it should be')
+  throw connectionStringError('A part of the connection string is not correctly percent-encoded')
 }
 
-function refused(message: string): ConfigError {
+function connectionStringError(message: string): ConfigError {
   return new ConfigError('ZYQ_CONNECTION_STRING', message)
 }

@@ -1,4 +1,4 @@
-/** The built `zyqueue` command, in a project that has this broker. */
+/** Runs the built `zyqueue` command in a project with this broker. */
 import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -60,7 +60,7 @@ await describeWithServer('redis', 'zyqueue', () => {
     })
   }
 
-  test('jobs go through Redis to worker processes, and the commands of before and of today tell of them', async () => {
+  test('worker processes run submitted jobs, and old and new forms of the commands show them', async () => {
     for (const file of ['a.png', 'b.png', 'broken.png']) {
       const submitted = await zyqueue('submit', 'resize', JSON.stringify({ file }), '--task-file', 'tasks.js')
       expect(submitted).toMatchObject({ code: 0 })
@@ -89,7 +89,7 @@ await describeWithServer('redis', 'zyqueue', () => {
     })
   })
 
-  test('what another program pushes into a queue goes to the dead letters alone, and all else runs', async () => {
+  test('values of another program become dead letters, and jobs run', async () => {
     const client = openClient(url)
     const broker = await openBroker(url)
     await broker.publish([
@@ -107,13 +107,13 @@ await describeWithServer('redis', 'zyqueue', () => {
     expect(await client.llen('zyqueue:{resize}:ready')).toBe(0)
   })
 
-  test('doctor warns of a user without channels, whose jobs are run all the same', async () => {
+  test('doctor warns about a user without channels and exits with 0', async () => {
     await openClient(url).call('ACL', 'SETUSER', 'app', 'on', '>s3cret-pw', '~*', '+@all')
     const doctor = await zyqueue('doctor', '-C', `redis://app:s3cret-pw@127.0.0.1:${server.port}`)
     expect(doctor).toMatchObject({ code: 0, stdout: expect.stringContaining('ACL SETUSER app &zyqueue:wake:*') })
   })
 
-  test('a policy that evicts is told by doctor, and when workers start', async () => {
+  test('doctor and starting workers report an eviction policy that deletes jobs', async () => {
     const admin = openClient(url)
     await admin.config('SET', 'maxmemory-policy', 'allkeys-lru')
     const doctor = await zyqueue('doctor', '-C', url)
@@ -125,7 +125,7 @@ await describeWithServer('redis', 'zyqueue', () => {
     expect(await zyqueue('doctor', '-C', url)).toMatchObject({ code: 0 })
   })
 
-  test('a wrong password is told as such', async () => {
+  test('doctor reports ZYQ_AUTH for a wrong password', async () => {
     const wrong = await zyqueue('doctor', '-C', `redis://:s3cret-guess@127.0.0.1:${server.port}`)
     expect(wrong.code).not.toBe(0)
     expect(wrong.stdout + wrong.stderr).toMatch(/ZYQ_AUTH/)

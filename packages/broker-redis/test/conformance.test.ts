@@ -26,7 +26,7 @@ await describeWithServer('redis', 'a server', () => {
     await server.kill('SIGKILL')
     await server.restart()
   }
-  /** What a program of another kind left in the list of the queue. */
+  /** Stores a value in the list of the queue, as another program may do. */
   const storeUnreadable = async (queue: string): Promise<Uint8Array> => {
     const value = Buffer.from('{"not":"ours"}')
     const client = new Redis(server.url)

@@ -1,4 +1,4 @@
-/** Values in the keys of a queue that another program has written: each goes its own way, and all else goes on. */
+/** Values that another program writes into the keys of a queue: they become dead letters, and jobs still run. */
 import { createLogger, createWorker, queueJob, type Logger } from '@zyqueue/core'
 import { startRedis, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
@@ -9,17 +9,17 @@ import { Keys, type QueueKeys } from '../src/keys.ts'
 import { consume, eventually, message, messages, never, newQueue, openBroker, openClient, receive } from './support.ts'
 
 const JSON_TEXT = '{"task":"resize","data":[1,2,3],"and":"more than eighteen bytes"}'
-/** As long as the head of a job and no longer: the lengths in it go beyond the end. */
+/** A value with the size of a job's head. The lengths in it are larger than the value. */
 const HEAD_ONLY = String.fromCharCode(4).padEnd(18, '\u007f')
 
-/** How another program can put a value where a consumer finds it. */
+/** The ways in which another program can store a value that a consumer then claims. */
 const PLACES: readonly (readonly [string, (client: Redis, keys: QueueKeys, value: string) => Promise<unknown>])[] = [
   ['the list of ready jobs', (client, { ready }, value) => client.lpush(ready, value)],
   ['the sorted set of ready jobs', (client, { sorted }, value) => client.zadd(sorted, 1, value)],
-  ['the sorted set, behind all', (client, { sorted }, value) => client.zadd(sorted, 2 ** 52, value)],
+  ['the end of the sorted set', (client, { sorted }, value) => client.zadd(sorted, 2 ** 52, value)],
   ['the delayed jobs', (client, { delayed }, value) => client.zadd(delayed, 1, value)],
   [
-    'what a consumer held whose lease has run out',
+    'the jobs of a consumer with an expired lease',
     async (client, { held, leases }, value) => {
       await client.hset(held('gone'), 'any field', value)
       await client.zadd(leases, 1, 'gone')
@@ -48,7 +48,7 @@ await describeWithServer('redis', 'a value of another program', () => {
   }
 
   const cases = PLACES.flatMap(([place, plant]) => VALUES.map(([what, value]) => ({ place, plant, what, value })))
-  test.each(cases)('$what in $place goes to the dead letters alone, as it is', async ({ plant, value }) => {
+  test.each(cases)('$what in $place becomes a dead letter with unchanged bytes', async ({ plant, value }) => {
     const { broker, queue, client, keys } = await open()
     const other = await newQueue(broker)
     await broker.publish([message(queue, 'due', { delayMs: 1 }), message(queue, 'high', { priority: 9 })])
@@ -57,7 +57,7 @@ await describeWithServer('redis', 'a value of another program', () => {
     const consumer = await consume(broker, [queue, other])
     const deliveries = await receive(consumer, 6)
     const [unreadable, ...more] = deliveries.filter((delivery) => delivery.undecodable !== undefined)
-    if (unreadable === undefined || more.length > 0) throw new Error('one is to be unreadable')
+    if (unreadable === undefined || more.length > 0) throw new Error('expected one unreadable job')
     expect(deliveries.map(({ id }) => id).toSorted()).toEqual(
       ['due', 'high', 'other', `${queue}-0`, `${queue}-1`, unreadable.id].toSorted(),
     )
@@ -71,7 +71,7 @@ await describeWithServer('redis', 'a value of another program', () => {
     expect(Buffer.from(letter?.body ?? []).toString('latin1')).toBe(value)
   })
 
-  test('comes again when its consumer is gone, as often as it was there, and after a requeue', async () => {
+  test('is delivered again after its consumer closes, and after a requeue', async () => {
     const { broker, queue, client, keys } = await open()
     await client.rpush(keys.ready, JSON_TEXT, JSON_TEXT)
     const first = await consume(broker, [queue])
@@ -91,7 +91,7 @@ await describeWithServer('redis', 'a value of another program', () => {
     expect((await receive(second, 1)).map(({ body }) => Buffer.from(body).toString())).toEqual([JSON_TEXT])
   })
 
-  test('is listed with the others, and does not keep them from being counted, cancelled or given back', async () => {
+  test('is listed with the jobs, and jobs can be counted, cancelled and reclaimed', async () => {
     const { broker, queue, client, keys } = await open()
     await broker.publish([...messages(queue, 3), message(queue, 'later', { delayMs: 600_000 })])
     await client.rpush(keys.ready, 'abc')
@@ -116,7 +116,7 @@ await describeWithServer('redis', 'a value of another program', () => {
     )
   })
 
-  test('among the dead letters is listed, purged and requeued as the others are', async () => {
+  test('among the dead letters is listed, purged and requeued', async () => {
     const { broker, queue, client, keys } = await open()
     await client.hset(keys.dead, 'short', 'ab', 'long', 'abcdefgh', 'lasting', 'x')
     await client.zadd(keys.died, 1, 'short', 2, 'long', 3, 'lasting')
@@ -130,18 +130,19 @@ await describeWithServer('redis', 'a value of another program', () => {
     expect(await broker.admin.deadLetters.requeue(queue)).toBe(2)
     const deliveries = await receive(await consume(broker, [queue]), 2)
     expect(deliveries.every(({ undecodable }) => undecodable !== undefined)).toBe(true)
+    expect(deliveries.map(({ body }) => Buffer.from(body).toString()).toSorted()).toEqual(['ab', 'abcdefgh'])
   })
 
-  test('in the place of a claim that was noted is no claim', async () => {
+  test('in place of the record of the last claim is ignored', async () => {
     const { broker, queue, client, keys } = await open()
-    const consumer = await consume(broker, [queue], { consumerId: 'noted' })
+    const consumer = await consume(broker, [queue], { consumerId: 'claiming' })
     await broker.publish([message(queue, 'a')])
-    await client.hset(keys.held('noted'), '', 'abc')
+    await client.hset(keys.held('claiming'), '', 'abc')
     expect((await receive(consumer, 1)).map(({ id }) => id)).toEqual(['a'])
   })
 
   test.each(['sorted', 'delayed', 'order', 'ready'] as const)(
-    'of the wrong type in the place of %s stops its queue alone, until it is gone',
+    'of the wrong type in place of %s stops only its queue, until it is deleted',
     async (name) => {
       const { broker, queue, client, keys } = await open()
       const other = await newQueue(broker)
@@ -150,12 +151,12 @@ await describeWithServer('redis', 'a value of another program', () => {
       if (name !== 'ready') await client.rpush(keys.ready, 'abc')
       await broker.publish([message(other, 'one')])
       expect((await receive(consumer, 1)).map(({ id }) => id)).toEqual(['one'])
-      await eventually('the error is told when nothing else comes', async () => {
+      await eventually('the error is reported when there are no jobs', async () => {
         const error: unknown = await consumer.receive(1, { signal: never }).catch((error: unknown) => error)
         return broker.errorCode(error) === 'ZYQ_STORAGE_FOREIGN'
       })
       await broker.publish([message(other, 'two')])
-      await eventually('the other queue goes on', async () => {
+      await eventually('the other queue works', async () => {
         const deliveries = await consumer.receive(1, { signal: never }).catch(() => [])
         return deliveries.some(({ id }) => id === 'two')
       })
@@ -165,7 +166,7 @@ await describeWithServer('redis', 'a value of another program', () => {
     },
   )
 
-  test('that stops its queue is told of, also while another queue brings jobs all the time', async () => {
+  test('that stops its queue is reported, also while another queue always has jobs', async () => {
     const { broker, queue, client, keys } = await open()
     const other = await newQueue(broker)
     const consumer = await consume(broker, [queue, other])
@@ -185,7 +186,7 @@ await describeWithServer('redis', 'a value of another program', () => {
     expect(rest[0]?.id).toBe(`job-${received}`)
   })
 
-  test('that stops its queue leaves the jobs of others that run alone', async () => {
+  test('that stops its queue does not interrupt running jobs of other queues', async () => {
     const { broker, queue, client, keys } = await open()
     const healthy = await newQueue(broker)
     const started: unknown[] = []
@@ -199,12 +200,12 @@ await describeWithServer('redis', 'a value of another program', () => {
       })
     const [long, stopped] = [task(healthy), task(queue)]
     const logger = createLogger({ destination: { write: () => {} } })
-    const noted: Logger = {
+    const recordingLogger: Logger = {
       ...logger,
       warn: (fields) => failures.push(fields),
       error: (fields) => failures.push(fields),
     }
-    const worker = createWorker({ tasks: [long, stopped], logger: noted, stallMs: 3_000 })
+    const worker = createWorker({ tasks: [long, stopped], logger: recordingLogger, stallMs: 3_000 })
     onTestFinished(() => worker.close())
     await worker.start()
     await long.submit('long')
@@ -212,7 +213,7 @@ await describeWithServer('redis', 'a value of another program', () => {
     await client.hset(keys.ready, 'a', 'b')
     await eventually('the failure is logged', () => failures.length > 0)
     expect(failures).toMatchObject([{ err: { code: 'ZYQ_STORAGE_FOREIGN' } }])
-    await eventually('the healthy queue goes on while the failure comes back', async () => {
+    await eventually('the healthy queue works while the failure is repeated', async () => {
       await long.submit('short')
       return failures.length > 1
     })

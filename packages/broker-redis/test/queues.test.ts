@@ -31,7 +31,7 @@ await describeWithServer('redis', 'queues', () => {
     return { broker, queue: await newQueue(broker) }
   }
 
-  test('jobs of any priority and past keep their order within a priority', async () => {
+  test('jobs keep their order within a priority, also after a release', async () => {
     const { broker, queue } = await open()
     const consumer = await consume(broker, [queue])
     await broker.publish([message(queue, 'a'), message(queue, 'b'), message(queue, 'c')])
@@ -43,7 +43,7 @@ await describeWithServer('redis', 'queues', () => {
       message(queue, 'low', { priority: 0 }),
       message(queue, 'high-2', { priority: 9 }),
     ])
-    // In the wrong order, and after others have come.
+    // Releases in another order than the claims, and after other jobs were published.
     await consumer.release([{ delivery: c, delayMs: 0 }])
     await consumer.release([
       { delivery: a, delayMs: 0 },
@@ -54,7 +54,7 @@ await describeWithServer('redis', 'queues', () => {
     expect((await receive(consumer, 7)).map(({ id }) => id)).toEqual(expected)
   })
 
-  test('a batch may hold jobs for many queues, bad ones among them', async () => {
+  test('a batch may have jobs of several queues, and invalid jobs are refused', async () => {
     const { broker, queue } = await open()
     const other = await newQueue(broker)
     const results = await broker.publish([
@@ -70,7 +70,7 @@ await describeWithServer('redis', 'queues', () => {
     expect(stats.find(({ name }) => name === other)).toMatchObject({ ready: 1, delayed: 1 })
   })
 
-  test('an id is stored once, in whatever company it comes again, and after it was done', async () => {
+  test('an id is stored once, also in another batch and after its job was acked', async () => {
     const { broker, queue } = await open()
     const ids = Array.from(
       { length: 40 },
@@ -88,34 +88,34 @@ await describeWithServer('redis', 'queues', () => {
     expect(await consumer.receive(1, { signal: never })).toEqual([])
   })
 
-  test('a late owner is fenced although the same job has come back to others, and again to others', async () => {
+  test('a consumer that lost its lease cannot settle the job, although another consumer has it', async () => {
     const { broker, queue } = await open()
     await broker.publish(messages(queue, 3))
-    const late = await consume(broker, [queue], { consumerId: 'late-owner' })
-    const stale = await receive(late, 3)
-    expect(await broker.leases.renew(['late-owner'], 200)).toEqual([])
-    const heir = await consume(broker, [queue], { leaseMs: 60_000 })
-    const again = await receive(heir, 3)
+    const former = await consume(broker, [queue], { consumerId: 'former-owner' })
+    const stale = await receive(former, 3)
+    expect(await broker.leases.renew(['former-owner'], 200)).toEqual([])
+    const next = await consume(broker, [queue], { leaseMs: 60_000 })
+    const again = await receive(next, 3)
     expect(again.map(({ id, deliveryCount }) => [id, deliveryCount])).toEqual(stale.map(({ id }) => [id, 1]))
-    expect(await late.ack(stale.slice(0, 1))).toEqual([LOST])
-    expect(await late.release(stale.slice(1, 2).map((delivery) => ({ delivery, delayMs: 0 })))).toEqual([LOST])
-    expect(await late.reject(stale.slice(2).map((delivery) => ({ delivery, reason: 'ZYQ_TEST' })))).toEqual([LOST])
-    expect(await heir.ack(stale)).toEqual([LOST, LOST, LOST])
-    await late.close()
-    expect(await heir.ack(again)).toEqual([OK, OK, OK])
+    expect(await former.ack(stale.slice(0, 1))).toEqual([LOST])
+    expect(await former.release(stale.slice(1, 2).map((delivery) => ({ delivery, delayMs: 0 })))).toEqual([LOST])
+    expect(await former.reject(stale.slice(2).map((delivery) => ({ delivery, reason: 'ZYQ_TEST' })))).toEqual([LOST])
+    expect(await next.ack(stale)).toEqual([LOST, LOST, LOST])
+    await former.close()
+    expect(await next.ack(again)).toEqual([OK, OK, OK])
   })
 
-  test('a consumer that waits takes what a lease gives back in another of its queues', async () => {
+  test('a waiting consumer gets the jobs of an expired lease in another of its queues', async () => {
     const { broker, queue } = await open()
     const other = await newQueue(broker)
     await broker.publish(messages(queue, 2))
     await receive(await consume(broker, [queue], { consumerId: 'short-lived' }), 2)
     expect(await broker.leases.renew(['short-lived'], 300)).toEqual([])
-    const heir = await consume(await openBroker(server.url), [other, queue])
-    expect(await receive(heir, 2)).toHaveLength(2)
+    const next = await consume(await openBroker(server.url), [other, queue])
+    expect(await receive(next, 2)).toHaveLength(2)
   })
 
-  test('many workers that wait share what comes, and each job wakes one', async () => {
+  test('each job wakes one of several waiting workers', async () => {
     const { broker, queue } = await open()
     const workers = await Promise.all(
       Array.from({ length: 4 }, async () => consume(await openBroker(server.url), [queue], { prefetch: 1 })),
@@ -126,7 +126,7 @@ await describeWithServer('redis', 'queues', () => {
     expect(taken.map(({ id }) => id).toSorted()).toEqual(messages(queue, 4).map(({ id }) => id))
   })
 
-  test('jobs lists what is held, ready and delayed, and when', async () => {
+  test('jobs lists active, ready and delayed jobs with their due times', async () => {
     const { broker, queue } = await open()
     await broker.publish(messages(queue, 3))
     await broker.publish([message(queue, 'later', { delayMs: 60_000, headers: { note: 'x' } })])
@@ -145,7 +145,7 @@ await describeWithServer('redis', 'queues', () => {
     await expect(broker.admin.jobs('nowhere', { limit: 1 })).rejects.toMatchObject({ code: 'ZYQ_QUEUE_NOT_FOUND' })
   })
 
-  test('cancel deletes what waits by its id, wherever it stands, and nothing that is held', async () => {
+  test('cancel deletes waiting jobs in all keys, and no active job', async () => {
     const { broker, queue } = await open()
     const count = 2500
     for (let start = 0; start < count; start += 500)
@@ -153,7 +153,7 @@ await describeWithServer('redis', 'queues', () => {
     await broker.publish([message(queue, 'high', { priority: 8 }), message(queue, 'later', { delayMs: 60_000 })])
     const consumer = await consume(broker, [queue], { prefetch: 1 })
     expect((await receive(consumer, 1)).map(({ id }) => id)).toEqual(['high'])
-    const ids = ['high', 'later', 'nobody', `${queue}-0`, `${queue}-1234`, `${queue}-1235`, `${queue}-${count - 1}`]
+    const ids = ['high', 'later', 'missing', `${queue}-0`, `${queue}-1234`, `${queue}-1235`, `${queue}-${count - 1}`]
     expect(await broker.admin.cancel(queue, ids)).toBe(5)
     expect(await broker.admin.cancel(queue, ids)).toBe(0)
     expect(await broker.admin.queues()).toContainEqual(
@@ -164,7 +164,7 @@ await describeWithServer('redis', 'queues', () => {
     await expect(broker.admin.cancel('nowhere', ['a'])).rejects.toMatchObject({ code: 'ZYQ_QUEUE_NOT_FOUND' })
   })
 
-  test('compact takes back what is held without a lease, and leaves what is under one', async () => {
+  test('compact makes jobs without a lease ready and keeps active jobs', async () => {
     const { broker, queue } = await open()
     await broker.publish(messages(queue, 5))
     const consumer = await consume(broker, [queue], { prefetch: 2 })
@@ -182,26 +182,26 @@ await describeWithServer('redis', 'queues', () => {
     await expect(broker.admin.compact('nowhere')).rejects.toMatchObject({ code: 'ZYQ_QUEUE_NOT_FOUND' })
   })
 
-  test('thousands of dead letters go back, and out, in portions', async () => {
+  test('thousands of dead letters are requeued and purged in portions', async () => {
     const { broker, queue } = await open()
     const count = 2300
     for (let start = 0; start < count; start += 1000) {
       await broker.publish(messages(queue, count).slice(start, start + 1000))
     }
     const consumer = await consume(broker, [queue], { prefetch: count })
-    const bury = async (): Promise<void> => {
+    const rejectAll = async (): Promise<void> => {
       const deliveries = await receive(consumer, count)
       await consumer.reject(deliveries.map((delivery) => ({ delivery, reason: 'ZYQ_TEST: dead' })))
     }
-    await bury()
+    await rejectAll()
     expect(await broker.admin.deadLetters.requeue(queue)).toBe(count)
-    await bury()
+    await rejectAll()
     expect(await broker.admin.deadLetters.list(queue, { limit: 3 })).toHaveLength(3)
     expect(await broker.admin.deadLetters.purge(queue)).toBe(count)
     expect(await broker.admin.queues()).toContainEqual(expect.objectContaining({ name: queue, ready: 0, dead: 0 }))
   })
 
-  test('nothing is left of jobs that are done, but what remembers their ids, and that expires', async () => {
+  test('acked jobs leave only their ids, which expire', async () => {
     const own = await startRedis()
     try {
       const broker = await openBroker(own.url)
@@ -212,26 +212,26 @@ await describeWithServer('redis', 'queues', () => {
       await consumer.ack(await receive(consumer, 52))
       await consumer.close()
       const client = openClient(own.url)
-      const left = (await client.keys('*')).filter((key) => !key.includes(':seen:'))
+      const left = (await client.keys('*')).filter((key) => !key.includes(':dedupe:'))
       expect(left.toSorted()).toEqual(['zyqueue:queues', `zyqueue:{${queue}}:order`])
-      const seen = (await client.keys('*')).filter((key) => key.includes(':seen:'))
-      for (const key of seen) expect(await client.pttl(key)).toBeGreaterThan(0)
+      const dedupe = (await client.keys('*')).filter((key) => key.includes(':dedupe:'))
+      for (const key of dedupe) expect(await client.pttl(key)).toBeGreaterThan(0)
     } finally {
       await own.stop()
     }
   })
 
-  test('a wake-up that nobody heard costs a second, not the job', async () => {
+  test('after a lost wake-up, the consumer finds the job with its next poll', async () => {
     const { broker, queue } = await open()
     const consumer = await consume(broker, [queue])
     expect(await consumer.receive(1, { signal: never })).toEqual([])
-    // As if the server had told somebody who is gone.
+    // As if the wake-up had been sent to a consumer that is gone.
     await openClient(server.url).del(`zyqueue:{${queue}}:waiters`)
     await broker.publish(messages(queue, 1))
     expect(await receive(consumer, 1)).toHaveLength(1)
   })
 
-  test('large jobs come in answers of a bounded size, in their order, and the rest goes to others', async () => {
+  test('claims of large jobs are limited in size and keep the order', async () => {
     const { broker, queue } = await open()
     const body = Buffer.alloc(1024 * 1024)
     const ids = Array.from({ length: 24 }, (_, index) => `large-${index}`)
@@ -248,34 +248,34 @@ await describeWithServer('redis', 'queues', () => {
     expect(await receive(consumer, 1)).toHaveLength(1)
   })
 
-  test('a claim that comes late, after a newer one, gets nothing', async () => {
+  test('a claim that arrives after a newer one gets no jobs', async () => {
     const { broker, queue } = await open()
     await broker.publish(messages(queue, 4))
     const consumer = await consume(broker, [queue], { consumerId: 'late-claims' })
     expect(await receive(consumer, 2)).toHaveLength(2)
     const keys = ['ready', 'sorted', 'delayed', 'order', 'waiters', 'leases', 'held:late-claims']
     const client = openClient(server.url)
-    const late = async (number: number, since: number) => {
+    const claimAgain = async (number: number, since: number) => {
       const names = keys.map((key) => `zyqueue:{${queue}}:${key}`)
       const reply = await client.evalsha(claim.sha, names.length, ...names, 'late-claims', number, since, 9, 'wake:')
       const [[, , , jobs]] = z.tuple([z.tuple([z.number(), z.number(), z.string(), z.array(z.string())])]).parse(reply)
       return jobs.length
     }
-    expect(await late(1, 1)).toBe(0)
-    // Of claims that had no answer, the newest has what they got.
-    expect(await late(50, 50)).toBe(2)
-    expect(await late(51, 50)).toBe(2)
-    expect(await late(50, 50)).toBe(0)
-    expect(await late(52, 52)).toBe(0)
+    expect(await claimAgain(1, 1)).toBe(0)
+    // The newest of the claims without an answer gets the jobs of the earlier ones.
+    expect(await claimAgain(50, 50)).toBe(2)
+    expect(await claimAgain(51, 50)).toBe(2)
+    expect(await claimAgain(50, 50)).toBe(0)
+    expect(await claimAgain(52, 52)).toBe(0)
   })
 
-  test('a delay is over without anybody else doing anything', async () => {
+  test('a waiting consumer gets delayed jobs when they are due', async () => {
     const { broker, queue } = await open()
     const consumer = await consume(broker, [queue])
     const receiving = receive(consumer, 2)
     await broker.publish([message(queue, 'first', { delayMs: 200 }), message(queue, 'second', { delayMs: 400 })])
     expect((await receiving).map(({ id }) => id)).toEqual(['first', 'second'])
-    await eventually('nothing is left', async () =>
+    await eventually('no job is delayed', async () =>
       (await broker.admin.queues()).some(({ name, delayed }) => name === queue && delayed === 0),
     )
   })

@@ -6,10 +6,10 @@ import { Redis } from 'ioredis'
 import { onTestFinished } from 'vitest'
 import { RedisBroker } from '../src/broker.ts'
 
-/** A machine under load is slow, not wrong. */
-const PATIENCE_MS = 90_000
+/** Generous, because the machine may be under load. */
+const WAIT_TIMEOUT_MS = 90_000
 
-/** A connected broker, closed when the test ends. */
+/** Opens a connected broker, which is closed when the test ends. */
 export async function openBroker(connection: string): Promise<RedisBroker> {
   const broker = new RedisBroker({ connection, baseDir: process.cwd() })
   onTestFinished(() => broker.close())
@@ -17,7 +17,7 @@ export async function openBroker(connection: string): Promise<RedisBroker> {
   return broker
 }
 
-/** A plain client, closed when the test ends. */
+/** Opens an ioredis client, which is closed when the test ends. */
 export function openClient(url: string): Redis {
   const client = new Redis(url)
   client.on('error', () => {}) // The test kills its server.
@@ -25,11 +25,11 @@ export function openClient(url: string): Redis {
   return client
 }
 
-let named = 0
+let lastNumber = 0
 
-/** A declared queue of a new name. */
+/** Declares a queue with a new name. */
 export async function newQueue(broker: Broker): Promise<string> {
-  const name = `queue-${process.pid}-${++named}`
+  const name = `queue-${process.pid}-${++lastNumber}`
   await broker.declare([{ name, options: {} }])
   return name
 }
@@ -51,13 +51,13 @@ export async function consume(
     queues: queues.map((name) => ({ name, options: {} })),
     prefetch: 1000,
     leaseMs: 600_000,
-    consumerId: `consumer-${process.pid}-${++named}`,
+    consumerId: `consumer-${process.pid}-${++lastNumber}`,
     client: { name: 'test.1', host: 'here', pid: process.pid },
     ...more,
   })
 }
 
-/** Receives until `count` have come. */
+/** Receives until it has `count` deliveries. */
 export async function receive(consumer: Consumer, count: number): Promise<readonly Delivery[]> {
   const deliveries: Delivery[] = []
   await eventually(`${count} deliveries`, async () => {
@@ -67,7 +67,7 @@ export async function receive(consumer: Consumer, count: number): Promise<readon
   return deliveries
 }
 
-/** A list of so many of the same. */
+/** A list with the same value `count` times. */
 export function times<Value>(count: number, value: Value): readonly Value[] {
   return Array.from({ length: count }, () => value)
 }
@@ -78,10 +78,10 @@ export function eventually<Value>(
   what: string,
   probe: () => Value | Promise<Value>,
 ): Promise<Exclude<Value, false | undefined>> {
-  return waitFor(what, probe, PATIENCE_MS)
+  return waitFor(what, probe, WAIT_TIMEOUT_MS)
 }
 
-/** Connects as core does: again, until it holds. */
+/** Connects as core does: repeats until it succeeds. */
 export async function reconnect(broker: Broker): Promise<void> {
   await eventually('the connection is back', async () => {
     try {
@@ -93,12 +93,9 @@ export async function reconnect(broker: Broker): Promise<void> {
   })
 }
 
-/**
- * Does what core does: calls, and connects again where the connection was lost, until the call resolves. What it rejects
- * with besides, it rejects with.
- */
-export async function insist<Value>(broker: Broker, call: () => Promise<Value>): Promise<Value> {
-  const outcome = await eventually('the call comes through', async () => {
+/** Calls as core does: reconnects and repeats the call if the connection was lost. Other errors reject. */
+export async function callUntilConnected<Value>(broker: Broker, call: () => Promise<Value>): Promise<Value> {
+  const outcome = await eventually('the call succeeds', async () => {
     try {
       return { value: await call() }
     } catch (error) {
@@ -111,14 +108,14 @@ export async function insist<Value>(broker: Broker, call: () => Promise<Value>):
   return outcome.value
 }
 
-/** A TCP proxy in front of a port that can cut its connections, or swallow what they carry. */
+/** A TCP proxy that can close its connections, delay data, or drop data. */
 export interface Proxy {
   readonly port: number
-  /** From now on nothing passes, and nobody is told: the connections of now are black holes. New ones work. */
+  /** The current connections stay open, but drop all data from now on. New connections work. */
   blackHole(): void
-  /** Limits the bytes per second that it reads from its clients, from now on. */
+  /** Limits the bytes per second from clients to the server, from now on. */
   slow(bytesPerSecond: number): void
-  /** Cuts all connections instead of passing on what the server sends next. */
+  /** Closes all connections when the server sends its next data, and drops this data. */
   cutReply(): void
   readonly connections: number
 }
@@ -137,7 +134,7 @@ export async function startProxy(target: number): Promise<Proxy> {
       if (pair.dead) return
       far.write(data)
       if (bytesPerSecond === Infinity) return
-      // By what has passed since it is slow: timers that come late on a loaded machine make it no slower.
+      // Computed from all bytes since the call of `slow`, so that late timers on a loaded machine do not reduce the rate.
       passedBytes += data.length
       near.pause()
       setTimeout(() => near.resume(), slowSince + (1_000 * passedBytes) / bytesPerSecond - performance.now())

@@ -1,12 +1,12 @@
-import { defineScript, type Script } from '../script.ts'
+import { defineScript, type Script } from './script.ts'
 import { CLOCK, IS_JOB, PROBE, WAKE } from './fragments.ts'
 
 /**
- * A queue's figures: how many are ready, delayed and dead, and the consumers whose leases stand, and have run out.
+ * Returns the numbers of ready, delayed and dead jobs, the consumers with a valid lease, and the consumers with an expired lease.
  *
  *     KEYS  ready, sorted, delayed, leases, died
  */
-export const figures: Script = defineScript(`
+export const queueState: Script = defineScript(`
 ${CLOCK}
 local ready, sorted, delayed, leases, died = unpack(KEYS)
 local due = redis.call('ZCOUNT', delayed, '-inf', now)
@@ -20,11 +20,11 @@ return {
 `)
 
 /**
- * How many jobs each of these consumers holds.
+ * Returns the number of jobs that each of these consumers holds.
  *
- *     KEYS  held, of each
+ *     KEYS  for each consumer: held
  */
-export const countHeld: Script = defineScript(`
+export const countHeldJobs: Script = defineScript(`
 local counts = {}
 for i, held in ipairs(KEYS) do
   counts[i] = redis.call('HLEN', held) - redis.call('HEXISTS', held, '')
@@ -33,12 +33,12 @@ return counts
 `)
 
 /**
- * The jobs that wait: the ready ones in the order in which they will run, and the delayed ones with when they will be ready.
+ * Returns the ready jobs in the order in which they will run, in three parts, and the delayed jobs with their due times.
  *
  *     KEYS  ready, sorted, delayed
- *     ARGV  how many of each at most
+ *     ARGV  the limit for each part
  */
-export const peek: Script = defineScript(`
+export const browse: Script = defineScript(`
 local ready, sorted, delayed = unpack(KEYS)
 local last = ARGV[1] - 1
 local after = string.format('%.0f', 6 * 2 ^ 48)
@@ -51,7 +51,7 @@ return {
 `)
 
 /**
- * Deletes what waits, and answers with how many jobs that was.
+ * Deletes all waiting jobs and returns their number.
  *
  *     KEYS  ready, sorted, delayed
  */
@@ -62,11 +62,11 @@ return count
 `)
 
 /**
- * Deletes jobs by their ids from a stretch of what waits; answers with how many it has looked at and how many were deleted.
- * The list is looked through from its end: what workers take meanwhile does not move what is yet to be seen.
+ * Checks a part of the waiting jobs and deletes the jobs with these ids. Returns the numbers of checked and deleted jobs. The parts
+ * are counted from the end, because workers take jobs from the beginning between two calls.
  *
  *     KEYS  the list or sorted set
- *     ARGV  how many from the end were looked at before; how many to look at; the ids
+ *     ARGV  the number of jobs at the end that are already checked; the number of jobs to check; the ids
  */
 export const cancel: Script = defineScript(`
 ${IS_JOB}
@@ -90,12 +90,12 @@ return { #found, deleted }
 `)
 
 /**
- * The newest dead letters: the field, when it died in µs, and the letter, of each.
+ * Returns the newest dead letters: for each its field, the time of death in µs since 1970, and the letter.
  *
  *     KEYS  dead, died
- *     ARGV  how many at most
+ *     ARGV  the limit
  */
-export const listDead: Script = defineScript(`
+export const listDeadLetters: Script = defineScript(`
 local reply = {}
 local found = redis.call('ZREVRANGE', KEYS[2], 0, ARGV[1] - 1, 'WITHSCORES')
 for i = 1, #found, 2 do
@@ -106,9 +106,9 @@ end
 return reply
 `)
 
-/** Finds the dead letters that the arguments name, with their fields, and removes them. */
-const CHOOSE_DEAD = `
-local function chooseDead(dead, died, from)
+/** Functions that find and remove the dead letters that the arguments select. */
+const SELECT_DEAD = `
+local function selectDead(dead, died, from)
   local fields = {}
   if ARGV[from] == 'oldest' then
     fields = redis.call('ZRANGE', died, 0, ARGV[from + 1] - 1)
@@ -131,41 +131,42 @@ end
 `
 
 /**
- * Deletes dead letters; answers with how many.
+ * Deletes dead letters and returns their number.
  *
  *     KEYS  dead, died
- *     ARGV  either oldest, and how many; or these, and the ids
+ *     ARGV  either "oldest" and the number of letters, or "these" and the ids
  */
-export const purgeDead: Script = defineScript(`
-${CHOOSE_DEAD}
+export const purgeDeadLetters: Script = defineScript(`
+${SELECT_DEAD}
 local dead, died = unpack(KEYS)
-local fields, letters = chooseDead(dead, died, 1)
+local fields, letters = selectDead(dead, died, 1)
 ${PROBE.sorted('died')}
 removeDead(dead, died, fields)
 return #letters
 `)
 
 /**
- * Puts dead letters back among the ready jobs, behind all of their priority, as if never delivered; answers with how many.
- * What is no job goes to the list as it is: its next consumer rejects it again.
+ * Makes dead letters ready again, after all ready jobs of their priority and with a delivery count of 0. Returns their number. A
+ * letter without a valid job goes to the list unchanged, and its next consumer rejects it again.
  *
  *     KEYS  dead, died, ready, sorted, order, waiters, leases
- *     ARGV  wake channel; then as above
+ *     ARGV  prefix of the wake channels; then as in `purgeDeadLetters`
  */
-export const requeueDead: Script = defineScript(`
+export const requeueDeadLetters: Script = defineScript(`
 ${CLOCK}
 ${WAKE}
 ${IS_JOB}
-${CHOOSE_DEAD}
+${SELECT_DEAD}
 local dead, died, ready, sorted, order, waiters, leases = unpack(KEYS)
-local fields, letters = chooseDead(dead, died, 2)
+local fields, letters = selectDead(dead, died, 2)
 ${PROBE.sorted('died')}
 ${PROBE.hash('dead')}
 ${PROBE.sorted('sorted')}
 local plain, placed = {}, {}
 for _, letter in ipairs(letters) do
-  local message = letter
-  if #letter >= 4 then message = string.sub(letter, 5 + struct.unpack('>I4', letter)) end
+  local version, reasonLength = 1, 0
+  if #letter >= 4 then version, reasonLength = struct.unpack('>BI3', letter) end
+  local message = version == 0 and #letter >= 4 + reasonLength and string.sub(letter, 5 + reasonLength) or letter
   if not isJob(message) then
     plain[#plain + 1] = message
   elseif string.byte(message) == 4 then

@@ -1,21 +1,28 @@
-import { defineScript, type Script } from '../script.ts'
-import { CLOCK, IS_JOB, PROBE, STANDS, WAKE } from './fragments.ts'
+import { defineScript, type Script } from './script.ts'
+import { CLOCK, IS_JOB, PROBE, IS_LEASE_VALID, WAKE } from './fragments.ts'
 
 /**
- * Takes ready jobs of one or several queues into the hands of a consumer: an equal share from each queue, and what one
- * leaves goes to those behind it; but no more than 8 MiB, or one job. Makes ready what has come due. If a queue has nothing, the consumer waits for it.
+ * Moves ready jobs of one or several queues to a consumer. Each queue gives an equal share; if it has fewer jobs, the queues after
+ * it give more. The answer has at most 8 MiB, or one job. Due jobs become ready first. If a queue has no job, the consumer is
+ * added to its waiters.
  *
  *     KEYS  for each queue: ready, sorted, delayed, order, waiters, leases, held
- *     ARGV  consumer; the number of this claim; since which number claims have had no answer; how many jobs; wake channel
+ *     ARGV  consumer; number of this claim; number of the first claim without an answer; maximum number of jobs; prefix of the
+ *           wake channels
  *
- * A claim whose answer was lost is made again under a new number, and gets the jobs that the lost one got. One that comes
- * late, after a newer one, gets nothing: its answer is not read. Answers with nothing if a lease has ended; else for each
- * queue with the number of the first delivery (-1: it was not asked), in how many ms something comes due (-1: nothing does),
- * a consumer whose lease has run out or an empty string, and the jobs; or with the text of an error if this queue failed.
+ * The consumer repeats a claim whose answer was lost under a new number, and gets the same jobs again. If a claim arrives after a
+ * newer one, it gets no jobs, because the consumer does not read its answer.
+ *
+ * Returns nil if a lease has ended. Otherwise returns for each queue the error text if it failed, or:
+ *
+ *     number of the first delivery; -1 if the queue was skipped
+ *     time until the next delayed job is due, in ms; -1 if there is none
+ *     a consumer whose lease has expired, or an empty string
+ *     the jobs
  */
 export const claim: Script = defineScript(`
 ${CLOCK}
-${STANDS}
+${IS_LEASE_VALID}
 ${WAKE}
 ${IS_JOB}
 local COME_DUE_AT_ONCE = 1000
@@ -24,11 +31,11 @@ local AFTER_LIST = 6 * 2 ^ 48
 local consumer, number, since, room, channel = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
 for at = 1, #KEYS, 7 do
-  if not stands(KEYS[at + 5], consumer) then return false end
+  if not isLeaseValid(KEYS[at + 5], consumer) then return false end
 end
 ${PROBE.sorted('KEYS[6]')}
 
--- Appends to the jobs as many of these as fit into the answer; of all that a claim finds, at least one does.
+-- Appends the jobs that fit into the answer and returns their number. The first job of a claim always fits.
 local bytesLeft, isEmpty = 8 * 1024 * 1024, true
 local function append(jobs, found)
   for i = 1, #found do
@@ -44,7 +51,7 @@ local function appendSorted(jobs, sorted, from, to, most)
   return append(jobs, redis.call('ZRANGEBYSCORE', sorted, from, to, 'LIMIT', 0, most))
 end
 
--- In growing portions: what turns out not to fit was read in vain, and should not be much.
+-- Reads portions of growing size, so that few jobs are read that do not fit into the answer.
 local function appendListed(jobs, ready, most)
   local portion, listed = 8, 0
   while #jobs < most and bytesLeft > 0 do
@@ -57,7 +64,7 @@ local function appendListed(jobs, ready, most)
   return listed
 end
 
--- The jobs that are next, which stay where they are; and how many of them are in the sorted set and in the list.
+-- Returns the next jobs without removing them, and how many of them are in the sorted set and in the list.
 local function find(ready, sorted, most)
   local jobs, ranked = {}, 0
   local isSorted = redis.call('EXISTS', sorted) == 1

@@ -1,23 +1,24 @@
 /**
- * What several scripts begin with. Each script is whole in itself, and touches none but its KEYS. The clock is the server's.
+ * Lua functions that several scripts share. A script only uses its KEYS, and the server's clock.
  *
- * Redis does not roll back a script that fails halfway: a missing right, a key of the wrong type. So each script reads first,
- * then stores, and removes last. Before it stores, it removes nothing (`PROBE`) by each command that it will remove with: if
- * the user lacks the right or the key has the wrong type, the script fails there. What is only a hint uses `redis.pcall`.
- * `rights.ts` and the tests read the commands of a script from its text: each is a literal, `redis.call('NAME'`.
+ * Redis does not roll back a script that fails halfway, for example because of a missing right or a key of the wrong type.
+ * Therefore each script reads first, stores next and removes last. Before it stores, it runs each command that it will remove with,
+ * in a form that removes nothing (`PROBE`): if the user lacks the right or the key has the wrong type, the script fails there.
+ * Commands that are only hints use `redis.pcall`. `rights.ts` and the tests read the commands of a script from its text, so each
+ * must be a literal: `redis.call('NAME'`.
  *
- * None has a `#!lua` line, which Redis 6.2 does not know. Without one a script is refused for want of memory only if
- * its first write is one that may need some; a script that must go on then begins with a `PROBE`, which does not.
+ * The scripts have no `#!lua` line, because Redis 6.2 rejects it. Without this line, Redis refuses a script in a full memory only if
+ * the first write may need memory. A script that must run then begins with a `PROBE`, which needs none.
  */
 
-/** `now`, in ms since 1970; `nowUs` likewise in µs. */
+/** `now` is in ms since 1970, `nowUs` in µs since 1970. */
 export const CLOCK = `
 local clock = redis.call('TIME')
 local nowUs = clock[1] * 1000000 + clock[2]
 local now = math.floor(nowUs / 1000)
 `
 
-/** Writes that change nothing, and fail if the removal from this key would fail. No field, id or member has these names. */
+/** Writes that change nothing, and fail if a removal from this key would fail. No field, id or member has these names. */
 export const PROBE = {
   hash: (key: string): string => `redis.call('HDEL', ${key}, '\\n')`,
   set: (key: string): string => `redis.call('SREM', ${key}, '')`,
@@ -26,17 +27,17 @@ export const PROBE = {
   list: (key: string): string => `redis.call('LTRIM', ${key}, 0, -1)`,
 }
 
-/** Whether a consumer's lease has neither been ended nor run out. */
-export const STANDS = `
-local function stands(leases, consumer)
+/** True if a consumer's lease was not ended and has not expired. */
+export const IS_LEASE_VALID = `
+local function isLeaseValid(leases, consumer)
   local expires = redis.call('ZSCORE', leases, consumer)
   return expires and tonumber(expires) > now
 end
 `
 
 /**
- * Wakes one of the consumers that wait for a queue, if there is one; not the caller, who is awake. What is published is the
- * name of the set, which tells the queue. A hint: consumers look by themselves once a second.
+ * Wakes one consumer that waits for a queue, except the caller. The message is the key of the set of waiters, which identifies the
+ * queue. This is only a hint, because consumers poll once a second.
  */
 export const WAKE = `
 local function wake(waiters, leases, channel, caller)
@@ -52,7 +53,7 @@ local function wake(waiters, leases, channel, caller)
 end
 `
 
-/** Whether a value has the form of a job (`message.ts`). Another program may have stored anything. */
+/** True if a value has the format of a job (`message.ts`). Another program may have stored any value. */
 export const IS_JOB = `
 local function isJob(message)
   if #message < 18 then return false end
@@ -62,20 +63,20 @@ end
 `
 
 /**
- * Puts a job among the ready ones, where it stood: before all in the list of its priority, for those have never been out of
- * it. `tag` is the number of its delivery; the first that it ever had is its order. What is no job goes to the head of the
- * list as it is, whatever the delay: its next consumer rejects it.
+ * Returns a job to its former position: before all jobs of its priority in the list, because those were never delivered. `tag` is
+ * the number of its delivery; the number of its first delivery becomes its order. A value that is not a job goes to the head of
+ * the list unchanged and without a delay, and its next consumer rejects it. `lost` is added to the delivery count.
  */
-export const GIVE_BACK = `
+export const RETURN_JOB = `
 ${IS_JOB}
-local function giveBack(ready, sorted, delayed, message, tag, charge, delay)
+local function returnJob(ready, sorted, delayed, message, tag, lost, delay)
   if not isJob(message) then
     redis.call('LPUSH', ready, message)
     return
   end
   local priority, deliveries, order = struct.unpack('>BBI6', message)
   if order == 0 then order = tonumber(tag) or 0 end
-  local placed = struct.pack('>BBI6', priority, math.min(deliveries + charge, 255), order) .. string.sub(message, 9)
+  local placed = struct.pack('>BBI6', priority, math.min(deliveries + lost, 255), order) .. string.sub(message, 9)
   if delay > 0 then
     redis.call('ZADD', delayed, now + math.ceil(delay), placed)
   else
@@ -84,9 +85,9 @@ local function giveBack(ready, sorted, delayed, message, tag, charge, delay)
 end
 `
 
-/** Ends a lease. All that it held is ready again; `replaced` may hold other messages for some of it. */
+/** Ends a lease and makes its jobs ready again. `replaced` has new messages of some jobs by delivery number. */
 export const END_LEASE = `
-local function endLease(leases, held, ready, sorted, waiters, consumer, charge, replaced)
+local function endLease(leases, held, ready, sorted, waiters, consumer, lost, replaced)
   local entries = redis.call('HGETALL', held)
   ${PROBE.sorted('leases')}
   ${PROBE.hash('held')}
@@ -95,7 +96,7 @@ local function endLease(leases, held, ready, sorted, waiters, consumer, charge, 
   for i = 1, #entries, 2 do
     local tag = entries[i]
     if tag ~= '' then
-      giveBack(ready, sorted, nil, replaced[tag] or entries[i + 1], tag, charge, 0)
+      returnJob(ready, sorted, nil, replaced[tag] or entries[i + 1], tag, lost, 0)
       returned = returned + 1
     end
   end

@@ -1,15 +1,15 @@
-import { defineScript, type Script } from '../script.ts'
-import { CLOCK, END_LEASE, GIVE_BACK, PROBE, STANDS, WAKE } from './fragments.ts'
+import { defineScript, type Script } from './script.ts'
+import { CLOCK, END_LEASE, RETURN_JOB, PROBE, IS_LEASE_VALID, WAKE } from './fragments.ts'
 
 /**
- * Opens a consumer's lease in one or several queues. One that it had and never closed is ended as if it had run out.
+ * Opens a consumer's lease in one or several queues. An earlier lease of the same consumer ends as if it had expired.
  *
  *     KEYS  for each queue: leases, held, ready, sorted, waiters
- *     ARGV  consumer; how long, in ms
+ *     ARGV  consumer; duration in ms
  */
 export const openLease: Script = defineScript(`
 ${CLOCK}
-${GIVE_BACK}
+${RETURN_JOB}
 ${END_LEASE}
 for at = 1, #KEYS, 5 do
   local leases, held, ready, sorted, waiters = unpack(KEYS, at, at + 4)
@@ -20,10 +20,10 @@ return 1
 `)
 
 /**
- * Notes who a consumer is.
+ * Stores the record of a consumer.
  *
  *     KEYS  workers
- *     ARGV  consumer; the note
+ *     ARGV  consumer; record as JSON
  */
 export const recordWorker: Script = defineScript(`
 ${PROBE.hash('KEYS[1]')}
@@ -31,10 +31,10 @@ return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 `)
 
 /**
- * Notes that queues exist.
+ * Adds queues to the set of queues.
  *
  *     KEYS  queues
- *     ARGV  their names
+ *     ARGV  names of the queues
  */
 export const declareQueues: Script = defineScript(`
 ${PROBE.set('KEYS[1]')}
@@ -42,16 +42,17 @@ return redis.call('SADD', KEYS[1], unpack(ARGV))
 `)
 
 /**
- * Extends a consumer's lease in one or several queues, if it stands in all of them; answers with 1 where it does, else with 0.
+ * Extends a consumer's lease in one or several queues and returns 1. If it is no longer valid in one of them, changes nothing and
+ * returns 0.
  *
  *     KEYS  for each queue: leases
- *     ARGV  consumer; how long from now, in ms
+ *     ARGV  consumer; duration from now in ms
  */
 export const renewLease: Script = defineScript(`
 ${CLOCK}
-${STANDS}
+${IS_LEASE_VALID}
 for _, leases in ipairs(KEYS) do
-  if not stands(leases, ARGV[1]) then return 0 end
+  if not isLeaseValid(leases, ARGV[1]) then return 0 end
 end
 ${PROBE.sorted('KEYS[1]')}
 for _, leases in ipairs(KEYS) do
@@ -61,39 +62,43 @@ return 1
 `)
 
 /**
- * Ends a consumer's lease in one queue; answers with how many jobs are ready again by it.
+ * Ends a consumer's lease in one queue and returns the number of jobs that are ready again.
  *
  *     KEYS  leases, held, ready, sorted, waiters
- *     ARGV  consumer; wake channel; why: expired (only where it has run out; all jobs are charged), closed (charged only
- *           where it has run out), reclaimed, or orphaned (also where there is no lease; charged); then for each job that is to
- *           change the number of its delivery and its new message
+ *     ARGV  consumer; prefix of the wake channels; reason; then for each changed job its delivery number and its new message
+ *
+ *     reason     the script does nothing if       jobs count one more delivery if
+ *     expired    the lease is valid or missing    always
+ *     orphaned   the lease is valid               always
+ *     closed     never                            the lease has expired
+ *     reclaimed  never                            never; the new messages have the new counts
  */
 export const endLease: Script = defineScript(`
 ${CLOCK}
-${STANDS}
+${IS_LEASE_VALID}
 ${WAKE}
-${GIVE_BACK}
+${RETURN_JOB}
 ${END_LEASE}
 local leases, held, ready, sorted, waiters = unpack(KEYS)
-local consumer, channel, why = ARGV[1], ARGV[2], ARGV[3]
-local inTime = stands(leases, consumer)
-if why == 'expired' and (inTime or not redis.call('ZSCORE', leases, consumer)) then return 0 end
-if why == 'orphaned' and inTime then return 0 end
-local charge = (why == 'reclaimed' or why == 'closed' and inTime) and 0 or 1
+local consumer, channel, reason = ARGV[1], ARGV[2], ARGV[3]
+local isValid = isLeaseValid(leases, consumer)
+if reason == 'expired' and (isValid or not redis.call('ZSCORE', leases, consumer)) then return 0 end
+if reason == 'orphaned' and isValid then return 0 end
+local lost = (reason == 'reclaimed' or reason == 'closed' and isValid) and 0 or 1
 local replaced = {}
 for at = 4, #ARGV, 2 do replaced[ARGV[at]] = ARGV[at + 1] end
-local returned = endLease(leases, held, ready, sorted, waiters, consumer, charge, replaced)
+local returned = endLease(leases, held, ready, sorted, waiters, consumer, lost, replaced)
 if returned > 0 or redis.pcall('EXISTS', sorted) == 1 then wake(waiters, leases, channel, consumer) end
 return returned
 `)
 
 /**
- * Wakes another one of those that wait for a queue, in the place of a consumer that has no room.
+ * Wakes another waiting consumer of a queue if the consumer that was woken has no room.
  *
  *     KEYS  waiters, leases
- *     ARGV  consumer; wake channel
+ *     ARGV  consumer that was woken; prefix of the wake channels
  */
-export const passOn: Script = defineScript(`
+export const wakeNext: Script = defineScript(`
 ${CLOCK}
 ${WAKE}
 wake(KEYS[1], KEYS[2], ARGV[2], ARGV[1])

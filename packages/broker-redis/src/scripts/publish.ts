@@ -1,17 +1,17 @@
-import { defineScript, type Script } from '../script.ts'
+import { defineScript, type Script } from './script.ts'
 import { CLOCK, WAKE } from './fragments.ts'
 
 /**
- * Stores jobs of one queue, each unless its id was stored before.
+ * Stores jobs of one queue, except jobs whose ids were published before.
  *
  *     KEYS  ready, sorted, delayed, order, waiters, leases; then a bitmap for each run of ids
- *     ARGV  wake channel; how long ids are remembered, in ms; how many jobs; the jobs, each behind its length (u32);
- *           their delays in ms (u48 each), or nothing where there are none; then for each run the first bit, how many, and
- *           these bits as they are stored
+ *     ARGV  prefix of the wake channels; time to keep the ids in ms; number of jobs; the jobs, each after its length (u32); their
+ *           delays in ms (u48 each), or an empty string if there are none; then for each run the first bit, the number of bits,
+ *           and the bytes with these bits
  *
- * The jobs stand in the order of the runs. It stores all of them or fails before it has stored one: a publish that fails is
- * called refused. The ids are remembered last, so that a repeated publish of what was not stored stores it. The first write
- * may need memory: if there is none, nothing is stored.
+ * The jobs must be in the order of the runs. The script stores all jobs, or fails before it stores the first one, because the result
+ * is then "refused". It stores the ids last, so that a repeated publish stores jobs that were not stored before. The first write
+ * may need memory: if the memory is full, nothing is stored.
  */
 export const publish: Script = defineScript(`
 ${CLOCK}
@@ -19,19 +19,19 @@ ${WAKE}
 local ready, sorted, delayed, order, waiters, leases = unpack(KEYS, 1, 6)
 local channel, ttl, count, jobs, delays = unpack(ARGV, 1, 5)
 
-local known, remembered = {}, {}
--- The bytes of bitmaps that this batch will have set, by bitmap and position: an id may stand in it twice.
+local known, writes = {}, {}
+-- The bytes of bitmaps after this batch, by bitmap and position, because the batch may contain an id twice.
 local set = {}
 local job = 0
 for run = 1, #KEYS - 6 do
-  local seen = KEYS[6 + run]
+  local bitmap = KEYS[6 + run]
   local first, length, bits = tonumber(ARGV[3 + run * 3]), tonumber(ARGV[4 + run * 3]), ARGV[5 + run * 3]
   local from = math.floor(first / 8)
-  local stored = redis.call('GETRANGE', seen, from, from + #bits - 1)
-  if stored ~= '' or set[seen] then
+  local stored = redis.call('GETRANGE', bitmap, from, from + #bits - 1)
+  if stored ~= '' or set[bitmap] then
     local before, merged = {}, {}
     for i = 1, #bits do
-      before[i] = bit.bor(string.byte(stored, i) or 0, set[seen] and set[seen][from + i] or 0)
+      before[i] = bit.bor(string.byte(stored, i) or 0, set[bitmap] and set[bitmap][from + i] or 0)
       merged[i] = string.char(bit.bor(before[i], string.byte(bits, i)))
     end
     for index = 0, length - 1 do
@@ -41,10 +41,10 @@ for run = 1, #KEYS - 6 do
     bits = table.concat(merged)
   end
   if #KEYS > 7 then
-    set[seen] = set[seen] or {}
-    for i = 1, #bits do set[seen][from + i] = string.byte(bits, i) end
+    set[bitmap] = set[bitmap] or {}
+    for i = 1, #bits do set[bitmap][from + i] = string.byte(bits, i) end
   end
-  remembered[run] = { seen, from, bits }
+  writes[run] = { bitmap, from, bits }
   job = job + length
 end
 
@@ -72,7 +72,7 @@ for index = 0, count - 1 do
     end
   end
 end
--- Writes that change nothing, and fail if one of those behind them would.
+-- Writes that change nothing, and fail if one of the writes after them would fail.
 redis.call('SETRANGE', KEYS[7], 0, '')
 redis.call('PEXPIRE', KEYS[7], ttl)
 if #placed > 0 then redis.call('ZADD', sorted, 'XX', 0, '') end
@@ -81,7 +81,7 @@ if #later > 0 then redis.call('ZADD', delayed, 'XX', 0, '') end
 if #plain > 0 then redis.call('RPUSH', ready, unpack(plain)) end
 if #placed > 0 then redis.call('ZADD', sorted, unpack(placed)) end
 if #later > 0 then redis.call('ZADD', delayed, unpack(later)) end
-for _, run in ipairs(remembered) do
+for _, run in ipairs(writes) do
   redis.call('SETRANGE', unpack(run))
   redis.call('PEXPIRE', run[1], ttl)
 end

@@ -1,35 +1,32 @@
-/** What an operator should know of a server and of the user that connects to it. */
+/** Findings about the settings of a server and the rights of the user that connects to it. */
 import type { Finding } from '@zyqueue/core/broker'
-import type { Keys } from './keys.ts'
-import { grant, NEEDS, ROLES, type Rights } from './rights.ts'
-import type { Servers } from './servers.ts'
+import { grant, REQUIREMENTS, ROLES, type Rights } from '../connection/rights.ts'
+import type { Servers } from '../connection/servers.ts'
 
-/** The oldest version that this broker is made for. */
+/** The oldest version that this broker supports. */
 const OLDEST = [6, 2] as const
 
-/** What the user may not do. That may be intended, so these are notes; what makes workers late is a warning. */
-export async function rightsFindings({ user }: Servers, names: Keys, rights: Rights): Promise<readonly Finding[]> {
+/** Missing rights are notes, because they may be intended. If they delay workers, the finding is a warning. */
+export async function rightsFindings({ user, keys }: Servers, rights: Rights): Promise<readonly Finding[]> {
   const findings: Finding[] = []
   const late = new Set<string>()
   for (const role of ROLES) {
-    const missing = await rights.missing(role, [names.of('zyqueue')])
-    if (missing === undefined) return [unknownRights(user)]
+    const missing = await rights.missing(role, [keys.of('zyqueue')])
+    if (missing === undefined) {
+      const message = `Cannot check the rights of the user ${user}: the server is older than Redis 7.0 or refuses ACL DRYRUN`
+      return [{ level: 'note', message, remedy: grant(user, ['+acl|dryrun']) }]
+    }
     if (missing.rules.length > 0) {
-      const message = `The user ${user} may not ${NEEDS[role].does}`
+      const message = `The user ${user} may not ${REQUIREMENTS[role].does}`
       findings.push({ level: 'note', message, remedy: grant(user, [...missing.rules, ...missing.hints]) })
     } else for (const rule of missing.hints) late.add(rule)
   }
   if (late.size === 0) return findings
-  const message = `The user ${user} may not wake workers, or be woken: a worker that waits sees a job up to a second late`
+  const message = `The user ${user} may not wake workers or be woken: a waiting worker sees a job up to one second late`
   return [...findings, { level: 'warning', message, remedy: grant(user, [...late]) }]
 }
 
-function unknownRights(user: string): Finding {
-  const message = `The rights of the user ${user} are not known: the server is older than Redis 7.0, or refuses ACL DRYRUN`
-  return { level: 'note', message, remedy: grant(user, ['+acl|dryrun']) }
-}
-
-/** From its `INFO`: managed servers refuse `CONFIG`. */
+/** Reads the reply of `INFO`, because managed servers refuse `CONFIG`. */
 export function settingsFindings(info: ReadonlyMap<string, string>): readonly Finding[] {
   return [version(info), eviction(info), persistence(info)].filter((finding) => finding !== undefined)
 }
@@ -40,7 +37,7 @@ function version(info: ReadonlyMap<string, string>): Finding | undefined {
   if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return undefined
   return {
     level: 'problem',
-    message: `Redis ${text} is older than ${OLDEST.join('.')}, and lacks commands that this broker uses`,
+    message: `Redis ${text} is older than ${OLDEST.join('.')} and lacks commands that this broker uses`,
     remedy: 'Update the server',
   }
 }
@@ -52,13 +49,13 @@ function eviction(info: ReadonlyMap<string, string>): Finding | undefined {
   if (policy.startsWith('volatile-')) {
     return {
       level: 'warning',
-      message: `maxmemory-policy is ${policy}: jobs stay, but when memory is full the ids of stored jobs may be forgotten, and a repeated submit stored twice`,
+      message: `maxmemory-policy is ${policy}: when memory is full, Redis may delete the ids of stored jobs, and a repeated submit is then stored twice. Jobs are kept`,
       remedy,
     }
   }
   return {
     level: 'problem',
-    message: `maxmemory-policy is ${policy}: Redis deletes jobs, unseen, when its memory is full`,
+    message: `maxmemory-policy is ${policy}: Redis deletes jobs without an error when its memory is full`,
     remedy,
   }
 }
@@ -67,15 +64,15 @@ function persistence(info: ReadonlyMap<string, string>): Finding | undefined {
   if (info.get('aof_enabled') === '0') {
     return {
       level: 'warning',
-      message: 'The append-only file is off: when the server ends, all jobs since its last snapshot are lost',
+      message: 'The append-only file is off: when the server stops, all jobs since its last snapshot are lost',
       remedy: 'CONFIG SET appendonly yes, and the same in redis.conf',
     }
   }
   if (info.get('aof_last_write_status') === 'err' || info.get('aof_last_bgrewrite_status') === 'err') {
     return {
       level: 'problem',
-      message: 'The server could not write its append-only file',
-      remedy: 'Look at its log, and at the room on its disk',
+      message: 'The server cannot write its append-only file',
+      remedy: 'Check its log and the free space on its disk',
     }
   }
   return undefined

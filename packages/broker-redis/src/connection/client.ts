@@ -1,26 +1,26 @@
-/** One connection to one server, by ioredis with everything switched off that would send a command twice or keep it for later. */
+/** A connection to one server. All features of ioredis that resend or queue commands are switched off. */
 import { createConnection, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { BrokerError, ConfigError, ZyQueueError } from '@zyqueue/core/broker'
 import { AbstractConnector, Redis } from 'ioredis'
-import { CutError, notConnected, ServerError } from './errors.ts'
-import type { Address } from './options.ts'
+import { ConnectionLostError, notConnectedError, ServerError } from '../errors.ts'
+import type { Address } from '../options.ts'
 import { list, type Reply } from './replies.ts'
-import type { Script } from './script.ts'
-import { onSilence } from './socket-watchdog.ts'
+import type { Script } from '../scripts/script.ts'
+import { watchSocket } from './socket-watchdog.ts'
 
 export interface Access {
   readonly username: string | undefined
   readonly password: string | undefined
   readonly database: number
-  /** TLS, trusting these certificates, or those that Node trusts. Absent: none. */
+  /** Absent: no TLS. `ca` has the trusted certificates; without it, Node's default certificates are trusted. */
   readonly tls: { readonly ca: string | undefined } | undefined
 }
 
 export type Argument = string | number | Buffer
 
-/** How long connecting may take in all, in ms. */
-const CONNECT_MS = 6_000
+/** The limit for the whole connection setup, in ms. */
+const CONNECT_TIMEOUT_MS = 6_000
 
 export class Client {
   readonly address: Address
@@ -31,24 +31,24 @@ export class Client {
   #idle: (() => void)[] = []
   #destroyed = false
   #isReplica = false
-  /** What ended the connection, where something did. */
+  /** The reason why the connection ended. */
   #failure: Error | undefined
 
-  /** Connects once. Rejects with the error of the system, with `ServerError`, or with `CutError` where nobody answers. */
+  /** Connects once. Rejects with a system error, with `ServerError`, or with `ConnectionLostError` if the server does not answer. */
   static async open(address: Address, access: Access, signal: AbortSignal): Promise<Client> {
     const client = new Client(address, access)
-    const giveUp = (): void => client.destroy(new CutError('Connecting to Redis was given up'))
-    const timer = setTimeout(giveUp, CONNECT_MS)
+    const giveUp = (): void => client.destroy(new ConnectionLostError('Connecting to Redis timed out or was cancelled'))
+    const timer = setTimeout(giveUp, CONNECT_TIMEOUT_MS)
     signal.addEventListener('abort', giveUp, { once: true })
     try {
       signal.throwIfAborted()
       await client.#redis.connect()
       client.#watch()
-      await client.#introduce(access.database)
+      await client.#handshake(access.database)
       return client
     } catch (error) {
       client.destroy()
-      throw client.#failure ?? native(error)
+      throw client.#failure ?? toError(error)
     } finally {
       clearTimeout(timer)
       signal.removeEventListener('abort', giveUp)
@@ -59,31 +59,30 @@ export class Client {
     this.address = address
     this.#redis = new Redis({
       Connector: connectorTo(address, tls, (socket) => (this.#socket = socket)),
-      // Only tells ioredis which event to wait for.
+      // ioredis then waits for the event `secureConnect`; the connector has the TLS options.
       ...(tls && { tls: {} }),
       ...(username !== undefined && { username }),
       ...(password !== undefined && { password }),
-      // Pushes share the connection with replies: waiting to be woken takes no second one.
+      // RESP3 sends published messages and replies on one connection.
       protocol: 3,
       lazyConnect: true,
-      // Core decides when to connect again, and what is to be sent again.
+      // Core decides when to reconnect and what to resend.
       retryStrategy: null,
       maxRetriesPerRequest: 0,
       enableOfflineQueue: false,
       autoResubscribe: false,
-      connectTimeout: CONNECT_MS,
-      // What ioredis sends unasked while connecting, it does not insist on: a refusal leaves it in database 0, or prints.
-      // So it sends `HELLO` with the password only; `#introduce` does the rest.
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      // ioredis ignores refusals of the commands that it sends while it connects: it stays in database 0, or prints a warning.
+      // So it only sends `HELLO` with the password, and `#handshake` does the rest.
       enableReadyCheck: false,
       disableClientInfo: true,
     })
     this.#redis.on('error', (error: unknown) => {
-      this.#failure ??= native(error)
+      this.#failure ??= toError(error)
     })
     this.#redis.on('message', (channel: string, message: string) => this.#listener(channel, message))
   }
 
-  /** What the server says of itself. */
   get isReplica(): boolean {
     return this.#isReplica
   }
@@ -92,15 +91,15 @@ export class Client {
     return this.#redis.status === 'ready' && !this.#destroyed
   }
 
-  /** Rejects with `ServerError`, with `CutError`, or with `ZYQ_CONNECTION_LOST` where it was not sent. */
+  /** Rejects with `ServerError`, with `ConnectionLostError`, or with `ZYQ_CONNECTION_LOST` if the command was not sent. */
   async command(name: string, ...args: readonly Argument[]): Promise<Reply> {
-    if (!this.usable) throw notConnected()
+    if (!this.usable) throw notConnectedError()
     this.#pending++
     try {
       return (await this.#redis.callBuffer(name, [...args])) as Reply
     } catch (thrown) {
-      const error = this.#because(native(thrown))
-      // ioredis may take itself for connected for a moment more.
+      const error = this.#causeOf(toError(thrown))
+      // ioredis may still report its status as ready.
       if (!(error instanceof ServerError)) this.destroy(error)
       throw error
     } finally {
@@ -108,57 +107,56 @@ export class Client {
     }
   }
 
-  /** Runs a script, by its hash if the server knows it. */
+  /** Sends the hash of the script, and its text if the server does not know the hash. */
   async run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<Reply> {
+    const send = (command: string, id: string): Promise<Reply> =>
+      this.command(command, id, keys.length, ...keys, ...args)
     try {
-      return await this.command('EVALSHA', script.sha, keys.length, ...keys, ...args)
+      return await send('EVALSHA', script.sha).catch((error: unknown) => {
+        if (error instanceof ServerError && error.message.startsWith('NOSCRIPT')) return send('EVAL', script.lua)
+        throw error
+      })
     } catch (error) {
-      if (!(error instanceof ServerError)) throw error
-      if (!error.message.startsWith('NOSCRIPT')) throw namingCommand(error, script)
-    }
-    try {
-      return await this.command('EVAL', script.lua, keys.length, ...keys, ...args)
-    } catch (error) {
-      throw error instanceof ServerError ? namingCommand(error, script) : error
+      throw error instanceof ServerError ? nameRefusedCommand(error, script) : error
     }
   }
 
-  /** Has `listener` called with what is published on the channels that this connection subscribes to. */
+  /** Calls `listener` for each message on the channels to which this connection subscribes. */
   listen(listener: (channel: string, message: string) => void): void {
     this.#listener = listener
   }
 
-  /** Resolves when nothing is under way. */
-  async idle(): Promise<void> {
+  /** Resolves when no command is pending. */
+  async waitUntilIdle(): Promise<void> {
     if (this.#pending > 0) await new Promise<void>((idle) => this.#idle.push(idle))
   }
 
   #watch(): void {
-    if (this.#socket === undefined) throw notConnected()
-    onSilence(
+    if (this.#socket === undefined) throw notConnectedError()
+    watchSocket(
       this.#socket,
       () => this.#pending > 0,
-      () => this.destroy(new CutError('Redis has not answered for seconds')),
+      () => this.destroy(new ConnectionLostError('Redis did not answer in time')),
     )
   }
 
-  /** ioredis says only that the connection was closed; why it was is known better here. */
-  #because(error: Error): Error {
-    return error instanceof CutError && this.#failure instanceof CutError ? this.#failure : error
+  /** ioredis only reports that the connection was closed. `#failure` has the reason. */
+  #causeOf(error: Error): Error {
+    return error instanceof ConnectionLostError && this.#failure instanceof ConnectionLostError ? this.#failure : error
   }
 
   /**
-   * Sees to it that the connection is what was asked for. ioredis goes on without RESP3 if a server does not speak it; then
-   * waiting to be woken would block all else.
+   * Checks the protocol and selects the database. ioredis continues without RESP3 if the server refuses it, but then a
+   * subscription would block all other commands on the connection.
    */
-  async #introduce(database: number): Promise<void> {
+  async #handshake(database: number): Promise<void> {
     const hello = list(await this.command('HELLO'))
     const about = (name: string): Reply | undefined =>
       hello[hello.findIndex((entry) => Buffer.isBuffer(entry) && entry.toString() === name) + 1]
     if (about('proto') !== 3) {
       throw new BrokerError(
         'ZYQ_BROKER',
-        'The server does not speak RESP3: Redis 6.2 or later is needed, and no proxy before it',
+        'The server does not speak RESP3. Use Redis 6.2 or later, without a proxy that speaks only RESP2',
       )
     }
     if (database !== 0) await this.#select(database)
@@ -171,13 +169,13 @@ export class Client {
       await this.command('SELECT', database)
     } catch (error) {
       if (!(error instanceof ServerError)) throw error
-      const message = `Redis refuses the database ${database}: ${error.message}`
+      const message = `Redis refused the database ${database}: ${error.message}`
       if (error.code === 'ZYQ_BROKER') throw new ConfigError('ZYQ_CONNECTION_STRING', message, { cause: error })
       throw new BrokerError(error.code, message, { cause: error })
     }
   }
 
-  /** Ends the connection at once; what is under way rejects. Idempotent. */
+  /** Closes the connection immediately; pending commands reject. Idempotent. */
   destroy(reason?: Error): void {
     this.#failure ??= reason
     this.#destroyed = true
@@ -185,7 +183,7 @@ export class Client {
   }
 }
 
-/** The socket is ours, so that it keeps no process alive, and is gone at once when it is to be gone. */
+/** Creates the socket, so that it does not keep the process alive and `disconnect` destroys it immediately. */
 function connectorTo({ host, port }: Address, tls: Access['tls'], onSocket: (socket: Socket) => void) {
   return class extends AbstractConnector {
     #socket: Socket | undefined
@@ -212,21 +210,22 @@ function connectorTo({ host, port }: Address, tls: Access['tls'], onSocket: (soc
   }
 }
 
-/** Redis 7 says in which line of a script the user lacks a right, and not which command is there. */
-function namingCommand(error: ServerError, { lua }: Script): ServerError {
+/** Redis 7 reports the line of the script that the user may not run, but not the command in that line. */
+function nameRefusedCommand(error: ServerError, { lua }: Script): ServerError {
   const line = /^ERR The user executing the script .* on @user_script:(\d+)/.exec(error.message)?.[1]
   const command = /redis\.p?call\('(\w+)'/.exec(lua.split('\n')[Number(line) - 1] ?? '')?.[1]
   return command === undefined ? error : new ServerError(`NOPERM ${command} is refused: ${error.message.slice(4)}`)
 }
 
-/** ioredis puts the command with its arguments on errors: a password, or jobs. Only the message is kept. */
-function native(error: unknown): Error {
-  if (!(error instanceof Error)) return new CutError(String(error))
-  if (error instanceof ServerError || error instanceof CutError || error instanceof ZyQueueError) return error
-  // How ioredis says that the socket has ended, and it has not heard of it yet.
-  if (error.message.startsWith("Stream isn't writeable")) return notConnected()
+/** Copies only the message and the code, because ioredis adds the command's arguments to errors: a password, or jobs. */
+function toError(error: unknown): Error {
+  if (!(error instanceof Error)) return new ConnectionLostError(String(error))
+  if (error instanceof ServerError || error instanceof ConnectionLostError || error instanceof ZyQueueError)
+    return error
+  // ioredis throws this if the socket has ended and ioredis has not received the event yet.
+  if (error.message.startsWith("Stream isn't writeable")) return notConnectedError()
   if (error.name === 'ReplyError' || error.constructor.name === 'ErrorReply') return new ServerError(error.message)
   const code: unknown = 'code' in error ? error.code : undefined
   if (typeof code === 'string') return Object.assign(new Error(error.message), { code })
-  return new CutError(error.message)
+  return new ConnectionLostError(error.message)
 }

@@ -1,7 +1,7 @@
-/** Jobs in every place of a queue, a broker that does all it can with them while something is broken, and what must be left. */
+/** A queue with jobs in every key, all operations of a broker while something is broken, and the check of the result. */
 import type { Delivery, PublishResult, SettleResult } from '@zyqueue/core/broker'
-import type { RedisBroker } from '../src/broker.ts'
-import { consume, message, never, newQueue, receive } from './support.ts'
+import type { RedisBroker } from '../../src/broker.ts'
+import { consume, message, never, newQueue, receive } from '../support.ts'
 
 const UNREADABLE = '{"by":"another program","data":[1,2,3,4,5,6,7,8]}'
 
@@ -9,21 +9,21 @@ export interface Scenario {
   readonly queue: string
   /** The consumer of the broker under test. */
   readonly consumerId: string
-  /** Does everything with the queue while it is broken. What fails may fail. */
+  /** Runs all operations while something is broken. Each may fail. */
   whileBroken(): Promise<void>
-  /** Repeats what failed, which must succeed now; says which jobs are lost, or not where they were said to be. */
+  /** Repeats the failed operations, which must succeed now. Returns descriptions of lost jobs and wrong results. */
   faults(): Promise<readonly string[]>
 }
 
 interface Settlement {
   readonly delivery: Delivery
   readonly settle: () => Promise<readonly SettleResult[]>
-  /** Where the job must be found once this has succeeded; absent: nowhere. */
+  /** The place of the job after success. Absent: the job must be gone. */
   readonly place?: 'ready' | 'delayed' | 'dead'
   result?: SettleResult | undefined
 }
 
-/** `whole` has all rights; `tested` is the one that will fail. `plant` pushes to the list of ready jobs as another program. */
+/** `whole` has all rights. The operations of `tested` will fail. `plant` pushes a value to the list of ready jobs as another program. */
 export async function openScenario(
   whole: RedisBroker,
   tested: RedisBroker,
@@ -33,9 +33,9 @@ export async function openScenario(
   const consumerId = `tested-${queue}`
   const stored = ['plain-1', 'plain-2', 'plain-3', 'plain-4', 'plain-5', 'plain-6', 'plain-7', 'plain-8']
   await whole.publish([message(queue, 'dead'), message(queue, 'dead-high', { priority: 8 })])
-  const burying = await consume(whole, [queue])
-  await burying.reject((await receive(burying, 2)).map((delivery) => ({ delivery, reason: 'ZYQ_TEST: dead' })))
-  await burying.close()
+  const rejecting = await consume(whole, [queue])
+  await rejecting.reject((await receive(rejecting, 2)).map((delivery) => ({ delivery, reason: 'ZYQ_TEST: dead' })))
+  await rejecting.close()
   await whole.publish([message(queue, 'lost-1'), message(queue, 'lost-2')])
   await receive(await consume(whole, [queue], { consumerId: `lost-${queue}`, prefetch: 2 }), 2)
   await whole.publish(stored.map((id) => message(queue, id)))
@@ -99,8 +99,8 @@ export async function openScenario(
       const now = await places()
       for (const [index, { id }] of batch.entries()) {
         const status = published[index]?.status
-        if (status === 'stored' && !now.has(id)) faults.push(`${id} was called stored and is not`)
-        if (status === 'refused' && now.has(id)) faults.push(`${id} was called refused and is stored`)
+        if (status === 'stored' && !now.has(id)) faults.push(`${id} was reported as stored, but is not`)
+        if (status === 'refused' && now.has(id)) faults.push(`${id} was reported as refused, but is stored`)
       }
       for (const result of await tested.publish(batch)) {
         if (result.status !== 'stored') faults.push(`publishing again: ${result.status} ${String(result.error)}`)
@@ -108,7 +108,9 @@ export async function openScenario(
       for (const settlement of settlements) {
         const { id } = settlement.delivery
         if (settlement.result?.status === 'ok' && !isAt(now, id, settlement.place)) {
-          faults.push(`${id} was called settled and is not ${settlement.place ?? 'gone'}, but ${String(now.get(id))}`)
+          faults.push(
+            `${id} was reported as settled, but is ${String(now.get(id))} instead of ${settlement.place ?? 'gone'}`,
+          )
         }
         if (settlement.result?.status === 'ok') continue
         const [again] = await settlement.settle()
@@ -120,7 +122,7 @@ export async function openScenario(
       for (const id of [...all, ...batch.map((job) => job.id)]) {
         const found = end.get(id) ?? []
         if (found.length === 0 && id !== acked.id) faults.push(`${id} is lost`)
-        if (found.length > 2) faults.push(`${id} is there ${found.length} times`)
+        if (found.length > 2) faults.push(`${id} is stored ${found.length} times`)
       }
       if (!end.has(UNREADABLE)) faults.push('the unreadable job is lost')
       await consumer.close()
@@ -131,18 +133,18 @@ export async function openScenario(
 
 function isAt(places: ReadonlyMap<string, readonly string[]>, id: string, place: Settlement['place']): boolean {
   const found = places.get(id) ?? []
-  // What was released or buried may have been taken, or put back, by what came after it.
+  // Later operations may have claimed or requeued a job that was released or rejected.
   return place === undefined ? !found.includes('active') : found.length > 0
 }
 
-/** The places of each job by its id; of an unreadable one by its bytes. */
+/** The places of each job, by id. Unreadable jobs are identified by their bytes. */
 async function placesIn(broker: RedisBroker, queue: string): Promise<ReadonlyMap<string, readonly string[]>> {
   const places = new Map<string, readonly string[]>()
-  const note = (id: string, body: Uint8Array, place: string): void => {
+  const add = (id: string, body: Uint8Array, place: string): void => {
     const name = id.startsWith('unreadable') ? Buffer.from(body).toString() : id
     places.set(name, [...(places.get(name) ?? []), place])
   }
-  for (const { id, body, state } of await broker.admin.jobs(queue, { limit: 1000 })) note(id, body, state)
-  for (const { id, body } of await broker.admin.deadLetters.list(queue, { limit: 1000 })) note(id, body, 'dead')
+  for (const { id, body, state } of await broker.admin.jobs(queue, { limit: 1000 })) add(id, body, state)
+  for (const { id, body } of await broker.admin.deadLetters.list(queue, { limit: 1000 })) add(id, body, 'dead')
   return places
 }

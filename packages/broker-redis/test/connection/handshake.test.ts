@@ -1,11 +1,11 @@
-/** What is sent while connecting: if the server refuses any of it, there is no connection. */
+/** The commands of the connection setup. If the server refuses one of them, connecting fails. */
 import { startRedis, startRedisCluster, startRedisSentinel, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
-import { RedisBroker } from '../src/broker.ts'
-import { message, openBroker, openClient } from './support.ts'
+import { RedisBroker } from '../../src/broker.ts'
+import { message, openBroker, openClient } from '../support.ts'
 
-function refused(connection: string): Promise<unknown> {
+function connectError(connection: string): Promise<unknown> {
   const broker = new RedisBroker({ connection, baseDir: '/' })
   onTestFinished(() => broker.close())
   return broker.connect().then(
@@ -21,13 +21,13 @@ await describeWithServer('redis', 'connecting', () => {
   })
   afterAll(() => server.stop())
 
-  test('a database that the server does not have is refused, in words that name it', async () => {
-    const error = await refused(`${server.url}/99`)
+  test('a missing database is refused, and the error names it', async () => {
+    const error = await connectError(`${server.url}/99`)
     expect(error).toMatchObject({ code: 'ZYQ_CONNECTION_STRING', message: expect.stringContaining('database 99') })
     expect(await openClient(server.url).keys('*')).toEqual([])
   })
 
-  test('sends four commands, and prints nothing', async () => {
+  test('sends HELLO, SELECT and EVAL, and prints nothing', async () => {
     const own = await startRedis()
     onTestFinished(() => own.stop())
     const client = openClient(own.url)
@@ -53,11 +53,11 @@ await describeWithServer('redis', 'connecting', () => {
     const client = openClient(server.url)
     const user = `no-${command}`
     await client.call('ACL', 'SETUSER', user, 'on', '>pw', '~*', '&*', '+@all', `-${command}`)
-    const error = await refused(`redis://${user}:pw@127.0.0.1:${server.port}/3`)
+    const error = await connectError(`redis://${user}:pw@127.0.0.1:${server.port}/3`)
     expect(error).toMatchObject({ code: 'ZYQ_AUTH', message: expect.stringMatching(words) })
   })
 
-  test('a user without the rights for INFO and CLIENT is not refused, and nothing is printed', async () => {
+  test('a user without the rights for INFO and CLIENT connects, and nothing is printed', async () => {
     const client = openClient(server.url)
     await client.call('ACL', 'SETUSER', 'plain', 'on', '>pw', '~*', '&*', '+@all', '-info', '-client')
     const print = vi.spyOn(console, 'warn')
@@ -70,10 +70,10 @@ await describeWithServer('redis', 'connecting', () => {
   })
 })
 
-await describeWithServer('redis', 'connecting behind sentinels', () => {
-  test('a database that the master does not have is refused', async () => {
+await describeWithServer('redis', 'connecting with sentinels', () => {
+  test('a missing database is refused', async () => {
     await using sentinel = await startRedisSentinel()
-    expect(await refused(`${sentinel.url}/99`)).toMatchObject({ code: 'ZYQ_CONNECTION_STRING' })
+    expect(await connectError(`${sentinel.url}/99`)).toMatchObject({ code: 'ZYQ_CONNECTION_STRING' })
     const broker = await openBroker(`${sentinel.url}/5`)
     await broker.declare([{ name: 'q', options: {} }])
     expect(await openClient(`${sentinel.master.url}/5`).smembers('zyqueue:queues')).toEqual(['q'])

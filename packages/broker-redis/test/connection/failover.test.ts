@@ -1,4 +1,4 @@
-/** A master that dies in the middle of work, behind sentinels and in a cluster. */
+/** A master that stops while jobs run, with sentinels and in a cluster. */
 import { startRedisCluster, startRedisSentinel } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import type { Broker, Consumer } from '@zyqueue/core/broker'
@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import {
   consume,
   eventually,
-  insist,
+  callUntilConnected,
   message,
   messages,
   never,
@@ -14,9 +14,9 @@ import {
   openBroker,
   openClient,
   receive,
-} from './support.ts'
+} from '../support.ts'
 
-/** Publishes one by one, and consumes, until told to stop; whatever the connection does meanwhile. */
+/** Publishes jobs one by one and consumes them until the returned functions stop it. Reconnects if necessary. */
 function workOn(producer: Broker, worker: Broker, consumer: Consumer, queue: string) {
   const stored = new Set<string>()
   const run = new Set<string>()
@@ -25,15 +25,15 @@ function workOn(producer: Broker, worker: Broker, consumer: Consumer, queue: str
   const publish = async (): Promise<void> => {
     for (let count = 0; publishing; count++) {
       const id = `${queue}-job-${count}`
-      const [result] = await insist(producer, () => producer.publish([message(queue, id)]))
+      const [result] = await callUntilConnected(producer, () => producer.publish([message(queue, id)]))
       if (result?.status === 'stored') stored.add(id)
     }
   }
   const work = async (): Promise<void> => {
     while (working) {
-      const deliveries = await insist(worker, () => consumer.receive(10, { signal: never }))
+      const deliveries = await callUntilConnected(worker, () => consumer.receive(10, { signal: never }))
       for (const { id } of deliveries) run.add(id)
-      await insist(worker, () => consumer.ack(deliveries))
+      await callUntilConnected(worker, () => consumer.ack(deliveries))
     }
   }
   const ended = Promise.all([publish(), work()])
@@ -52,7 +52,7 @@ function workOn(producer: Broker, worker: Broker, consumer: Consumer, queue: str
 }
 
 await describeWithServer('redis', 'a failover', () => {
-  test('by sentinels: every job that was stored and replicated is run, and work goes on', async () => {
+  test('with sentinels, every replicated job runs and new jobs are stored', async () => {
     const sentinel = await startRedisSentinel()
     onTestFinished(() => sentinel.stop())
     const [producer, worker] = await Promise.all([openBroker(sentinel.url), openBroker(sentinel.url)])
@@ -61,10 +61,10 @@ await describeWithServer('redis', 'a failover', () => {
     const flow = workOn(producer, worker, consumer, queue)
     await eventually('some jobs have run', () => flow.run.size > 100)
 
-    // A backlog of which every job is known to be replicated.
+    // WAIT confirms that every job of this backlog is replicated.
     const backlog = messages(queue, 500)
     await producer.publish(backlog)
-    const sure = new Set([...flow.stored, ...backlog.map(({ id }) => id)])
+    const replicated = new Set([...flow.stored, ...backlog.map(({ id }) => id)])
     const client = openClient(sentinel.master.url)
     await client.set('mark', '1')
     expect(await client.wait(1, 10_000)).toBe(1)
@@ -73,14 +73,14 @@ await describeWithServer('redis', 'a failover', () => {
     const before = flow.stored.size
     await eventually('jobs are stored again', () => flow.stored.size > before + 100)
     flow.stopPublishing()
-    await eventually('every job that was sure has run', () => [...sure].every((id) => flow.run.has(id)))
-    expect(await insist(worker, () => worker.leases.renew(['survivor'], 60_000))).toEqual([])
+    await eventually('every replicated job has run', () => [...replicated].every((id) => flow.run.has(id)))
+    expect(await callUntilConnected(worker, () => worker.leases.renew(['survivor'], 60_000))).toEqual([])
     await flow.end()
     const role = openClient(sentinel.replica.url)
     expect(await role.info('replication')).toContain('role:master')
   })
 
-  test('of a node of a cluster: the other nodes work on, and it joins in again', async () => {
+  test('in a cluster, the other nodes continue, and the stopped node is used again after its restart', async () => {
     const cluster = await startRedisCluster()
     onTestFinished(() => cluster.stop())
     const broker = await openBroker(cluster.url)
@@ -89,14 +89,14 @@ await describeWithServer('redis', 'a failover', () => {
     const consumer = await consume(broker, queues)
     const run = new Set<string>()
     const work = async (): Promise<void> => {
-      const deliveries = await insist(broker, () => consumer.receive(5, { signal: never }))
+      const deliveries = await callUntilConnected(broker, () => consumer.receive(5, { signal: never }))
       for (const { id } of deliveries) run.add(id)
-      await insist(broker, () => consumer.ack(deliveries))
+      await callUntilConnected(broker, () => consumer.ack(deliveries))
     }
     while (run.size < 20) await work()
     const [, , third] = cluster.masters
     await third?.kill('SIGKILL')
-    // With a node away, a cluster without replicas stops as a whole once its nodes agree; until then the others work.
+    // A cluster without replicas stops completely when its nodes agree that one is down. Until then, the other nodes work.
     await work().catch(() => {})
     await third?.restart()
     await eventually('every job has run', async () => {
@@ -105,7 +105,7 @@ await describeWithServer('redis', 'a failover', () => {
     })
   })
 
-  test('a worker on a cluster has one connection to each master, under whatever name they were given', async () => {
+  test('a worker on a cluster has one connection to each master, also if the hosts have other names', async () => {
     const cluster = await startRedisCluster()
     onTestFinished(() => cluster.stop())
     const broker = await openBroker(cluster.url.replaceAll('127.0.0.1', 'localhost'))
@@ -121,16 +121,16 @@ await describeWithServer('redis', 'a failover', () => {
     }
   })
 
-  test('a slot that moves to another node is followed', async () => {
+  test('calls are redirected if a slot moves to another node', async () => {
     const cluster = await startRedisCluster()
     onTestFinished(() => cluster.stop())
     const broker = await openBroker(cluster.url)
     const queue = await newQueue(broker)
     await broker.publish(messages(queue, 3))
     const clients = cluster.masters.map(({ url }) => openClient(url))
-    const [any] = clients
-    if (any === undefined) throw new Error('no masters')
-    const slot = await any.cluster('KEYSLOT', `zyqueue:{${queue}}:ready`)
+    const [first] = clients
+    if (first === undefined) throw new Error('no masters')
+    const slot = await first.cluster('KEYSLOT', `zyqueue:{${queue}}:ready`)
     const ids = await Promise.all(clients.map((client) => client.cluster('MYID')))
     const owner = await eventually('the owner of the slot', async () => {
       const counts = await Promise.all(clients.map((client) => client.cluster('COUNTKEYSINSLOT', slot)))
@@ -145,11 +145,13 @@ await describeWithServer('redis', 'a failover', () => {
     const keys = await from.cluster('GETKEYSINSLOT', slot, 100)
     const port = cluster.masters[target]?.port ?? 0
     await from.call('MIGRATE', '127.0.0.1', port, '', 0, 5000, 'KEYS', ...keys)
-    // Until the slot has gone too, neither node serves a script of several keys: nothing is stored.
+    // Until the slot has moved too, neither node runs a script with several keys, so nothing is stored.
     const error = await broker.publish([message(queue, 'moved')]).catch((error: unknown) => error)
     expect(broker.errorCode(error)).toBe('ZYQ_UNREACHABLE')
     for (const client of clients) await client.cluster('SETSLOT', slot, 'NODE', ids[target] ?? '')
-    expect(await insist(broker, () => broker.publish([message(queue, 'moved')]))).toEqual([{ status: 'stored' }])
+    expect(await callUntilConnected(broker, () => broker.publish([message(queue, 'moved')]))).toEqual([
+      { status: 'stored' },
+    ])
     const consumer = await consume(broker, [queue])
     expect(await receive(consumer, 4)).toHaveLength(4)
   })

@@ -1,4 +1,4 @@
-/** A batch on its way into the queues: one script for each queue, and its answers as results. */
+/** Stores a batch of jobs with one script for each queue. */
 import {
   BrokerError,
   faultOf,
@@ -6,49 +6,48 @@ import {
   type OutboundMessage,
   type PublishResult,
 } from '@zyqueue/core/broker'
-import type { Argument } from './client.ts'
-import { CutError, errorCode, isPutOff } from './errors.ts'
-import type { Keys, QueueKeys } from './keys.ts'
-import { headersJson, MAX_HEADERS_BYTES, sizeOfMessage, writeMessage } from './message.ts'
-import { publish } from './scripts/publish.ts'
+import type { Argument } from '../connection/client.ts'
+import { ConnectionLostError, errorCode, isRetryable } from '../errors.ts'
+import type { Keys, QueueKeys } from '../keys.ts'
+import { headersJson, MAX_HEADERS_BYTES, sizeOfMessage, writeMessage } from '../message.ts'
+import { publish } from '../scripts/publish.ts'
 import { dedupeRuns } from './dedupe.ts'
-import type { Servers } from './servers.ts'
+import type { Servers } from '../connection/servers.ts'
 
-/** A script of so many small jobs keeps the server busy for about a millisecond. */
+/** A script with this number of small jobs takes about a millisecond on the server. */
 export const MAX_BATCH = 1000
-/** Redis takes half a gigabyte, but copies a job several times on its way, and serves nobody meanwhile. */
+/** Redis allows 512 MiB, but copies a job several times and runs no other command meanwhile. */
 export const MAX_BODY_BYTES: number = 16 * 1024 * 1024
-/** Jobs of so many bytes in all go in one script; larger ones in several. */
+/** The maximum size of all jobs in one script, unless a single job is larger. */
 const MAX_SCRIPT_BYTES = 8 * 1024 * 1024
-/** The contract wants ten minutes; the rest is for the retry that begins at their end. */
-const REMEMBERED_MS = 11 * 60_000
+/** The contract requires ten minutes. The eleventh is for a retry that begins just before they end. */
+const DEDUPE_MS = 11 * 60_000
 
 interface Portion {
   readonly keys: QueueKeys
   readonly messages: OutboundMessage[]
-  /** Of each message, as JSON. */
+  /** The headers of each message, as JSON. */
   readonly headers: string[]
-  /** Where in the batch they stand. */
+  /** The positions of the messages in the batch. */
   readonly indexes: number[]
   bytes: number
 }
 
 const STORED: PublishResult = Object.freeze({ status: 'stored' })
 
-/** One result for each message, in their order. Rejects where nothing of the batch was sent. */
+/** Resolves to one result for each message, in the same order. Rejects if no job was stored and core can repeat the batch. */
 export async function publishBatch(
   servers: Servers,
-  keys: Keys,
   batch: readonly OutboundMessage[],
 ): Promise<readonly PublishResult[]> {
   const results: PublishResult[] = Array.from({ length: batch.length }, () => STORED)
-  const portions = portionsOf(keys, batch, (index, error) => {
+  const portions = splitByQueue(servers.keys, batch, (index, error) => {
     results[index] = { status: 'refused', error }
   })
-  const answers = await Promise.allSettled(portions.map((portion) => send(servers, keys, portion)))
+  const answers = await Promise.allSettled(portions.map((portion) => send(servers, portion)))
   const errors = answers.flatMap((answer): unknown[] => (answer.status === 'rejected' ? [answer.reason] : []))
-  // Nothing was stored, and all of it may be tried again.
-  if (errors.length === answers.length && errors.length > 0 && errors.every(isPutOff)) throw errors[0]
+  // Nothing was stored, so core can repeat the whole batch.
+  if (errors.length === answers.length && errors.length > 0 && errors.every(isRetryable)) throw errors[0]
   for (const [position, answer] of answers.entries()) {
     if (answer.status === 'fulfilled') continue
     const result = resultOf(answer.reason)
@@ -57,15 +56,13 @@ export async function publishBatch(
   return results
 }
 
-/** Part of the batch may be stored: what was put off is called unknown, so that it is tried again. */
+/** Another part of the batch may be stored, so a retryable error becomes `unknown`, which core repeats. */
 function resultOf(error: unknown): PublishResult {
-  if (errorCode(error) === 'ZYQ_CLOSED' || error instanceof CutError || isPutOff(error)) {
-    return { status: 'unknown', error }
-  }
-  return { status: 'refused', error }
+  const isUnknown = errorCode(error) === 'ZYQ_CLOSED' || error instanceof ConnectionLostError || isRetryable(error)
+  return { status: isUnknown ? 'unknown' : 'refused', error }
 }
 
-function portionsOf(
+function splitByQueue(
   keys: Keys,
   batch: readonly OutboundMessage[],
   refuse: (index: number, error: unknown) => void,
@@ -101,26 +98,26 @@ function check(message: OutboundMessage, headers: string): void {
   const fault = faultOf('Redis', message, MAX_BODY_BYTES)
   if (fault !== undefined) throw fault
   if (headers.length * 3 > MAX_HEADERS_BYTES) {
-    throw new BrokerError('ZYQ_BODY_TOO_LARGE', 'The headers of the job have more than 5 MB')
+    throw new BrokerError('ZYQ_BODY_TOO_LARGE', 'The headers of the job are larger than 5 MB. Store the data elsewhere')
   }
 }
 
 const LENGTH_BYTES = 4
 const DELAY_BYTES = 6
 
-async function send(servers: Servers, names: Keys, { keys, messages, headers, bytes }: Portion): Promise<void> {
+async function send(servers: Servers, { keys, messages, headers, bytes }: Portion): Promise<void> {
   const jobs = Buffer.allocUnsafe(bytes)
-  const standing = { storedAtMs: Date.now(), deliveries: 0, order: 0 }
+  const state = { storedAtMs: Date.now(), deliveries: 0, order: 0 }
   let start = 0
   for (const [index, message] of messages.entries()) {
-    const end = writeMessage(jobs, start + LENGTH_BYTES, message, headers[index] ?? '', standing)
+    const end = writeMessage(jobs, start + LENGTH_BYTES, message, headers[index] ?? '', state)
     jobs.writeUInt32BE(end - start - LENGTH_BYTES, start)
     start = end
   }
   const scriptKeys = [keys.ready, keys.sorted, keys.delayed, keys.order, keys.waiters, keys.leases]
-  const args: Argument[] = [names.wake, REMEMBERED_MS, messages.length, jobs, delaysOf(messages)]
+  const args: Argument[] = [servers.keys.wake, DEDUPE_MS, messages.length, jobs, delaysOf(messages)]
   for (const { series, first, count, bits } of dedupeRuns(messages.map(({ id }) => id))) {
-    scriptKeys.push(keys.seen(series))
+    scriptKeys.push(keys.dedupe(series))
     args.push(first, count, bits)
   }
   await servers.run(publish, scriptKeys, args)

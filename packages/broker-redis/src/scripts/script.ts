@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 
 export interface Script {
   readonly lua: string
-  /** By which a server knows it. */
+  /** The server identifies the script by this hash. */
   readonly sha: string
 }
 

@@ -7,8 +7,8 @@ import { promisify } from 'node:util'
 import { freePort, startRedis, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
-import { RedisBroker } from '../src/broker.ts'
-import { message, newQueue, openBroker, openClient } from './support.ts'
+import { RedisBroker } from '../../src/broker.ts'
+import { message, newQueue, openBroker, openClient } from '../support.ts'
 
 await describeWithServer('redis', 'access', () => {
   let server: TestServer
@@ -20,9 +20,9 @@ await describeWithServer('redis', 'access', () => {
 
   test.each([
     ['a wrong password', (port: number) => `redis://:s3cret-guess@127.0.0.1:${port}`],
-    ['a wrong user', (port: number) => `redis://nobody:s3cret-guess@127.0.0.1:${port}`],
+    ['a wrong user', (port: number) => `redis://unknown:s3cret-guess@127.0.0.1:${port}`],
     ['no password', (port: number) => `redis://127.0.0.1:${port}`],
-  ])('%s is ZYQ_AUTH, and the error tells no secret', async (_, connection) => {
+  ])('%s rejects with ZYQ_AUTH, and the error contains no secret', async (_, connection) => {
     const broker = new RedisBroker({ connection: connection(server.port), baseDir: '/' })
     onTestFinished(() => broker.close())
     const error = await broker.connect().catch((error: unknown) => error)
@@ -34,13 +34,13 @@ await describeWithServer('redis', 'access', () => {
   test.each([
     ['the password', (port: number) => `redis://:s3cret-of-all@127.0.0.1:${port}`],
     ['a user and its password', (port: number) => `redis://worker:s3cret-of-one@127.0.0.1:${port}/3`],
-  ])('%s opens', async (_, connection) => {
+  ])('%s connects', async (_, connection) => {
     const broker = await openBroker(connection(server.port))
     const queue = await newQueue(broker)
     expect(await broker.publish([message(queue, 'a')])).toEqual([{ status: 'stored' }])
   })
 
-  test('databases and prefixes keep queues apart', async () => {
+  test('databases and prefixes separate queues', async () => {
     const base = `redis://:s3cret-of-all@127.0.0.1:${server.port}`
     const brokers = await Promise.all([`${base}/5`, `${base}/6`, `${base}/6?prefix=other`].map(openBroker))
     for (const [index, broker] of brokers.entries()) {
@@ -76,14 +76,14 @@ await describeWithServer('redis', 'TLS', () => {
     rmSync(folder, { recursive: true, force: true })
   })
 
-  test('a server whose certificate is trusted is talked to', async () => {
+  test('connects to a server with a trusted certificate', async () => {
     const broker = await openBroker(`rediss://127.0.0.1:${tlsPort}?ca=${join(folder, 'cert.pem')}`)
     const queue = await newQueue(broker)
     expect(await broker.publish([message(queue, 'a')])).toEqual([{ status: 'stored' }])
     expect(broker.location).toBe(`127.0.0.1:${tlsPort} (TLS)`)
   })
 
-  test('a certificate that nobody vouches for is refused, and the error says why', async () => {
+  test('an untrusted certificate is refused, and the error names the reason', async () => {
     const broker = new RedisBroker({ connection: `rediss://localhost:${tlsPort}`, baseDir: '/' })
     onTestFinished(() => broker.close())
     const error = await broker.connect().catch((error: unknown) => error)
@@ -91,7 +91,7 @@ await describeWithServer('redis', 'TLS', () => {
     expect(String(error)).toMatch(/self.signed certificate/)
   })
 
-  test('a file of certificates that is not there is an error', async () => {
+  test('a missing certificate file is an error that names the file', async () => {
     const broker = new RedisBroker({ connection: `rediss://localhost:${tlsPort}?ca=nowhere.pem`, baseDir: folder })
     onTestFinished(() => broker.close())
     await expect(broker.connect()).rejects.toThrow(/nowhere\.pem/)

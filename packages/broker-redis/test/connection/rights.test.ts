@@ -1,13 +1,13 @@
-/** The users of the README, and users that lack something. */
+/** The users of the README, and users that lack rights. */
 import { readFileSync } from 'node:fs'
 import { startRedis, startRedisCluster, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { commandsOf, NEEDS, ROLES } from '../src/rights.ts'
-import { consume, message, messages, openBroker, openClient, receive, times } from './support.ts'
+import { commandsOf, REQUIREMENTS, ROLES } from '../../src/connection/rights.ts'
+import { consume, message, messages, openBroker, openClient, receive, times } from '../support.ts'
 
-const README = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 const LINES = new Map(
   [...README.matchAll(/^ACL SETUSER (\w+) (reset on >SECRET .*)$/gm)].map(([, user = '', rules = '']) => [user, rules]),
 )
@@ -15,10 +15,10 @@ const OK = { status: 'ok' }
 const STORED = { status: 'stored' }
 
 describe('the users of the README', () => {
-  test.each(ROLES)('%s has what its role needs, and no more', (role) => {
-    const { scripts, commands, hints } = NEEDS[role]
+  test.each(ROLES)('%s has exactly the rights that its role needs', (role) => {
+    const { scripts, commands, hints } = REQUIREMENTS[role]
     const called = scripts.flatMap((script) => [...commandsOf(script, 'call'), ...commandsOf(script, 'pcall')])
-    // A worker says when it starts which settings of the server lose jobs, if it may look.
+    // A worker also uses INFO, if it may, to report settings that lose jobs.
     const settings = role === 'worker' ? ['INFO'] : []
     const needed = [...called, ...commands, ...hints, ...settings, 'HELLO', 'EVAL', 'EVALSHA', 'ACL|DRYRUN']
     const rules = (LINES.get(role) ?? '').split(' ').filter((rule) => rule.startsWith('+'))
@@ -44,7 +44,7 @@ await describeWithServer('redis', 'rights', () => {
   }
   const all = ['~*', '&*', '+@all'] as const
 
-  test('the producer, the worker and the operator of the README do all that they are for', async () => {
+  test('the producer, the worker and the operator of the README can use all functions of their role', async () => {
     const [producer, worker, operator] = await Promise.all([as('producer'), as('worker'), as('operator')])
     await producer.declare([{ name: 'q', options: {} }])
     const batch = [
@@ -88,7 +88,7 @@ await describeWithServer('redis', 'rights', () => {
     await heir.close()
   })
 
-  test('with +select they use another database, and with +cluster|slots a cluster', async () => {
+  test('with +select they can use another database, and with +cluster|slots a cluster', async () => {
     const client = openClient(server.url)
     await client.call('ACL', 'SETUSER', 'selecting', ...(LINES.get('producer') ?? '').split(' '), '+select')
     const elsewhere = await openBroker(`redis://selecting:SECRET@127.0.0.1:${server.port}/2`)
@@ -112,7 +112,7 @@ await describeWithServer('redis', 'rights', () => {
     expect(await (await inCluster('operator')).admin.queues()).toHaveLength(4)
   })
 
-  test('the producer may not run jobs, and is told what it lacks', async () => {
+  test('consume rejects for the producer and names the missing rights', async () => {
     const producer = await as('producer')
     await expect(consume(producer, ['q'])).rejects.toMatchObject({
       code: 'ZYQ_AUTH',
@@ -124,7 +124,7 @@ await describeWithServer('redis', 'rights', () => {
     ['a command of the script', '+rpush', [...all, '-rpush']],
     ['scripts', '+evalsha', [...all, '-evalsha']],
     ['the keys', '~zyqueue:*', ['~other:*', '&*', '+@all']],
-  ])('a submit for want of %s is refused before it is sent, and says so', async (_, rule, rules) => {
+  ])('a publish rejects before it is sent if the user lacks the right for %s', async (_, rule, rules) => {
     const broker = await openAs('lacking', ...rules)
     const error: unknown = await broker.publish([message('q', 'a')]).catch((error: unknown) => error)
     expect(error).toMatchObject({
@@ -135,14 +135,14 @@ await describeWithServer('redis', 'rights', () => {
     expect(await broker.publish([message('q', `again-${rule}`)])).toEqual([STORED])
   })
 
-  test('without the right to ask, the error of the command is told, with the name of the command', async () => {
+  test('without the right for ACL DRYRUN, the error of the script names the command', async () => {
     const broker = await openAs('unasked', ...all, '-acl', '-rpush')
     const [result] = await broker.publish([message('q', 'unasked')])
     expect(result).toMatchObject({ status: 'refused', error: { code: 'ZYQ_AUTH' } })
     expect(result?.status === 'refused' && String(result.error)).toMatch(/RPUSH is refused/)
   })
 
-  test('a worker without INFO and ACL runs jobs, and check() says what is not known', async () => {
+  test('a worker without INFO and ACL runs jobs, and check() reports what it cannot check', async () => {
     const broker = await openAs('blind', ...all, '-info', '-acl')
     await (await consume(broker, ['q'])).close()
     expect(await broker.admin.check()).toEqual([
@@ -151,12 +151,12 @@ await describeWithServer('redis', 'rights', () => {
     ])
   })
 
-  test('a user without channels submits and runs jobs, and check() says what it lacks', async () => {
+  test('a user without channels submits and runs jobs, and check() reports the missing channels', async () => {
     const broker = await openAs('app', '~*', '+@all')
-    await broker.declare([{ name: 'unheard', options: {} }])
-    const consumer = await consume(broker, ['unheard'])
+    await broker.declare([{ name: 'without-channels', options: {} }])
+    const consumer = await consume(broker, ['without-channels'])
     const receiving = receive(consumer, 1)
-    expect(await broker.publish([message('unheard', 'a')])).toEqual([STORED])
+    expect(await broker.publish([message('without-channels', 'a')])).toEqual([STORED])
     expect(await consumer.ack(await receiving)).toEqual([OK])
     await consumer.close()
     expect(await broker.admin.check()).toEqual([

@@ -1,31 +1,30 @@
-/** Which rights of Redis' ACL a producer, a worker and an operator need, and which of them the user of a connection lacks. */
+/** The ACL rights that a producer, a worker and an operator need, and the check for rights that a user lacks. */
 import { BrokerError } from '@zyqueue/core/broker'
 import type { Argument } from './client.ts'
-import { notConnected, ServerError } from './errors.ts'
-import type { Keys, QueueKeys } from './keys.ts'
+import { ServerError } from '../errors.ts'
+import type { QueueKeys } from '../keys.ts'
 import { text } from './replies.ts'
-import type { Script } from './script.ts'
-import * as admin from './scripts/admin.ts'
-import { claim } from './scripts/claim.ts'
-import * as lease from './scripts/lease.ts'
-import { publish } from './scripts/publish.ts'
-import * as settle from './scripts/settle.ts'
+import type { Script } from '../scripts/script.ts'
+import * as admin from '../scripts/admin.ts'
+import { claim } from '../scripts/claim.ts'
+import * as lease from '../scripts/lease.ts'
+import { publish } from '../scripts/publish.ts'
+import * as settle from '../scripts/settle.ts'
 import type { Servers } from './servers.ts'
 
-/** What a connection is used for. */
 export const ROLES = ['producer', 'worker', 'operator'] as const
 export type Role = (typeof ROLES)[number]
 
-interface Needs {
+interface Requirements {
   readonly does: string
   readonly scripts: readonly Script[]
-  /** Commands that are sent beside scripts, after connecting. */
+  /** Commands that are sent outside scripts, after the connection setup. */
   readonly commands: readonly string[]
-  /** Commands without which it works, but a worker that waits sees a job up to a second late. */
+  /** Optional commands. Without them, a waiting worker sees a job up to one second late. */
   readonly hints: readonly string[]
 }
 
-export const NEEDS: Readonly<Record<Role, Needs>> = {
+export const REQUIREMENTS: Readonly<Record<Role, Requirements>> = {
   producer: {
     does: 'submit jobs',
     scripts: [lease.declareQueues, publish],
@@ -46,40 +45,19 @@ export const NEEDS: Readonly<Record<Role, Needs>> = {
   },
 }
 
-/** The arguments that `ACL DRYRUN` wants behind the key; commands that are not here have one. */
-const ARGUMENTS: Readonly<Record<string, number>> = {
-  EXISTS: 0,
-  HGETALL: 0,
-  HLEN: 0,
-  INCR: 0,
-  LLEN: 0,
-  SMEMBERS: 0,
-  SPOP: 0,
-  TYPE: 0,
-  UNLINK: 0,
-  ZCARD: 0,
-  GETRANGE: 2,
-  HSET: 2,
-  LRANGE: 2,
-  LREM: 2,
-  LTRIM: 2,
-  SETRANGE: 2,
-  ZADD: 2,
-  ZCOUNT: 2,
-  ZRANGE: 2,
-  ZRANGEBYSCORE: 2,
-  ZREMRANGEBYRANK: 2,
-  ZREVRANGE: 2,
-}
+/** `ACL DRYRUN` checks the number of arguments. These commands have none after the key, or two; all others have one. */
+const NO_ARGUMENT = 'EXISTS HGETALL HLEN INCR LLEN SMEMBERS SPOP TYPE UNLINK ZCARD'.split(' ')
+const TWO_ARGUMENTS =
+  'GETRANGE HSET LRANGE LREM LTRIM SETRANGE ZADD ZCOUNT ZRANGE ZRANGEBYSCORE ZREMRANGEBYRANK ZREVRANGE'.split(' ')
 
-/** What a user lacks, as rules for `ACL SETUSER`. */
+/** Rules for `ACL SETUSER` that add what a user lacks. */
 export interface Missing {
   readonly rules: readonly string[]
-  /** Without these it works, but a worker that waits sees a job up to a second late. */
+  /** Optional rules. Without them, a waiting worker sees a job up to one second late. */
   readonly hints: readonly string[]
 }
 
-/** The commands that a script calls. `pcall`: those whose failure it survives. */
+/** The commands that a script runs. It continues if a command of `pcall` fails. */
 export function commandsOf({ lua }: Script, call: 'call' | 'pcall'): readonly string[] {
   return [...lua.matchAll(/redis\.(p?call)\('(\w+)'/g)].flatMap(([, how, command]) =>
     how === call ? (command ?? []) : [],
@@ -88,17 +66,15 @@ export function commandsOf({ lua }: Script, call: 'call' | 'pcall'): readonly st
 
 export class Rights {
   readonly #servers: Servers
-  readonly #names: Keys
   readonly #checked = new Map<Role, Promise<void>>()
 
-  constructor(servers: Servers, names: Keys) {
+  constructor(servers: Servers) {
     this.#servers = servers
-    this.#names = names
   }
 
   /**
-   * Rejects with `ZYQ_AUTH` if the user surely lacks a right that the role needs in these queues. Asks once for each role,
-   * until `forget`.
+   * Rejects with `ZYQ_AUTH` if the server reports that the user lacks a right that the role needs in these queues. Asks the
+   * server once for each role, until `forget` is called.
    */
   need(role: Role, queues: () => readonly QueueKeys[]): Promise<void> {
     const known = this.#checked.get(role)
@@ -109,34 +85,34 @@ export class Rights {
     return checking
   }
 
-  /** The next connection may find other rights. */
+  /** Must be called before each new connection, because the rights may have changed. */
   forget(): void {
     this.#checked.clear()
   }
 
   /**
-   * What the user lacks, asked of `ACL DRYRUN` in one round trip. Undefined if there is no telling: Redis before 7.0 does not
-   * have it, and the user may not be allowed to run it.
+   * Asks `ACL DRYRUN` in one round trip. Undefined if the server refuses the command: it exists since Redis 7.0, and the user
+   * may lack the right to run it.
    */
   async missing(role: Role, queues: readonly QueueKeys[]): Promise<Missing | undefined> {
-    const { scripts, commands, hints } = NEEDS[role]
+    const { scripts, commands, hints } = REQUIREMENTS[role]
     const [queue] = queues
     if (queue === undefined) return { rules: [], hints: [] }
     const dryRun = (wanted: readonly string[]): readonly (readonly Argument[])[] =>
       [...new Set(wanted)].map((name) => [name, ...this.#argumentsOf(name, queue)])
     const keys = [
       ...queues.map(({ ready }) => ready),
-      this.#names.queues,
-      ...(role === 'producer' ? [] : [this.#names.workers]),
+      this.#servers.keys.queues,
+      ...(role === 'producer' ? [] : [this.#servers.keys.workers]),
     ]
     try {
       const [rules, late] = await Promise.all([
-        this.#rulesFor([
+        this.#missingRules([
           ...dryRun([...scripts.flatMap((script) => commandsOf(script, 'call')), ...commands]),
           ...keys.map((key) => ['EVAL', '', 1, key]),
           ...keys.map((key) => ['EVALSHA', publish.sha, 1, key]),
         ]),
-        this.#rulesFor(dryRun([...scripts.flatMap((script) => commandsOf(script, 'pcall')), ...hints])),
+        this.#missingRules(dryRun([...scripts.flatMap((script) => commandsOf(script, 'pcall')), ...hints])),
       ])
       return { rules, hints: late.filter((rule) => !rules.includes(rule)) }
     } catch (error) {
@@ -151,37 +127,37 @@ export class Rights {
     const { user } = this.#servers
     throw new BrokerError(
       'ZYQ_AUTH',
-      `The Redis user ${user} may not ${NEEDS[role].does}: ${grant(user, [...missing.rules, ...missing.hints])}`,
+      `The Redis user ${user} may not ${REQUIREMENTS[role].does}: ${grant(user, [...missing.rules, ...missing.hints])}`,
     )
   }
 
-  async #rulesFor(commands: readonly (readonly Argument[])[]): Promise<readonly string[]> {
+  async #missingRules(commands: readonly (readonly Argument[])[]): Promise<readonly string[]> {
     const [client] = this.#servers.masters()
-    if (client === undefined) throw notConnected()
     const replies = await Promise.all(
       commands.map((command) => client.command('ACL', 'DRYRUN', this.#servers.user, ...command)),
     )
     return [...new Set(replies.flatMap((reply) => this.#ruleFor(text(reply))))].toSorted()
   }
 
-  /** `OK`, or a sentence that ends with what is not allowed. */
+  /** The reply is `OK`, or a sentence that names the command, the key or the channel that is not allowed. */
   #ruleFor(reply: string): readonly string[] {
     if (reply === 'OK') return []
     const command = /'([^']*)' command/.exec(reply)?.[1]
     if (command !== undefined) return [`+${command}`]
-    return [reply.endsWith('channel') ? `&${this.#names.wake}*` : `~${this.#names.prefix}:*`]
+    return [reply.endsWith('channel') ? `&${this.#servers.keys.wake}*` : `~${this.#servers.keys.prefix}:*`]
   }
 
   #argumentsOf(command: string, queue: QueueKeys): readonly Argument[] {
     if (command === 'TIME' || command === 'INFO') return []
     if (command === 'SCAN') return [0]
-    if (command === 'PUBLISH') return [this.#names.wake, '']
-    if (command.endsWith('SUBSCRIBE')) return [this.#names.wake]
-    return [queue.ready, ...Array.from({ length: ARGUMENTS[command] ?? 1 }, () => 0)]
+    if (command === 'PUBLISH') return [this.#servers.keys.wake, '']
+    if (command.endsWith('SUBSCRIBE')) return [this.#servers.keys.wake]
+    if (NO_ARGUMENT.includes(command)) return [queue.ready]
+    return TWO_ARGUMENTS.includes(command) ? [queue.ready, 0, 0] : [queue.ready, 0]
   }
 }
 
-/** How to give a user what it lacks. */
+/** The command that gives these rights to a user. */
 export function grant(user: string, rules: readonly string[]): string {
   return `ACL SETUSER ${user} ${rules.join(' ')}`
 }

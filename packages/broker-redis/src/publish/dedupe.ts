@@ -1,17 +1,17 @@
 /**
- * How ids are remembered, so that a publish that is repeated stores nothing twice. The ids that core makes are series:
- * twenty characters, and a counter of eight digits in base 36 behind them. Those cost one bit each, in bitmaps of
- * 32,768; any other id is a bitmap of its own, of one bit.
+ * The storage of published ids, so that a repeated publish does not store a job twice. Core creates ids in series: a prefix of
+ * twenty characters, then a counter of eight digits in base 36. Such an id takes one bit in a bitmap of 32,768 bits. Any other id
+ * has its own bitmap with one bit.
  */
 
-/** Ids that follow each other in one bitmap. */
+/** Consecutive ids in one bitmap. */
 export interface DedupeRun {
-  /** Names the bitmap. */
+  /** The name of the bitmap. */
   readonly series: string
-  /** The first bit. */
+  /** The number of the first bit. */
   readonly first: number
   readonly count: number
-  /** The bytes of the bitmap from that of the first bit on, with these bits set. */
+  /** The bytes of the bitmap with these bits set, from the byte of the first bit on. */
   readonly bits: Buffer
 }
 
@@ -19,7 +19,7 @@ const SERIES_ID = /^[0-9a-z]{28}$/
 const PREFIX_LENGTH = 20
 const BLOCK = 32_768
 
-/** The ids in their order, as the fewest runs. */
+/** Groups ids into as few runs as possible, in the same order. */
 export function dedupeRuns(ids: readonly string[]): readonly DedupeRun[] {
   const runs: DedupeRun[] = []
   for (let start = 0; start < ids.length;) {
@@ -38,7 +38,7 @@ export function dedupeRuns(ids: readonly string[]): readonly DedupeRun[] {
   return runs
 }
 
-/** Where an id stands in its series; undefined where it is of none. */
+/** The position of an id in its series. Undefined if it does not belong to a series. */
 function indexOf(id: string): number | undefined {
   return SERIES_ID.test(id) ? Number.parseInt(id.slice(PREFIX_LENGTH), 36) : undefined
 }

@@ -8,24 +8,24 @@ import {
   type Settlement,
   type SettleResult,
 } from '@zyqueue/core/broker'
-import { Claims, POLL_MS, type Claimed } from './claims.ts'
-import type { Argument } from './client.ts'
-import { notConnected } from './errors.ts'
-import type { Keys, QueueKeys } from './keys.ts'
+import { Claims, POLL_MS, type ClaimedJob } from './claims.ts'
+import type { Argument } from '../connection/client.ts'
+import { notConnectedError } from '../errors.ts'
+import type { QueueKeys } from '../keys.ts'
 import { Leases } from './leases.ts'
-import { encodeMessage, readMessage, UNREADABLE } from './message.ts'
-import { integer, type Reply } from './replies.ts'
-import { passOn } from './scripts/lease.ts'
-import { ack, reject, release } from './scripts/settle.ts'
-import type { Servers } from './servers.ts'
+import { encodeMessage, readMessage, UNREADABLE } from '../message.ts'
+import { chunks, integer, type Reply } from '../connection/replies.ts'
+import { wakeNext } from '../scripts/lease.ts'
+import { ack, reject, release } from '../scripts/settle.ts'
+import type { Servers } from '../connection/servers.ts'
 
-/** The most jobs of one script: Lua's stack is bounded. */
+/** The maximum number of jobs for one script, because Lua's stack is limited. */
 const MAX_PER_SCRIPT = 1000
 
 const LEASE_LOST: SettleResult = Object.freeze({ status: 'lease-lost' })
 const OK: SettleResult = Object.freeze({ status: 'ok' })
 
-/** What the consumer keeps for each delivery. */
+/** The data of an unsettled delivery. */
 interface HeldJob {
   readonly keys: QueueKeys
   /** The number of the delivery. The scripts settle a job only under this number. */
@@ -35,41 +35,36 @@ interface HeldJob {
   readonly storedAtMs: number
 }
 
+type RunScript<Item> = (keys: QueueKeys, heldKey: string, items: readonly Settlement<Item, HeldJob>[]) => Promise<Reply>
+
 export class RedisConsumer extends ConsumerBase<HeldJob> {
   readonly queues: readonly QueueKeys[]
   readonly #servers: Servers
-  readonly #names: Keys
   readonly #leases: Leases
   readonly #claims: Claims
   readonly #byWaiters: ReadonlyMap<string, QueueKeys>
   #receiving = false
 
-  /** Opens the lease, in all queues. `onClosed` is called once, when it has ended. */
-  static async open(
-    servers: Servers,
-    names: Keys,
-    options: ConsumeOptions,
-    onClosed: () => void,
-  ): Promise<RedisConsumer> {
-    const consumer = new RedisConsumer(servers, names, options, onClosed)
-    await servers.subscribe(names.wake + options.consumerId)
+  /** Opens the lease in all queues. `onClosed` is called once, when the lease has ended. */
+  static async open(servers: Servers, options: ConsumeOptions, onClosed: () => void): Promise<RedisConsumer> {
+    const consumer = new RedisConsumer(servers, options, onClosed)
+    await servers.subscribe(servers.keys.wake + options.consumerId)
     try {
       await consumer.#leases.open(consumer.queues, options)
       return consumer
     } catch (error) {
-      await servers.unsubscribe(names.wake + options.consumerId).catch(() => {})
+      await servers.unsubscribe(servers.keys.wake + options.consumerId).catch(() => {})
       throw error
     }
   }
 
-  private constructor(servers: Servers, names: Keys, options: ConsumeOptions, onClosed: () => void) {
+  private constructor(servers: Servers, options: ConsumeOptions, onClosed: () => void) {
     super(options, onClosed)
     this.#servers = servers
-    this.#names = names
-    this.#leases = new Leases(servers, names)
-    this.queues = [...new Set(options.queues.map(({ name }) => name))].map((name) => names.of(name))
+    this.#leases = new Leases(servers)
+    this.queues = [...new Set(options.queues.map(({ name }) => name))].map((name) => servers.keys.of(name))
     this.#byWaiters = new Map(this.queues.map((keys) => [keys.waiters, keys]))
-    this.#claims = new Claims(servers, names, this.#leases, this.queues, options.consumerId)
+    this.#claims = new Claims(servers, this.#leases, this.queues, options.consumerId)
   }
 
   override async receive(max: number, options: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
@@ -81,7 +76,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
     }
   }
 
-  /** Redis has published that the queue with this set of waiters has a job. */
+  /** Called when Redis publishes that the queue with this set of waiters has a job. */
   wake(waiters: string): void {
     const keys = this.#byWaiters.get(waiters)
     if (keys === undefined) return
@@ -90,7 +85,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
     if (this.#receiving && this.unacked.size < this.options.prefetch) return
     // Another consumer may be free. If this call fails, that consumer finds the job with its next poll.
     const { consumerId } = this.options
-    this.#servers.run(passOn, [keys.waiters, keys.leases], [consumerId, this.#names.wake]).catch(() => {})
+    this.#servers.run(wakeNext, [keys.waiters, keys.leases], [consumerId, this.#servers.keys.wake]).catch(() => {})
   }
 
   protected override get nextClaimMs(): number {
@@ -100,7 +95,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
   protected async claim(room: number, isStopped: () => boolean): Promise<readonly Delivery[]> {
     if (!this.#servers.isSubscribed) {
       this.#claims.pollAll()
-      throw notConnected()
+      throw notConnectedError()
     }
     const until = performance.now() + POLL_MS
     while (this.#claims.dueInMs === 0 && !isStopped() && performance.now() < until) {
@@ -122,7 +117,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
 
   protected sendReleases(settlements: readonly Settlement<Release, HeldJob>[]): Promise<Settled> {
     return this.#send(settlements, ({ leases, ready, sorted, delayed, waiters }, held, items) => {
-      const args: Argument[] = [this.options.consumerId, this.#names.wake]
+      const args: Argument[] = [this.options.consumerId, this.#servers.keys.wake]
       for (const { item, held: job } of items) args.push(job.tag, Math.ceil(item.delayMs), replacement(item, job))
       return this.#servers.run(release, [leases, held, ready, sorted, delayed, waiters], args)
     })
@@ -141,12 +136,12 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
   protected async end(): Promise<void> {
     const { consumerId } = this.options
     await Promise.all([
-      this.#servers.unsubscribe(this.#names.wake + consumerId),
+      this.#servers.unsubscribe(this.#servers.keys.wake + consumerId),
       this.#leases.end(consumerId, this.queues, 'closed'),
     ])
   }
 
-  #deliver({ keys, tag, encoded }: Claimed): Delivery {
+  #deliver({ keys, tag, encoded }: ClaimedJob): Delivery {
     const message = readMessage(encoded)
     if (message === undefined) return this.#deliverUnreadable(keys, tag, encoded)
     const { id, body, headers, priority, deliveries, storedAtMs, order } = message
@@ -157,7 +152,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
 
   /** Core rejects this delivery. Its bytes stay as they are, and headers that core adds are dropped. */
   #deliverUnreadable(keys: QueueKeys, tag: number, body: Buffer): Delivery {
-    const undecodable = 'the stored job cannot be read: another program or a newer version has written it'
+    const undecodable = 'the stored job cannot be read: another program or a newer version wrote it'
     const id = `${UNREADABLE}-${tag}`
     const delivery = { id, queue: keys.queue, body, headers: {}, priority: 4, deliveryCount: 0, undecodable }
     this.unacked.add(delivery, { keys, tag, order: tag, deliveries: 0, storedAtMs: 0 })
@@ -165,23 +160,15 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
   }
 
   /** Runs one script for at most 1,000 jobs of a queue. The script does nothing if the lease has ended. */
-  async #send<Item>(
-    settlements: readonly Settlement<Item, HeldJob>[],
-    run: (keys: QueueKeys, heldKey: string, items: readonly Settlement<Item, HeldJob>[]) => Promise<Reply>,
-  ): Promise<Settled> {
-    const results = await Promise.all(
-      portions(settlements, MAX_PER_SCRIPT).map(async (portion): Promise<readonly SettleResult[]> => {
-        const result = await this.#resultOf(portion, run)
-        return portion.map(() => result)
-      }),
-    )
-    return results.flat()
+  async #send<Item>(settlements: readonly Settlement<Item, HeldJob>[], run: RunScript<Item>): Promise<Settled> {
+    const results = chunks(settlements, MAX_PER_SCRIPT).map(async (portion) => {
+      const result = await this.#resultOf(portion, run)
+      return portion.map(() => result)
+    })
+    return (await Promise.all(results)).flat()
   }
 
-  async #resultOf<Item>(
-    portion: readonly Settlement<Item, HeldJob>[],
-    run: (keys: QueueKeys, heldKey: string, items: readonly Settlement<Item, HeldJob>[]) => Promise<Reply>,
-  ): Promise<SettleResult> {
+  async #resultOf<Item>(portion: readonly Settlement<Item, HeldJob>[], run: RunScript<Item>): Promise<SettleResult> {
     const keys = portion[0]?.held.keys
     if (keys === undefined) return LEASE_LOST
     try {
@@ -196,10 +183,4 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
 function replacement({ delivery, headers }: Pick<Release, 'delivery' | 'headers'>, job: HeldJob): Buffer | '' {
   const isKept = headers === undefined || delivery.undecodable !== undefined
   return isKept ? '' : encodeMessage({ ...delivery, headers, ...job })
-}
-
-function portions<T>(items: readonly T[], most: number): readonly (readonly T[])[] {
-  const result: (readonly T[])[] = []
-  for (let start = 0; start < items.length; start += most) result.push(items.slice(start, start + most))
-  return result
 }

@@ -1,17 +1,17 @@
-/** All servers behind a connection string: one, the master that sentinels name, or the masters of a cluster. */
+/** The connections to all servers of a deployment: one server, the master of some sentinels, or the masters of a cluster. */
 import { readFile } from 'node:fs/promises'
 import { BrokerError } from '@zyqueue/core/broker'
 import { Client, type Access, type Argument } from './client.ts'
-import { closed, errorCode, notConnected, ServerError } from './errors.ts'
-import type { QueueKeys } from './keys.ts'
-import type { Address, Deployment } from './options.ts'
+import { closedError, errorCode, notConnectedError, ServerError } from '../errors.ts'
+import { Keys, type QueueKeys } from '../keys.ts'
+import type { Address, Deployment } from '../options.ts'
 import { integer, isList, list, text, type Reply } from './replies.ts'
-import type { Script } from './script.ts'
-import { slotOf } from './slots.ts'
+import type { Script } from '../scripts/script.ts'
+import { hashSlot } from './hash-slot.ts'
 
-/** How long what is under way may take when all is closed, in ms. */
-const CLOSE_MS = 2_000
-/** How often a call follows a slot that moves before it gives up. */
+/** `close` waits this long for pending commands, in ms. */
+const CLOSE_TIMEOUT_MS = 2_000
+/** The maximum number of redirections of one call while a slot moves. */
 const MAX_REDIRECTIONS = 5
 
 interface SlotRange {
@@ -21,149 +21,150 @@ interface SlotRange {
 }
 
 export class Servers {
-  readonly #place: Deployment
+  readonly keys: Keys
+  readonly #deployment: Deployment
   readonly #access: Omit<Access, 'tls'>
   readonly #listener: (channel: string, message: string) => void
-  /** By host and port. */
+  /** The connections, by host and port. */
   readonly #clients = new Map<string, Client>()
   readonly #channels = new Set<string>()
   readonly #closing = new AbortController()
   #tls: Access['tls']
-  /** Of a cluster; where there is none, one range for all. */
+  /** The slots of each master of a cluster. Without a cluster, one range has all keys. */
   #ranges: readonly SlotRange[] = []
-  #looking: Promise<void> | undefined
-  /** The one that hears what is published. */
+  #finding: Promise<void> | undefined
+  /** The connection that subscribes to the wake channels. */
   #subscriber: Client | undefined
 
-  /** `listener` is called with what is published on the channels that are subscribed to. */
+  /** `listener` is called for each message on the subscribed channels. */
   constructor(place: Deployment, listener: (channel: string, message: string) => void) {
-    const { username, password, database } = place
-    this.#place = place
+    const { username, password, database, prefix } = place
+    this.keys = new Keys(prefix)
+    this.#deployment = place
     this.#access = { username, password, database }
     this.#listener = listener
   }
 
-  /** The queues in groups whose keys may stand in one script: all, or in a cluster those of one slot. */
-  together(queues: readonly QueueKeys[]): readonly (readonly QueueKeys[])[] {
-    if (this.#place.kind !== 'cluster') return queues.length === 0 ? [] : [queues]
+  /** Groups of queues whose keys one script may use: all queues, or in a cluster the queues of one slot. */
+  groupBySlot(queues: readonly QueueKeys[]): readonly (readonly QueueKeys[])[] {
+    if (this.#deployment.kind !== 'cluster') return queues.length === 0 ? [] : [queues]
     const groups = new Map<number, QueueKeys[]>()
     for (const keys of queues) {
-      const slot = slotOf(keys.ready)
+      const slot = hashSlot(keys.ready)
       groups.set(slot, [...(groups.get(slot) ?? []), keys])
     }
     return [...groups.values()]
   }
 
-  /** Opens what is not open, after looking where the masters are. Where some of a cluster are away, it goes without them. */
+  /** Finds the masters and opens missing connections. In a cluster, one reachable master is enough. */
   async connect(): Promise<void> {
     const { signal } = this.#closing
     try {
-      if (this.#place.tls && this.#tls === undefined) {
-        const { ca } = this.#place
+      if (this.#deployment.tls && this.#tls === undefined) {
+        const { ca } = this.#deployment
         this.#tls = { ca: ca === undefined ? undefined : await readFile(ca, 'utf8') }
       }
-      await this.#look(signal)
+      await this.#findMasters(signal)
       const nodes = this.#nodes()
-      this.#forgetAllBut(nodes)
+      this.#dropOthers(nodes)
       const opened = await Promise.allSettled(nodes.map((node) => this.#open(addressOf(node), signal)))
       const failed = opened.find((result) => result.status === 'rejected')
       if (failed !== undefined && opened.every(({ status }) => status === 'rejected')) throw failed.reason
-      await this.#listen()
+      await this.#resubscribe()
     } catch (error) {
-      throw signal.aborted ? closed() : error
+      throw signal.aborted ? closedError() : error
     }
   }
 
-  /** Runs a script where its keys are; all of them are in one slot. Rejects as `Client.run` does. */
+  /** Runs a script on the master of its keys, which must be in one slot. Rejects as `Client.run` does. */
   run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<Reply> {
-    return this.#follow(keys[0] ?? '', (client) => client.run(script, keys, args))
+    return this.#send(keys[0] ?? '', (client) => client.run(script, keys, args))
   }
 
-  /** Sends a command to where its key is. */
+  /** Sends a command to the master of its key. */
   command(name: string, key: string, ...args: readonly Argument[]): Promise<Reply> {
-    return this.#follow(key, (client) => client.command(name, key, ...args))
+    return this.#send(key, (client) => client.command(name, key, ...args))
   }
 
-  /** The masters that are connected. */
-  masters(): readonly Client[] {
-    if (this.#closing.signal.aborted) throw closed()
-    const clients = this.#nodes()
+  /** The connections to masters. Throws if there is none. */
+  masters(): readonly [Client, ...Client[]] {
+    if (this.#closing.signal.aborted) throw closedError()
+    const [first, ...others] = this.#nodes()
       .flatMap((node) => this.#clients.get(node) ?? [])
       .filter(({ usable }) => usable)
-    if (clients.length === 0) throw notConnected()
-    return clients
+    if (first === undefined) throw notConnectedError()
+    return [first, ...others]
   }
 
-  /** The ACL user of this connection. */
+  /** The ACL user of the connections. */
   get user(): string {
-    return this.#place.username ?? 'default'
+    return this.#deployment.username ?? 'default'
   }
 
-  /** Whether what is published is heard. Rather than to wait in vain, a consumer has the connection opened again. */
+  /** False if no wake-ups arrive. Consumers then reject, so that core reconnects. */
   get isSubscribed(): boolean {
     return this.#subscriber?.usable === true
   }
 
   async subscribe(channel: string): Promise<void> {
-    if (this.#closing.signal.aborted) throw closed()
-    if (this.#subscriber === undefined) throw notConnected()
+    if (this.#closing.signal.aborted) throw closedError()
+    if (this.#subscriber === undefined) throw notConnectedError()
     await subscribe(this.#subscriber, [channel])
     this.#channels.add(channel)
   }
 
   async unsubscribe(channel: string): Promise<void> {
     this.#channels.delete(channel)
-    if (this.isSubscribed) await this.#subscriber?.command('UNSUBSCRIBE', channel).catch(unlessNotAllowed)
+    if (this.isSubscribed) await this.#subscriber?.command('UNSUBSCRIBE', channel).catch(ignoreMissingRight)
   }
 
-  /** Lets what is under way end, for a while, and ends all connections. */
+  /** Waits for pending commands, at most `CLOSE_TIMEOUT_MS`, and closes all connections. */
   async close(): Promise<void> {
     this.#closing.abort()
-    const clients = [...this.#clients.values()]
-    let timer: NodeJS.Timeout | undefined
-    const tooLong = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, CLOSE_MS)
-    })
-    await Promise.race([Promise.all(clients.map((client) => client.idle())), tooLong])
+    const timer = setTimeout(() => this.#dropOthers([]), CLOSE_TIMEOUT_MS)
+    await Promise.all([...this.#clients.values()].map((client) => client.waitUntilIdle()))
     clearTimeout(timer)
-    for (const client of this.#clients.values()) client.destroy()
+    this.#dropOthers([])
   }
 
-  async #follow(key: string, send: (client: Client) => Promise<Reply>): Promise<Reply> {
+  async #send(key: string, send: (client: Client) => Promise<Reply>): Promise<Reply> {
     let client = this.#clientFor(key)
     for (let redirections = 0; ; redirections++) {
       try {
         return await send(client)
       } catch (error) {
         if (!(error instanceof ServerError) || error.code !== 'ZYQ_CONNECTION_LOST') throw error
-        const target = this.#newPlace(error, client)
+        const target = this.#redirectTarget(error, client)
         if (redirections >= MAX_REDIRECTIONS) throw error
         client = await this.#open(target, this.#closing.signal)
-        await this.#look(this.#closing.signal)
+        await this.#findMasters(this.#closing.signal)
       }
     }
   }
 
-  /** Where a reply says that the key is from now on. Throws where it says that this is no master any more. */
-  #newPlace(error: ServerError, client: Client): Address {
+  /** The new master of the key, from a reply with `MOVED`. Throws if the server is no longer a master. */
+  #redirectTarget(error: ServerError, client: Client): Address {
     const target = /^MOVED \d+ (\S+)/.exec(error.message)?.[1]
     if (target === undefined) {
       client.destroy(error)
       throw error
     }
-    if (this.#place.kind !== 'cluster') {
-      throw new BrokerError('ZYQ_BROKER', 'The server is a node of a Redis Cluster: connect with redis+cluster://')
+    if (this.#deployment.kind !== 'cluster') {
+      throw new BrokerError(
+        'ZYQ_BROKER',
+        'The server is a node of a Redis Cluster. Use a connection string that begins with redis+cluster://',
+      )
     }
     const { host, port } = addressOf(target)
     return { host: host === '' ? client.address.host : host, port }
   }
 
   #clientFor(key: string): Client {
-    if (this.#closing.signal.aborted) throw closed()
-    const slot = this.#place.kind === 'cluster' ? slotOf(key) : 0
+    if (this.#closing.signal.aborted) throw closedError()
+    const slot = this.#deployment.kind === 'cluster' ? hashSlot(key) : 0
     const range = this.#ranges.find(({ first, last }) => first <= slot && slot <= last)
     const client = range === undefined ? undefined : this.#clients.get(range.node)
-    if (client?.usable !== true) throw notConnected()
+    if (client?.usable !== true) throw notConnectedError()
     return client
   }
 
@@ -172,28 +173,28 @@ export class Servers {
     const known = this.#clients.get(node)
     if (known?.usable === true) return known
     known?.destroy()
-    const client = await this.#openStore(address, signal)
-    if (client.isReplica && this.#place.kind !== 'cluster') {
+    const client = await this.#openReady(address, signal)
+    if (client.isReplica && this.#deployment.kind !== 'cluster') {
       client.destroy()
       throw new BrokerError(
         'ZYQ_UNREACHABLE',
-        `The server ${node} is a replica, which stores nothing: connect to the master`,
+        `The server ${node} is a replica and cannot store jobs. Connect to its master`,
       )
     }
-    // Two calls may have been redirected to the same node.
+    // Another call may have opened a connection to the same node meanwhile.
     const other = this.#clients.get(node)
     if (other?.usable === true || this.#closing.signal.aborted) {
       client.destroy()
       if (other?.usable === true) return other
-      throw closed()
+      throw closedError()
     }
     client.listen(this.#listener)
     this.#clients.set(node, client)
     return client
   }
 
-  /** A server that still loads its data accepts connections, and no script. */
-  async #openStore(address: Address, signal: AbortSignal): Promise<Client> {
+  /** Rejects if the server cannot run scripts yet: while it loads its data, it only accepts connections. */
+  async #openReady(address: Address, signal: AbortSignal): Promise<Client> {
     const client = await Client.open(address, { ...this.#access, tls: this.#tls }, signal)
     try {
       await client.command('EVAL', 'return 1', 0)
@@ -204,40 +205,40 @@ export class Servers {
     }
   }
 
-  async #listen(): Promise<void> {
+  async #resubscribe(): Promise<void> {
     if (this.isSubscribed) return
     const [subscriber] = this.masters()
-    if (subscriber !== undefined && this.#channels.size > 0) await subscribe(subscriber, [...this.#channels])
+    if (this.#channels.size > 0) await subscribe(subscriber, [...this.#channels])
     this.#subscriber = subscriber
   }
 
-  #look(signal: AbortSignal): Promise<void> {
-    this.#looking ??= this.#lookNow(signal).finally(() => {
-      this.#looking = undefined
+  #findMasters(signal: AbortSignal): Promise<void> {
+    this.#finding ??= this.#readMasters(signal).finally(() => {
+      this.#finding = undefined
     })
-    return this.#looking
+    return this.#finding
   }
 
-  async #lookNow(signal: AbortSignal): Promise<void> {
-    const { kind, hosts } = this.#place
+  async #readMasters(signal: AbortSignal): Promise<void> {
+    const { kind, hosts } = this.#deployment
     if (kind === 'server') {
       this.#ranges = [{ first: 0, last: 0, node: nodeOf(hosts[0]) }]
     } else if (kind === 'sentinel') {
-      const master = await firstOf(hosts, (sentinel) => this.#askSentinel(sentinel, signal))
+      const master = await firstAnswer(hosts, (sentinel) => this.#askSentinel(sentinel, signal))
       this.#ranges = [{ first: 0, last: 0, node: nodeOf(master) }]
     } else {
       const known = [...this.#clients].filter(([, { usable }]) => usable).map(([node]) => addressOf(node))
-      this.#ranges = await firstOf([...known, ...hosts], (node) => this.#askCluster(node, signal))
+      this.#ranges = await firstAnswer([...known, ...hosts], (node) => this.#askCluster(node, signal))
     }
   }
 
   async #askSentinel(sentinel: Address, signal: AbortSignal): Promise<Address> {
-    const { sentinelUsername: username, sentinelPassword: password, master = '' } = this.#place
+    const { sentinelUsername: username, sentinelPassword: password, master = '' } = this.#deployment
     const client = await Client.open(sentinel, { username, password, database: 0, tls: this.#tls }, signal)
     try {
       const reply = await client.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', master)
       if (!isList(reply)) {
-        throw new BrokerError('ZYQ_UNREACHABLE', `The sentinel ${nodeOf(sentinel)} knows no master of that name`)
+        throw new BrokerError('ZYQ_UNREACHABLE', `The sentinel ${nodeOf(sentinel)} has no such master. Check its name`)
       }
       const [host, port] = reply
       return { host: text(host), port: Number(text(port)) }
@@ -251,21 +252,21 @@ export class Servers {
     const ranges = list(await client.command('CLUSTER', 'SLOTS')).map((entry): SlotRange => {
       const [first, last, master] = list(entry)
       const [host, port] = list(master)
-      // A node that does not know its own address leaves it out.
+      // The host is empty if the node does not know its own address.
       const name = host === null || text(host) === '' ? address.host : text(host)
       return { first: integer(first), last: integer(last), node: nodeOf({ host: name, port: integer(port) }) }
     })
-    if (ranges.length === 0) throw new BrokerError('ZYQ_UNREACHABLE', 'The Redis Cluster serves no slots')
+    if (ranges.length === 0) throw new BrokerError('ZYQ_UNREACHABLE', 'The Redis Cluster has no node that serves slots')
     return ranges
   }
 
-  /** Those that hold the queues. */
+  /** The masters that hold the queues. */
   #nodes(): readonly string[] {
     return [...new Set(this.#ranges.map(({ node }) => node))]
   }
 
-  /** A former master, or a node that was only asked where the others are, is not needed. */
-  #forgetAllBut(nodes: readonly string[]): void {
+  /** Closes connections to former masters, and to nodes that only answered `CLUSTER SLOTS`. */
+  #dropOthers(nodes: readonly string[]): void {
     for (const [node, client] of this.#clients) {
       if (nodes.includes(node)) continue
       client.destroy()
@@ -274,8 +275,8 @@ export class Servers {
   }
 }
 
-/** What the first of them answers; rejects with the error that says most where none does. */
-async function firstOf<T>(addresses: readonly Address[], ask: (address: Address) => Promise<T>): Promise<T> {
+/** The answer of the first server that gives one. If none does, rejects with an authentication error, else with the first error. */
+async function firstAnswer<T>(addresses: readonly Address[], ask: (address: Address) => Promise<T>): Promise<T> {
   const errors: unknown[] = []
   for (const address of addresses) {
     try {
@@ -289,12 +290,12 @@ async function firstOf<T>(addresses: readonly Address[], ask: (address: Address)
   throw refusal === undefined ? first : refusal
 }
 
-/** A user without a right to the channels is not woken, and looks by itself. */
+/** If the user has no right to the channels, its consumers only poll. */
 async function subscribe(client: Client, channels: readonly string[]): Promise<void> {
-  await client.command('SUBSCRIBE', ...channels).catch(unlessNotAllowed)
+  await client.command('SUBSCRIBE', ...channels).catch(ignoreMissingRight)
 }
 
-function unlessNotAllowed(error: unknown): void {
+function ignoreMissingRight(error: unknown): void {
   if (errorCode(error) !== 'ZYQ_AUTH') throw error
 }
 

@@ -1,4 +1,4 @@
-/** What happens when the connection, or the server, is not what it was a moment ago. */
+/** Lost connections, and servers that stop, freeze or change their role. */
 import { withTimeout } from '@zyqueue/broker-test-kit'
 import type { Broker } from '@zyqueue/core/broker'
 import { startRedis, type TestServer } from '@zyqueue/test-servers'
@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import {
   consume,
   eventually,
-  insist,
+  callUntilConnected,
   message,
   messages,
   never,
@@ -18,7 +18,7 @@ import {
   reconnect,
   startProxy,
   times,
-} from './support.ts'
+} from '../support.ts'
 
 await describeWithServer('redis', 'the connection', () => {
   let server: TestServer
@@ -27,15 +27,15 @@ await describeWithServer('redis', 'the connection', () => {
   })
   afterAll(() => server.stop())
 
-  const through = async () => {
+  const openThroughProxy = async () => {
     const proxy = await startProxy(server.port)
     const broker = await openBroker(`redis://127.0.0.1:${proxy.port}`)
     await useEveryScript(broker)
     return { proxy, broker, queue: await newQueue(broker) }
   }
 
-  test('a publish that was cut before its answer is unknown, and stored once when it is repeated', async () => {
-    const { proxy, broker, queue } = await through()
+  test('a publish without an answer is unknown, and a repeated publish stores each job once', async () => {
+    const { proxy, broker, queue } = await openThroughProxy()
     const batch = messages(queue, 5)
     proxy.cutReply()
     const results = await broker.publish(batch)
@@ -48,15 +48,15 @@ await describeWithServer('redis', 'the connection', () => {
     expect(await broker.admin.queues()).toContainEqual(expect.objectContaining({ name: queue, ready: 6 }))
   })
 
-  test('a publish that could not be sent rejects: nothing of it is stored', async () => {
-    const { proxy, broker, queue } = await through()
+  test('a publish that was not sent rejects', async () => {
+    const { proxy, broker, queue } = await openThroughProxy()
     proxy.cutReply()
     await broker.admin.version().catch(() => {})
     await expect(broker.publish(messages(queue, 2))).rejects.toMatchObject({ code: 'ZYQ_CONNECTION_LOST' })
   })
 
-  test('a claim whose answer was lost is made again and gets the same jobs, each once', async () => {
-    const { proxy, broker, queue } = await through()
+  test('the consumer repeats a claim without an answer and gets the same jobs once', async () => {
+    const { proxy, broker, queue } = await openThroughProxy()
     const direct = await openBroker(server.url)
     await direct.publish(messages(queue, 10))
     const consumer = await consume(broker, [queue], { prefetch: 20 })
@@ -75,15 +75,16 @@ await describeWithServer('redis', 'the connection', () => {
   })
 
   test.each(['ack', 'release', 'reject'] as const)(
-    '%s that was cut before its answer is unknown, and ok when it is repeated',
-    async (way) => {
-      const { proxy, broker, queue } = await through()
+    '%s without an answer is unknown, and ok when it is repeated',
+    async (operation) => {
+      const { proxy, broker, queue } = await openThroughProxy()
       await broker.publish(messages(queue, 3))
       const consumer = await consume(broker, [queue])
       const deliveries = await receive(consumer, 3)
       const settle = () => {
-        if (way === 'ack') return consumer.ack(deliveries)
-        if (way === 'release') return consumer.release(deliveries.map((delivery) => ({ delivery, delayMs: 60_000 })))
+        if (operation === 'ack') return consumer.ack(deliveries)
+        if (operation === 'release')
+          return consumer.release(deliveries.map((delivery) => ({ delivery, delayMs: 60_000 })))
         return consumer.reject(deliveries.map((delivery) => ({ delivery, reason: 'ZYQ_TEST' })))
       }
       proxy.cutReply()
@@ -96,50 +97,50 @@ await describeWithServer('redis', 'the connection', () => {
           name: queue,
           ready: 0,
           active: 0,
-          delayed: way === 'release' ? 3 : 0,
-          dead: way === 'reject' ? 3 : 0,
+          delayed: operation === 'release' ? 3 : 0,
+          dead: operation === 'reject' ? 3 : 0,
         }),
       )
     },
   )
 
-  test('a black hole is noticed within seconds, also by a consumer that only waits; a new connection goes on', async () => {
-    const { proxy, broker, queue } = await through()
+  test('a server that stops answering is detected within seconds, also by a waiting consumer, and a new connection works', async () => {
+    const { proxy, broker, queue } = await openThroughProxy()
     const consumer = await consume(broker, [queue])
     const direct = await openBroker(server.url)
     proxy.blackHole()
-    // What is sent on and on is no sign of life.
-    const renewing = setInterval(() => void broker.leases.renew(['anybody'], 60_000).catch(() => undefined), 300)
+    // Sent data must not count as a sign of life.
+    const renewing = setInterval(() => void broker.leases.renew(['unknown'], 60_000).catch(() => undefined), 300)
     onTestFinished(() => clearInterval(renewing))
     const receiving = consumer.receive(1, { signal: never }).catch((error: unknown) => broker.errorCode(error))
     const publishing = broker.publish(messages(queue, 1))
-    expect(await withTimeout('the consumer notices', receiving, 20_000)).toBe('ZYQ_CONNECTION_LOST')
-    const [published] = await withTimeout('the publish is given up', publishing, 20_000)
+    expect(await withTimeout('the consumer rejects', receiving, 20_000)).toBe('ZYQ_CONNECTION_LOST')
+    const [published] = await withTimeout('the publish ends', publishing, 20_000)
     expect(published?.status).toBe('unknown')
     await reconnect(broker)
     await direct.publish(messages(queue, 2))
     expect(await receive(consumer, 2)).toHaveLength(2)
   })
 
-  test('a job may take longer to send than a server may be silent', async () => {
-    const { proxy, broker, queue } = await through()
+  test('sending a large job may take longer than the watchdog timeout', async () => {
+    const { proxy, broker, queue } = await openThroughProxy()
     proxy.slow(2 * 1024 * 1024)
     const large = message(queue, 'large', { body: Buffer.alloc(16 * 1024 * 1024) })
     expect(await broker.publish([large])).toEqual([{ status: 'stored' }])
   })
 
-  test('an answer that came while the event loop was blocked is read', async () => {
-    const { broker, queue } = await through()
+  test('an answer that arrives while the event loop is blocked is read', async () => {
+    const { broker, queue } = await openThroughProxy()
     const publishing = broker.publish(messages(queue, 1))
-    // The next turn has written it; the one after that would read the answer.
+    // The command is written in the next turn of the event loop. The turn after it would read the answer.
     await new Promise(setImmediate)
     const until = performance.now() + 6_000
     while (performance.now() < until);
     expect(await publishing).toEqual([{ status: 'stored' }])
   })
 
-  test('close settles what is pending in a black hole', async () => {
-    const { proxy, broker, queue } = await through()
+  test('close settles pending calls if the server does not answer', async () => {
+    const { proxy, broker, queue } = await openThroughProxy()
     const consumer = await consume(broker, [queue])
     proxy.blackHole()
     const pending = Promise.allSettled([
@@ -151,20 +152,20 @@ await describeWithServer('redis', 'the connection', () => {
     expect(await pending).toHaveLength(3)
   })
 
-  test('a killed client comes back, and hears of new jobs again', async () => {
+  test('a killed client reconnects and is woken by new jobs again', async () => {
     const broker = await openBroker(server.url)
     const queue = await newQueue(broker)
     const consumer = await consume(broker, [queue])
     const admin = openClient(server.url)
     await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
     await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
-    expect(await insist(broker, () => consumer.receive(1, { signal: never }))).toEqual([])
+    expect(await callUntilConnected(broker, () => consumer.receive(1, { signal: never }))).toEqual([])
     const receiving = consumer.receive(1, { signal: never })
-    await insist(broker, () => broker.publish(messages(queue, 1)))
+    await callUntilConnected(broker, () => broker.publish(messages(queue, 1)))
     expect(await receiving.then(async (got) => (got.length > 0 ? got : receive(consumer, 1)))).toHaveLength(1)
   })
 
-  test('a server that forgot the scripts is told them again', async () => {
+  test('scripts are sent again after SCRIPT FLUSH', async () => {
     const broker = await openBroker(server.url)
     const queue = await newQueue(broker)
     const consumer = await consume(broker, [queue])
@@ -180,7 +181,7 @@ await describeWithServer('redis', 'the connection', () => {
     }
   })
 
-  test('a worker of a hundred queues has one connection, and hears of a job in any of them', async () => {
+  test('a worker of a hundred queues has one connection and is woken by a job in any of them', async () => {
     const proxy = await startProxy(server.port)
     const broker = await openBroker(`redis://127.0.0.1:${proxy.port}`)
     const queues = Array.from({ length: 100 }, (_, index) => `many-${index}`)
@@ -193,7 +194,7 @@ await describeWithServer('redis', 'the connection', () => {
     expect(proxy.connections).toBe(1)
   })
 
-  test('an idle worker asks once a second, however many queues it serves', async () => {
+  test('an idle worker polls once a second with one script for all queues', async () => {
     const own = await startRedis()
     onTestFinished(() => own.stop())
     const broker = await openBroker(own.url)
@@ -208,7 +209,7 @@ await describeWithServer('redis', 'the connection', () => {
     expect(Number(calls)).toBeLessThanOrEqual(4)
   })
 
-  test('a publish wakes one of those that wait, and a claim that leaves something behind the next', async () => {
+  test('a publish wakes one waiting consumer, and a claim that leaves jobs wakes the next one', async () => {
     const broker = await openBroker(server.url)
     const queue = await newQueue(broker)
     const client = openClient(server.url)
@@ -218,15 +219,15 @@ await describeWithServer('redis', 'the connection', () => {
       await client.sadd(`zyqueue:{${queue}}:waiters`, consumerId, `gone-${consumerId}`)
     }
     await broker.publish(messages(queue, 5))
-    await eventually('one is woken', () => woken.length === 1)
+    await eventually('one consumer is woken', () => woken.length === 1)
     const claiming = await consume(broker, [queue])
     expect(await claiming.receive(3, { signal: never })).toHaveLength(3)
-    await eventually('another one is woken', () => woken.length === 2)
+    await eventually('another consumer is woken', () => woken.length === 2)
     expect(await claiming.receive(3, { signal: never })).toHaveLength(2)
     expect(new Set(woken).size).toBe(2)
   })
 
-  test('a consumer that has no room passes its wake-up on', async () => {
+  test('a consumer without room wakes another consumer', async () => {
     const broker = await openBroker(server.url)
     const queue = await newQueue(broker)
     const full = await consume(broker, [queue], { prefetch: 1, consumerId: 'full' })
@@ -237,11 +238,11 @@ await describeWithServer('redis', 'the connection', () => {
     await consume(broker, [queue], { consumerId: 'free' })
     await client.sadd(`zyqueue:{${queue}}:waiters`, 'free')
     await client.publish('zyqueue:wake:full', `zyqueue:{${queue}}:waiters`)
-    await eventually('the other one is woken', () => woken.includes('free'))
+    await eventually('the other consumer is woken', () => woken.includes('free'))
   })
 })
 
-/** So that no answer that a test cuts off is one that says that the script is not known yet. */
+/** Loads the scripts into the server, so that the answer that a test drops is never NOSCRIPT. */
 async function useEveryScript(broker: Broker): Promise<void> {
   const queue = await newQueue(broker)
   await broker.publish(messages(queue, 3))
@@ -254,17 +255,17 @@ async function useEveryScript(broker: Broker): Promise<void> {
   await consumer.close()
 }
 
-/** The consumers of these that are woken, as it happens. */
+/** Returns a list to which each of these consumers is added when it is woken. */
 async function listenTo(url: string, consumerIds: readonly string[]): Promise<readonly string[]> {
   const woken: string[] = []
-  const ear = openClient(url)
-  ear.on('message', (channel: string) => woken.push(channel.slice('zyqueue:wake:'.length)))
-  await ear.subscribe(...consumerIds.map((id) => `zyqueue:wake:${id}`))
+  const subscriber = openClient(url)
+  subscriber.on('message', (channel: string) => woken.push(channel.slice('zyqueue:wake:'.length)))
+  await subscriber.subscribe(...consumerIds.map((id) => `zyqueue:wake:${id}`))
   return woken
 }
 
 await describeWithServer('redis', 'the server', () => {
-  test('what was stored survives a SIGKILL, and so does who holds what', async () => {
+  test('stored jobs and leases survive a SIGKILL', async () => {
     const server = await startRedis()
     onTestFinished(() => server.stop())
     const broker = await openBroker(server.url)
@@ -279,12 +280,12 @@ await describeWithServer('redis', 'the server', () => {
     await reconnect(broker)
     expect(await consumer.ack(held.slice(10, 20))).toEqual(times(10, { status: 'ok' }))
     expect(await broker.admin.queues()).toMatchObject([{ ready: 150, active: 30, delayed: 1, workers: 1 }])
-    // What was stored before is remembered too.
+    // The published ids survive too.
     expect(await broker.publish(messages(queue, 200))).toEqual(times(200, { status: 'stored' }))
     expect(await broker.admin.queues()).toMatchObject([{ ready: 150, active: 30 }])
   })
 
-  test('a server that was frozen carries out late what nobody waits for any more, and no job is lost by it', async () => {
+  test('commands that a frozen server runs late lose no job', async () => {
     const server = await startRedis()
     onTestFinished(() => server.stop())
     const broker = await openBroker(server.url)
@@ -302,8 +303,8 @@ await describeWithServer('redis', 'the server', () => {
     expect((await publishing).map(({ status }) => status)).toEqual(times(10, 'unknown'))
     await server.kill('SIGCONT')
     await reconnect(broker)
-    expect(await insist(broker, () => consumer.ack(held))).toEqual(times(10, { status: 'ok' }))
-    expect(await insist(broker, () => broker.publish(messages(queue, 40).slice(30)))).toEqual(
+    expect(await callUntilConnected(broker, () => consumer.ack(held))).toEqual(times(10, { status: 'ok' }))
+    expect(await callUntilConnected(broker, () => broker.publish(messages(queue, 40).slice(30)))).toEqual(
       times(10, { status: 'stored' }),
     )
     const rest = await receive(consumer, 30)
@@ -314,12 +315,12 @@ await describeWithServer('redis', 'the server', () => {
     )
   })
 
-  test('a server that is away is ZYQ_UNREACHABLE', async () => {
+  test('connecting to a stopped server rejects with ZYQ_UNREACHABLE', async () => {
     const server = await startRedis()
     onTestFinished(() => server.stop())
     const broker = await openBroker(server.url)
     await server.kill('SIGKILL')
-    await eventually('the loss is noticed', () =>
+    await eventually('the loss is detected', () =>
       broker.admin.version().then(
         () => false,
         (error: unknown) => broker.errorCode(error) === 'ZYQ_CONNECTION_LOST',
@@ -329,7 +330,7 @@ await describeWithServer('redis', 'the server', () => {
     expect(broker.errorCode(error)).toBe('ZYQ_UNREACHABLE')
   })
 
-  test('where memory is full, submits are refused and what is stored is still worked off', async () => {
+  test('if the memory is full, submits are refused and stored jobs still run', async () => {
     const server = await startRedis()
     onTestFinished(() => server.stop())
     const broker = await openBroker(server.url)
@@ -360,7 +361,7 @@ await describeWithServer('redis', 'the server', () => {
     expect(await broker.publish([message(queue, 'no')])).toEqual([{ status: 'stored' }])
   })
 
-  test('a master that has become a replica is a lost connection, and connecting finds it again once it is one', async () => {
+  test('a master that becomes a replica is a lost connection until it is a master again', async () => {
     const [server, other] = [await startRedis(), await startRedis()]
     onTestFinished(() => server.stop())
     onTestFinished(() => other.stop())
@@ -375,10 +376,12 @@ await describeWithServer('redis', 'the server', () => {
       message: expect.stringContaining('replica'),
     })
     await admin.replicaof('NO', 'ONE')
-    expect(await insist(broker, () => broker.publish([message(queue, 'a')]))).toEqual([{ status: 'stored' }])
+    expect(await callUntilConnected(broker, () => broker.publish([message(queue, 'a')]))).toEqual([
+      { status: 'stored' },
+    ])
   })
 
-  test('a policy that evicts and a missing append-only file are found', async () => {
+  test('check reports an eviction policy that deletes jobs, and a missing append-only file', async () => {
     const server = await startRedis()
     onTestFinished(() => server.stop())
     const broker = await openBroker(server.url)
