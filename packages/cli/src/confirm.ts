@@ -3,8 +3,8 @@ import { EXIT } from './exit-codes.ts'
 import { UsageError } from './usage-error.ts'
 
 /**
- * Asks on a terminal before something is done that cannot be undone, and resolves to whether to go on. Where not, the process will end with
- * 1, for what was asked was not done. Throws where nobody could answer.
+ * Asks on the terminal before a command does what cannot be undone. Resolves to true if the answer is yes; else the process
+ * will end with 1. Throws `UsageError` if standard input is not a terminal.
  */
 export async function confirm(question: string, yes: boolean, what = 'this deletes jobs'): Promise<boolean> {
   if (yes) return true
@@ -17,7 +17,7 @@ export async function confirm(question: string, yes: boolean, what = 'this delet
   return false
 }
 
-/** Resolves to what was typed; to nothing where Ctrl+C or Ctrl+D ended it, of which `question` says nothing on Node 20.19. */
+/** Resolves to the typed answer, or to '' after Ctrl+C or Ctrl+D. On Node 20.19 `question` does not report those. */
 function ask(question: string): Promise<string> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   return new Promise((resolve) => {

@@ -45,11 +45,11 @@ const COMMANDS = [
   gearmandCommand,
 ]
 
-/** Runs one command line, the program's name left out. Resolves to what the process has to say to the shell; never rejects. */
+/** Runs one command line, given without the program's name. Resolves to the exit code; never rejects. */
 export async function main(argv: readonly string[]): Promise<number> {
   const json = argv.includes('--json')
   const completing = argv[0] === '--get-yargs-completions'
-  // Nothing, and the shell completes the names of files.
+  // If zyqueue proposes nothing, the shell completes file names.
   if (completing && ['-f', '--task-file'].includes(argv.at(-2) ?? '')) return EXIT.ok
   setResolution({ resolveFrom: resolveFrom(), baseDir: process.cwd() })
   try {
@@ -57,17 +57,17 @@ export async function main(argv: readonly string[]): Promise<number> {
     const legacy = fromLegacy(words)
     if (legacy !== undefined) process.stderr.write(`zyqueue: today this is: zyqueue ${quoted(legacy.map(shown))}\n`)
     const today = legacy ?? words
-    // Every user of the host may read the arguments of a process, and a connection may be among them.
+    // Every user of the host can read the arguments of a process, and they may hold a connection string with a password.
     process.title = `zyqueue: ${commandsOf(today).find((word) => /^[a-z]+$/.test(word)) ?? 'help'}`
     await commandLine(today).parseAsync()
     return Number(process.exitCode ?? EXIT.ok)
   } catch (error) {
-    // A line that is still being typed is not wrong yet.
+    // The user is still typing this line, so its errors are not reported.
     return completing ? EXIT.ok : report(error, json)
   }
 }
 
-/** A word of a command line without the secrets of a connection. */
+/** A word of a command line, without the secrets of a connection string. */
 function shown(word: string, at: number, argv: readonly string[]): string {
   return argv[at - 1] === '--connection' ? redactConnection(word) : redactText(word)
 }
@@ -96,18 +96,18 @@ function commandLine(argv: readonly string[]): Argv<GlobalArgs> {
     .exitProcess(false)
     .fail((message, error, usage) => {
       if (error instanceof Error && !message) throw error
-      // The third is what prints the help of the command that was read, whatever its type says.
+      // `usage` prints the help of the command that was read, although its type says otherwise.
       throw explained(message ?? String(error), String(usage.help()), argv)
     })
 }
 
-/** The words that are no option, nor the value of one that may stand before the command. */
+/** The words that are neither an option nor the value of an option that may stand before the command. */
 function commandsOf(argv: readonly string[]): readonly string[] {
   const takesValue = /^(?:-[SC]|--(?:server|connection))$/
   return argv.filter((word, at) => !word.startsWith('-') && !takesValue.test(argv[at - 1] ?? ''))
 }
 
-/** yargs's sentence about arguments that it cannot take, what was probably meant, and where to read on. */
+/** Turns a message of yargs about invalid arguments into an error that says what was probably meant and which help to read. */
 function explained(message: string, help: string, argv: readonly string[]): UsageError {
   const command = /^zyqueue (?:dead )?[a-z]+/.exec(help)?.[0] ?? 'zyqueue'
   const remedy = `See ${command} --help.`
@@ -115,13 +115,13 @@ function explained(message: string, help: string, argv: readonly string[]): Usag
     const near = suggest(word, known)
     return new UsageError(`unknown ${kind} ${word}${near === undefined ? '' : `; did you mean ${near}?`}`, remedy)
   }
-  // yargs counts the arguments, and reads the options, of a command that it does not know.
+  // If the command is unknown, yargs complains about its arguments or options instead.
   const [list = ''] = /^Commands:\n(?:  .*\n)*/m.exec(help) ?? []
   const commands = [...list.matchAll(/^  zyqueue (?:dead )?(\w+)/gm)].map(([, name = '']) => name)
   const verb = commandsOf(argv)[command === 'zyqueue' ? 0 : 1]
   if (commands.length > 0 && verb !== undefined && !commands.includes(verb)) return unknown('command', verb, commands)
 
-  // It misses the required option first, although its name was only mistyped.
+  // If a required option is mistyped, yargs reports the required one as missing.
   const options = [...help.matchAll(/(?<=\s)--[a-z-]+/g)].map(([name]) => name)
   const option = argv.map((word) => /^--[a-z][\w-]*/.exec(word)?.[0]).find((word) => word && !options.includes(word))
   const argument = option ?? /^Unknown (?:argument|command)s?: ([^,]+)/.exec(message)?.[1]

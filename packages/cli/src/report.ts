@@ -6,8 +6,8 @@ import { IncompleteError } from './incomplete-error.ts'
 import { redactText } from './redact.ts'
 
 /**
- * Tells standard error what went wrong and what mends it; with `--json` as one line `{"error":{code,message,remedy}}`.
- * Returns what the process has to say to the shell.
+ * Prints an error and its remedy to standard error; with `--json` as one line `{"error":{code,message,remedy}}`.
+ * Returns the exit code.
  */
 export function report(error: unknown, json: boolean): number {
   const told = describe(error)
@@ -15,7 +15,7 @@ export function report(error: unknown, json: boolean): number {
     process.stderr.write(`${JSON.stringify({ error: told })}\n`)
   } else {
     const { code, message, remedy } = told
-    // A message may go on below with the lines that it is about.
+    // The lines after the first show the source code that the message is about.
     const [summary, ...below] = message.split('\n')
     const label = error instanceof ZyQueueError ? ` (${code})` : ''
     const parts = [[`zyqueue: ${summary}${label}`, ...below].join('\n'), stackOfCause(error), remedy]
@@ -43,11 +43,11 @@ function describe(error: unknown): Told {
     if (error.code === 'ZYQ_CONFIG') return { code: error.code, message: redactText(error.message) }
     return { code: error.code, message: redactText(error.message), remedy: ERROR_CODES[error.code].remedy }
   }
-  // Not one of ours: a fault of this program, or of the task file that it runs. The stack is what helps.
+  // An unexpected error of this program or of the task file: its stack helps most.
   return { code: 'ZYQ_INTERNAL', message: readable(() => redactText(inspect(error))) }
 }
 
-/** Where the user's own code threw, its stack is what helps. Other causes are told by the message already. */
+/** The stack of the cause if the user's code threw it. The message already contains all other causes. */
 function stackOfCause(error: unknown): string | undefined {
   if (!(error instanceof ZyQueueError) || !(error.cause instanceof Error) || 'errors' in error.cause) return undefined
   const foreign =
@@ -56,7 +56,7 @@ function stackOfCause(error: unknown): string | undefined {
   return foreign ? readable(() => redactText(cause.stack ?? cause.message)) : undefined
 }
 
-/** What the code of users throws need not be readable. */
+/** Guards against errors of user code whose properties throw. */
 function readable(read: () => string): string {
   try {
     return read()

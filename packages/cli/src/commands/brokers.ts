@@ -60,7 +60,7 @@ async function installed(): Promise<readonly BrokerSummary[]> {
   )
 }
 
-/** Making a broker opens nothing. */
+/** `create` opens no connection. */
 async function capabilitiesOf(plugin: BrokerPlugin): Promise<BrokerCapabilities> {
   const broker = plugin.create({ baseDir: process.cwd() })
   await broker.close()

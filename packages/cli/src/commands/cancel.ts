@@ -16,7 +16,7 @@ export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           type: 'string',
           array: true,
           demandOption: true,
-          // Else yargs shows an empty list as the default of what is required.
+          // Without it, yargs shows an empty list as the default of this required argument.
           default: undefined,
           describe: 'Ids of jobs',
         })
@@ -30,7 +30,7 @@ export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         const cancelled: Record<string, number> = {}
         const missing = new Set(ids)
         for (const name of queues) {
-          // One by one: of several a broker says only how many it had.
+          // One id per call: for several ids a broker returns only the number that it cancelled.
           for (const id of missing) {
             if ((await cancel(name, [id])) === 0) continue
             missing.delete(id)

@@ -9,7 +9,7 @@ import { clip, plural, print, remark } from '../output.ts'
 import { table } from '../table.ts'
 import { UsageError } from '../usage-error.ts'
 
-/** Looks at the dead letters: jobs that were given up, with the reason. */
+/** The commands for dead letters: jobs that will not be retried, with the reason. */
 export function deadCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'dead',
@@ -24,7 +24,7 @@ export function deadCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   )
 }
 
-/** `--json`: `{ queues: { <queue>: [{ id, reason, diedAtMs, headers, data }] } }`; `body` in base64 where it is not JSON. */
+/** `--json`: `{ queues: { <queue>: [{ id, reason, diedAtMs, headers, data }] } }`, with `body` in base64 instead of `data` if it is not JSON. */
 function listCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'list [queue]',
@@ -120,12 +120,12 @@ function chosen(command: Argv<GlobalArgs>) {
 interface Chosen {
   readonly queue: string | undefined
   readonly ids: readonly string[]
-  /** Of any queue. */
+  /** Ids of jobs in any queue. */
   readonly id: readonly string[] | undefined
   readonly all: boolean
 }
 
-/** Asked before anything is connected or deleted. */
+/** Checks the arguments before the command connects or deletes. */
 function checkChosen({ queue, all, id }: Chosen): void {
   if (id !== undefined) {
     if (queue !== undefined || all) throw new UsageError('--id is of any queue', 'Leave out the queue and --all.')

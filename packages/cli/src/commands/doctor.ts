@@ -8,7 +8,7 @@ import type { GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'
 import { redactText } from '../redact.ts'
 
-/** How long queues are watched whose jobs no worker seems to take. */
+/** How long to watch a queue that has waiting jobs and no running one. */
 const WATCH_MS = 2_000
 
 interface Step {
@@ -43,7 +43,7 @@ interface Diagnosis {
 async function examine(args: GlobalArgs): Promise<Diagnosis> {
   const steps: Step[] = [nodeStep()]
   const where = nameOfChoice(args)
-  // What is under way: where something fails, it is this.
+  // The current step: an error belongs to it.
   let step: Step['step'] = 'discovery'
   const passed = (detail: string, next: Step['step']): void => {
     steps.push({ step, status: 'ok', detail })
@@ -82,7 +82,7 @@ function failure(error: unknown, step: Step['step']): Step {
   return { step, status: 'failed', detail, remedy: ERROR_CODES[error.code].remedy }
 }
 
-/** The queues whose jobs perhaps no worker takes: none serves them, or the consumers of those that do fail. */
+/** The queues whose jobs perhaps no worker takes: no worker serves them, or the consumers of their workers fail. */
 async function untakenOf({ admin }: Pick<Broker, 'admin'>, queues: readonly QueueStats[]): Promise<readonly Step[]> {
   const suspects = queues.filter(isUntaken)
   if (suspects.length === 0) return []

@@ -10,7 +10,7 @@ import { print, remark } from '../output.ts'
 
 const SERVER = '@zyqueue/broker-gearman/server'
 
-/** What that module exports. The command line does not depend on the package: it belongs to the user's project. */
+/** The exports of that module. The CLI does not depend on the package, which the user's project installs. */
 const serverModule = z.object({
   startJobServer: z.custom<(options: { port: number; host: string }) => Promise<unknown>>(
     (value) => typeof value === 'function',
@@ -23,7 +23,7 @@ const jobServer = z.object({
   close: z.custom<() => Promise<void>>((value) => typeof value === 'function'),
 })
 
-/** `--json`: `{ connection }`, as soon as it listens. Runs until it is told to end. */
+/** `--json`: `{ connection }`, printed when the server listens. Runs until SIGINT, SIGTERM or a client's `shutdown`. */
 export function gearmandCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'gearmand',
@@ -56,7 +56,7 @@ function resolveServer(): string {
     try {
       return pathToFileURL(createRequire(join(folder, 'package.json')).resolve(SERVER)).href
     } catch {
-      // Perhaps from the next one.
+      // Try the next folder.
     }
   }
   throw new ConfigError(

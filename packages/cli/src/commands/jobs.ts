@@ -7,7 +7,7 @@ import { print, remark } from '../output.ts'
 import { table } from '../table.ts'
 import { supported } from '../supported.ts'
 
-/** `--json`: `{ queue, jobs: [{ id, state, priority, storedAtMs, readyAtMs, headers, data }] }`; `body` in base64 where it is not JSON. */
+/** `--json`: `{ queue, jobs: [{ id, state, priority, storedAtMs, readyAtMs, headers, data }] }`, with `body` in base64 instead of `data` if it is not JSON. */
 export function jobsCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'jobs <queue>',

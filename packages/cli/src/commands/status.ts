@@ -5,7 +5,7 @@ import { print, remark } from '../output.ts'
 import { detailColumns, table } from '../table.ts'
 import { namedQueues } from '../queues.ts'
 
-/** `--json`: `{ broker, location, queues: [{ name, ready, delayed, active, dead, workers, details }] }`. Figures that the broker does not know are absent. */
+/** `--json`: `{ broker, location, queues: [{ name, ready, delayed, active, dead, workers, details }] }`. A figure that the broker does not know is absent. */
 export function statusCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'status [queues..]',

@@ -20,7 +20,7 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           type: 'string',
           describe: 'JSON; a list is one job for each item; with - or nothing, JSON lines from standard input',
         })
-        // Without it yargs takes a lone - for an option without a name, and the data for empty.
+        // Without it, yargs takes a single - for an option without a name, and the data for empty.
         .nargs('data', 1)
         .options(
           named({
@@ -49,7 +49,7 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         )
       }
       const { server, connection, queue } = args
-      // The task file's own connections are relative to it; what was typed, to where it was typed.
+      // Paths in the task file's connections are relative to the file; a typed one is relative to the current folder.
       const baseDir = connection === undefined ? undefined : process.cwd()
       const task =
         args.taskFile === undefined

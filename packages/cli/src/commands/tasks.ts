@@ -5,7 +5,7 @@ import { redactConnection } from '../redact.ts'
 import { table } from '../table.ts'
 import { importTaskFile, openTaskFile } from '../task-file/index.ts'
 
-/** `--json`: `{ taskFile, tasks: [{ name, queue, server, connection }] }`; connections without their secrets. */
+/** `--json`: `{ taskFile, tasks: [{ name, queue, server, connection }] }`; connections are without secrets. */
 export function tasksCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'tasks',

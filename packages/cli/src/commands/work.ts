@@ -13,7 +13,7 @@ import { print } from '../output.ts'
 
 const LOG_FORMATS = ['pretty', 'json'] as const
 
-/** `--json`: `{ reason }` at the end, one of `drained`, `burst`, `stopped`; the log is JSON lines on standard error. */
+/** `--json`: `{ reason }` at the end, which is `drained`, `burst` or `stopped`; the log is JSON lines on standard error. */
 export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'work',
@@ -88,7 +88,7 @@ async function run(supervisor: Supervisor, logger: Logger): Promise<SupervisorRe
   return await supervisor.run()
 }
 
-/** Starts the workers anew when a source changes, and once more where a change has made them fail and the next may mend it. */
+/** Restarts the workers when a source file changes, also after a change that made them fail. */
 async function runWatched(
   first: TaskFile,
   inputs: Inputs,
@@ -106,7 +106,7 @@ async function runWatched(
   for (;;) {
     const result = await run(supervisor, logger)
     if (result.reason !== 'failed') return result
-    // A change that came while they were failing may have mended it.
+    // A change that came while the workers failed may have fixed the error.
     const what = changed === undefined ? 'waiting for a source file to change' : 'a source file has changed meanwhile'
     logger.error({ err: result.error }, `the workers failed; ${what}`)
     if (changed === undefined) await new Promise<void>((resolve) => (wake = resolve))
@@ -116,7 +116,7 @@ async function runWatched(
   }
 }
 
-/** SIGTERM or SIGINT: finish what is in hand. The second of them: stop now. */
+/** The first SIGTERM or SIGINT lets running jobs finish. The second stops the workers at once. */
 function onSignals(logger: Logger, supervisor: { drain(): void; stop(): void }): Disposable {
   let asked = false
   const onSignal = (signal: NodeJS.Signals): void => {

@@ -4,12 +4,12 @@ import type { Logger } from '@zyqueue/core'
 import { openTaskFile, type TaskFile } from './index.ts'
 import { firstAbsent, joined, noInputs, stemOf, type Inputs } from './inputs.ts'
 
-/** Editors write a file in several steps. */
+/** How long to wait after a change, because editors write a file in several steps. */
 const SETTLED_MS = 60
 
 /**
- * Calls back with the file compiled anew after one of its inputs has changed, or one that was missing has appeared. One that
- * does not compile is logged and waited out.
+ * Compiles the file again and calls back after one of its inputs has changed, or a missing input has appeared. If the file
+ * does not compile, logs the error and waits for the next change.
  */
 export function watchTaskFile(
   path: string,
@@ -29,7 +29,7 @@ export function watchTaskFile(
     timer = setTimeout(() => void (running = running.then(reload)), SETTLED_MS)
   }
 
-  // Folders, not files: editors put a new file in the place of the old one.
+  // Watch folders, not files, because editors replace a file by a new one.
   const follow = (next: Inputs): void => {
     inputs = next
     const gone = [...inputs.files].filter((file) => !existsSync(file))
@@ -53,7 +53,7 @@ export function watchTaskFile(
         if (name === null || inputs.files.has(join(folder, name)) || appears(folder, name)) changed()
       })
       watchers.set(folder, watcher.on('error', failed))
-      // It may have come since the imports were read.
+      // A missing file may have appeared since the imports were read.
       if (readdirSync(folder).some((name) => appears(folder, name))) changed()
     } catch (error) {
       failed(error)
@@ -72,7 +72,7 @@ export function watchTaskFile(
       onChange(taskFile)
     } catch (error) {
       if (closed) return
-      // What it was made of before, too: not all has been read.
+      // Keep the previous inputs too: the compiler stopped before it had read all files.
       follow(joined(inputs, read))
       logger.error({ error: error instanceof Error ? error.message : String(error) }, 'the workers stay as they were')
     }
