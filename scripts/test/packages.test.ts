@@ -114,7 +114,7 @@ describe.each(KINDS)('the quick start, with $manager, $modules and $language', (
       { timeout: 600_000, interval: 50 },
     )
     await stranger.stop()
-    expect(stranger.log).toContain('finishing the jobs in hand')
+    expect(stranger.log).toContain('finishing the running jobs')
     expect(stranger.log).not.toMatch(/error/i)
     expect(installScripts(join(stranger.folder, 'node_modules'))).toEqual([])
   })

@@ -14,6 +14,6 @@ whenPrinted((error) => (error ? unwritten(error) : process.exit(exitCode)))
 function unwritten(error: NodeJS.ErrnoException): void {
   // `zyqueue status | head` closes the pipe when `head` has read enough. That is no failure.
   if (error.code === 'EPIPE') process.exit(EXIT.ok)
-  process.stderr.write(`zyqueue: standard output cannot be written: ${error.message}\n`)
+  process.stderr.write(`zyqueue: cannot write to standard output: ${error.message}\n`)
   process.exit(EXIT.failed)
 }

@@ -6,13 +6,13 @@ import { UsageError } from './usage-error.ts'
  * Asks on the terminal before a command does what cannot be undone. Resolves to true if the answer is yes; else the process
  * will end with 1. Throws `UsageError` if standard input is not a terminal.
  */
-export async function confirm(question: string, yes: boolean, what = 'this deletes jobs'): Promise<boolean> {
+export async function confirm(question: string, yes: boolean, what = 'this command deletes jobs'): Promise<boolean> {
   if (yes) return true
   if (!process.stdin.isTTY) {
-    throw new UsageError(`${what}, and there is no terminal to ask at`, 'Add --yes.')
+    throw new UsageError(`${what}, and standard input is no terminal on which to confirm it`, 'Add --yes.')
   }
   if (/^y(es)?$/i.test((await ask(`${question} [y/N] `)).trim())) return true
-  process.stderr.write('Nothing was done.\n')
+  process.stderr.write('Cancelled; nothing was changed.\n')
   process.exitCode = EXIT.failed
   return false
 }

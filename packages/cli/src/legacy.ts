@@ -98,7 +98,10 @@ function theOne(actions: readonly (readonly string[])[]): readonly string[] | un
     actions.filter((action) => !ofQueues.includes(action)).map((action) => [quoted(action), action]),
   )
   if (others.size > 1) {
-    throw new UsageError(`one thing at a time, not ${[...others.keys()].join(' and ')}`, 'Give a line to each.')
+    throw new UsageError(
+      `one command line cannot do both ${[...others.keys()].join(' and ')}`,
+      'Run one command for each.',
+    )
   }
   const [action = ofQueues.length > 0 ? ['status'] : undefined] = others.values()
   return action?.[0] === 'status' ? ['status', ...ofQueues.flatMap(([, ...names]) => names)] : action

@@ -55,7 +55,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   try {
     const words = separated(argv)
     const legacy = fromLegacy(words)
-    if (legacy !== undefined) process.stderr.write(`zyqueue: today this is: zyqueue ${quoted(legacy.map(shown))}\n`)
+    if (legacy !== undefined)
+      process.stderr.write(`zyqueue: old arguments; the command is now: zyqueue ${quoted(legacy.map(shown))}\n`)
     const today = legacy ?? words
     // Every user of the host can read the arguments of a process, and they may hold a connection string with a password.
     process.title = `zyqueue: ${commandsOf(today).find((word) => /^[a-z]+$/.test(word)) ?? 'help'}`
@@ -77,20 +78,20 @@ function commandLine(argv: readonly string[]): Argv<GlobalArgs> {
     .scriptName('zyqueue')
     .locale('en')
     .updateStrings({ string: 'value', array: 'values', boolean: 'flag' })
-    .usage('$0 <command>\n\nRuns background jobs on the broker that you already have, or on a file.')
+    .usage('$0 <command>\n\nRuns background jobs on the broker that you already run, or in a file.')
     .options(GLOBAL_OPTIONS)
   return COMMANDS.reduce((cli, add) => add(cli), empty)
     .completion('completion', 'Print a script for the shell that completes commands and options')
-    .demandCommand(1, 1, 'which command?')
+    .demandCommand(1, 1, 'a command is missing')
     .strict()
     .parserConfiguration({ 'dot-notation': false })
     .version(version())
     .alias({ help: 'h', version: 'v' })
     .group([], 'Options:')
-    .group(['server', 'connection', 'json', 'help', 'version'], 'Everywhere:')
+    .group(['server', 'connection', 'json', 'help', 'version'], 'Global options:')
     .example('$0 work --task-file tasks.ts', 'Run the tasks of a file')
-    .example(`$0 submit resize '{"file":"a.png"}'`, 'Give one of them a job')
-    .example('$0 status', 'See what waits')
+    .example(`$0 submit resize '{"file":"a.png"}'`, 'Submit a job')
+    .example('$0 status', 'Show the queues and their jobs')
     .epilogue('Exit codes: 0 done, 1 failed, 2 usage, 3 broker unreachable, 4 not found, 5 unsupported.')
     .wrap(Math.min(process.stdout.columns ?? 110, 110))
     .exitProcess(false)
@@ -143,9 +144,9 @@ function plain(message: string): string {
     .replace(
       /^Invalid values:\s+Argument: (\S+), Given: (.+?), Choices: (.+)$/s,
       (_, name: string, value: string, choices: string) =>
-        `--${name}: ${value} is none of ${choices.replaceAll('"', '')}`,
+        `--${name}: ${value} is not one of ${choices.replaceAll('"', '')}`,
     )
-    .replace(/^Arguments (\S+) and (\S+) are mutually exclusive$/, '--$1 and --$2 exclude each other')
+    .replace(/^Arguments (\S+) and (\S+) are mutually exclusive$/, '--$1 and --$2 cannot be combined')
 }
 
 const packageJson = z.object({ version: z.string() })

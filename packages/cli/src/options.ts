@@ -42,7 +42,7 @@ export const YES = {
   alias: 'y',
   type: 'boolean',
   default: false,
-  describe: 'Do not ask; needed where there is no terminal',
+  describe: 'Do not ask for confirmation; required without a terminal',
 } as const
 
 /** A short option that takes a value, joined with its value. */
@@ -129,7 +129,7 @@ function fromHere(server: string | undefined): string | undefined {
 }
 
 function notEmpty(text: string): string {
-  if (text.trim() === '') throw new Error('its value is empty')
+  if (text.trim() === '') throw new Error('the value is empty')
   return text
 }
 
@@ -137,7 +137,7 @@ function notEmpty(text: string): string {
 function optional<T>(parse: (text: string) => T): (given: string | undefined) => T | undefined {
   return (given: unknown) => {
     if (given === undefined) return undefined
-    if (typeof given !== 'string') throw new Error(`one value is wanted, not ${JSON.stringify(given)}`)
+    if (typeof given !== 'string') throw new Error(`expected one value, not ${JSON.stringify(given)}`)
     return parse(given)
   }
 }

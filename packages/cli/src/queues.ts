@@ -11,5 +11,5 @@ export async function namedQueues({ admin }: OpenBroker, names: readonly string[
   const all = (await admin.queues()).map(({ name }) => name)
   const near = suggest(missing, all)
   const hint = near === undefined ? '' : `; did you mean "${near}"?`
-  throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `there is no queue "${missing}"${hint}`)
+  throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `queue "${missing}" does not exist${hint}`)
 }

@@ -61,6 +61,6 @@ function readable(read: () => string): string {
   try {
     return read()
   } catch {
-    return 'an error that cannot be shown'
+    return 'an error that cannot be printed'
   }
 }

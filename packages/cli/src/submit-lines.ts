@@ -28,7 +28,8 @@ export async function submitLines(task: Task, options: StreamOptions): Promise<n
       },
     })
     // An empty pipe is probably a mistake, and without an error the user would not notice that no job was submitted.
-    if (length === 0) throw new UsageError('standard input is empty', 'For a job without data, give null as its data.')
+    if (length === 0)
+      throw new UsageError('standard input is empty', 'To submit a job without data, pass null as its data.')
     last = { submitted: length, stored: length }
     return length
   } catch (error) {
@@ -83,10 +84,10 @@ function explained(error: unknown, line: number): unknown {
   if (stored === 0 && !interrupted) return failure
 
   const message = failure instanceof Error ? failure.message : String(failure)
-  const rest = `Submit the rest, from line ${interrupted ? line + 1 : line} on: tail -n +${interrupted ? line + 1 : line}`
-  return new IncompleteError(`${message}; ${plural(stored, 'job')} had been stored before`, {
+  const rest = `Submit the lines from ${interrupted ? line + 1 : line} on: tail -n +${interrupted ? line + 1 : line}`
+  return new IncompleteError(`${message}; ${plural(stored, 'job')} before it ${stored === 1 ? 'is' : 'are'} stored`, {
     stored,
-    remedy: stored === 0 ? 'Submit it again.' : interrupted ? `${rest}.` : `Mend the line. ${rest}.`,
+    remedy: stored === 0 ? 'Submit it again.' : interrupted ? `${rest}.` : `Correct the line. ${rest}.`,
     ...(interrupted ? { exitCode: cause.exitCode } : {}),
     cause,
   })

@@ -21,7 +21,7 @@ function cut(bytes: Uint8Array, places: readonly number[]): Uint8Array[] {
 
 const places = fc.array(fc.nat(200), { maxLength: 5 })
 
-test('the values are those that were written, however the bytes are cut', async () => {
+test('reads the written values, however the bytes are split into chunks', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.jsonValue(), { minLength: 1 }), places, async (values, at) => {
       const bytes = Buffer.from(values.map((value) => `${JSON.stringify(value)}\n`).join('\uFEFF'))
@@ -31,7 +31,7 @@ test('the values are those that were written, however the bytes are cut', async 
   )
 })
 
-test('bytes that are not UTF-8 are told with their line, after all values before', async () => {
+test('the error about bytes that are not UTF-8 names the line, after all values before it', async () => {
   await fc.assert(
     fc.asyncProperty(fc.nat(5), fc.nat(5), places, async (before, after, at) => {
       const broken = Buffer.from('"\xE9"\n', 'latin1')

@@ -12,8 +12,8 @@ import { table } from '../table.ts'
 export function brokersCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'brokers',
-    'Show the brokers that are installed and what they can do',
-    (command) => command.example('$0 brokers', '').example('$0 brokers --json', 'With every capability'),
+    'List the installed brokers and their capabilities',
+    (command) => command.example('$0 brokers', '').example('$0 brokers --json', 'With all capabilities'),
     async (args) => {
       const brokers = await installed()
       print(args.json, { brokers }, () =>
@@ -53,7 +53,7 @@ async function installed(): Promise<readonly BrokerSummary[]> {
       } catch (thrown) {
         return {
           ...broker,
-          error: redactText(`threw in create: ${thrown instanceof Error ? thrown.message : inspect(thrown)}`),
+          error: redactText(`create() threw: ${thrown instanceof Error ? thrown.message : inspect(thrown)}`),
         }
       }
     }),

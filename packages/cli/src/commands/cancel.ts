@@ -9,7 +9,7 @@ import { supported } from '../supported.ts'
 export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'cancel <ids..>',
-    'Delete single jobs that wait',
+    'Delete waiting jobs by id',
     (command) =>
       command
         .positional('ids', {
@@ -20,9 +20,9 @@ export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           default: undefined,
           describe: 'Ids of jobs',
         })
-        .options(named({ queue: { ...TEXT, describe: 'Look in this queue only [default: in all]' } }))
-        .example('$0 cancel <id>', 'Whatever its queue')
-        .example('$0 cancel <id> <id> --queue resize', 'Quicker where there are many queues'),
+        .options(named({ queue: { ...TEXT, describe: 'Search only this queue [default: all queues]' } }))
+        .example('$0 cancel <id>', 'A job of any queue')
+        .example('$0 cancel <id> <id> --queue resize', 'Faster if there are many queues'),
     ({ ids, queue, ...args }) =>
       withBroker(args, async (broker) => {
         const cancel = supported(broker, 'cancel', 'delete single jobs')
@@ -38,9 +38,9 @@ export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           }
         }
         const notFound = [...missing]
-        const none = `none of these jobs waits: ${notFound.join(', ')}`
+        const none = `no waiting job has one of these ids: ${notFound.join(', ')}`
         if (Object.keys(cancelled).length === 0) throw new BrokerError('ZYQ_JOB_NOT_FOUND', none)
-        if (notFound.length > 0) remark(args.json, `these do not wait: ${notFound.join(', ')}`)
+        if (notFound.length > 0) remark(args.json, `no waiting job has the id ${notFound.join(', ')}`)
         print(args.json, { cancelled, notFound }, () => `${plural(new Set(ids).size - missing.size, 'job')} cancelled.`)
       }),
   )

@@ -13,10 +13,10 @@ import { UsageError } from '../usage-error.ts'
 export function deadCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'dead',
-    'Look at jobs that were given up, run them again, or delete them',
+    'List dead letters, run them again, or delete them',
     (command) =>
       purgeCommand(retryCommand(listCommand(command)))
-        .demandCommand(1, 1, 'list, retry or purge?')
+        .demandCommand(1, 1, 'a command is missing: list, retry or purge')
         .example('$0 dead list resize', 'The newest dead letters of one queue')
         .example('$0 dead retry resize', 'Run all of them again')
         .example('$0 dead purge resize <id>', 'Delete one'),
@@ -28,13 +28,13 @@ export function deadCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
 function listCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'list [queue]',
-    'Show dead letters and why they died, the newest first',
+    'List dead letters with their reasons, the newest first',
     (command) =>
       command
-        .positional('queue', { type: 'string', describe: 'Name of the queue; all of them where left out' })
-        .options(named({ limit: count('The most to show of one queue [default: 20]') }))
-        .example('$0 dead list', 'Of all queues')
-        .example('$0 dead list resize --json', 'With whole data, headers and reasons'),
+        .positional('queue', { type: 'string', describe: 'Name of the queue [default: all queues]' })
+        .options(named({ limit: count('Maximum number of dead letters per queue [default: 20]') }))
+        .example('$0 dead list', 'The newest dead letters of all queues')
+        .example('$0 dead list resize --json', 'With full data, headers and reasons'),
     (args) =>
       withBroker(args, async (broker) => {
         const queues = args.queue === undefined ? await queuesWithDead(broker) : [args.queue]
@@ -60,17 +60,17 @@ function listCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
 function retryCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'retry [queue] [ids..]',
-    'Put dead letters back into their queue, to be run again',
+    'Put dead letters back into their queue to run again',
     (command) =>
       chosen(command)
         .options({
-          all: { ...ALL, describe: 'Those of every queue' },
-          ...named({ id: list('These, whatever their queue; with commas between them') }),
+          all: { ...ALL, describe: 'The dead letters of all queues' },
+          ...named({ id: list('Comma-separated ids, in any queue') }),
         })
-        .example('$0 dead retry resize', 'All of one queue')
-        .example('$0 dead retry resize <id> <id>', 'These two')
-        .example('$0 dead retry --id <id>', 'One whose queue is not at hand')
-        .example('$0 dead retry --all', 'All of all queues'),
+        .example('$0 dead retry resize', 'All dead letters of one queue')
+        .example('$0 dead retry resize <id> <id>', 'Two of them')
+        .example('$0 dead retry --id <id>', 'One, in any queue')
+        .example('$0 dead retry --all', 'All dead letters of all queues'),
     async (args) => {
       checkChosen(args)
       await withBroker(args, async (broker) => {
@@ -89,12 +89,12 @@ function purgeCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     (command) =>
       chosen(command)
         .options({
-          all: { ...ALL, describe: 'Those of every queue' },
-          ...named({ id: list('These, whatever their queue; with commas between them') }),
+          all: { ...ALL, describe: 'The dead letters of all queues' },
+          ...named({ id: list('Comma-separated ids, in any queue') }),
           yes: YES,
         })
-        .example('$0 dead purge resize', 'All of one queue; asks first')
-        .example('$0 dead purge --all --yes', 'All of all queues, in scripts'),
+        .example('$0 dead purge resize', 'All dead letters of one queue, after confirmation')
+        .example('$0 dead purge --all --yes', 'All dead letters of all queues, for scripts'),
     async (args) => {
       checkChosen(args)
       const what = args.queue === undefined ? 'every queue' : `"${args.queue}"`
@@ -128,9 +128,11 @@ interface Chosen {
 /** Checks the arguments before the command connects or deletes. */
 function checkChosen({ queue, all, id }: Chosen): void {
   if (id !== undefined) {
-    if (queue !== undefined || all) throw new UsageError('--id is of any queue', 'Leave out the queue and --all.')
-  } else if (queue === undefined && !all) throw new UsageError('of which queue?', 'Name a queue, or say --all.')
-  else if (queue !== undefined && all) throw new UsageError('of one queue, or of all?', 'Leave out the queue or --all.')
+    if (queue !== undefined || all)
+      throw new UsageError('--id cannot be combined with a queue or --all', 'Leave out the queue and --all.')
+  } else if (queue === undefined && !all) throw new UsageError('the queue is missing', 'Name a queue, or pass --all.')
+  else if (queue !== undefined && all)
+    throw new UsageError('give a queue or --all, not both', 'Leave out the queue or --all.')
 }
 
 async function onEach(
@@ -146,10 +148,10 @@ async function onEach(
   }
   if (wanted === undefined) return done
   if (sum(done) === 0) {
-    throw new BrokerError('ZYQ_JOB_NOT_FOUND', `none of these is a dead letter: ${wanted.join(', ')}`)
+    throw new BrokerError('ZYQ_JOB_NOT_FOUND', `no dead letter has one of these ids: ${wanted.join(', ')}`)
   }
   const missing = new Set(wanted).size - sum(done)
-  if (missing > 0) remark(json, `${missing} of these ${missing === 1 ? 'is no dead letter' : 'are no dead letters'}`)
+  if (missing > 0) remark(json, `no dead letter found for ${plural(missing, 'id')}`)
   return done
 }
 

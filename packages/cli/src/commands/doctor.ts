@@ -22,7 +22,7 @@ interface Step {
 export function doctorCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'doctor',
-    'Check, step by step, whether a broker can be found, reached and relied on',
+    'Check the installation, connection and settings of a broker',
     (command) =>
       command
         .example('$0 doctor', 'The embedded broker')
@@ -51,7 +51,7 @@ async function examine(args: GlobalArgs): Promise<Diagnosis> {
   }
   try {
     await withBroker(args, async (broker) => {
-      passed(`${where} is served by the broker "${broker.name}"`, 'connection')
+      passed(`${where}: broker "${broker.name}"`, 'connection')
       passed(`connected to ${placeOf(broker)}`, 'version')
       passed(`${broker.name} ${await broker.admin.version()}`, 'queues')
       const queues = await broker.admin.queues()
@@ -62,7 +62,7 @@ async function examine(args: GlobalArgs): Promise<Diagnosis> {
     })
   } catch (error) {
     if (step === 'discovery' && !(error instanceof ConfigError))
-      passed(`${where} has its broker installed`, 'connection')
+      passed(`${where}: the broker is installed`, 'connection')
     steps.push(failure(error, step))
     return { steps, exitCode: exitCodeOf(error) }
   }
@@ -94,8 +94,8 @@ async function untakenOf({ admin }: Pick<Broker, 'admin'>, queues: readonly Queu
     return {
       step: 'queues',
       status: 'warning',
-      detail: `${plural(now.ready, 'job')} in ${name} waiting and none running, as ${WATCH_MS / 1000} s before: perhaps no worker takes them`,
-      remedy: 'Start a worker for it if there is none. If there is one, look in its log for "receiving failed".',
+      detail: `${plural(now.ready, 'job')} in ${name} waiting and none running, and the same ${WATCH_MS / 1000} s ago: perhaps no worker takes them`,
+      remedy: 'Start a worker for this queue. If one is running, search its log for "receiving failed".',
     }
   })
 }
@@ -105,7 +105,7 @@ function isUntaken({ ready = 0, active }: QueueStats): boolean {
 }
 
 function settings(findings: readonly Finding[]): readonly Step[] {
-  if (findings.length === 0) return [{ step: 'settings', status: 'ok', detail: 'nothing to remark on' }]
+  if (findings.length === 0) return [{ step: 'settings', status: 'ok', detail: 'no remarks' }]
   return findings.map(({ level, message, remedy }) => ({
     step: 'settings',
     status: level === 'problem' ? 'failed' : level,

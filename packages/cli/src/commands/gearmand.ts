@@ -27,12 +27,12 @@ const jobServer = z.object({
 export function gearmandCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'gearmand',
-    'Run a Gearman job server, for development: jobs are in its memory only',
+    'Run a Gearman job server for development; it keeps jobs in memory only',
     (command) =>
       command
         .options(
           named({
-            port: { ...count('TCP port; 0 is any that is free', 0, 65_535), defaultDescription: '4730' },
+            port: { ...count('TCP port; 0 for any free port', 0, 65_535), defaultDescription: '4730' },
             host: { ...TEXT, describe: 'Address to listen on', defaultDescription: '127.0.0.1' },
           }),
         )
@@ -42,7 +42,7 @@ export function gearmandCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const server = jobServer.parse(await startJobServer({ port: port ?? 4730, host: host ?? '127.0.0.1' }))
       const connection = `gearman://${server.host}:${server.port}`
       print(json, { connection }, () => `Gearman job server at ${connection}`)
-      remark(json, 'jobs are kept in memory, and end with it; Ctrl+C ends it')
+      remark(json, 'press Ctrl+C to stop; jobs are kept in memory and are lost then')
       const end = (): void => void server.close()
       process.once('SIGINT', end).once('SIGTERM', end)
       await server.ended
@@ -61,6 +61,6 @@ function resolveServer(): string {
   }
   throw new ConfigError(
     'ZYQ_BROKER_NOT_FOUND',
-    `The job server is not installed: looked for ${SERVER} from ${folders.join(', ')}. Install it: npm install @zyqueue/broker-gearman`,
+    `The job server is not installed: ${SERVER} was not found from ${folders.join(', ')}. Install it: npm install @zyqueue/broker-gearman`,
   )
 }

@@ -11,13 +11,13 @@ import { supported } from '../supported.ts'
 export function jobsCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'jobs <queue>',
-    'Show the jobs of a queue: those that run, then those that wait',
+    'List the jobs of a queue: the running ones, then the waiting ones',
     (command) =>
       command
         .positional('queue', { type: 'string', demandOption: true, describe: 'Name of the queue' })
-        .options(named({ limit: count('The most to show [default: 20]') }))
+        .options(named({ limit: count('Maximum number of jobs [default: 20]') }))
         .example('$0 jobs resize', 'The next jobs of one queue')
-        .example('$0 jobs resize --limit 1000 --json', 'With whole data and headers'),
+        .example('$0 jobs resize --limit 1000 --json', 'With full data and headers'),
     ({ queue, limit = 20, ...args }) =>
       withBroker(args, async (broker) => {
         const jobs = await supported(broker, 'jobs', 'list the jobs of a queue')(queue, { limit })

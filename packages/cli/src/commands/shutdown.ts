@@ -9,20 +9,20 @@ import { supported } from '../supported.ts'
 export function shutdownCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'shutdown',
-    'Ask the server of a broker to end',
+    'Shut down the server of a broker',
     (command) =>
       command
         .options({ yes: YES })
-        .example('$0 shutdown -C gearman://localhost:4730', 'Asks first')
+        .example('$0 shutdown -C gearman://localhost:4730', 'Asks for confirmation')
         .example('$0 shutdown -C gearman://localhost:4730 --yes', 'For scripts'),
     async ({ yes, ...args }) => {
       await withBroker(args, async (broker) => {
-        const shutdown = supported(broker, 'shutdown', 'be ended from here')
-        const question = `End ${placeOf(broker)}, with all that it does not keep on a disk?`
-        if (!(await confirm(question, yes, 'this ends a server'))) return
+        const shutdown = supported(broker, 'shutdown', 'shut its server down')
+        const question = `Shut down ${placeOf(broker)}? It loses what it does not keep on disk.`
+        if (!(await confirm(question, yes, 'this command shuts a server down'))) return
         await shutdown()
         const { name, location } = broker
-        print(args.json, { broker: name, location, shutdown: true }, () => `${placeOf(broker)} ends.`)
+        print(args.json, { broker: name, location, shutdown: true }, () => `${placeOf(broker)} is shutting down.`)
       })
     },
   )

@@ -9,7 +9,7 @@ import { namedQueues } from '../queues.ts'
 export function statusCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'status [queues..]',
-    'Show how many jobs wait, run and died in each queue',
+    'Show the number of waiting, running and dead jobs of each queue',
     (command) =>
       command
         .positional('queues', {
@@ -17,10 +17,10 @@ export function statusCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           array: true,
           default: [],
           defaultDescription: 'all',
-          describe: 'Names',
+          describe: 'Names of queues',
         })
         .example('$0 status', 'All queues of the embedded broker')
-        .example('$0 status -C redis://localhost:6379 --json', 'Those of a Redis server, as JSON'),
+        .example('$0 status -C redis://localhost:6379 --json', 'The queues of a Redis server, as JSON'),
     (args) =>
       withBroker(args, async (broker) => {
         const queues = await namedQueues(broker, args.queues)

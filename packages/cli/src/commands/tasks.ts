@@ -9,7 +9,7 @@ import { importTaskFile, openTaskFile } from '../task-file/index.ts'
 export function tasksCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'tasks',
-    'Show the tasks that a file defines',
+    'List the tasks that a file defines',
     (command) => command.options(named({ 'task-file': NEEDED_TASK_FILE })).example('$0 tasks --task-file tasks.ts', ''),
     async (args) => {
       const taskFile = await openTaskFile(args.taskFile)

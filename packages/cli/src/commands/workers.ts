@@ -9,11 +9,11 @@ import { detailColumns, table } from '../table.ts'
 export function workersCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'workers',
-    'Show the workers that are connected and what they serve',
-    (command) => command.example('$0 workers -C gearman://localhost:4730', 'Those of a Gearman server'),
+    'List the connected workers and their queues',
+    (command) => command.example('$0 workers -C gearman://localhost:4730', 'The workers of a Gearman server'),
     (args) =>
       withBroker(args, async (broker) => {
-        const workers = await supported(broker, 'workers', 'tell which workers there are')()
+        const workers = await supported(broker, 'workers', 'list its workers')()
         if (workers.length === 0) remark(args.json, `no workers on ${placeOf(broker)}`)
         print(args.json, { broker: broker.name, location: broker.location, workers }, () =>
           table(workers, {

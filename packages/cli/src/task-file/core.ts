@@ -24,7 +24,7 @@ export function resolveCore(taskFile: string): string {
     throw new ConfigError(
       'ZYQ_TASK_FILE',
       found
-        ? `The @zyqueue/core beside ${taskFile} does not fit this command. Update it: ${installCommand(taskFile)}`
+        ? `The version of @zyqueue/core in the project of ${taskFile} is too old for this command. Update it: ${installCommand(taskFile)}`
         : `@zyqueue/core is not installed in the project of ${taskFile}. Install it there: ${installCommand(taskFile)}`,
       { cause: error },
     )

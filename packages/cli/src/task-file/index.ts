@@ -76,14 +76,18 @@ export async function importTaskFile(
     process.off('exit', onExit)
   }
   const tasks = registeredTasks()
-  if (tasks.length === 0) throw new ConfigError('ZYQ_TASK_FILE', `${path} defines no task with queueJob`)
+  if (tasks.length === 0)
+    throw new ConfigError(
+      'ZYQ_TASK_FILE',
+      `${path} defines no task. Call queueJob() in it, or import a file that does.`,
+    )
   return tasks
 }
 
 function existing(given: string): string {
   const path = resolve(given)
   const stat = statSync(path, { throwIfNoEntry: false })
-  if (stat === undefined) throw new ConfigError('ZYQ_CONFIG', `--task-file: there is no file ${path}`)
+  if (stat === undefined) throw new ConfigError('ZYQ_CONFIG', `--task-file: ${path} does not exist`)
   if (!stat.isFile() || !isScript(path)) {
     throw new ConfigError('ZYQ_CONFIG', `--task-file: ${path} is not a TypeScript or JavaScript file`)
   }
@@ -104,7 +108,7 @@ const buildFailure = z.object({
 /** The compiler's messages with the source lines. */
 async function compileMessage(compiler: Compiler, given: string, error: unknown): Promise<string> {
   const failure = buildFailure.safeParse(error)
-  if (!failure.success) return `${given} could not be compiled`
+  if (!failure.success) return `cannot compile ${given}`
   const color = process.stderr.isTTY
   const frames = await compiler.formatMessages(failure.data.errors, { kind: 'error', color })
   return `${given} does not compile\n\n${frames.join('').trimEnd()}`

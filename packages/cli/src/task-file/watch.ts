@@ -47,7 +47,7 @@ export function watchTaskFile(
 
   const start = (folder: string): void => {
     const failed = (error: unknown): void =>
-      logger.warn({ folder, error: error instanceof Error ? error.message : String(error) }, 'cannot be watched')
+      logger.warn({ folder, error: error instanceof Error ? error.message : String(error) }, 'cannot watch folder')
     try {
       const watcher = watch(folder, (_event, name) => {
         if (name === null || inputs.files.has(join(folder, name)) || appears(folder, name)) changed()
@@ -68,13 +68,16 @@ export function watchTaskFile(
       const taskFile = await openTaskFile(path, read)
       if (closed) return
       follow(read)
-      logger.info({ files: read.files.size }, 'sources changed: starting workers anew')
+      logger.info({ files: read.files.size }, 'sources changed, restarting the workers')
       onChange(taskFile)
     } catch (error) {
       if (closed) return
       // Keep the previous inputs too: the compiler stopped before it had read all files.
       follow(joined(inputs, read))
-      logger.error({ error: error instanceof Error ? error.message : String(error) }, 'the workers stay as they were')
+      logger.error(
+        { error: error instanceof Error ? error.message : String(error) },
+        'cannot reload; the workers keep running the previous sources',
+      )
     }
   }
 
