@@ -6,12 +6,12 @@ import { whenPrinted } from './output.ts'
 // A broker's connection does not keep the process alive, but a command that waits for the broker must go on.
 setInterval(() => {}, 2 ** 31 - 1)
 
-process.stdout.on('error', unwritten)
+process.stdout.on('error', onWriteError)
 const exitCode = await main(process.argv.slice(2))
 // A task file that was imported here may hold connections open. The command ends nevertheless.
-whenPrinted((error) => (error ? unwritten(error) : process.exit(exitCode)))
+whenPrinted((error) => (error ? onWriteError(error) : process.exit(exitCode)))
 
-function unwritten(error: NodeJS.ErrnoException): void {
+function onWriteError(error: NodeJS.ErrnoException): void {
   // `zyqueue status | head` closes the pipe when `head` has read enough. That is no failure.
   if (error.code === 'EPIPE') process.exit(EXIT.ok)
   process.stderr.write(`zyqueue: cannot write to standard output: ${error.message}\n`)

@@ -2,7 +2,7 @@
 import { clip } from './output.ts'
 
 /** `data` if the body is JSON, else `body` in base64. */
-export function decodedBody(body: Uint8Array): { data: unknown } | { body: string } {
+export function decodeBody(body: Uint8Array): { data: unknown } | { body: string } {
   try {
     return { data: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body)) }
   } catch {
@@ -11,6 +11,6 @@ export function decodedBody(body: Uint8Array): { data: unknown } | { body: strin
 }
 
 /** The beginning of the body, for a cell of a table. */
-export function shownBody(body: Uint8Array): string {
+export function previewBody(body: Uint8Array): string {
   return clip(new TextDecoder().decode(body.subarray(0, 256)), 60)
 }

@@ -1,7 +1,7 @@
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openBroker, type OpenBroker } from '@zyqueue/core'
-import { given, type GlobalArgs } from './options.ts'
+import { withoutUndefined, type GlobalArgs } from './options.ts'
 import { redactConnection } from './redact.ts'
 
 /** The folder of this package, from which Node resolves the embedded broker. */
@@ -13,7 +13,7 @@ export function resolveFrom(taskFile?: string): readonly string[] {
 }
 
 /** The broker that the command line and the environment name, as text without secrets. */
-export function nameOfChoice({ server, connection }: Pick<GlobalArgs, 'server' | 'connection'>): string {
+export function describeChoice({ server, connection }: Pick<GlobalArgs, 'server' | 'connection'>): string {
   const { ZYQUEUE_SERVER, ZYQUEUE_CONNECTION } = process.env
   const where = connection ?? (ZYQUEUE_CONNECTION || undefined)
   return where === undefined ? (server ?? (ZYQUEUE_SERVER || 'the embedded broker')) : redactConnection(where)
@@ -24,7 +24,7 @@ export async function withBroker<T>(
   { server, connection }: GlobalArgs,
   work: (broker: OpenBroker) => Promise<T>,
 ): Promise<T> {
-  const broker = await openBroker(given({ server, connection }), { create: false })
+  const broker = await openBroker(withoutUndefined({ server, connection }), { create: false })
   try {
     return await work(broker)
   } finally {
@@ -33,6 +33,6 @@ export async function withBroker<T>(
 }
 
 /** The broker's name and location, for messages. */
-export function placeOf({ name, location }: OpenBroker): string {
+export function describeBroker({ name, location }: OpenBroker): string {
   return location === undefined ? name : `${name}, ${location}`
 }

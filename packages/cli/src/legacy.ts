@@ -86,16 +86,16 @@ export function fromLegacy(argv: readonly string[]): readonly string[] | undefin
       return undefined
     }
   }
-  const action = theOne(actions)
+  const action = onlyAction(actions)
   if (action === undefined) return undefined
   return [...action, ...settings, ...(debug && action[0] === 'work' ? ['--log-level', 'debug'] : [])]
 }
 
 /** The one action of a line. `--queue Q` may stand beside `--status`, and beside flags that name their queue themselves. */
-function theOne(actions: readonly (readonly string[])[]): readonly string[] | undefined {
+function onlyAction(actions: readonly (readonly string[])[]): readonly string[] | undefined {
   const ofQueues = actions.filter(([verb, name]) => verb === 'status' && name !== undefined)
   const others = new Map(
-    actions.filter((action) => !ofQueues.includes(action)).map((action) => [quoted(action), action]),
+    actions.filter((action) => !ofQueues.includes(action)).map((action) => [quote(action), action]),
   )
   if (others.size > 1) {
     throw new UsageError(
@@ -120,6 +120,6 @@ function flagOf(token: string): { name?: string; inline?: string } {
 }
 
 /** Quotes arguments for a shell. */
-export function quoted(argv: readonly string[]): string {
+export function quote(argv: readonly string[]): string {
   return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ')
 }

@@ -19,8 +19,8 @@ import { tasksCommand } from './commands/tasks.ts'
 import { workCommand } from './commands/work.ts'
 import { workersCommand } from './commands/workers.ts'
 import { EXIT } from './exit-codes.ts'
-import { fromLegacy, quoted } from './legacy.ts'
-import { GLOBAL_OPTIONS, separated, type GlobalArgs } from './options.ts'
+import { fromLegacy, quote } from './legacy.ts'
+import { GLOBAL_OPTIONS, splitShortOptions, type GlobalArgs } from './options.ts'
 import { redactConnection, redactText } from './redact.ts'
 import { report } from './report.ts'
 import { suggest } from './suggest.ts'
@@ -53,10 +53,10 @@ export async function main(argv: readonly string[]): Promise<number> {
   if (completing && ['-f', '--task-file'].includes(argv.at(-2) ?? '')) return EXIT.ok
   setResolution({ resolveFrom: resolveFrom(), baseDir: process.cwd() })
   try {
-    const words = separated(argv)
+    const words = splitShortOptions(argv)
     const legacy = fromLegacy(words)
     if (legacy !== undefined)
-      process.stderr.write(`zyqueue: old arguments; the command is now: zyqueue ${quoted(legacy.map(shown))}\n`)
+      process.stderr.write(`zyqueue: old arguments; the command is now: zyqueue ${quote(legacy.map(redactWord))}\n`)
     const today = legacy ?? words
     // Every user of the host can read the arguments of a process, and they may hold a connection string with a password.
     process.title = `zyqueue: ${commandsOf(today).find((word) => /^[a-z]+$/.test(word)) ?? 'help'}`
@@ -69,7 +69,7 @@ export async function main(argv: readonly string[]): Promise<number> {
 }
 
 /** A word of a command line, without the secrets of a connection string. */
-function shown(word: string, at: number, argv: readonly string[]): string {
+function redactWord(word: string, at: number, argv: readonly string[]): string {
   return argv[at - 1] === '--connection' ? redactConnection(word) : redactText(word)
 }
 
@@ -98,7 +98,7 @@ function commandLine(argv: readonly string[]): Argv<GlobalArgs> {
     .fail((message, error, usage) => {
       if (error instanceof Error && !message) throw error
       // `usage` prints the help of the command that was read, although its type says otherwise.
-      throw explained(message ?? String(error), String(usage.help()), argv)
+      throw usageErrorOf(message ?? String(error), String(usage.help()), argv)
     })
 }
 
@@ -109,7 +109,7 @@ function commandsOf(argv: readonly string[]): readonly string[] {
 }
 
 /** Turns a message of yargs about invalid arguments into an error that says what was probably meant and which help to read. */
-function explained(message: string, help: string, argv: readonly string[]): UsageError {
+function usageErrorOf(message: string, help: string, argv: readonly string[]): UsageError {
   const command = /^zyqueue (?:dead )?[a-z]+/.exec(help)?.[0] ?? 'zyqueue'
   const remedy = `See ${command} --help.`
   const unknown = (kind: string, word: string, known: readonly string[]): UsageError => {
@@ -129,12 +129,12 @@ function explained(message: string, help: string, argv: readonly string[]): Usag
   if (argument !== undefined) return unknown('argument', argument, options)
   const file = argv.find((word) => !word.startsWith('-') && isScript(word))
   if (file !== undefined && message.includes(': task-file')) {
-    return new UsageError(plain(message), `Did you mean --task-file ${file}? ${remedy}`)
+    return new UsageError(rephrase(message), `Did you mean --task-file ${file}? ${remedy}`)
   }
-  return new UsageError(plain(message), remedy)
+  return new UsageError(rephrase(message), remedy)
 }
 
-function plain(message: string): string {
+function rephrase(message: string): string {
   return message
     .replace(
       /^Missing required arguments?: (.+)$/,

@@ -47,14 +47,14 @@ async function* linesOf(input: Readable): AsyncGenerator<string | undefined, voi
     if (end === -1) {
       parts.push(bytes)
     } else {
-      yield* decoded(Buffer.concat([...parts, bytes.subarray(0, end)]))
+      yield* decodeLines(Buffer.concat([...parts, bytes.subarray(0, end)]))
       parts = [bytes.subarray(end + 1)]
     }
   }
-  yield* decoded(Buffer.concat(parts))
+  yield* decodeLines(Buffer.concat(parts))
 }
 
-function decoded(lines: Buffer): readonly (string | undefined)[] {
+function decodeLines(lines: Buffer): readonly (string | undefined)[] {
   // Decoding all lines at once is four times as fast.
   if (isUtf8(lines)) return lines.toString().split('\n')
   const each = lines.toString('latin1').split('\n')

@@ -5,11 +5,11 @@ import { parseDuration, parseSize } from './units.ts'
 export const TEXT = { type: 'string', requiresArg: true, coerce: optional(notEmpty) } as const
 
 /** The options of every command. */
-export const GLOBAL_OPTIONS = named({
+export const GLOBAL_OPTIONS = nameErrors({
   server: {
     alias: 'S',
     ...TEXT,
-    coerce: (given: string | undefined): string | undefined => fromHere(TEXT.coerce(given)),
+    coerce: (given: string | undefined): string | undefined => resolveRelative(TEXT.coerce(given)),
     describe: 'Broker: a name such as redis, a package or a path [env ZYQUEUE_SERVER]',
   },
   connection: {
@@ -49,7 +49,7 @@ export const YES = {
 const JOINED = /^(-[CSfqw])([^=].*)$/s
 
 /** Splits `-Sredis` into `-S redis`: unless the value is a number, yargs takes each letter for a flag. */
-export function separated(argv: readonly string[]): readonly string[] {
+export function splitShortOptions(argv: readonly string[]): readonly string[] {
   return argv.flatMap((word) => JOINED.exec(word)?.slice(1) ?? word)
 }
 
@@ -106,8 +106,8 @@ export function list(describe: string) {
 }
 
 /** Puts the option's name in front of the errors about its value. */
-export function named<Options extends Readonly<Record<string, object>>>(options: Options): Options
-export function named(options: Readonly<Record<string, { readonly coerce?: (given: never) => unknown }>>): object {
+export function nameErrors<Options extends Readonly<Record<string, object>>>(options: Options): Options
+export function nameErrors(options: Readonly<Record<string, { readonly coerce?: (given: never) => unknown }>>): object {
   const entries = Object.entries(options).map(([name, option]) => {
     const { coerce } = option
     if (coerce === undefined) return [name, option]
@@ -124,7 +124,7 @@ export function named(options: Readonly<Record<string, { readonly coerce?: (give
 }
 
 /** Resolves a relative path against the current folder: brokers are resolved from the task file's folder first. */
-function fromHere(server: string | undefined): string | undefined {
+function resolveRelative(server: string | undefined): string | undefined {
   return server !== undefined && /^\.\.?\//.test(server) ? resolve(server) : server
 }
 
@@ -143,7 +143,7 @@ function optional<T>(parse: (text: string) => T): (given: string | undefined) =>
 }
 
 /** Leaves out the undefined properties, so that the callee's defaults apply. */
-export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> }
-export function given(options: object): object {
+export function withoutUndefined<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> }
+export function withoutUndefined(options: object): object {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }

@@ -11,12 +11,12 @@ export function whenPrinted(done: (error?: Error | null) => void): void {
 }
 
 /** From now on only `print` writes to standard output. What the user's code writes there goes to standard error. */
-export function keepStandardOutput(): void {
+export function reserveStandardOutput(): void {
   process.stdout.write = process.stderr.write.bind(process.stderr)
 }
 
 /** Prints a line for people to standard error; with `--json` nothing, because the document contains the same facts. */
-export function remark(json: boolean, text: string): void {
+export function printNote(json: boolean, text: string): void {
   if (!json) process.stderr.write(`zyqueue: ${text}\n`)
 }
 

@@ -13,7 +13,7 @@ const ITEM_VALUE = /(?:"[^"]*"|'[^']*'|[^;])*/y
 
 /** Words that contain an `@` but no password: paths of files, lines of stacks. */
 const PATH = /^(?:sqlite:|file:|[a-z]:\\.*:\d+:\d+)/i
-const PAGE = /^https?:\/\//i
+const WEB_PAGE = /^https?:\/\//i
 
 /**
  * Replaces user, password and the secret values of the query by `***`. If a string can be read in more than one way, it
@@ -35,7 +35,7 @@ export function redactText(text: string): string {
 
 /** Whether the word has an `@` that may end a user and a password. In the path of a page it does so only after a colon. */
 function hasUser(word: string): boolean {
-  const page = PAGE.exec(word)?.[0] ?? ''
+  const page = WEB_PAGE.exec(word)?.[0] ?? ''
   const colon = word.indexOf(':', page.length)
   return (colon >= 0 && colon < word.lastIndexOf('@')) || (page !== '' && /\/\/[^/]*@/.test(word))
 }
@@ -59,13 +59,13 @@ function hideValues(text: string, key: RegExp, value: RegExp): string {
     const start = match.index + match[0].length
     value.lastIndex = start
     const [secret = ''] = value.exec(text) ?? []
-    shown += text.slice(end, start) + hidden(secret)
+    shown += text.slice(end, start) + mask(secret)
     end = start + secret.length
   }
   return shown + text.slice(end)
 }
 
 /** Keeps an `@` of the value: it may be the one before the host, and `hideUser` then hides the part in front of it too. */
-function hidden(value: string): string {
+function mask(value: string): string {
   return value.includes('@') ? '***@***' : '***'
 }

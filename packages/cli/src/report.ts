@@ -10,11 +10,11 @@ import { redactText } from './redact.ts'
  * Returns the exit code.
  */
 export function report(error: unknown, json: boolean): number {
-  const told = describe(error)
+  const document = describe(error)
   if (json) {
-    process.stderr.write(`${JSON.stringify({ error: told })}\n`)
+    process.stderr.write(`${JSON.stringify({ error: document })}\n`)
   } else {
-    const { code, message, remedy } = told
+    const { code, message, remedy } = document
     // The lines after the first show the source code that the message is about.
     const [summary, ...below] = message.split('\n')
     const label = error instanceof ZyQueueError ? ` (${code})` : ''
@@ -25,14 +25,14 @@ export function report(error: unknown, json: boolean): number {
   return error instanceof UsageError ? EXIT.usage : exitCodeOf(error)
 }
 
-interface Told {
+interface ErrorDocument {
   readonly code: string
   readonly message: string
   readonly remedy?: string
   readonly stored?: number
 }
 
-function describe(error: unknown): Told {
+function describe(error: unknown): ErrorDocument {
   if (error instanceof UsageError)
     return { code: 'ZYQ_CONFIG', message: redactText(error.message), remedy: error.remedy }
   if (error instanceof IncompleteError) {
@@ -44,7 +44,7 @@ function describe(error: unknown): Told {
     return { code: error.code, message: redactText(error.message), remedy: ERROR_CODES[error.code].remedy }
   }
   // An unexpected error of this program or of the task file: its stack helps most.
-  return { code: 'ZYQ_INTERNAL', message: readable(() => redactText(inspect(error))) }
+  return { code: 'ZYQ_INTERNAL', message: tryRead(() => redactText(inspect(error))) }
 }
 
 /** The stack of the cause if the user's code threw it. The message already contains all other causes. */
@@ -53,11 +53,11 @@ function stackOfCause(error: unknown): string | undefined {
   const foreign =
     error.code === 'ZYQ_TASK_FILE' || error.code === 'ZYQ_BROKER_LOAD' || error.code === 'ZYQ_WORKER_START'
   const { cause } = error
-  return foreign ? readable(() => redactText(cause.stack ?? cause.message)) : undefined
+  return foreign ? tryRead(() => redactText(cause.stack ?? cause.message)) : undefined
 }
 
 /** Guards against errors of user code whose properties throw. */
-function readable(read: () => string): string {
+function tryRead(read: () => string): string {
   try {
     return read()
   } catch {

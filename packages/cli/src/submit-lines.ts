@@ -33,7 +33,7 @@ export async function submitLines(task: Task, options: StreamOptions): Promise<n
     last = { submitted: length, stored: length }
     return length
   } catch (error) {
-    throw explained(error, lines.line)
+    throw explain(error, lines.line)
   } finally {
     if (last.submitted > 0) bar.end(last)
   }
@@ -55,12 +55,12 @@ class Interruption extends Error {
 }
 
 /** Passes the first signal on; the second ends the process. */
-function onSignals(tell: (signal: NodeJS.Signals) => void): Disposable {
-  let told = false
+function onSignals(notify: (signal: NodeJS.Signals) => void): Disposable {
+  let interrupted = false
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (told) process.exit(new Interruption(signal).exitCode)
-    told = true
-    tell(signal)
+    if (interrupted) process.exit(new Interruption(signal).exitCode)
+    interrupted = true
+    notify(signal)
   }
   // After the last line no other listener is left for the error that destroys standard input.
   process.stdin.on('error', () => {})
@@ -73,7 +73,7 @@ function onSignals(tell: (signal: NodeJS.Signals) => void): Disposable {
 }
 
 /** Adds the number of the line, the number of jobs stored before it, and how to submit the rest. */
-function explained(error: unknown, line: number): unknown {
+function explain(error: unknown, line: number): unknown {
   const partial = error instanceof SubmitError
   // The broker did not store all jobs; the error lists them.
   if (partial && error.refused.length + error.unknown.length > 0) return error

@@ -53,8 +53,8 @@ test.each<[door: string, words: readonly string[], exit: number, code: string]>(
 ])('%s', async (_door, words, exit, code) => {
   const project = await makeProject({ files: TASKS })
   const { code: ended, stdout, stderr } = await zyqueue([...words, '--json'], { cwd: project.dir })
-  const told: unknown = JSON.parse(stderr.trim().split('\n').at(-1) ?? '')
-  expect({ ended, stdout, told }).toMatchObject({ ended: exit, stdout: '', told: { error: { code } } })
+  const document: unknown = JSON.parse(stderr.trim().split('\n').at(-1) ?? '')
+  expect({ ended, stdout, document }).toMatchObject({ ended: exit, stdout: '', document: { error: { code } } })
   if (words.includes('-C')) return
   const { code: looked, stdout: status } = await zyqueue(['status', '--json'], { cwd: project.dir })
   if (looked === 4) return // The queue file does not exist.
@@ -69,5 +69,5 @@ test.each([
   const project = await makeProject({ files: TASKS })
   await zyqueue(['submit', 'resize', '1'], { cwd: project.dir })
   const { code: ended, stderr } = await zyqueue([...words, '--json'], { cwd: project.dir })
-  expect({ ended, told: JSON.parse(stderr) }).toMatchObject({ ended: 4, told: { error: { code } } })
+  expect({ ended, document: JSON.parse(stderr) }).toMatchObject({ ended: 4, document: { error: { code } } })
 })

@@ -32,8 +32,8 @@ test.each([
   ['--status --workers', 'both status and workers'],
   ['--workers --queues --workers', 'both workers and status'],
   ['--cancel_job 1 --cancel_job 2', 'both cancel 1 and cancel 2'],
-])('%s is refused: two actions', (line, told) => {
-  expect(() => fromLegacy(line.split(' '))).toThrow(told)
+])('%s is refused: two actions', (line, error) => {
+  expect(() => fromLegacy(line.split(' '))).toThrow(error)
 })
 
 test.each([

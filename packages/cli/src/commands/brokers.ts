@@ -15,7 +15,7 @@ export function brokersCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     'List the installed brokers and their capabilities',
     (command) => command.example('$0 brokers', '').example('$0 brokers --json', 'With all capabilities'),
     async (args) => {
-      const brokers = await installed()
+      const brokers = await readInstalled()
       print(args.json, { brokers }, () =>
         table(brokers, {
           broker: (broker) => broker.name,
@@ -42,7 +42,7 @@ export interface BrokerSummary {
   readonly error?: string
 }
 
-async function installed(): Promise<readonly BrokerSummary[]> {
+async function readInstalled(): Promise<readonly BrokerSummary[]> {
   const found = await installedBrokers({ from: resolveFrom() })
   return Promise.all(
     found.map(async ({ error, plugin, ...broker }) => {

@@ -1,9 +1,9 @@
 import type { Argv } from 'yargs'
 import { BrokerError } from '@zyqueue/core'
 import { withBroker } from '../broker.ts'
-import { named, TEXT, type GlobalArgs } from '../options.ts'
-import { plural, print, remark } from '../output.ts'
-import { supported } from '../supported.ts'
+import { nameErrors, TEXT, type GlobalArgs } from '../options.ts'
+import { plural, print, printNote } from '../output.ts'
+import { requireCall } from '../require-call.ts'
 
 /** `--json`: `{ cancelled: { <queue>: n }, notFound: [<id>] }`. */
 export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
@@ -20,12 +20,12 @@ export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           default: undefined,
           describe: 'Ids of jobs',
         })
-        .options(named({ queue: { ...TEXT, describe: 'Search only this queue [default: all queues]' } }))
+        .options(nameErrors({ queue: { ...TEXT, describe: 'Search only this queue [default: all queues]' } }))
         .example('$0 cancel <id>', 'A job of any queue')
         .example('$0 cancel <id> <id> --queue resize', 'Faster if there are many queues'),
     ({ ids, queue, ...args }) =>
       withBroker(args, async (broker) => {
-        const cancel = supported(broker, 'cancel', 'delete single jobs')
+        const cancel = requireCall(broker, 'cancel', 'delete single jobs')
         const queues = queue === undefined ? (await broker.admin.queues()).map(({ name }) => name) : [queue]
         const cancelled: Record<string, number> = {}
         const missing = new Set(ids)
@@ -40,7 +40,7 @@ export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         const notFound = [...missing]
         const none = `no waiting job has one of these ids: ${notFound.join(', ')}`
         if (Object.keys(cancelled).length === 0) throw new BrokerError('ZYQ_JOB_NOT_FOUND', none)
-        if (notFound.length > 0) remark(args.json, `no waiting job has the id ${notFound.join(', ')}`)
+        if (notFound.length > 0) printNote(args.json, `no waiting job has the id ${notFound.join(', ')}`)
         print(args.json, { cancelled, notFound }, () => `${plural(new Set(ids).size - missing.size, 'job')} cancelled.`)
       }),
   )

@@ -2,7 +2,7 @@ import type { Argv } from 'yargs'
 import { withBroker } from '../broker.ts'
 import type { GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'
-import { supported } from '../supported.ts'
+import { requireCall } from '../require-call.ts'
 
 /** `--json`: `{ queue, compacted }`. */
 export function compactCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
@@ -15,7 +15,7 @@ export function compactCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         .example('$0 compact resize -C redis://localhost:6379', 'Changes no job'),
     ({ queue, ...args }) =>
       withBroker(args, async (broker) => {
-        const compacted = await supported(broker, 'compact', 'compact a queue, and does not need to')(queue)
+        const compacted = await requireCall(broker, 'compact', 'compact a queue, and does not need to')(queue)
         print(args.json, { queue, compacted }, () => `${plural(compacted, 'leftover')} removed from ${queue}.`)
       }),
   )

@@ -1,11 +1,11 @@
 import type { Argv } from 'yargs'
 import { BrokerError, type OpenBroker } from '@zyqueue/core'
 import type { DeadLetter } from '@zyqueue/core/broker'
-import { decodedBody, shownBody } from '../body.ts'
-import { placeOf, withBroker } from '../broker.ts'
+import { decodeBody, previewBody } from '../body.ts'
+import { describeBroker, withBroker } from '../broker.ts'
 import { confirm } from '../confirm.ts'
-import { count, list, named, YES, type GlobalArgs } from '../options.ts'
-import { clip, plural, print, remark } from '../output.ts'
+import { count, list, nameErrors, YES, type GlobalArgs } from '../options.ts'
+import { clip, plural, print, printNote } from '../output.ts'
 import { table } from '../table.ts'
 import { UsageError } from '../usage-error.ts'
 
@@ -32,7 +32,7 @@ function listCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     (command) =>
       command
         .positional('queue', { type: 'string', describe: 'Name of the queue [default: all queues]' })
-        .options(named({ limit: count('Maximum number of dead letters per queue [default: 20]') }))
+        .options(nameErrors({ limit: count('Maximum number of dead letters per queue [default: 20]') }))
         .example('$0 dead list', 'The newest dead letters of all queues')
         .example('$0 dead list resize --json', 'With full data, headers and reasons'),
     (args) =>
@@ -42,14 +42,15 @@ function listCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           queues.map((queue) => broker.admin.deadLetters.list(queue, { limit: args.limit ?? 20 })),
         )
         const document = Object.fromEntries(queues.map((queue, at) => [queue, (letters[at] ?? []).map(describe)]))
-        if (letters.flat().length === 0) remark(args.json, `no dead letters in ${args.queue ?? placeOf(broker)}`)
+        if (letters.flat().length === 0)
+          printNote(args.json, `no dead letters in ${args.queue ?? describeBroker(broker)}`)
         print(args.json, { queues: document }, () =>
           table(letters.flat(), {
             queue: (letter) => letter.queue,
             id: (letter) => letter.id,
             died: ({ diedAtMs }) => (diedAtMs === undefined ? undefined : new Date(diedAtMs).toISOString()),
             reason: (letter) => clip(letter.reason, 80),
-            data: (letter) => shownBody(letter.body),
+            data: (letter) => previewBody(letter.body),
           }),
         )
       }),
@@ -62,17 +63,17 @@ function retryCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     'retry [queue] [ids..]',
     'Put dead letters back into their queue to run again',
     (command) =>
-      chosen(command)
+      selection(command)
         .options({
           all: { ...ALL, describe: 'The dead letters of all queues' },
-          ...named({ id: list('Comma-separated ids, in any queue') }),
+          ...nameErrors({ id: list('Comma-separated ids, in any queue') }),
         })
         .example('$0 dead retry resize', 'All dead letters of one queue')
         .example('$0 dead retry resize <id> <id>', 'Two of them')
         .example('$0 dead retry --id <id>', 'One, in any queue')
         .example('$0 dead retry --all', 'All dead letters of all queues'),
     async (args) => {
-      checkChosen(args)
+      checkSelection(args)
       await withBroker(args, async (broker) => {
         const requeued = await onEach(broker, args, (queue, ids) => broker.admin.deadLetters.requeue(queue, ids))
         print(args.json, { requeued }, () => `${plural(sum(requeued), 'dead letter')} put back.`)
@@ -87,16 +88,16 @@ function purgeCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     'purge [queue] [ids..]',
     'Delete dead letters',
     (command) =>
-      chosen(command)
+      selection(command)
         .options({
           all: { ...ALL, describe: 'The dead letters of all queues' },
-          ...named({ id: list('Comma-separated ids, in any queue') }),
+          ...nameErrors({ id: list('Comma-separated ids, in any queue') }),
           yes: YES,
         })
         .example('$0 dead purge resize', 'All dead letters of one queue, after confirmation')
         .example('$0 dead purge --all --yes', 'All dead letters of all queues, for scripts'),
     async (args) => {
-      checkChosen(args)
+      checkSelection(args)
       const what = args.queue === undefined ? 'every queue' : `"${args.queue}"`
       const chosenIds = args.id ?? args.ids
       const which = chosenIds.length > 0 ? plural(chosenIds.length, 'dead letter') : 'all dead letters'
@@ -111,13 +112,13 @@ function purgeCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
 
 const ALL = { type: 'boolean', default: false } as const
 
-function chosen(command: Argv<GlobalArgs>) {
+function selection(command: Argv<GlobalArgs>) {
   return command
     .positional('queue', { type: 'string', describe: 'Name of the queue' })
     .positional('ids', { type: 'string', array: true, default: [], defaultDescription: 'all', describe: 'Ids of jobs' })
 }
 
-interface Chosen {
+interface Selection {
   readonly queue: string | undefined
   readonly ids: readonly string[]
   /** Ids of jobs in any queue. */
@@ -126,7 +127,7 @@ interface Chosen {
 }
 
 /** Checks the arguments before the command connects or deletes. */
-function checkChosen({ queue, all, id }: Chosen): void {
+function checkSelection({ queue, all, id }: Selection): void {
   if (id !== undefined) {
     if (queue !== undefined || all)
       throw new UsageError('--id cannot be combined with a queue or --all', 'Leave out the queue and --all.')
@@ -137,7 +138,7 @@ function checkChosen({ queue, all, id }: Chosen): void {
 
 async function onEach(
   broker: OpenBroker,
-  { queue, ids, id, json }: Chosen & Pick<GlobalArgs, 'json'>,
+  { queue, ids, id, json }: Selection & Pick<GlobalArgs, 'json'>,
   act: (queue: string, ids?: readonly string[]) => Promise<number>,
 ): Promise<Record<string, number>> {
   const wanted = id ?? (ids.length > 0 ? ids : undefined)
@@ -151,7 +152,7 @@ async function onEach(
     throw new BrokerError('ZYQ_JOB_NOT_FOUND', `no dead letter has one of these ids: ${wanted.join(', ')}`)
   }
   const missing = new Set(wanted).size - sum(done)
-  if (missing > 0) remark(json, `no dead letter found for ${plural(missing, 'id')}`)
+  if (missing > 0) printNote(json, `no dead letter found for ${plural(missing, 'id')}`)
   return done
 }
 
@@ -161,7 +162,7 @@ async function queuesWithDead(broker: OpenBroker): Promise<readonly string[]> {
 }
 
 function describe({ id, reason, diedAtMs, headers, body }: DeadLetter): object {
-  return { id, reason, diedAtMs, headers, ...decodedBody(body) }
+  return { id, reason, diedAtMs, headers, ...decodeBody(body) }
 }
 
 function sum(counts: Readonly<Record<string, number>>): number {

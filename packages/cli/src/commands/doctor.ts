@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Argv } from 'yargs'
 import { ConfigError, ERROR_CODES, ZyQueueError } from '@zyqueue/core'
 import type { Broker, Finding, QueueStats } from '@zyqueue/core/broker'
-import { nameOfChoice, placeOf, withBroker } from '../broker.ts'
+import { describeChoice, describeBroker, withBroker } from '../broker.ts'
 import { EXIT, exitCodeOf, type ExitCode } from '../exit-codes.ts'
 import type { GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'
@@ -42,7 +42,7 @@ interface Diagnosis {
 
 async function examine(args: GlobalArgs): Promise<Diagnosis> {
   const steps: Step[] = [nodeStep()]
-  const where = nameOfChoice(args)
+  const where = describeChoice(args)
   // The current step: an error belongs to it.
   let step: Step['step'] = 'discovery'
   const passed = (detail: string, next: Step['step']): void => {
@@ -52,10 +52,10 @@ async function examine(args: GlobalArgs): Promise<Diagnosis> {
   try {
     await withBroker(args, async (broker) => {
       passed(`${where}: broker "${broker.name}"`, 'connection')
-      passed(`connected to ${placeOf(broker)}`, 'version')
+      passed(`connected to ${describeBroker(broker)}`, 'version')
       passed(`${broker.name} ${await broker.admin.version()}`, 'queues')
       const queues = await broker.admin.queues()
-      const untaken = await untakenOf(broker, queues)
+      const untaken = await findUntaken(broker, queues)
       passed(`${plural(queues.length, 'queue')} can be read`, 'settings')
       steps.push(...untaken)
       steps.push(...settings(await broker.admin.check()))
@@ -83,7 +83,7 @@ function failure(error: unknown, step: Step['step']): Step {
 }
 
 /** The queues whose jobs perhaps no worker takes: no worker serves them, or the consumers of their workers fail. */
-async function untakenOf({ admin }: Pick<Broker, 'admin'>, queues: readonly QueueStats[]): Promise<readonly Step[]> {
+async function findUntaken({ admin }: Pick<Broker, 'admin'>, queues: readonly QueueStats[]): Promise<readonly Step[]> {
   const suspects = queues.filter(isUntaken)
   if (suspects.length === 0) return []
   await sleep(WATCH_MS)

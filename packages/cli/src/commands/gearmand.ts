@@ -5,8 +5,8 @@ import type { Argv } from 'yargs'
 import { ConfigError } from '@zyqueue/core'
 import { z } from 'zod'
 import { resolveFrom } from '../broker.ts'
-import { count, named, TEXT, type GlobalArgs } from '../options.ts'
-import { print, remark } from '../output.ts'
+import { count, nameErrors, TEXT, type GlobalArgs } from '../options.ts'
+import { print, printNote } from '../output.ts'
 
 const SERVER = '@zyqueue/broker-gearman/server'
 
@@ -31,7 +31,7 @@ export function gearmandCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     (command) =>
       command
         .options(
-          named({
+          nameErrors({
             port: { ...count('TCP port; 0 for any free port', 0, 65_535), defaultDescription: '4730' },
             host: { ...TEXT, describe: 'Address to listen on', defaultDescription: '127.0.0.1' },
           }),
@@ -42,7 +42,7 @@ export function gearmandCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const server = jobServer.parse(await startJobServer({ port: port ?? 4730, host: host ?? '127.0.0.1' }))
       const connection = `gearman://${server.host}:${server.port}`
       print(json, { connection }, () => `Gearman job server at ${connection}`)
-      remark(json, 'press Ctrl+C to stop; jobs are kept in memory and are lost then')
+      printNote(json, 'press Ctrl+C to stop; jobs are kept in memory and are lost then')
       const end = (): void => void server.close()
       process.once('SIGINT', end).once('SIGTERM', end)
       await server.ended

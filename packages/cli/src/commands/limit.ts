@@ -2,7 +2,7 @@ import type { Argv } from 'yargs'
 import { withBroker } from '../broker.ts'
 import type { GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'
-import { supported } from '../supported.ts'
+import { requireCall } from '../require-call.ts'
 import { UsageError } from '../usage-error.ts'
 
 /** `--json`: `{ queue, limit }`. */
@@ -19,7 +19,7 @@ export function limitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const limit = Number(jobs)
       if (!/^\d{1,9}$/.test(jobs)) throw new UsageError(`"${jobs}" is not a whole number`, 'See zyqueue limit --help.')
       return withBroker(args, async (broker) => {
-        await supported(broker, 'limit', 'limit a queue')(queue, limit)
+        await requireCall(broker, 'limit', 'limit a queue')(queue, limit)
         print(args.json, { queue, limit }, () =>
           limit === 0 ? `${queue} has no limit.` : `${queue} takes at most ${plural(limit, 'waiting job')}.`,
         )

@@ -1,7 +1,7 @@
 import type { Argv } from 'yargs'
-import { placeOf, withBroker } from '../broker.ts'
+import { describeBroker, withBroker } from '../broker.ts'
 import type { GlobalArgs } from '../options.ts'
-import { print, remark } from '../output.ts'
+import { print, printNote } from '../output.ts'
 import { detailColumns, table } from '../table.ts'
 import { namedQueues } from '../queues.ts'
 
@@ -24,7 +24,7 @@ export function statusCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     (args) =>
       withBroker(args, async (broker) => {
         const queues = await namedQueues(broker, args.queues)
-        if (queues.length === 0) remark(args.json, `no queues in ${placeOf(broker)}`)
+        if (queues.length === 0) printNote(args.json, `no queues in ${describeBroker(broker)}`)
         print(args.json, { broker: broker.name, location: broker.location, queues }, () =>
           table(queues, {
             queue: (queue) => queue.name,

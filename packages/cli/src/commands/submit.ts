@@ -1,7 +1,7 @@
 import type { Argv } from 'yargs'
 import { ConfigError, remoteTask, type Task } from '@zyqueue/core'
 import { parseJson } from '../ndjson.ts'
-import { count, duration, given, named, TASK_FILE, TEXT, type GlobalArgs } from '../options.ts'
+import { count, duration, withoutUndefined, nameErrors, TASK_FILE, TEXT, type GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'
 import { submitLines } from '../submit-lines.ts'
 import { suggest } from '../suggest.ts'
@@ -23,7 +23,7 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         // Without it, yargs takes a single - for an option without a name, and the data for empty.
         .nargs('data', 1)
         .options(
-          named({
+          nameErrors({
             'task-file': {
               ...TASK_FILE,
               describe:
@@ -51,9 +51,9 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const baseDir = connection === undefined ? undefined : process.cwd()
       const task =
         args.taskFile === undefined
-          ? remoteTask(args.task, given({ server, connection, queue }))
+          ? remoteTask(args.task, withoutUndefined({ server, connection, queue }))
           : await definedTask(args.task, args.taskFile, baseDir)
-      const overrides = given({ server, connection, delayMs: delay, priority })
+      const overrides = withoutUndefined({ server, connection, delayMs: delay, priority })
       const input = data === undefined || data === '-' ? undefined : parseJson(data, 'the data')
       if (input !== undefined && !Array.isArray(input)) {
         const { id, queue: into } = await task.submit(input, overrides)

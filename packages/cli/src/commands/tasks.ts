@@ -1,5 +1,5 @@
 import type { Argv } from 'yargs'
-import { named, NEEDED_TASK_FILE, type GlobalArgs } from '../options.ts'
+import { nameErrors, NEEDED_TASK_FILE, type GlobalArgs } from '../options.ts'
 import { print } from '../output.ts'
 import { redactConnection } from '../redact.ts'
 import { table } from '../table.ts'
@@ -10,7 +10,8 @@ export function tasksCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'tasks',
     'List the tasks that a file defines',
-    (command) => command.options(named({ 'task-file': NEEDED_TASK_FILE })).example('$0 tasks --task-file tasks.ts', ''),
+    (command) =>
+      command.options(nameErrors({ 'task-file': NEEDED_TASK_FILE })).example('$0 tasks --task-file tasks.ts', ''),
     async (args) => {
       const taskFile = await openTaskFile(args.taskFile)
       const tasks = (await importTaskFile(taskFile)).map(({ name, queue, choice: { server, connection } }) => ({

@@ -2,7 +2,16 @@ import { relative } from 'node:path'
 import type { Argv } from 'yargs'
 import { createLogger, LOG_LEVELS, type Logger } from '@zyqueue/core'
 import type { Supervisor, SupervisorResult } from '@zyqueue/core/supervisor'
-import { count, duration, given, list, named, size, NEEDED_TASK_FILE, type GlobalArgs } from '../options.ts'
+import {
+  count,
+  duration,
+  withoutUndefined,
+  list,
+  nameErrors,
+  size,
+  NEEDED_TASK_FILE,
+  type GlobalArgs,
+} from '../options.ts'
 import { HERE } from '../broker.ts'
 import { supervisorFor } from '../task-file/core.ts'
 import { openTaskFile, type TaskFile } from '../task-file/index.ts'
@@ -21,7 +30,7 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     (command) =>
       command
         .options(
-          named({
+          nameErrors({
             'task-file': NEEDED_TASK_FILE,
             'max-workers': { alias: 'w', ...count('Worker processes [default: one per CPU]', 1, 1_024) },
             concurrency: count('Jobs that each process runs at the same time [default: 10]', 1, 100_000),
@@ -45,7 +54,7 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         .example('$0 work -f tasks.ts --watch', 'For development'),
     async (args) => {
       const format = args.logFormat ?? (args.json ? 'json' : undefined)
-      const logger = createLogger({ level: args.logLevel, ...given({ format }) })
+      const logger = createLogger({ level: args.logLevel, ...withoutUndefined({ format }) })
       const inputs = args.watch ? noInputs() : undefined
       const taskFile = await openTaskFile(args.taskFile, inputs)
       const { createSupervisor } = await supervisorFor(taskFile.path)
@@ -55,8 +64,8 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           burst: args.burst,
           resolveFrom: [HERE],
           logger,
-          workerLog: { level: args.logLevel, ...given({ format }) },
-          ...given({
+          workerLog: { level: args.logLevel, ...withoutUndefined({ format }) },
+          ...withoutUndefined({
             loader,
             maxWorkers: args.maxWorkers,
             concurrency: args.concurrency,

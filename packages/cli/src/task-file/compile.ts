@@ -63,7 +63,7 @@ async function compileAs(
     format,
     sourcemap: 'external',
     sourcesContent: false,
-    plugins: [keepApart(graph, format)],
+    plugins: [keepImports(graph, format)],
     ...(format === 'esm' ? { banner: { js: NODE_GLOBALS }, define: NODE_GLOBAL_NAMES } : {}),
   })
   const texts = new Map(outputFiles.map((file: OutputFile) => [file.path, file.text]))
@@ -72,14 +72,14 @@ async function compileAs(
     const map = absoluteSourceMap(texts.get(resolve(outdir, `${index}.js.map`)) ?? '{}', outdir)
     return [
       pathToFileURL(path).href,
-      { format, source: `${code}${map}`, exportNames: format === 'cjs' ? annotatedExports(code) : [] },
+      { format, source: `${code}${map}`, exportNames: format === 'cjs' ? readExportNames(code) : [] },
     ]
   })
   return { files: Object.fromEntries(files), warnings }
 }
 
 /** Keeps imports between files as imports, of absolute paths or URLs, and compiles JSON into the importing file. */
-function keepApart(graph: Graph, format: Format): Plugin {
+function keepImports(graph: Graph, format: Format): Plugin {
   return {
     name: 'zyqueue-keep-apart',
     setup(build) {
@@ -114,7 +114,7 @@ function absoluteSourceMap(text: string, outdir: string): string {
 }
 
 /** esbuild lists a CommonJS file's exports for Node in `0 && (module.exports = { a, b })`. */
-function annotatedExports(code: string): readonly string[] {
+function readExportNames(code: string): readonly string[] {
   const list = /\n0 && \(module\.exports = \{([^}]*)\}\);\n/.exec(code)?.[1] ?? ''
   return list
     .split(',')

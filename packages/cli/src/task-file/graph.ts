@@ -26,7 +26,7 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
     name: 'zyqueue-graph',
     setup(build) {
       build.onResolve({ filter: /.*/ }, async (args) => {
-        if (args.kind === 'entry-point' || args.pluginData === ours) return undefined
+        if (args.kind === 'entry-point' || args.pluginData === FROM_PLUGIN) return undefined
         const target = await targetOf(args)
         targets.set(keyOf(args.importer, args.path, args.kind), target)
         if (target.kind === 'node') return { path: args.path, external: true }
@@ -38,7 +38,13 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
 
       async function targetOf({ path, importer, kind, resolveDir, with: attributes }: OnResolveArgs): Promise<Target> {
         if (isBuiltin(path) || /^(data|https?|node):/.test(path)) return { kind: 'node' }
-        const found = await build.resolve(path, { importer, kind, resolveDir, with: attributes, pluginData: ours })
+        const found = await build.resolve(path, {
+          importer,
+          kind,
+          resolveDir,
+          with: attributes,
+          pluginData: FROM_PLUGIN,
+        })
         const bare = !/^(\.|\/|[A-Za-z]:\\|file:)/.test(path)
         // An import that cannot be resolved may be optional, so Node reports it when the import runs.
         if (found.errors.length > 0 && !bare && !path.startsWith('file:')) missing.add(resolve(resolveDir, path))
@@ -62,7 +68,7 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
 }
 
 /** Marks the resolutions that the plugin itself requests, so that it does not handle them again. */
-const ours = Symbol('zyqueue')
+const FROM_PLUGIN = Symbol('zyqueue')
 
 export const COMMON_OPTIONS = {
   bundle: true,

@@ -6,7 +6,7 @@ import { ConfigError, registeredTasks, setResolution, ZyQueueError } from '@zyqu
 import { z } from 'zod'
 import { resolveFrom } from '../broker.ts'
 import { EXIT } from '../exit-codes.ts'
-import { keepStandardOutput } from '../output.ts'
+import { reserveStandardOutput } from '../output.ts'
 import { compileFiles } from './compile.ts'
 import { compilerFor, type Compiler } from './compiler.ts'
 import { resolveCore } from './core.ts'
@@ -31,7 +31,7 @@ export interface TaskFile {
  * Throws `ConfigError`: `ZYQ_CONFIG` if the file does not exist, `ZYQ_TASK_FILE` if it does not compile.
  */
 export async function openTaskFile(given: string, inputs?: Inputs): Promise<TaskFile> {
-  const path = existing(given)
+  const path = findFile(given)
   if (!isTypeScript(path) && inputs === undefined) return { path }
   const compiler = await compilerFor(path)
   try {
@@ -65,7 +65,7 @@ export async function importTaskFile(
     process.exitCode = EXIT.failed
   }
   process.once('exit', onExit)
-  keepStandardOutput()
+  reserveStandardOutput()
   try {
     await import(pathToFileURL(path).href)
   } catch (error) {
@@ -84,7 +84,7 @@ export async function importTaskFile(
   return tasks
 }
 
-function existing(given: string): string {
+function findFile(given: string): string {
   const path = resolve(given)
   const stat = statSync(path, { throwIfNoEntry: false })
   if (stat === undefined) throw new ConfigError('ZYQ_CONFIG', `--task-file: ${path} does not exist`)

@@ -13,7 +13,7 @@ export function noInputs(): Inputs {
   return { files: new Set(), missing: new Set() }
 }
 
-export function joined(one: Inputs, other: Inputs): Inputs {
+export function union(one: Inputs, other: Inputs): Inputs {
   return { files: new Set([...one.files, ...other.files]), missing: new Set([...one.missing, ...other.missing]) }
 }
 

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, watch, type FSWatcher } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Logger } from '@zyqueue/core'
 import { openTaskFile, type TaskFile } from './index.ts'
-import { firstAbsent, joined, noInputs, stemOf, type Inputs } from './inputs.ts'
+import { firstAbsent, union, noInputs, stemOf, type Inputs } from './inputs.ts'
 
 /** How long to wait after a change, because editors write a file in several steps. */
 const SETTLED_MS = 60
@@ -73,7 +73,7 @@ export function watchTaskFile(
     } catch (error) {
       if (closed) return
       // Keep the previous inputs too: the compiler stopped before it had read all files.
-      follow(joined(inputs, read))
+      follow(union(inputs, read))
       logger.error(
         { error: error instanceof Error ? error.message : String(error) },
         'cannot reload; the workers keep running the previous sources',

@@ -4,7 +4,7 @@ import type { BrokerAdmin } from '@zyqueue/core/broker'
 type OptionalCall = 'workers' | 'jobs' | 'cancel' | 'limit' | 'compact' | 'shutdown'
 
 /** An optional method of `admin`. Throws `ZYQ_UNSUPPORTED`, with `what` as the description, if the broker does not have it. */
-export function supported<Call extends OptionalCall>(
+export function requireCall<Call extends OptionalCall>(
   { name, admin }: OpenBroker,
   call: Call,
   what: string,
