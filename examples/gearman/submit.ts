@@ -1,4 +1,4 @@
-/** Submits as the original's example does: one job, and a list as one batch. */
+/** Submits like the example of the Python original: one job, and a list as one batch. */
 import { queueTaskGearman } from './tasks.ts'
 
 const data = { test1: 'redis', test2: 'gearman' }
