@@ -3,11 +3,11 @@ export type ErrorKind = 'config' | 'broker' | 'codec' | 'job'
 
 interface ErrorCodeEntry {
   readonly kind: ErrorKind
-  /** Whether the same call may succeed later without anybody changing anything. */
+  /** Whether the same call may succeed later without any change. */
   readonly retryable: boolean
   /** What has happened, as a sentence for the page of errors. */
   readonly cause: string
-  /** What mends it. */
+  /** How to fix it. */
   readonly remedy: string
 }
 
@@ -47,7 +47,7 @@ export const ERROR_CODES = {
     kind: 'config',
     retryable: false,
     cause: 'Two tasks of one process have the same name.',
-    remedy: 'Rename one; where it is the same file loaded twice, import it under one path only.',
+    remedy: 'Rename one. If the same file is loaded twice, import it under one path only.',
   },
   ZYQ_TASK_UNKNOWN: {
     kind: 'config',
@@ -59,7 +59,7 @@ export const ERROR_CODES = {
     kind: 'config',
     retryable: false,
     cause: 'The task file could not be loaded, or defines no task.',
-    remedy: 'Mend it where the message, or the error that the file threw, points to.',
+    remedy: 'Fix the place that the message, or the error that the file threw, points to.',
   },
   ZYQ_BROKER_NOT_FOUND: {
     kind: 'config',
@@ -83,13 +83,13 @@ export const ERROR_CODES = {
     kind: 'config',
     retryable: false,
     cause: 'The broker package was found, but threw while it was loaded.',
-    remedy: 'The cause says why; reinstalling the package mends a broken installation.',
+    remedy: 'The cause says why; reinstall the package if its installation is broken.',
   },
   ZYQ_UNREACHABLE: {
     kind: 'broker',
     retryable: true,
     cause: 'The broker could not be reached.',
-    remedy: 'Start it, or mend host, port or path; `zyqueue doctor` tries each step.',
+    remedy: 'Start it, or correct host, port or path; `zyqueue doctor` tries each step.',
   },
   ZYQ_AUTH: {
     kind: 'broker',
@@ -131,7 +131,7 @@ export const ERROR_CODES = {
     kind: 'broker',
     retryable: false,
     cause: 'No queue would take the job.',
-    remedy: 'Start a worker that declares the queue, or mend exchange and routing keys.',
+    remedy: 'Start a worker that declares the queue, or correct the exchange and routing keys.',
   },
   ZYQ_TOPOLOGY: {
     kind: 'broker',
@@ -191,7 +191,7 @@ export const ERROR_CODES = {
     kind: 'broker',
     retryable: false,
     cause: 'Some jobs of a list were stored and some were not.',
-    remedy: 'The error lists both; submit again those that were refused.',
+    remedy: 'The error lists both. Submit the refused jobs again.',
   },
   ZYQ_BROKER: {
     kind: 'broker',
@@ -209,7 +209,7 @@ export const ERROR_CODES = {
     kind: 'codec',
     retryable: false,
     cause: 'The body of a received message is not JSON in UTF-8, or its metadata is broken.',
-    remedy: 'Look at it with `zyqueue dead list`; mend the program that sent it.',
+    remedy: 'Look at it with `zyqueue dead list`; fix the program that sent it.',
   },
   ZYQ_VALIDATION: {
     kind: 'codec',
@@ -221,7 +221,7 @@ export const ERROR_CODES = {
     kind: 'job',
     retryable: false,
     cause: 'The handler threw, and no retries are left.',
-    remedy: 'The reason in the dead letter is the error; mend the handler and `zyqueue dead retry`.',
+    remedy: 'The reason in the dead letter is the error; fix the handler and `zyqueue dead retry`.',
   },
   ZYQ_JOB_TIMEOUT: {
     kind: 'job',
