@@ -11,16 +11,16 @@ import { root } from '../packages.js'
 
 const run = promisify(execFile)
 
-/** Inside a package that depends on what users install, so that imports and `npx` find it there. */
+/** A folder in a package that depends on the packages that users install, so that imports and `npx` find them. */
 const workshop = join(root, 'scripts', '.snippets')
 
 describe('reading Markdown', () => {
-  test('finds links, and none in code', () => {
+  test('finds links, but not in code', () => {
     const text = 'a [b](./c.md#d) `[x](y)` [e](https://f.example) [g](#h)\n```\n[i](j)\n```\n[k]: ../l.md\n'
     expect(relativeLinks(text)).toEqual(['./c.md', '../l.md'])
   })
 
-  test('finds the blocks that are to be checked', () => {
+  test('finds the blocks to check', () => {
     const text = '```ts tasks.ts\na\n```\n\n```sh run\nb\n```\n\n```ts\nc\n```\n````md\n```ts run\nd\n```\n````\n'
     expect(checkedBlocks(text)).toEqual([
       { language: 'ts', run: false, quickStart: false, file: 'tasks.ts', code: 'a\n', line: 1 },
@@ -54,7 +54,7 @@ describe.each(documents())('%s', (document) => {
 
   const blocks = checkedBlocks(text)
   if (blocks.length > 0 && isBrokerHere(document))
-    test('shows code that works', async () => {
+    test('has code that works', async () => {
       const folder = join(workshop, document.replaceAll('/', '-').replace(/\.md$/, ''))
       rmSync(folder, { recursive: true, force: true })
       mkdirSync(folder, { recursive: true })
@@ -64,7 +64,7 @@ describe.each(documents())('%s', (document) => {
       }))
       for (const { file, code } of named) writeFileSync(join(folder, file), code)
       writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(TSCONFIG))
-      // A project of its own, with what users install: its default queue is nobody else's.
+      // A separate project for each document, so that no other one uses its default queue.
       writeFileSync(join(folder, 'package.json'), readFileSync(join(root, 'scripts', 'package.json')))
       symlinkSync(join(root, 'scripts', 'node_modules'), join(folder, 'node_modules'), 'dir')
       const typescript = named.some(({ language }) => language === 'ts')
@@ -76,7 +76,7 @@ describe.each(documents())('%s', (document) => {
     })
 })
 
-/** The page of a broker needs that broker. */
+/** Whether the document can be checked: the page of a broker needs that broker's package. */
 function isBrokerHere(document: string): boolean {
   const [, broker] = /^docs\/brokers\/([a-z]+)\.md$/.exec(document) ?? []
   return broker === undefined || existsSync(join(root, 'packages', `broker-${broker}`))

@@ -4,7 +4,7 @@ import { createLogger } from '@zyqueue/core'
 import { expect, test } from 'vitest'
 import { root } from '../packages.js'
 
-/** Texts that expressions with two ways to read the same characters take long for. */
+/** Texts that are slow for expressions that can match the same characters in two ways. */
 const texts: Readonly<Record<string, (length: number) => string>> = {
   blanks: (length) => `a${' '.repeat(length)}b`,
   'lines of blanks': (length) => `a${' \n\t'.repeat(length / 3)}b`,
@@ -36,7 +36,7 @@ const texts: Readonly<Record<string, (length: number) => string>> = {
 
 type Reader = (text: string) => unknown
 
-/** A function of a package that may not be public. */
+/** Imports a function of a package that may be private to it. */
 async function inside(file: string, name: string): Promise<(...given: unknown[]) => unknown> {
   const module: unknown = await import(pathToFileURL(join(root, 'packages', file)).href)
   const found: unknown = typeof module === 'object' && module !== null ? Reflect.get(module, name) : undefined
@@ -73,7 +73,7 @@ const workerOf = await inside('broker-gearman/dist/admin/admin.js', 'workerOf')
 const json = createLogger({ format: 'json', destination: { write: () => {} } })
 const pretty = createLogger({ format: 'pretty', destination: { write: () => {} } })
 
-/** Every function that reads a text of other programs: of errors, headers, connection strings, replies, command lines. */
+/** Every function that reads texts of other programs: errors, headers, connection strings, replies, command lines. */
 const readers: Readonly<Record<string, Reader>> = {
   'the message of an error': (text) => messageOf(new Error(text)),
   'the error in a header': (text) => errorHeader(Object.assign(new Error(text), { name: text })),
@@ -105,7 +105,7 @@ const readers: Readonly<Record<string, Reader>> = {
 }
 
 const LENGTH = 4_000
-/** Below this no ratio says anything: a quadratic reader takes hundreds of times as long for the longer text. */
+/** Shorter times are not compared. A quadratic function takes hundreds of times as long for the longer text. */
 const LEAST_MS = 1
 const MOST_TIMES = 24
 
@@ -115,13 +115,13 @@ function cpuMs(read: Reader, text: string): number {
   try {
     read(text)
   } catch {
-    // What it cannot read, it refuses: that takes time too.
+    // It may refuse the text. That must not take long either.
   }
   const { user, system } = process.cpuUsage(before)
   return (user + system) / 1000
 }
 
-/** How many times as long a text of eight times the length takes: the best of a few tries, since other threads have their share. */
+/** The ratio of the times for a text and one of eight times its length: the best of a few tries, because other threads use CPU too. */
 function growth(read: Reader, make: (length: number) => string): number {
   let least = Number.POSITIVE_INFINITY
   for (let tries = 0; tries < 5 && least > MOST_TIMES; tries++) {
