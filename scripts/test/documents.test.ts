@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -43,6 +43,20 @@ test.each(WITH_CAPABILITIES)(
     expect(read(document)).toBe(await withCapabilities(read(document)))
   },
 )
+
+test('the table of CONTRIBUTING.md names folders and tests that exist', () => {
+  const rows = read('CONTRIBUTING.md').matchAll(/^\| ([^|]+) \| (`pnpm [^|]+) \|$/gm)
+  const tests = execFileSync('git', ['ls-files', '*.test.ts'], { cwd: root, encoding: 'utf8' })
+  let count = 0
+  for (const [, changed = '', commands = ''] of rows) {
+    const folders = [...changed.matchAll(/`([^`<]+)`/g)].map(([, folder = '']) => folder)
+    expect(folders.filter((folder) => !folder.endsWith('.json') && !existsSync(join(root, folder)))).toEqual([])
+    const [, filters = ''] = /vitest run ([^`<]+)`/.exec(commands) ?? []
+    expect(filters.split(' ').filter((filter) => !tests.includes(filter))).toEqual([])
+    count += 1
+  }
+  expect(count).toBeGreaterThan(10)
+})
 
 describe.each(documents())('%s', (document) => {
   const text = read(document)
