@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { fromLegacy, quoted } from '../src/legacy.ts'
+import { fromLegacy, quote } from '../src/legacy.ts'
 import { UsageError } from '../src/usage-error.ts'
 
 test.each([
@@ -100,6 +100,6 @@ test('any argument vector is accepted or refused with a UsageError', () => {
   )
 })
 
-test('a shell reads a quoted command line back unchanged', () => {
-  expect(quoted(['purge', 'a queue', "it's", '$(x)', '--yes'])).toBe(`purge 'a queue' 'it'\\''s' '$(x)' --yes`)
+test('a shell reads a quote command line back unchanged', () => {
+  expect(quote(['purge', 'a queue', "it's", '$(x)', '--yes'])).toBe(`purge 'a queue' 'it'\\''s' '$(x)' --yes`)
 })

@@ -94,7 +94,7 @@ async function findUntaken({ admin }: Pick<Broker, 'admin'>, queues: readonly Qu
     return {
       step: 'queues',
       status: 'warning',
-      detail: `${plural(now.ready, 'job')} in ${name} waiting and none running, and the same ${WATCH_MS / 1000} s ago: perhaps no worker takes them`,
+      detail: `${plural(now.ready, 'job')} in ${name} waiting and none running, as ${WATCH_MS / 1000} s before: perhaps no worker takes them`,
       remedy: 'Start a worker for this queue. If one is running, search its log for "receiving failed".',
     }
   })
