@@ -20,21 +20,18 @@ const OWNERSHIP = { renewable: 'a lease', connection: 'its connection', message:
 
 /** @type {readonly (readonly [feature: string, of: (broker: Broker) => string])[]} */
 const FEATURES = [
-  ['stored jobs are known to survive a crash of the broker', ({ capabilities }) => yesNo(capabilities.durable)],
+  ['stored jobs survive a crash of the broker', ({ capabilities }) => yesNo(capabilities.durable)],
   ['delayed jobs, backoff between retries', ({ capabilities }) => capabilities.delay],
-  ['levels of priority', ({ capabilities }) => (capabilities.priorities === 1 ? 'none' : `${capabilities.priorities}`)],
-  ['dead letters, kept with their reason', ({ capabilities }) => capabilities.deadLetter],
-  ['count of workers that a job has killed', ({ capabilities }) => capabilities.deliveryCount],
-  ['a worker owns its jobs by', ({ leases }) => OWNERSHIP[leases.kind]],
-  [
-    'a retry changes the stored job',
-    ({ capabilities }) => (capabilities.release === 'native' ? 'in place' : 'for a new one'),
-  ],
-  ['a submit of unknown outcome may be repeated', ({ capabilities }) => yesNo(capabilities.idempotentPublish)],
-  ['the most jobs in one call', ({ capabilities }) => capabilities.maxBatch.toLocaleString('en')],
-  ['the largest job', ({ capabilities }) => size(capabilities.maxBodyBytes)],
+  ['priority levels', ({ capabilities }) => (capabilities.priorities === 1 ? 'none' : `${capabilities.priorities}`)],
+  ['dead letters with a reason', ({ capabilities }) => capabilities.deadLetter],
+  ['lost deliveries are counted', ({ capabilities }) => capabilities.deliveryCount],
+  ['a worker holds its jobs by', ({ leases }) => OWNERSHIP[leases.kind]],
+  ['a retry', ({ capabilities }) => (capabilities.release === 'native' ? 'updates the job' : 'stores a copy')],
+  ['a submit of unknown outcome is repeated', ({ capabilities }) => yesNo(capabilities.idempotentPublish)],
+  ['maximum jobs per call', ({ capabilities }) => capabilities.maxBatch.toLocaleString('en')],
+  ['maximum size of a job', ({ capabilities }) => size(capabilities.maxBodyBytes)],
   ['a caller can wait for the result (`task.call`)', ({ calls }) => yesNo(calls !== undefined)],
-  ['jobs can be listed one by one', ({ admin }) => yesNo(admin.jobs !== undefined)],
+  ['waiting jobs can be listed', ({ admin }) => yesNo(admin.jobs !== undefined)],
   ['single jobs can be cancelled', ({ admin }) => yesNo(admin.cancel !== undefined)],
 ]
 
@@ -46,7 +43,7 @@ const FEATURES = [
 export async function withCapabilities(text) {
   const [before = '', rest = ''] = text.split(BEGIN)
   const [, after] = rest.split(END)
-  if (after === undefined) throw new Error(`the document has no place for the table: ${BEGIN} … ${END}`)
+  if (after === undefined) throw new Error(`the document has no marks for the table: ${BEGIN} … ${END}`)
   return `${before}${BEGIN}\n\n${await capabilitiesTable()}\n\n${END}${after}`
 }
 
