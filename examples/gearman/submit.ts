@@ -1,4 +1,4 @@
-/** Submits like the example of the Python original: one job, and a list as one batch. */
+/** Submits one job, and then two jobs as one batch, as the example of the Python original does. */
 import { queueTaskGearman } from './tasks.ts'
 
 const data = { test1: 'redis', test2: 'gearman' }

@@ -12,7 +12,7 @@ const here = fileURLToPath(new URL('..', import.meta.url))
 const zyqueue = join(createRequire(import.meta.url).resolve('@zyqueue/cli/package.json'), '../dist/bin.js')
 
 await describeWithServer('gearmand', 'the example', () => {
-  test('every submitted job runs', async () => {
+  test('runs every submitted job', async () => {
     const server = await startGearmand()
     try {
       const env = { ...process.env, GEARMAN_SERVERS: `127.0.0.1:${server.port}` }

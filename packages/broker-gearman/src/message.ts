@@ -158,13 +158,8 @@ function isPlain(job: GearmanJob, unique: string): boolean {
     job.body.length > 0 &&
     unique.length <= MAX_UNIQUE_BYTES &&
     versionOf(job.body) === undefined &&
-    isEmpty(job.headers)
+    Object.keys(job.headers).length === 0
   )
-}
-
-function isEmpty(headers: Headers): boolean {
-  for (const _ in headers) return false
-  return true
 }
 
 /** The version of an envelope. The first byte tells nearly all bodies apart. */

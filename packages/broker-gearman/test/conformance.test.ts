@@ -6,6 +6,7 @@ import { describeWithServer } from '@zyqueue/test-servers/vitest'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import plugin from '../src/index.ts'
 import { brokerAt, proxied } from './proxied.ts'
+import { storeWorkload } from './support.ts'
 
 const run = promisify(execFile)
 const tool = await ensureInstalled('gearman')
@@ -50,6 +51,7 @@ await describeWithServer('gearmand', 'two servers', () => {
     test: test.concurrent,
     ...brokers,
     restart,
+    storeUnreadable: (queue) => storeWorkload(servers[1]?.port ?? 0, queue, '#zyq9 {"shape":"new"}\nbody'),
     sample: brokerAt([4730, 4731]),
     brokerWithFinding: brokers.createBroker,
     timeoutMs: 30_000,

@@ -30,21 +30,21 @@ await describeWithServer('gearmand', 'other programs', () => {
     return made
   }
 
-  test('the jobs of an abraxas client are jobs here, and it hears their results', async () => {
-    const heard: unknown[] = []
+  test('workers run the jobs of an abraxas client, and it gets their results', async () => {
+    const received: unknown[] = []
     const task = queueJob(at(), (_worker, job: { data: { n: number } }) => {
-      heard.push(job.data)
+      received.push(job.data)
       return { twice: job.data.n * 2 }
     })
     await startWorker([task])
     const peer = client()
     expect(await peer.submitJob(task.queue, '{"n":21}')).toBe('{"twice":42}')
     await peer.submitJobBg(task.queue, '{"n":1}')
-    await eventually(() => heard.length === 2)
-    expect(heard).toEqual([{ n: 21 }, { n: 1 }])
+    await eventually(() => received.length === 2)
+    expect(received).toEqual([{ n: 21 }, { n: 1 }])
   })
 
-  test('an abraxas client hears of a failure', async () => {
+  test('an abraxas client gets a failure', async () => {
     let attempts = 0
     const dayMs = 86_400_000
     const task = queueJob({ ...at(), retries: { limit: 3, minDelayMs: dayMs, maxDelayMs: dayMs } }, () => {
@@ -55,7 +55,7 @@ await describeWithServer('gearmand', 'other programs', () => {
     await expect(client().submitJob(task.queue, '{}')).rejects.toBeDefined()
     const broker = await openBroker(server.url)
     const stats = (await broker.admin.queues()).find(({ name }) => name === task.queue)
-    // It has no unique, so nobody can tell whether anybody waits: it is told, and tried again as well.
+    // The job has no unique, so the server does not say whether a client waits: the client gets the failure, and the job is retried too.
     expect(stats).toMatchObject({ dead: 0, delayed: 1 })
     expect(attempts).toBe(1)
   })
@@ -74,7 +74,7 @@ await describeWithServer('gearmand', 'other programs', () => {
     expect(ran.toSorted()).toEqual(['{"a":1}', '{"b":2}'])
   })
 
-  test('what is no JSON goes to the dead letters, with what is wrong', async () => {
+  test('a job that is not JSON becomes a dead letter with the reason', async () => {
     const task = queueJob(at(), () => undefined)
     await startWorker([task])
     await client().submitJobBg(task.queue, 'not JSON')
@@ -85,7 +85,7 @@ await describeWithServer('gearmand', 'other programs', () => {
   })
 
   describe.skipIf(!tool.installed)('the gearman command line tool', () => {
-    test('hears of a failure, which is not tried again', async () => {
+    test('gets a failure, which is not retried', async () => {
       let attempts = 0
       const task = queueJob(at(), () => {
         attempts++
@@ -102,17 +102,17 @@ await describeWithServer('gearmand', 'other programs', () => {
     const run = (...args: readonly string[]) =>
       promisify(execFile)('gearman', ['-h', '127.0.0.1', '-p', String(server.port), ...args])
 
-    test('submits jobs that are jobs here, in the foreground and the background', async () => {
-      const heard: unknown[] = []
+    test('submits foreground and background jobs that our workers run', async () => {
+      const received: unknown[] = []
       const task = queueJob(at(), (_worker, job: { data: unknown }) => {
-        heard.push(job.data)
+        received.push(job.data)
         return 'done'
       })
       await startWorker([task])
       expect((await run('-f', task.queue, '{"from":"tool"}')).stdout).toBe('"done"')
       await run('-b', '-f', task.queue, '[1]')
-      await eventually(() => heard.length === 2)
-      expect(heard).toEqual([{ from: 'tool' }, [1]])
+      await eventually(() => received.length === 2)
+      expect(received).toEqual([{ from: 'tool' }, [1]])
     })
 
     test('runs our jobs', async () => {
@@ -125,7 +125,7 @@ await describeWithServer('gearmand', 'other programs', () => {
   })
 })
 
-test('abraxas serves as a job server, as far as it goes: it has no commands for operators', async () => {
+test('abraxas serves as a job server without text commands', async () => {
   const listening = abraxas.Server.listen({ port: await freePort(), host: '127.0.0.1' })
   onTestFinished(() => listening.shutdown())
   await once(listening.socket, 'listening')

@@ -32,7 +32,7 @@ async function admin(server: TestServer, command: string): Promise<string> {
 await describeWithServer('gearmand', 'servers that fail', () => {
   afterAll(() => producers.close())
 
-  test('with a persistent queue, what was stored survives a SIGKILL: ready, delayed and dead', async () => {
+  test('with a persistent queue, ready, delayed and dead jobs survive a SIGKILL', async () => {
     const server = await ownServer({})
     const queue = queueName()
     const broker = await openBroker(server.url)
@@ -56,7 +56,7 @@ await describeWithServer('gearmand', 'servers that fail', () => {
     expect(await again.admin.queues()).toMatchObject([{ name: queue, delayed: 1, dead: 1 }])
   })
 
-  test('a worker outlives its server, and runs on when that is back', async () => {
+  test('a worker goes on when its server is restarted', async () => {
     const server = await ownServer({})
     const ran = new Set<number>()
     const task = queueJob(
@@ -74,7 +74,7 @@ await describeWithServer('gearmand', 'servers that fail', () => {
     await eventually(() => ran.size === 5)
   })
 
-  test('a server that is silent is given up: what is under way settles, and is unknown where it was sent', async () => {
+  test('a silent server is given up: pending calls settle, as unknown if they were sent', async () => {
     const server = await ownServer()
     const proxy = await FaultProxy.start(server.port)
     onTestFinished(() => proxy.close())
@@ -110,7 +110,7 @@ await describeWithServer('gearmand', 'servers that fail', () => {
   })
 
   test.each(['truncate', 'cut', 'reset', 'trickle'] as const)(
-    'a connection that is %s loses no job that was called stored',
+    'no stored job is lost by the fault %s of a connection',
     async (fault) => {
       const server = await ownServer()
       const proxy = await FaultProxy.start(server.port)
@@ -136,7 +136,7 @@ await describeWithServer('gearmand', 'servers that fail', () => {
   )
 })
 
-/** A connection may be there before the others: what is published to a queue is spread over all from then on. */
+/** Publishes until all servers are connected. From then on, jobs are spread over all. */
 async function untilOnAll(
   servers: readonly TestServer[],
   publish: (queue: string) => Promise<unknown>,
@@ -150,7 +150,7 @@ async function untilOnAll(
 }
 
 await describeWithServer('gearmand', 'several servers', () => {
-  test('jobs are spread over them, and a worker takes from all', async () => {
+  test('jobs are spread over the servers, and a worker takes from all', async () => {
     const servers = [await ownServer(), await ownServer()]
     const queue = queueName()
     const broker = await openBroker(...servers.map(({ url }) => url))
@@ -167,7 +167,7 @@ await describeWithServer('gearmand', 'several servers', () => {
     ).toEqual(Array.from({ length: 20 }, (_, index) => index))
   })
 
-  test('one that dies in the middle of work takes only its own: the rest goes on, and it is joined again', async () => {
+  test('if a server dies, work goes on with the others, and the worker connects to it again', async () => {
     const [stays, dies] = [await ownServer({}), await ownServer({})]
     const name = queueName()
     const ran = new Set<number>()
@@ -182,7 +182,7 @@ await describeWithServer('gearmand', 'several servers', () => {
     await startWorker([task], { concurrency: 2 })
     await eventually(() => ran.size > 10)
     await dies.kill('SIGKILL')
-    // Half of them are on the other, and what comes now goes there.
+    // Half of the jobs are on the other server, and new jobs go there.
     await eventually(() => ran.size >= count / 2)
     const late: Promise<unknown>[] = []
     for (let index = count; index < count + 10; index++) late.push(task.submit(index))
@@ -197,7 +197,7 @@ await describeWithServer('gearmand', 'several servers', () => {
     await eventually(async () => (await broker.admin.workers?.())?.length === 2)
   })
 
-  test('one that is away at the start is no hindrance', async () => {
+  test('a server may be away at the start', async () => {
     const [stays, late] = [await ownServer(), await ownServer()]
     await late.kill('SIGKILL')
     const queue = queueName()
@@ -215,7 +215,7 @@ await describeWithServer('gearmand', 'several servers', () => {
     expect(await broker.admin.check()).toEqual(expect.arrayContaining([expect.objectContaining({ level: 'note' })]))
   })
 
-  test('where none answers, everything rejects as unreachable', async () => {
+  test('if no server answers, every call rejects as unreachable', async () => {
     const server = await ownServer()
     await server.kill('SIGKILL')
     const broker = plugin.create({ connection: server.url, baseDir: '/' })
@@ -232,8 +232,8 @@ await describeWithServer('gearmand', 'several servers', () => {
   })
 })
 
-await describeWithServer('gearmand', 'what waits in functions of its own', () => {
-  test('a delay outlives the workers: it waits in the server', async () => {
+await describeWithServer('gearmand', 'jobs that are not ready', () => {
+  test('a delayed job waits in the server, without workers', async () => {
     const server = await ownServer()
     const queue = queueName()
     const producer = await openBroker(server.url)
@@ -256,7 +256,7 @@ await describeWithServer('gearmand', 'what waits in functions of its own', () =>
     expect(Date.now() - since).toBeGreaterThanOrEqual(9_000)
   })
 
-  test('functions that have had their time are dropped when they are empty, and only then', async () => {
+  test('functions of delayed jobs are dropped when their time is over and they are empty', async () => {
     const server = await ownServer()
     const queue = queueName()
     const hourAgo = Date.now() - 3_600_000
@@ -270,7 +270,7 @@ await describeWithServer('gearmand', 'what waits in functions of its own', () =>
     expect(await admin(server, 'status')).toContain('zyq:delayed:')
   })
 
-  test('a worker that is never idle serves delayed jobs too, and then withdraws from where they were', async () => {
+  test('a busy worker serves delayed jobs too, and withdraws from their functions when they are empty', async () => {
     const server = await ownServer()
     const queue = queueName()
     const broker = await openBroker(server.url)
@@ -289,7 +289,7 @@ await describeWithServer('gearmand', 'what waits in functions of its own', () =>
     expect(seen).toEqual(['later'])
   })
 
-  test('a full queue refuses', async () => {
+  test('a full queue refuses jobs', async () => {
     const server = await ownServer()
     const queue = queueName()
     const broker = await openBroker(server.url)
@@ -301,17 +301,29 @@ await describeWithServer('gearmand', 'what waits in functions of its own', () =>
   })
 
   describe('administration', () => {
-    test('a server that does not know shutdown is told of, with what does', async () => {
+    test('if a server does not know shutdown, the error says what to do', async () => {
       const server = await ownServer()
       const broker = await openBroker(server.url)
       await expect(broker.admin.shutdown?.()).rejects.toThrow(/SIGTERM/)
     })
 
-    test('workers are listed with where they come from, those of other programs too', async () => {
+    test('queues() returns only the named queues that exist', async () => {
+      const server = await ownServer()
+      const broker = await openBroker(server.url)
+      await broker.declare(['a', 'b'].map((name) => ({ name, options: {} })))
+      await broker.publish([message('a', '1'), message('a', '2', { delayMs: 60_000 })])
+      const named = await broker.admin.queues(['a', 'c'])
+      expect(named).toMatchObject([{ name: 'a', ready: 1, delayed: 1, details: { high: 0, normal: 1, low: 0 } }])
+      expect(named).toHaveLength(1)
+      expect((await broker.admin.queues()).map(({ name }) => name).toSorted()).toEqual(['a', 'b'])
+      expect(await broker.admin.queues([])).toEqual([])
+    })
+
+    test('workers are listed with their addresses', async () => {
       const server = await ownServer()
       const broker = await openBroker(server.url)
       await consume(broker, ['a', 'b'], { client: { name: 'tasks.ts.1', host: 'web', pid: 7 } })
-      // gearmand has it from another connection, in its own time, and one queue after the other.
+      // gearmand processes the announcements of another connection later, one queue after the other.
       await eventually(async () => (await broker.admin.workers?.())?.some(({ queues }) => queues.length >= 2))
       expect(await broker.admin.workers?.()).toEqual([
         {

@@ -4,7 +4,11 @@ import type { Broker, Consumer, ConsumeOptions, Delivery, OutboundMessage } from
 import { createWorker, type AnyTask, type WorkerOptions } from '@zyqueue/core'
 import { startGearmand, type TestServer } from '@zyqueue/test-servers'
 import { onTestFinished } from 'vitest'
+import { PacketConnection } from '../src/connection/packet-connection.ts'
+import { PACKET } from '../src/connection/protocol.ts'
 import plugin from '../src/index.ts'
+import { freshUnique } from '../src/message.ts'
+import { submit } from '../src/publish/publish.ts'
 
 /** A connected broker, closed when the test ends. */
 export async function openBroker(...urls: readonly string[]): Promise<Broker> {
@@ -15,7 +19,7 @@ export async function openBroker(...urls: readonly string[]): Promise<Broker> {
   return broker
 }
 
-/** A server of this test alone, its jobs in memory unless it is to keep them. */
+/** A server for one test. It keeps its jobs in memory, unless `options` say otherwise. */
 export async function ownServer(
   options: Parameters<typeof startGearmand>[0] = { persistent: false },
 ): Promise<TestServer> {
@@ -47,17 +51,17 @@ export function consume(
   })
 }
 
-/** Far more than a job takes: a client that is not answered waits for ever. */
+/** Far more than a job takes. A client without an answer would wait for ever. */
 const HANGS_MS = 90_000
 
 export interface ToolRun {
   readonly code: unknown
-  /** What it wrote to its standard output, and then what to its standard error. */
+  /** Its standard output, and then its standard error. */
   readonly output: string
   readonly hangs: boolean
 }
 
-/** Runs the tool of libgearman to its end. It stands for all programs that are not ours. */
+/** Runs the tool of libgearman, as an example of other programs. */
 export function gearman(url: string, ...args: readonly string[]): Promise<ToolRun> {
   const { port } = new URL(url)
   return new Promise((resolve) => {
@@ -67,7 +71,7 @@ export function gearman(url: string, ...args: readonly string[]): Promise<ToolRu
   })
 }
 
-/** Receives until `count` have come, or a minute and a half is over. */
+/** Receives until there are `count` deliveries, or for a minute and a half. */
 export async function receive(consumer: Consumer, count: number): Promise<readonly Delivery[]> {
   const deliveries: Delivery[] = []
   const until = performance.now() + 90_000
@@ -75,6 +79,16 @@ export async function receive(consumer: Consumer, count: number): Promise<readon
     deliveries.push(...(await consumer.receive(count - deliveries.length, { signal: new AbortController().signal })))
   }
   return deliveries
+}
+
+/** Stores a job as it is, past the broker. */
+export async function storeWorkload(port: number, functionName: string, workload: string): Promise<Uint8Array> {
+  const { signal } = new AbortController()
+  const connection = await PacketConnection.open({ host: '127.0.0.1', port }, signal)
+  const bytes = Buffer.from(workload)
+  await submit(connection, [{ packet: PACKET.SUBMIT_JOB_BG, functionName, unique: freshUnique(), workload: bytes }])
+  connection.close()
+  return bytes
 }
 
 export function textOf({ body }: { readonly body: Uint8Array }): string {
@@ -88,13 +102,13 @@ export async function startWorker(tasks: readonly AnyTask[], options: WorkerOpti
   await worker.start()
 }
 
-/** Asks until the answer is neither false nor undefined, for a minute and a half. */
+/** Calls `probe` until it returns neither false nor undefined, for a minute and a half. */
 export async function eventually<Value>(probe: () => Value | Promise<Value>): Promise<Value> {
   const until = performance.now() + 90_000
   for (;;) {
     const value = await probe()
     if (value !== false && value !== undefined) return value
-    if (performance.now() > until) throw new Error(`Not so within 90 s: ${probe}`)
+    if (performance.now() > until) throw new Error(`Still false after 90 s: ${probe}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }

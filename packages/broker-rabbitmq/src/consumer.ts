@@ -14,7 +14,7 @@ import {
 import { RabbitDelivery } from './delivery.ts'
 import { closed, connectionLost, messageOf } from './errors.ts'
 import { Hand } from './hand.ts'
-import { Intake, type Lane } from './intake.ts'
+import { Intake, type QueueSubscription } from './intake.ts'
 import type { Link } from './link.ts'
 import { dueQueueOf, type Plan } from './options.ts'
 import { pause } from './patience.ts'
@@ -40,7 +40,7 @@ interface Parts {
   readonly channel: Channel
   /** The way out for copies. Throws where its connection is lost. */
   readonly session: () => Session
-  readonly lanes: readonly Lane[]
+  readonly lanes: readonly QueueSubscription[]
   /** There for as long as the connection is, and it is not closed. */
   readonly presence: string
   readonly prefetch: number
@@ -78,7 +78,7 @@ export class RabbitConsumer implements Consumer {
     onClose: () => void,
   ): Promise<RabbitConsumer> {
     const channel = await link.channel()
-    const lanes: Lane[] = []
+    const lanes: QueueSubscription[] = []
     for (const plan of plans) {
       const sources = plan.temporary
         ? [await link.ask(() => declareTemporary(channel, plan))]
@@ -195,7 +195,7 @@ export class RabbitConsumer implements Consumer {
   }
 
   /** Resolves to whether the queue exists again. */
-  async #restoreQueue(lane: Lane): Promise<boolean> {
+  async #restoreQueue(lane: QueueSubscription): Promise<boolean> {
     const { link, channel, session } = this.#parts
     const { plan, source } = lane
     if (plan.temporary) {
@@ -214,7 +214,7 @@ export class RabbitConsumer implements Consumer {
     return true
   }
 
-  async #mayHaveMore({ source, plan }: Lane): Promise<boolean> {
+  async #mayHaveMore({ source, plan }: QueueSubscription): Promise<boolean> {
     // Another may be the active one, and this one waits for its turn.
     if (plan.arguments['x-single-active-consumer'] === true) return false
     try {

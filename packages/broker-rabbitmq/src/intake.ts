@@ -19,7 +19,7 @@ const SLOW_MS = 3_000
 const SLOW_WHEN_ENDING_MS = 1_000
 
 /** One queue of a consumer. */
-export interface Lane {
+export interface QueueSubscription {
   readonly plan: Plan
   /** The queue's own name, where `plan.name` is what core knows it by. */
   source: string
@@ -32,7 +32,7 @@ export interface Lane {
 interface IntakeOptions {
   readonly link: Link
   readonly channel: Channel
-  readonly lanes: readonly Lane[]
+  readonly lanes: readonly QueueSubscription[]
   readonly prefetch: number
   /** A delivery has come. */
   readonly onArrival: (delivery: RabbitDelivery) => void
@@ -41,9 +41,9 @@ interface IntakeOptions {
   /** When something was acknowledged last, on the clock of `performance.now()`. */
   readonly ackedAt: () => number
   /** Whether its queue may have more to push. Never rejects. */
-  readonly mayHaveMore: (lane: Lane) => Promise<boolean>
+  readonly mayHaveMore: (lane: QueueSubscription) => Promise<boolean>
   /** Its queue was deleted, or has left its node. Resolves to whether the queue exists again. */
-  readonly restore: (lane: Lane) => Promise<boolean>
+  readonly restore: (lane: QueueSubscription) => Promise<boolean>
   /** Nobody here is going to run these. */
   readonly giveBack: (deliveries: readonly RabbitDelivery[]) => Promise<void>
   /** These had an owner before, which nothing on them counts. */
@@ -51,7 +51,7 @@ interface IntakeOptions {
   readonly onFailure: (error: unknown) => void
 }
 
-function dueOf({ plan, source }: Lane): string {
+function dueOf({ plan, source }: QueueSubscription): string {
   return plan.temporary ? source : dueQueueOf(plan)
 }
 
@@ -59,7 +59,7 @@ function dueOf({ plan, source }: Lane): string {
 export class Intake {
   readonly #options: IntakeOptions
   readonly #flow: Flow
-  readonly #byTag = new Map<string, Lane>()
+  readonly #byTag = new Map<string, QueueSubscription>()
   /** Tags that were cancelled last: a delivery may come behind the server's answer to that. */
   #lately: readonly string[] = []
   #buffer: RabbitDelivery[] = []
@@ -178,7 +178,7 @@ export class Intake {
    * Brings what the queue may push up to the credit of now, by one more consumer. Not by another in the place of the first:
    * what is under way to a consumer that is cancelled goes back, and is counted.
    */
-  async #consume(lane: Lane): Promise<void> {
+  async #consume(lane: QueueSubscription): Promise<void> {
     const { link, channel } = this.#options
     const credit = lane.consumers.reduce((left, consumer) => left - consumer.credit, this.#flow.credit)
     if (credit <= 0 || lane.gone) return
@@ -230,7 +230,7 @@ export class Intake {
   async #untilServed(): Promise<void> {
     const { link, channel, lanes, ackedAt } = this.#options
     const isLate = (): boolean => performance.now() > ackedAt() + (this.#stopped ? SLOW_WHEN_ENDING_MS : SLOW_MS)
-    const mayPush = async (lane: Lane): Promise<boolean> => {
+    const mayPush = async (lane: QueueSubscription): Promise<boolean> => {
       const [first] = lane.consumers
       if (first === undefined || this.#options.held(first.tag) >= first.credit) return false
       return this.#options.mayHaveMore(lane)

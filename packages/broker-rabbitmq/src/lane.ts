@@ -72,7 +72,7 @@ export class Batch {
 }
 
 /** One confirm channel, and what is on its way there. */
-export class Lane {
+export class PublishChannel {
   readonly #channel: ConfirmChannel
   readonly #batches = new Set<Batch>()
   readonly #since = performance.now()

@@ -1,6 +1,6 @@
 import { BrokerError, type PublishResult } from '@zyqueue/core/broker'
 import { errorCode, tooLarge } from './errors.ts'
-import { Batch, Lane, type Outcome, type Outgoing } from './lane.ts'
+import { Batch, PublishChannel, type Outcome, type Outgoing } from './lane.ts'
 import type { Link } from './link.ts'
 import { afterSteps, PATIENCE_MS } from './patience.ts'
 
@@ -176,7 +176,7 @@ export class Publisher {
   async #attempt(exit: Exit, messages: readonly Outgoing[], way?: string): Promise<readonly Outcome[]> {
     const { link } = exit
     const ways = messages.map((message) => way ?? this.#wayOf(message))
-    const lanes = new Map<string, Lane>()
+    const lanes = new Map<string, PublishChannel>()
     for (const name of ways) if (!lanes.has(name)) lanes.set(name, await this.#lane(exit, name))
     return new Promise((resolve) => {
       const batch = new Batch(messages, (results) => {
@@ -207,13 +207,13 @@ export class Publisher {
     if (exchange === '') this.#silent.add(routingKey)
   }
 
-  #lane(exit: Exit, way: string): Promise<Lane> {
+  #lane(exit: Exit, way: string): Promise<PublishChannel> {
     const { link, lanes } = exit
     let lane = lanes.get(way)
     if (lane === undefined) {
       const opening = link.confirmChannel().then((channel) => {
         const forget = (): void => void (lanes.get(way) === opening && lanes.delete(way))
-        const opened = new Lane(channel, forget, (queue) => {
+        const opened = new PublishChannel(channel, forget, (queue) => {
           if (this.#silent.size > 0 && way === ownWay(queue) && this.#silent.delete(queue)) retireLane(exit, way)
         })
         channel.once('close', () => {
@@ -234,7 +234,7 @@ export class Publisher {
 interface Exit {
   readonly link: Link
   /** A channel for each exchange, and for each queue that is silent. */
-  readonly lanes: Map<string, Promise<Lane>>
+  readonly lanes: Map<string, Promise<PublishChannel>>
   /** Calls that it has not answered. */
   underWay: number
   isRetired: boolean

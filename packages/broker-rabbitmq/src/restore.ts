@@ -1,5 +1,5 @@
 /** What is done if an operator has deleted a queue, its exchange or a binding. */
-import type { Lane } from './intake.ts'
+import type { QueueSubscription } from './intake.ts'
 import { dueQueueOf, type Plan } from './options.ts'
 import type { Session } from './session.ts'
 import { bindAgain, declare } from './topology.ts'
@@ -20,9 +20,9 @@ export async function restore({ workbench, ladder }: Session, plan: Plan): Promi
  * Binds a consumer's queues anew from time to time: nothing tells it that an exchange or a binding was deleted. Returns what
  * ends that.
  */
-export function keepBound(session: () => Session, lanes: readonly Lane[]): () => void {
+export function keepBound(session: () => Session, lanes: readonly QueueSubscription[]): () => void {
   // A failure is tried again. The consumer restores a queue that was deleted, and a queue that differs fails its next declaration.
-  const bindOne = async ({ plan, source, gone }: Lane): Promise<void> => {
+  const bindOne = async ({ plan, source, gone }: QueueSubscription): Promise<void> => {
     const isBound = plan.temporary || source === plan.name
     if (!isBound || gone) return
     try {

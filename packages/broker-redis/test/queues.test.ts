@@ -39,9 +39,9 @@ await describeWithServer('redis', 'queues', () => {
     if (a === undefined || b === undefined || c === undefined) throw new Error('nothing received')
     await broker.publish([
       message(queue, 'd'),
-      message(queue, 'high 1', { priority: 9 }),
+      message(queue, 'high-1', { priority: 9 }),
       message(queue, 'low', { priority: 0 }),
-      message(queue, 'high 2', { priority: 9 }),
+      message(queue, 'high-2', { priority: 9 }),
     ])
     // In the wrong order, and after others have come.
     await consumer.release([{ delivery: c, delayMs: 0 }])
@@ -49,7 +49,7 @@ await describeWithServer('redis', 'queues', () => {
       { delivery: a, delayMs: 0 },
       { delivery: b, delayMs: 0 },
     ])
-    const expected = ['high 1', 'high 2', 'a', 'b', 'c', 'd', 'low']
+    const expected = ['high-1', 'high-2', 'a', 'b', 'c', 'd', 'low']
     expect((await broker.admin.jobs(queue, { limit: 100 })).map(({ id }) => id)).toEqual(expected)
     expect((await receive(consumer, 7)).map(({ id }) => id)).toEqual(expected)
   })

@@ -13,14 +13,14 @@ import {
 import { SCHEMA } from './attach.ts'
 import { integer, text } from './decode.ts'
 import type { Database } from './database.ts'
-import { lastDeath, listDead, purgeDead, requeueDead, type Choice } from './dead-letters.ts'
+import { lastDeath, listDead, purgeDead, requeueDead, type DeadLetterChoice } from './dead-letters.ts'
 import type { Driver } from './driver.ts'
 import { purgeWaiting } from './jobs.ts'
 import { cancelJobs, listJobs } from './browse.ts'
 import type { Sql } from './sql.ts'
 import { queueStatistics, workerStatistics } from './statistics.ts'
 
-/** The most jobs that one transaction of an administrator touches: workers come in between. */
+/** The most jobs that one transaction of `admin` changes, so that workers can write in between. */
 const AT_ONCE = 2000
 
 /** `f_type` of file systems that several hosts see (statfs(2)): NFS, SMB, CIFS, SMB2, AFS, Ceph, Lustre. */
@@ -31,7 +31,7 @@ export class SqliteAdmin implements BrokerAdmin {
   readonly #open: () => Database
   readonly #driverName: Driver['name']
 
-  /** `open` returns the broker's database, or throws where it has none. */
+  /** `open` returns the broker's database, or throws if there is none. */
   constructor(open: () => Database, driverName: Driver['name']) {
     this.#open = open
     this.#driverName = driverName
@@ -92,7 +92,7 @@ export class SqliteAdmin implements BrokerAdmin {
     if (NETWORK_FILE_SYSTEMS.has(statfsSync(dirname(database.path)).type)) {
       findings.push({
         level: 'problem',
-        message: `The queue file is on a network file system, where SQLite's locks cannot be relied on: ${database.path}`,
+        message: `The queue file is on a network file system, and SQLite's locks are not reliable there: ${database.path}`,
         remedy: 'Move it to a local disk, or use a broker that is a server',
       })
     }
@@ -131,12 +131,12 @@ async function findQueue(database: Database, name: string): Promise<number> {
   return id
 }
 
-async function choose(database: Database, name: string, ids: readonly string[] | undefined): Promise<Choice> {
+async function choose(database: Database, name: string, ids: readonly string[] | undefined): Promise<DeadLetterChoice> {
   const queue = await findQueue(database, name)
   return { queue, ids, until: await database.read((sql) => lastDeath(sql, queue)) }
 }
 
-/** Calls `change` in a transaction each until it finds fewer than `AT_ONCE`; resolves to how many there were. */
+/** Calls `change`, each time in a transaction of its own, until it changes fewer than `AT_ONCE`. Resolves to the sum. */
 async function inPortions(database: Database, change: (sql: Sql) => number): Promise<number> {
   for (let total = 0; ;) {
     const changed = await database.write(change)

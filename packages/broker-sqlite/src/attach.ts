@@ -1,6 +1,6 @@
 /**
- * Both drivers open a database in memory and attach the file to it: with libsql that is the only way to let go of the file
- * again. The tables need no prefix. What else names a schema, as CREATE and PRAGMA do, must name this one, or it means the memory.
+ * Both drivers open a database in memory and attach the file to it: with libsql this is the only way to close
+ * the file again. Table names need no prefix. CREATE and PRAGMA must name this schema, otherwise they mean the memory.
  */
 export const SCHEMA = 'queue_file'
 

@@ -1,11 +1,11 @@
-/** Single jobs, as an administrator sees them. Each function is part of a transaction that its caller holds. */
+/** Lists and cancels single jobs, for `admin`. The caller of each function holds the transaction. */
 import type { StoredJob } from '@zyqueue/core/broker'
 import { clamped, clampedTime, integer } from './decode.ts'
 import { remove } from './jobs.ts'
 import { ID_BYTES, readId, readMessage, seqOfUndecodable } from './message.ts'
 import type { Sql } from './sql.ts'
 
-/** Where jobs stand, each place in its order. A delayed job whose time has come is ready, though nobody has moved it yet. */
+/** One query for each state, in the order of the list. A delayed job that is due counts as ready, even if no consumer has moved it yet. */
 const PLACES = [
   [
     'active',
@@ -21,7 +21,7 @@ const PLACES = [
   ['delayed', 'SELECT seq, due, due AS place FROM delayed WHERE queue = ?1 AND due > ?3 ORDER BY due, seq LIMIT ?2'],
 ] as const
 
-/** At most `limit` jobs of a queue: in hand, ready, delayed. */
+/** At most `limit` jobs of a queue: active, then ready, then delayed. */
 export function listJobs(sql: Sql, queue: number, name: string, limit: number): readonly StoredJob[] {
   const now = Date.now()
   const jobs: StoredJob[] = []
@@ -49,7 +49,7 @@ export function listJobs(sql: Sql, queue: number, name: string, limit: number): 
   return jobs
 }
 
-/** Deletes those of these jobs that are ready or delayed; returns how many. Reads the whole queue: nothing else wants jobs by their id. */
+/** Deletes the named jobs that are ready or delayed, and returns their number. Reads the whole queue, because ids have no index. */
 export function cancelJobs(sql: Sql, queue: number, ids: readonly string[]): number {
   const candidates = sql.all(
     `SELECT j.seq, substr(j.message, 1, ?4) FROM job j

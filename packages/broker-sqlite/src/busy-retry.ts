@@ -1,14 +1,14 @@
 import { BrokerError } from '@zyqueue/core/broker'
 import { isBusy } from './errors.ts'
 
-/** How long a call asks again for a lock that others hold, in milliseconds, until it rejects with `ZYQ_BROKER_BUSY`. */
-export const PATIENCE_MS = 10_000
+/** How long a call tries to get a lock that another process holds, in ms, before it rejects with `ZYQ_BROKER_BUSY`. */
+export const BUSY_TIMEOUT_MS = 10_000
 
 /**
- * Calls `attempt` until it is not BUSY, with a short pause between. SQLite's own `busy_timeout` blocks the event loop,
- * and is unfair: its back-off lets one of four processes wait for seconds.
+ * Calls `attempt` until SQLite is not BUSY, with a short pause between. SQLite's own `busy_timeout` blocks the event loop
+ * and is unfair: with its back-off, one of four processes waits for seconds.
  */
-export async function busyRetry<T>(attempt: () => T, until = performance.now() + PATIENCE_MS): Promise<T> {
+export async function busyRetry<T>(attempt: () => T, until = performance.now() + BUSY_TIMEOUT_MS): Promise<T> {
   for (;;) {
     try {
       return attempt()
@@ -21,8 +21,8 @@ export async function busyRetry<T>(attempt: () => T, until = performance.now() +
 }
 
 /**
- * About as long as another's transaction takes. A timer of Node counts in whole milliseconds, so this is one to two of them,
- * scattered by where in a millisecond each process happens to be; shorter pauses, asleep or spinning, measured slower.
+ * About as long as a transaction takes. Node's timers count whole milliseconds, so this is one to two milliseconds. Shorter
+ * pauses, asleep or spinning, were slower when measured.
  */
 export function pause(): Promise<void> {
   return new Promise((resolve) => {
@@ -31,7 +31,11 @@ export function pause(): Promise<void> {
 }
 
 export function stillBusy(cause: unknown): BrokerError {
-  return new BrokerError('ZYQ_BROKER_BUSY', `Another process kept the queue file locked for ${PATIENCE_MS / 1000} s`, {
-    cause,
-  })
+  return new BrokerError(
+    'ZYQ_BROKER_BUSY',
+    `Another process kept the queue file locked for ${BUSY_TIMEOUT_MS / 1000} s`,
+    {
+      cause,
+    },
+  )
 }

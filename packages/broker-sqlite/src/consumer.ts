@@ -41,8 +41,8 @@ interface Claimed {
 }
 
 /**
- * A consumer keeps the `seq` of each delivery. Every claim and every settlement checks in its transaction that the lease still
- * stands; an ended lease is never revived, and core then makes another consumer.
+ * A consumer keeps the `seq` of each delivery. Every claim and every settlement checks in its transaction that the lease has
+ * not ended. An ended lease is never revived, and core then makes another consumer.
  */
 export class SqliteConsumer extends ConsumerBase<number> {
   readonly #database: Database
@@ -50,8 +50,8 @@ export class SqliteConsumer extends ConsumerBase<number> {
   readonly #queues: string
   readonly #lease: number
   #lastQueue = 0
-  /** Whether the last claim found jobs: the next one then need not look before it takes the write lock. */
-  #flowing = false
+  /** True if the last claim found jobs: the next one then takes the write lock without a poll. */
+  #skipPoll = false
   #nextClaimMs = Infinity
   #stopListening: (() => void) | undefined
 
@@ -86,8 +86,8 @@ export class SqliteConsumer extends ConsumerBase<number> {
   protected async claim(room: number, isStopped: () => boolean): Promise<readonly Delivery[]> {
     try {
       while (!isStopped()) {
-        if (!this.#flowing) {
-          const { work, nextMs } = await this.#look()
+        if (!this.#skipPoll) {
+          const { work, nextMs } = await this.#poll()
           this.#nextClaimMs = nextMs
           if (!work) break
         }
@@ -135,14 +135,14 @@ export class SqliteConsumer extends ConsumerBase<number> {
     this.#stopListening?.()
     const returned = await this.#database.write((sql) => {
       const inTime = stands(sql, this.#lease)
-      return endLease(sql, this.#lease, inTime ? 'uncharged' : 'charged')
+      return endLease(sql, this.#lease, inTime ? 'uncounted' : 'counted')
     })
     if (returned > 0) this.#database.wakeFile.wake()
   }
 
-  /** Reads without a lock whether there is work, and when there will be. */
-  async #look(): Promise<NextWork> {
-    // Listen first: a hint that comes between the look and the wait still counts.
+  /** Reads without a lock whether there is work, and when there will be some. */
+  async #poll(): Promise<NextWork> {
+    // Listen first: a hint between the poll and the wait then ends the wait.
     this.#stopListening ??= this.#database.wakeFile.listen(() => this.notify())
     return this.#database.read((sql) => {
       if (!stands(sql, this.#lease)) throw leaseLost(this.options.consumerId)
@@ -156,7 +156,7 @@ export class SqliteConsumer extends ConsumerBase<number> {
     const { rows, lastQueue, returned } = claimed
     if (returned > 0) this.#database.wakeFile.wake()
     this.#lastQueue = lastQueue
-    this.#flowing = rows.length > 0
+    this.#skipPoll = rows.length > 0
     return rows.map((row) => this.#deliver(row))
   }
 

@@ -1,4 +1,4 @@
-/** An open queue file: its statements, its one writer at a time, its wake-up signal. A broker has one; its consumers share it. */
+/** An open queue file with its statements, its transactions and its wake file. A broker and its consumers share one. */
 import { statSync } from 'node:fs'
 import { BrokerError } from '@zyqueue/core/broker'
 import type { Driver } from './driver.ts'
@@ -40,18 +40,18 @@ export class Database {
         room?.ensure(jobBytes)
       },
       makeRoom: () => room?.checkpoint() ?? false,
-      // A queue that was made in the transaction is not there.
+      // The transaction may have created queues.
       rolledBack: () => this.#queueIds.clear(),
     })
   }
 
-  /** Whether it can still be used: open, and its file where it was. */
+  /** True while it is open and its file is in place. */
   get usable(): boolean {
     if (this.#mode === 'open' && this.#identity !== this.#fileIdentity()) this.#mode = 'lost'
     return this.#mode === 'open'
   }
 
-  /** Whether its file is no longer where it was: what was in it is gone for everybody. */
+  /** True if its file was removed or replaced: the jobs in it are lost for all processes. */
   get lost(): boolean {
     return !this.usable && this.#mode === 'lost'
   }
@@ -66,15 +66,16 @@ export class Database {
 
   /**
    * Runs `work` in a transaction, together with all other work of the same moment, and resolves to its result once that is on
-   * the disk. `work` may be run again where the transaction it was in was rolled back, so it touches nothing but the database.
-   * `jobBytes` is the size of the jobs that it stores: they are refused while a full disk has room for nothing but their removal.
+   * the disk. If the transaction is rolled back, `work` may run again, so it must change nothing but the database.
+   * `jobBytes` is the size of the jobs that it stores. If the disk is nearly full, they are refused, so that workers can still
+   * remove jobs.
    */
   async write<T>(work: (sql: Sql) => T, jobBytes = 0): Promise<T> {
     this.#assertUsable()
     return this.#transactions.run(work, jobBytes)
   }
 
-  /** The id of a queue, or undefined where there is none of that name. Part of a read or a write. */
+  /** The id of a queue, or undefined if no queue has this name. Call it within a read or a write. */
   findQueue(sql: Sql, name: string): number | undefined {
     const known = this.#queueIds.get(name)
     if (known !== undefined) return known
@@ -85,14 +86,14 @@ export class Database {
     return id
   }
 
-  /** The name of a queue whose id was looked up by this database. */
+  /** The name of a queue whose id this object has read before. */
   queueName(id: number): string {
     const name = this.#queueNames.get(id)
     if (name === undefined) throw new Error(`No queue ${id} was looked up`)
     return name
   }
 
-  /** The id of a queue, which is made where there is none. Part of a write. */
+  /** The id of a queue. Creates the queue if it does not exist. Call it within a write. */
   queueId(sql: Sql, name: string): number {
     const known = this.findQueue(sql, name)
     if (known !== undefined) return known
@@ -100,7 +101,7 @@ export class Database {
     return this.queueId(sql, name)
   }
 
-  /** Finishes the writes that were begun, then lets go of the file. Idempotent. */
+  /** Finishes the pending writes, then closes the file. Idempotent. */
   async close(): Promise<void> {
     await this.#transactions.idle()
     if (this.#mode === 'open') this.#mode = 'closed'
@@ -114,7 +115,7 @@ export class Database {
     throw new BrokerError('ZYQ_CONNECTION_LOST', `The queue file was removed or replaced: ${this.path}`)
   }
 
-  /** A queue file that was removed can still be written to, and nobody would ever read it. Asking costs two microseconds. */
+  /** A process can still write to a file that was removed, but no other process would read it. This check costs two microseconds. */
   #fileIdentity(): string | undefined {
     if (this.path === undefined) return undefined
     const file = statSync(this.path, { throwIfNoEntry: false })

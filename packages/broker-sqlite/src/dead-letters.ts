@@ -1,4 +1,4 @@
-/** Dead letters. Each function is part of a transaction that its caller holds; the changing ones take at most `max` at once. */
+/** Dead letters. The caller of each function holds the transaction. The functions that change them take at most `max` at once. */
 import type { DeadLetter } from '@zyqueue/core/broker'
 import { clampedTime, foreignText, integer } from './decode.ts'
 import { makeReady, remove } from './jobs.ts'
@@ -7,11 +7,11 @@ import type { Sql } from './sql.ts'
 
 const DIED_AT = clampedTime('died_at')
 
-export interface Choice {
+export interface DeadLetterChoice {
   readonly queue: number
-  /** No ids means all. */
+  /** Absent: all. */
   readonly ids: readonly string[] | undefined
-  /** Only those that died until then, in milliseconds since 1970: what dies meanwhile is not chased. */
+  /** Only dead letters up to this time, in ms since 1970, so that the call ends even while more jobs die. */
   readonly until: number
 }
 
@@ -28,15 +28,15 @@ export function listDead(sql: Sql, queue: number, name: string, limit: number): 
   })
 }
 
-/** When the last one died, in milliseconds since 1970. Later than now if the clock was set back since. */
+/** When the last job died, in ms since 1970. Later than now if the clock was set back. */
 export function lastDeath(sql: Sql, queue: number): number {
   return integer(
     sql.first(`SELECT ${DIED_AT} FROM dead WHERE queue = ?1 ORDER BY died_at DESC LIMIT 1`, queue)?.[0] ?? 0,
   )
 }
 
-/** Returns how many; fewer than `max` means that none is left. */
-export function requeueDead(sql: Sql, choice: Choice, max: number): number {
+/** Returns their number. If it is below `max`, none is left. */
+export function requeueDead(sql: Sql, choice: DeadLetterChoice, max: number): number {
   const seqs = takeDead(sql, choice, max)
   sql.run(
     'UPDATE job SET deliveries = 0 WHERE deliveries > 0 AND seq IN (SELECT value FROM json_each(?1))',
@@ -46,14 +46,14 @@ export function requeueDead(sql: Sql, choice: Choice, max: number): number {
   return seqs.length
 }
 
-/** Returns how many; fewer than `max` means that none is left. */
-export function purgeDead(sql: Sql, choice: Choice, max: number): number {
+/** Returns their number. If it is below `max`, none is left. */
+export function purgeDead(sql: Sql, choice: DeadLetterChoice, max: number): number {
   const seqs = takeDead(sql, choice, max)
   remove(sql, seqs)
   return seqs.length
 }
 
-function takeDead(sql: Sql, { queue, ids, until }: Choice, max: number): readonly number[] {
+function takeDead(sql: Sql, { queue, ids, until }: DeadLetterChoice, max: number): readonly number[] {
   const those = 'DELETE FROM dead WHERE queue = ?1 AND (died_at, seq) IN (SELECT died_at, seq FROM dead'
   const rows =
     ids === undefined

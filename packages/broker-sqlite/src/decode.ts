@@ -1,4 +1,4 @@
-/** Columns are checked on their way in: a file can be damaged, and types must not lie about it. */
+/** Reads columns and checks their types: a file can be damaged. */
 import { BrokerError } from '@zyqueue/core/broker'
 import type { SqlValue } from './driver.ts'
 

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import { ATTACH, DETACH } from './attach.ts'
 import type { Connection, SqlValue, Statement } from './driver.ts'
 
-/** What is used of libsql 0.5; its own types are those of better-sqlite3, full of `any`. */
+/** The part of libsql 0.5 that this package uses. Its own types contain `any`. */
 interface Libsql {
   new (location: string): LibsqlDatabase
 }
@@ -15,13 +15,13 @@ interface LibsqlDatabase {
 }
 
 interface LibsqlStatement {
-  /** Takes one array: a lone Buffer would abort the process. */
+  /** Takes one array: a Buffer as the only argument would abort the process. */
   run(parameters: readonly SqlValue[]): { readonly changes: number }
   all(parameters: readonly SqlValue[]): readonly (readonly SqlValue[])[]
   raw(enabled: boolean): unknown
 }
 
-/** Loaded on first use: its addon is nine megabytes that a Node with `node:sqlite` need not map. */
+/** Loaded at first use, so that a Node with `node:sqlite` does not map its addon of nine megabytes. */
 let loaded: Libsql | undefined
 
 function load(): Libsql {
@@ -29,16 +29,16 @@ function load(): Libsql {
   return libsql
 }
 
-/** A database of libsql in memory, to which one file at a time is attached, and its statements by their text. */
+/** A libsql database in memory, with its statements by their text. One file at a time is attached to it. */
 interface Host {
   readonly database: LibsqlDatabase
   readonly statements: Map<string, LibsqlStatement>
 }
 
 /**
- * Hosts without a file. A statement of libsql lives until the garbage collector finds it, and keeps its database open after
- * `close()`: three descriptors and half a megabyte, of which the collector sees nothing. DETACH lets go of the file at once. The
- * host and its statements are used again, so that there are no more of them than were ever open at once.
+ * Hosts without a file. A libsql statement lives until the garbage collector finds it, and keeps its database open after
+ * `close()`: three descriptors and half a megabyte that the collector does not count. DETACH closes the file at once. Hosts and
+ * their statements are used again, so there are never more of them than were open at the same time.
  */
 const idle: Host[] = []
 
@@ -73,7 +73,7 @@ export function openWithLibsql(location: string): Connection {
         host.database.exec(DETACH)
         idle.push(host)
       } catch {
-        // A statement that failed half way still reads: the file goes with it, at a garbage collection.
+        // A statement that failed halfway is still reading. The file is closed when the garbage collector finds it.
         host.database.close()
       }
     },
@@ -88,7 +88,7 @@ function prepare({ database, statements }: Host, sql: string): LibsqlStatement {
   return statement
 }
 
-/** The statement outlives the connection: `assertOpen` stands before each use. */
+/** The statement outlives the connection, so each use calls `assertOpen` first. */
 function wrap(statement: LibsqlStatement, assertOpen: () => void): Statement {
   let raw = false
   return {

@@ -1,7 +1,7 @@
 import { ATTACH } from './attach.ts'
 import type { Connection, SqlValue, Statement } from './driver.ts'
 
-/** What is used of `node:sqlite`; the types of Node 20 do not know it. */
+/** The part of `node:sqlite` that this package uses. The types of Node 20 do not have it. */
 interface NodeSqlite {
   readonly DatabaseSync: new (location: string) => NodeDatabase
 }
@@ -19,7 +19,7 @@ interface NodeStatement {
   setReturnArrays?(enabled: boolean): void
 }
 
-/** The module, where this Node has it without a flag. Its own warning that it is experimental is kept from users; no other is. */
+/** The module, if this Node has it without a flag. Suppresses its warning that it is experimental, and no other warning. */
 export function loadNodeSqlite(): NodeSqlite | undefined {
   const warn = process.emitWarning
   const warnButNotOfSqlite = (...parameters: readonly unknown[]): void => {

@@ -22,7 +22,7 @@ const CODES: Readonly<Record<number, CodeOf<'broker'>>> = {
   [SQLITE.BUSY]: 'ZYQ_BROKER_BUSY',
   [SQLITE.LOCKED]: 'ZYQ_BROKER_BUSY',
   [SQLITE.READONLY]: 'ZYQ_AUTH',
-  // Outside of a commit nothing was stored, and opening the file anew is what may mend it.
+  // Outside of a commit nothing was stored, and opening the file again may help.
   [SQLITE.IOERR]: 'ZYQ_CONNECTION_LOST',
   [SQLITE.CORRUPT]: 'ZYQ_STORAGE_DAMAGED',
   [SQLITE.FULL]: 'ZYQ_BROKER_FULL',
@@ -33,10 +33,8 @@ const CODES: Readonly<Record<number, CodeOf<'broker'>>> = {
   [SQLITE.NOTADB]: 'ZYQ_STORAGE_FOREIGN',
 }
 
-/** Of the file system, from the calls around the database: its folder, the file's identity. */
+/** Codes of the file system that `errorCodeFrom` does not know: from calls for the folder, and for the identity of the file. */
 const FILE_SYSTEM_CODES: Readonly<Record<string, CodeOf<'broker'>>> = {
-  EACCES: 'ZYQ_AUTH',
-  EPERM: 'ZYQ_AUTH',
   EROFS: 'ZYQ_AUTH',
   ENOSPC: 'ZYQ_BROKER_FULL',
   EDQUOT: 'ZYQ_BROKER_FULL',
@@ -46,8 +44,6 @@ const FILE_SYSTEM_CODES: Readonly<Record<string, CodeOf<'broker'>>> = {
   EISDIR: 'ZYQ_UNREACHABLE',
   ELOOP: 'ZYQ_UNREACHABLE',
   ENAMETOOLONG: 'ZYQ_UNREACHABLE',
-  EMFILE: 'ZYQ_UNREACHABLE',
-  ENFILE: 'ZYQ_UNREACHABLE',
   EIO: 'ZYQ_CONNECTION_LOST',
 }
 
@@ -61,7 +57,7 @@ export const errorCode: (error: unknown) => CodeOf<'broker'> = errorCodeFrom((er
   return native === undefined ? undefined : (CODES[native] ?? 'ZYQ_BROKER')
 }, FILE_SYSTEM_CODES)
 
-/** The primary result code, where the error is one of SQLite's. */
+/** The primary result code of an error of SQLite, otherwise undefined. */
 export function sqliteCode(error: unknown): number | undefined {
   // node:sqlite has `errcode`, libsql `rawCode`.
   for (const name of ['errcode', 'rawCode']) {
@@ -71,14 +67,14 @@ export function sqliteCode(error: unknown): number | undefined {
   return undefined
 }
 
-/** Whether another process was in the way, so that the same call may succeed in a moment. */
+/** True if another process held a lock: the same call may succeed soon. */
 export function isBusy(error: unknown): boolean {
   const code = sqliteCode(error)
   return code === SQLITE.BUSY || code === SQLITE.LOCKED || code === SQLITE.PROTOCOL
 }
 
 export function closed(): BrokerError {
-  return new BrokerError('ZYQ_CLOSED', 'This SQLite broker was closed')
+  return new BrokerError('ZYQ_CLOSED', 'The SQLite broker was closed')
 }
 
 export function leaseLost(consumerId: string): BrokerError {

@@ -1,4 +1,4 @@
-/** The ways of a job between `ready`, `delayed`, `held` and `dead`. Each function is part of a transaction that its caller holds. */
+/** Moves jobs between `ready`, `delayed`, `held` and `dead`. The caller of each function holds the transaction. */
 import { clamped, clampedTime, integer } from './decode.ts'
 import type { SqlValue } from './driver.ts'
 import { leaseNow, standsNow } from './lease-clock.ts'
@@ -12,21 +12,21 @@ export interface NewJob {
   readonly message: Uint8Array
 }
 
-/** A row as a claim reads it: seq, queue, rank, stored_at, deliveries, message. */
+/** The columns that a claim reads: seq, queue, rank, stored_at, deliveries, message. */
 export type ClaimedRow = readonly SqlValue[]
 
 export interface ClaimedRows {
-  /** How many places of the queue were looked at, those without a job included. */
+  /** The number of rows of `ready` that were read, including rows whose job no longer exists. */
   readonly found: number
   readonly rows: readonly ClaimedRow[]
 }
 
-/** More than any limit of deliveries. One more than the largest integer would be no integer, and refused by the table. */
+/** Above every limit of deliveries. The count stops here: beyond the largest integer, SQLite would refuse it. */
 export const MAX_DELIVERIES = 1_000_000
 
-/** Rows that one INSERT takes: enough to forget what a call costs, few enough to prepare in no time. */
+/** Rows of one INSERT: enough to make the cost of the call small, few enough to prepare quickly. */
 const INSERTS = [100, 10, 1].map((rows) => ({ rows, sql: insertOf(rows) }))
-/** SQLite copies what is bound: messages above so many bytes go one by one. */
+/** SQLite copies bound values, so messages above this number of bytes are inserted one by one. */
 const LARGE_BYTES = 64 * 1024
 const INSERTS_OF_LARGE = INSERTS.slice(-1)
 
@@ -35,10 +35,10 @@ function insertOf(rows: number): string {
   return `INSERT INTO job (seq, queue, rank, stored_at, deliveries, message) VALUES ${values.join()}`
 }
 
-/** Stores the jobs; within a queue and a rank, in their order. */
+/** Stores jobs. Keeps their order within a queue and a rank. */
 export function store(sql: Sql, jobs: readonly NewJob[], now: number): void {
   let seq = integer(sql.first('SELECT coalesce(max(seq), 0) + 1 FROM job')?.[0])
-  for (const alike of groupAlike(jobs)) {
+  for (const alike of groupSimilar(jobs)) {
     const [{ queue, rank, delayMs }] = alike
     const from = seq
     let stored = 0
@@ -60,7 +60,7 @@ export function store(sql: Sql, jobs: readonly NewJob[], now: number): void {
   }
 }
 
-function groupAlike(jobs: readonly NewJob[]): Iterable<[NewJob, ...NewJob[]]> {
+function groupSimilar(jobs: readonly NewJob[]): Iterable<[NewJob, ...NewJob[]]> {
   const groups = new Map<string, [NewJob, ...NewJob[]]>()
   for (const job of jobs) {
     const key = `${job.queue}/${job.rank}/${job.delayMs}`
@@ -72,13 +72,13 @@ function groupAlike(jobs: readonly NewJob[]): Iterable<[NewJob, ...NewJob[]]> {
 }
 
 export interface NextWork {
-  /** Something is ready, due, or to be taken back. */
+  /** True if a job is ready or due, or a lease has expired. */
   readonly work: boolean
-  /** When something comes due by itself, in milliseconds from now. */
+  /** When the next job is due or the next lease expires, in ms from now. */
   readonly nextMs: number
 }
 
-/** What a waiting consumer looks at, without a lock. */
+/** Reads without a lock whether a waiting consumer has work. */
 export function nextWork(sql: Sql, queues: string): NextWork {
   const row = sql.first(
     `SELECT
@@ -94,10 +94,10 @@ export function nextWork(sql: Sql, queues: string): NextWork {
   return { work: integer(row?.[0]) === 1 || nextMs <= 0, nextMs }
 }
 
-/** The most delayed jobs of a queue that one transaction makes ready: a million that come due at once shall not hold the lock. */
-const RIPEN_AT_ONCE = 1000
+/** The most delayed jobs of a queue that one transaction makes ready: a million jobs that are due at once must not block other writers. */
+const PROMOTE_AT_ONCE = 1000
 
-/** Delayed jobs whose time has come stand among the ready ones, where their seq places them. */
+/** Makes due jobs ready, in the order of their seq. */
 export function promoteDue(sql: Sql, queues: string, now: number): void {
   const withDue = sql.all(
     `SELECT q.value FROM json_each(?1) q
@@ -111,7 +111,7 @@ export function promoteDue(sql: Sql, queues: string, now: number): void {
       'SELECT due, seq FROM delayed WHERE queue = ?1 AND due <= ?2 ORDER BY due, seq LIMIT 1 OFFSET ?3',
       queue,
       now,
-      RIPEN_AT_ONCE - 1,
+      PROMOTE_AT_ONCE - 1,
     )
     const [due, seq] = last === undefined ? [now + 1, 0] : [integer(last[0]), integer(last[1])]
     sql.run(
@@ -125,7 +125,7 @@ export function promoteDue(sql: Sql, queues: string, now: number): void {
   }
 }
 
-/** Those of the queues that have something ready. */
+/** The ids of the queues that have a ready job. */
 export function withWork(sql: Sql, queues: string): readonly number[] {
   return sql
     .all('SELECT q.value FROM json_each(?1) q WHERE EXISTS (SELECT 1 FROM ready WHERE queue = q.value)', queues)
@@ -133,8 +133,8 @@ export function withWork(sql: Sql, queues: string): readonly number[] {
 }
 
 /**
- * Moves the first `max` ready jobs of a queue into the hands of a lease. A row of `ready` whose job is not there any more goes.
- * The place of the last one stays in SQL: it may be a number that JavaScript cannot hold.
+ * Moves the first `max` ready jobs of a queue to `held`, under a lease. Deletes rows of `ready` whose job no longer exists.
+ * The seq of the last row stays in SQL: it may be a number that JavaScript cannot hold.
  */
 export function claim(sql: Sql, lease: number, queue: number, max: number): ClaimedRows {
   const rows = sql.all(
@@ -157,7 +157,7 @@ export function claim(sql: Sql, lease: number, queue: number, max: number): Clai
   return { found: rows.length, rows: rows.filter((row) => row[5] !== null) }
 }
 
-/** Takes jobs out of the hands of a lease. What becomes of them is the caller's next statement. */
+/** Ends the hold of a lease on jobs. The caller's next statement must put them elsewhere, or delete them. */
 export function unhold(sql: Sql, lease: number, seqs: readonly number[]): void {
   sql.run('DELETE FROM held WHERE lease = ?1 AND seq IN (SELECT value FROM json_each(?2))', lease, JSON.stringify(seqs))
 }
@@ -166,7 +166,7 @@ export function remove(sql: Sql, seqs: readonly number[]): void {
   sql.run('DELETE FROM job WHERE seq IN (SELECT value FROM json_each(?1))', JSON.stringify(seqs))
 }
 
-/** Back to where they stood. */
+/** Puts jobs back into their old places. */
 export function makeReady(sql: Sql, seqs: readonly number[]): void {
   sql.run(
     'INSERT OR IGNORE INTO ready SELECT queue, rank, seq FROM job WHERE seq IN (SELECT value FROM json_each(?1))',
@@ -174,12 +174,12 @@ export function makeReady(sql: Sql, seqs: readonly number[]): void {
   )
 }
 
-/** Not ready before `due`, in milliseconds since 1970. */
+/** Makes a job ready at `due`, in ms since 1970. */
 export function delay(sql: Sql, seq: number, due: number): void {
   sql.run('INSERT OR IGNORE INTO delayed SELECT queue, ?1, seq FROM job WHERE seq = ?2', due, seq)
 }
 
-/** Gives a job these headers. What cannot be read stays as it is: another program may know what it means. */
+/** Replaces a message. A message that cannot be read stays as it is, because another program may be able to read it. */
 export function rewrite(sql: Sql, seq: number, message: StoredMessage): void {
   if (message.undecodable !== undefined) return
   sql.run('UPDATE job SET message = ?2 WHERE seq = ?1', seq, encodeMessage(message))
@@ -190,8 +190,7 @@ export function deadLetter(sql: Sql, seq: number, id: string, reason: string, no
 }
 
 /**
- * Deletes waiting jobs of a queue, at most `max` and none that came after `newest`. Returns how many; fewer than `max` means
- * that none is left.
+ * Deletes at most `max` waiting jobs of a queue, up to the seq `newest`. Returns their number. If it is below `max`, none is left.
  */
 export function purgeWaiting(sql: Sql, queue: number, newest: number, max: number): number {
   let purged = 0

@@ -1,7 +1,7 @@
 /**
- * Leases: one row a consumer, so that renewing is one UPDATE however many jobs it holds. The row's id is the fence: what a
- * consumer holds is held by that id, an ended lease takes all of it away at once, and the id never comes again.
- * Each function but `stands` is part of a write that its caller holds; `now` is of the leases' own clock (`leaseNow`), read in it.
+ * Leases: one row per consumer, so a renewal is one UPDATE for any number of jobs. `held` refers to the id of this row, so the
+ * end of a lease takes away all its jobs at once. An id is never used again. The caller of each function but `stands` holds a
+ * write transaction; `now` is a reading of `leaseNow` in it.
  */
 import type { ClientInfo, LostDelivery } from '@zyqueue/core/broker'
 import { integer, text } from './decode.ts'
@@ -19,8 +19,8 @@ export interface LeaseOwner {
 }
 
 /**
- * Opens a lease. One of the same consumer that never was closed is ended as if it had expired: `returned` is how many jobs
- * are ready again by that.
+ * Opens a lease. If the consumer still has an old one, that one ends as if it had expired; `returned` is the number of its jobs,
+ * which are ready again.
  */
 export function openLease(
   sql: Sql,
@@ -28,7 +28,7 @@ export function openLease(
   now: number,
 ): { readonly lease: number; readonly returned: number } {
   const old = sql.first('SELECT id FROM lease WHERE consumer = ?1', consumerId)
-  const returned = old === undefined ? 0 : endLease(sql, integer(old[0]), 'charged')
+  const returned = old === undefined ? 0 : endLease(sql, integer(old[0]), 'counted')
   const opened = sql.first(
     'INSERT INTO lease (consumer, renewed, expires, since, queues, client) VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id',
     consumerId,
@@ -41,15 +41,15 @@ export function openLease(
   return { lease: integer(opened?.[0]), returned }
 }
 
-/** Whether the lease has neither been ended nor run out. One that ran out is over, though nobody took anything back yet. */
+/** False if the lease was ended or has expired, even if its jobs were not taken back yet. */
 export function stands(sql: Sql, lease: number): boolean {
   const row = sql.first('SELECT renewed, expires FROM lease WHERE id = ?1', lease)
   return row !== undefined && standsNow(integer(row[0]), integer(row[1]))
 }
 
-/** All that the lease held is ready again, where it stood. Returns how many jobs those were. */
-export function endLease(sql: Sql, lease: number, deliveries: 'charged' | 'uncharged'): number {
-  if (deliveries === 'charged') {
+/** Ends a lease: its jobs are ready again, in their old places. Returns their number. */
+export function endLease(sql: Sql, lease: number, deliveries: 'counted' | 'uncounted'): number {
+  if (deliveries === 'counted') {
     sql.run(
       'UPDATE job SET deliveries = min(deliveries + 1, ?2) WHERE seq IN (SELECT seq FROM held WHERE lease = ?1)',
       lease,
@@ -65,16 +65,16 @@ export function endLease(sql: Sql, lease: number, deliveries: 'charged' | 'uncha
   return returned
 }
 
-/** Ends the leases that have run out; returns how many jobs are ready again by it. */
+/** Ends the expired leases, and returns the number of jobs that are ready again. */
 export function endExpired(sql: Sql, now: number): number {
   let returned = 0
   for (const [lease] of sql.all(`SELECT id FROM lease WHERE NOT (${STANDS})`, now)) {
-    returned += endLease(sql, integer(lease), 'charged')
+    returned += endLease(sql, integer(lease), 'counted')
   }
   return returned
 }
 
-/** Extends those leases that have not run out, and returns the consumers whose lease has. */
+/** Extends the leases that have not expired, and returns the consumers whose lease has ended. */
 export function renewLeases(sql: Sql, consumerIds: readonly string[], leaseMs: number, now: number): readonly string[] {
   const renewed = sql.all(
     `UPDATE lease SET renewed = ?1, expires = ?2 WHERE consumer IN (SELECT value FROM json_each(?3)) AND ${STANDS}
@@ -87,7 +87,7 @@ export function renewLeases(sql: Sql, consumerIds: readonly string[], leaseMs: n
   return consumerIds.filter((id) => !alive.has(id))
 }
 
-/** Ends the lease of a consumer that is gone, charging only what it had started; returns how many jobs are ready again. */
+/** Ends the lease of a dead consumer. Counts a delivery for the jobs that it had started. Returns the number of jobs that are ready again. */
 export function reclaimLease(sql: Sql, consumerId: string, lost: readonly LostDelivery[]): number {
   const row = sql.first('SELECT id FROM lease WHERE consumer = ?1', consumerId)
   if (row === undefined) return 0
@@ -103,7 +103,7 @@ export function reclaimLease(sql: Sql, consumerId: string, lost: readonly LostDe
     const delivery = lostById.get(readId(seq, start))
     if (delivery !== undefined) countLoss(sql, seq, delivery)
   }
-  return endLease(sql, lease, 'uncharged')
+  return endLease(sql, lease, 'uncounted')
 }
 
 function countLoss(sql: Sql, seq: number, { headers }: LostDelivery): void {

@@ -1,12 +1,13 @@
 /**
- * How a job is written into one column: its id, a line feed, its headers as JSON, a line feed, its body. One value to bind
- * and one to read back is what makes a batch cheap, and `SELECT CAST(message AS TEXT) FROM job` is still readable.
+ * The format of a job in one column: its id, a line feed, its headers as JSON, a line feed, its body. One value per job makes a
+ * batch cheap, and `SELECT CAST(message AS TEXT) FROM job` is still readable. The version of the format is the file's
+ * `user_version` (schema.ts).
  */
 import type { Headers } from '@zyqueue/core/broker'
 import { rawBytes } from './decode.ts'
 import type { SqlValue } from './driver.ts'
 
-/** The longest id that the contract allows, in bytes. With its line feed it stands in the first `ID_BYTES + 1` of a message. */
+/** The longest id that the contract allows, in bytes. An id and its line feed are within the first `ID_BYTES + 1` bytes of a message. */
 export const ID_BYTES = 63
 const LINE_FEED = 10
 const UNDECODABLE = 'undecodable-'
@@ -18,7 +19,7 @@ export interface Message {
   readonly body: Uint8Array
 }
 
-/** The id is to be printable ASCII (`isMessageId`): a line feed in it would end it. */
+/** The id must be printable ASCII (`isMessageId`): a line feed would end it. */
 export function encodeMessage({ id, headers, body }: Message): Buffer {
   const head = `${id}\n${JSON.stringify(headers)}\n`
   const headBytes = Buffer.byteLength(head)
@@ -28,7 +29,7 @@ export function encodeMessage({ id, headers, body }: Message): Buffer {
   return message
 }
 
-/** A message as it stands in the file. If it is not what `encodeMessage` writes, `undecodable` says why. */
+/** A message as the file has it. If it is not what `encodeMessage` writes, `undecodable` says why. */
 export interface StoredMessage extends Message {
   readonly undecodable?: string
 }
@@ -48,7 +49,7 @@ export function readMessage(seq: number, column: SqlValue | undefined): StoredMe
   return { id: readId(seq, message), headers: NO_HEADERS, body: message, undecodable }
 }
 
-/** The id of a message of which at least the first `ID_BYTES + 1` bytes are given. Without one, the row of the job names it. */
+/** The id of a message, from at least its first `ID_BYTES + 1` bytes. If they contain no id, the id names the row of the job. */
 export function readId(seq: number, column: SqlValue | undefined): string {
   const message = rawBytes(column)
   const id = message.toString('latin1', 0, Math.max(0, message.indexOf(LINE_FEED)))

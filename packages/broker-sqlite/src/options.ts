@@ -2,7 +2,7 @@ import { statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { ConfigError, type ConnectOptions } from '@zyqueue/core/broker'
 
-/** Where the queue is. */
+/** The place of the queue. */
 export type Location =
   | { readonly kind: 'memory' }
   /** `.zyqueue/queue.db` in the project that `baseDir` belongs to. */
@@ -29,7 +29,7 @@ export function pathOf(location: Location): string | undefined {
   return location.kind === 'file' ? location.path : undefined
 }
 
-/** `.zyqueue/queue.db` beside the nearest package.json at or above `baseDir`; in `baseDir` itself where there is none. */
+/** `.zyqueue/queue.db` beside the nearest package.json at or above `baseDir`; if there is none, in `baseDir` itself. */
 function defaultPath(baseDir: string): string {
   const start = resolve(baseDir)
   for (let folder = start; ; folder = dirname(folder)) {

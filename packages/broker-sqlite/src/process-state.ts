@@ -1,6 +1,6 @@
 /**
- * What all brokers of one process share, even those of two copies of this package: the database of `sqlite::memory:`,
- * and who waits for jobs in which file, so that a publisher wakes its neighbours without the file system.
+ * State that all brokers of a process share, even brokers of two copies of this package: the database of `sqlite::memory:`, and
+ * the consumers that wait for jobs of a file, so that a publisher in the same process wakes them without the file system.
  */
 import type { Connection } from './driver.ts'
 

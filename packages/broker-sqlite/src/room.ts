@@ -1,7 +1,7 @@
 /**
- * Room on the disk. Every change is appended to the `-wal` file first, also the removal of a job, and a checkpoint that moves it into
- * the queue file may have to make that one larger. So a disk without a free byte would be full for ever: no job could leave the
- * queue. New jobs are refused while there is still room for workers to finish, and the `-wal` file never takes all of it.
+ * Keeps room on the disk. Every change, also the removal of a job, is first appended to the `-wal` file, and the checkpoint that
+ * moves it into the queue file may enlarge that file. On a disk without a free byte no job could leave the queue. So new jobs
+ * are refused while workers still have room to finish, and the size of the `-wal` file is bounded.
  */
 import { statfsSync, statSync } from 'node:fs'
 import { BrokerError } from '@zyqueue/core/broker'
@@ -9,11 +9,11 @@ import { SCHEMA } from './attach.ts'
 import { integer } from './decode.ts'
 import type { Sql } from './sql.ts'
 
-/** What new jobs leave free, in bytes: this, or an eighth of a small disk. SQLite's own checkpoint comes at 4 MB of `-wal`. */
+/** New jobs leave this many bytes free, or an eighth of a small disk. SQLite's own checkpoint runs at 4 MB of `-wal`. */
 const RESERVE_BYTES = 4 * 1024 * 1024
 const SHARE_OF_SMALL = 1 / 8
 
-/** The `-wal` file is cut to this size, in bytes, when it begins anew after a large transaction. */
+/** The `-wal` file is cut to this size, in bytes, when it starts again after a large transaction. */
 export const WAL_BYTES = 8 * 1024 * 1024
 
 export class Room {
@@ -26,8 +26,8 @@ export class Room {
   }
 
   /**
-   * Called before a transaction that stores jobs of so many bytes, or 0. Moves the `-wal` file into the queue file while that can
-   * still grow by as much. Throws `ZYQ_BROKER_FULL` if new jobs would take what workers need.
+   * Called before a transaction that stores `jobBytes` of jobs, or 0. Moves the `-wal` file into the queue file while that file can
+   * still grow by its size. Throws `ZYQ_BROKER_FULL` if new jobs would take the room that workers need.
    */
   ensure(jobBytes: number): void {
     if (this.#fits(jobBytes)) return
@@ -43,25 +43,25 @@ export class Room {
     const { free, reserve } = this.#disk()
     // A checkpoint makes the queue file larger by at most the `-wal` file.
     const left = free - this.#walBytes()
-    // The jobs take their size twice: once in the `-wal` file, once in the queue file.
+    // Jobs need their size twice: in the `-wal` file and in the queue file.
     if (left >= reserve + 2 * jobBytes) return true
     if (left < reserve / 2 + jobBytes) return false
     return jobBytes === 0 || left + this.#unusedBytes() >= reserve + 2 * jobBytes
   }
 
-  /** Moves the `-wal` file into the queue file, and empties it. Returns whether it could. */
+  /** Moves the `-wal` file into the queue file, and empties it. Returns false if it could not. */
   checkpoint(): boolean {
     try {
       return integer(this.#sql.first(`PRAGMA ${SCHEMA}.wal_checkpoint(TRUNCATE)`)?.[0]) === 0
     } catch {
-      // Another process is in the way, or the disk is full to the last byte.
+      // Another process holds a lock, or the disk has no free byte.
       return false
     }
   }
 
   #disk(): { readonly free: number; readonly reserve: number } {
     const { bavail, blocks, bsize } = statfsSync(this.#path)
-    // A file system that does not tell its size.
+    // This file system does not report its size.
     if (blocks === 0) return { free: Infinity, reserve: 0 }
     return { free: bavail * bsize, reserve: Math.min(RESERVE_BYTES, blocks * bsize * SHARE_OF_SMALL) }
   }
@@ -70,7 +70,7 @@ export class Room {
     return statSync(`${this.#path}-wal`, { throwIfNoEntry: false })?.size ?? 0
   }
 
-  /** Pages of the queue file that finished jobs have left. */
+  /** Free pages of the queue file. */
   #unusedBytes(): number {
     const [pages, bytes] = ['freelist_count', 'page_size'].map((name) =>
       integer(this.#sql.first(`PRAGMA ${SCHEMA}.${name}`)?.[0]),

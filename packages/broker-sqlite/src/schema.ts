@@ -1,17 +1,17 @@
 /**
- * What a job is stands in `job`, once and unchanged from publish to ack. Where it stands is a row of a few bytes in exactly
- * one of four small tables: `ready`, `delayed`, `held` and `dead`. So a claim, a release or a death never copies a body, and
- * each of the four is clustered in the order in which it is read: no claim grows slower as the backlog grows.
+ * The table `job` has the content of a job, unchanged from publish to ack. Its state is a row of a few bytes in exactly one of four
+ * small tables: `ready`, `delayed`, `held` and `dead`. So a claim, a release or a rejection never copies a body. Each of the four
+ * is clustered in the order in which it is read, so claims do not become slower as the backlog grows.
  */
 import { BrokerError } from '@zyqueue/core/broker'
 import { SCHEMA } from './attach.ts'
 import { integer, text } from './decode.ts'
 import type { Connection } from './driver.ts'
 
-/** `ZyQu`: by it `file(1)` and this package know a queue. */
+/** `ZyQu`: `file(1)` and this package recognise a queue by it. */
 const APPLICATION_ID = 0x5a79_5175
 
-/** Migration n leads from version n to n + 1. Never edit one that was released: add the next. */
+/** Migration n leads from version n to n + 1. Never edit a released migration; add the next one. */
 export const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE ${SCHEMA}.queue (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
@@ -51,12 +51,12 @@ export const MIGRATIONS: readonly string[] = [
 
 export const VERSION = MIGRATIONS.length
 
-/** Files up to this size are read through and checked when they are opened: some tens of milliseconds at most. */
+/** Files up to this size are checked completely when they are opened, which takes less than a tenth of a second. */
 export const CHECKED_BYTES = 16 * 1024 * 1024
 
 /**
- * Whether the database holds a queue of this or an older version (`ours`) or nothing at all (`empty`); reads only.
- * Throws `ZYQ_STORAGE_FOREIGN`, `ZYQ_STORAGE_VERSION`, or SQLite's own error for bytes that are no database or a broken one.
+ * Whether the database holds a queue of this or an older version (`ours`), or nothing (`empty`). Only reads.
+ * Throws `ZYQ_STORAGE_FOREIGN`, `ZYQ_STORAGE_VERSION`, or SQLite's own error if the file is no database or a damaged one.
  */
 export function recognise(connection: Connection): 'ours' | 'empty' {
   const applicationId = pragma(connection, 'application_id')
@@ -72,13 +72,13 @@ export function recognise(connection: Connection): 'ours' | 'empty' {
   if (version > VERSION) {
     throw new BrokerError(
       'ZYQ_STORAGE_VERSION',
-      `The queue file has version ${version}; this @zyqueue/broker-sqlite reads up to version ${VERSION}`,
+      `Update @zyqueue/broker-sqlite: it reads queue files up to version ${VERSION}, and this one has version ${version}`,
     )
   }
   return 'ours'
 }
 
-/** Reads the whole file through. Throws `ZYQ_STORAGE_DAMAGED`. */
+/** Reads the whole file. Throws `ZYQ_STORAGE_DAMAGED`. */
 export function checkPages(connection: Connection): void {
   const finding = text(connection.prepare(`PRAGMA ${SCHEMA}.quick_check(1)`).all()[0]?.[0])
   if (finding === 'ok') return
@@ -87,7 +87,7 @@ export function checkPages(connection: Connection): void {
   })
 }
 
-/** Brings the database to `VERSION`, in one transaction. Of several processes at once one does it; the others are BUSY and ask again. */
+/** Brings the database to `VERSION`, in one transaction. If several processes try at once, one does it; the others are BUSY and try again. */
 export function migrate(connection: Connection, migrations: readonly string[] = MIGRATIONS): void {
   if (recognise(connection) === 'ours' && pragma(connection, 'user_version') === migrations.length) return
   connection.exec('BEGIN IMMEDIATE')
@@ -103,12 +103,12 @@ export function migrate(connection: Connection, migrations: readonly string[] = 
   }
 }
 
-/** SQLite has ended the transaction by itself after some errors; then there is nothing to roll back. */
+/** After some errors SQLite has ended the transaction by itself, and there is nothing to roll back. */
 export function rollback(connection: Connection): void {
   try {
     connection.exec('ROLLBACK')
   } catch {
-    // Nothing was open.
+    // No transaction was open.
   }
 }
 

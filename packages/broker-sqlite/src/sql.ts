@@ -1,6 +1,6 @@
 import type { Connection, SqlValue, Statement } from './driver.ts'
 
-/** Statements by their text, each prepared once. What reads and writes the tables takes one of these. */
+/** Statements by their text, each prepared once. All functions that read and write tables get one of these. */
 export class Sql {
   readonly #connection: Connection
   readonly #statements = new Map<string, Statement>()
@@ -9,7 +9,7 @@ export class Sql {
     this.#connection = connection
   }
 
-  /** How many rows changed. */
+  /** Returns the number of changed rows. */
   run(sql: string, ...parameters: readonly SqlValue[]): number {
     return this.prepare(sql).run(parameters)
   }
@@ -18,7 +18,7 @@ export class Sql {
     return this.prepare(sql).all(parameters)
   }
 
-  /** The columns of the first row; none where there is no row. */
+  /** The columns of the first row; undefined if there is none. */
   first(sql: string, ...parameters: readonly SqlValue[]): readonly SqlValue[] | undefined {
     return this.prepare(sql).all(parameters)[0]
   }

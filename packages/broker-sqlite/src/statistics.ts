@@ -1,4 +1,4 @@
-/** What `admin` shows: each function is one read of one moment. */
+/** The figures of `admin`. Each function is one read of one moment. */
 import type { QueueStats, WorkerStats } from '@zyqueue/core/broker'
 import { z } from 'zod'
 import { clampedTime, foreignText, integer, text } from './decode.ts'
@@ -6,14 +6,14 @@ import type { SqlValue } from './driver.ts'
 import { standsNow } from './lease-clock.ts'
 import type { Sql } from './sql.ts'
 
-/** What another program wrote into the row of a lease must not hide the others: it is shown as unknown. */
+/** If another program has changed the row of a lease, its values are shown as unknown, and the other rows as usual. */
 const QueueIds = z.array(z.number()).catch([])
-/** When each was renewed, and when it expires. */
+/** For each lease: when it was renewed, and when it expires. */
 const Leases = z.array(z.tuple([z.number(), z.number()]))
 const Client = z
   .object({ name: z.string(), host: z.string(), pid: z.number() })
   .catch({ name: 'unknown', host: 'unknown', pid: 0 })
-/** The queues of a lease, for `json_each`, which would end the whole query at what is not JSON. */
+/** The queues of a lease. `json_each` would fail the whole query if the column is not JSON. */
 const JSON_OR_NOTHING = "CASE WHEN json_valid(l.queues) THEN l.queues ELSE '[]' END"
 
 /** All queues, or those of `names` that exist. */
@@ -35,9 +35,9 @@ export function queueStatistics(sql: Sql, names?: readonly string[]): readonly Q
     Date.now(),
     names === undefined ? null : JSON.stringify(names),
   )
-  return rows.map(([name, ready, ripe, delayed, active, dead, leases]) => ({
+  return rows.map(([name, ready, due, delayed, active, dead, leases]) => ({
     name: foreignText(name),
-    ready: integer(ready) + integer(ripe),
+    ready: integer(ready) + integer(due),
     delayed: integer(delayed),
     active: integer(active),
     dead: integer(dead),

@@ -1,4 +1,4 @@
-/** Opens the file of a queue: makes it where there is none and it may, and refuses, without a byte written, what is not a sound queue. */
+/** Opens the file of a queue, and creates it if it may. Refuses a file that is not an undamaged queue, without writing a byte. */
 import {
   accessSync,
   constants,
@@ -28,14 +28,14 @@ export interface Storage {
   readonly path?: string
 }
 
-/** Rejects with a `BrokerError` that says what to do, and holds the native one. */
+/** Rejects with a `BrokerError` that says what to do, with the native error as its cause. */
 export async function openStorage(location: Location, driver: Driver, create: boolean): Promise<Storage> {
   const path = pathOf(location)
   if (path === undefined) return { connection: (processState.memory ??= openMemory(driver)) }
   try {
     if (!create && found(path) === undefined) throw new BrokerError('ZYQ_STORAGE_NOT_FOUND', 'There is no queue file')
     makeFolder(dirname(path), location.kind)
-    // SQLite keeps its other files beside the real one, and so must all who share them.
+    // SQLite keeps its other files beside the real file, so all processes must use the real path.
     const real = existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path))
     return { connection: await openFile(real, driver), path: real }
   } catch (error) {
@@ -43,13 +43,13 @@ export async function openStorage(location: Location, driver: Driver, create: bo
   }
 }
 
-/** What is there. Undefined also for a file without a byte: a queue has yet to be made of it. */
+/** The existing file. Undefined also for an empty file, which does not hold a queue yet. */
 function found(path: string): Stats | undefined {
   const file = statSync(path, { throwIfNoEntry: false })
   return file?.isFile() && file.size === 0 ? undefined : file
 }
 
-/** Lives as long as the process: what was submitted stays, though the producer that submitted it was closed. */
+/** Lives as long as the process: submitted jobs stay even if the producer is closed. */
 function openMemory(driver: Driver): Connection {
   const connection = driver.open(':memory:')
   migrate(connection)
@@ -60,7 +60,7 @@ function makeFolder(folder: string, kind: Location['kind']): void {
   mkdirSync(folder, { recursive: true })
   const ignore = join(folder, '.gitignore')
   if (kind === 'default' && !existsSync(ignore)) writeFileSync(ignore, '*\n')
-  // SQLite makes files beside the database, and would say of a folder without permission only that it "cannot open" it.
+  // SQLite creates files beside the database. If the folder's permissions forbid it, SQLite reports only "cannot open".
   accessSync(folder, constants.W_OK)
 }
 
@@ -77,7 +77,7 @@ async function openFile(path: string, driver: Driver): Promise<Connection> {
     })
     await busyRetry(() => {
       const [[mode] = []] = connection.prepare(`PRAGMA ${SCHEMA}.journal_mode`).all()
-      // Where the file system has no shared memory, SQLite stays with its rollback journal: slower, and as safe.
+      // If the file system has no shared memory, SQLite keeps its rollback journal, which is slower and equally safe.
       if (text(mode) !== 'wal') connection.prepare(`PRAGMA ${SCHEMA}.journal_mode = WAL`).all()
     })
     return connection
@@ -88,9 +88,9 @@ async function openFile(path: string, driver: Driver): Promise<Connection> {
 }
 
 /**
- * Looks at the file in a way that cannot change it: `immutable` takes no locks and makes no files. It goes through SQLite
- * because a file that is opened and closed otherwise would drop the locks that this process has on it. While others use the
- * queue such a look may see their pages half written, so then it goes no further than the header.
+ * Reads the file without changing it: `immutable` takes no locks and creates no files. It uses SQLite, because opening and closing
+ * the file in another way would drop the locks of this process. While other processes use the queue, their pages may be half
+ * written, so then it reads only the header.
  */
 function examine(path: string, driver: Driver): { readonly isChecked: boolean } {
   const file = found(path)
@@ -105,7 +105,7 @@ function examine(path: string, driver: Driver): { readonly isChecked: boolean } 
     recognise(connection)
     if (!inUse && file.size <= CHECKED_BYTES) checkPages(connection)
   } catch (error) {
-    // Where others write, or have just begun to, it may only look like it.
+    // While other processes write, the file may only look damaged.
     if (!isDamage(error) || !(inUse || isInUse(path) || hasChanged(path, file))) throw error
     isChecked = file.size > CHECKED_BYTES
   } finally {
@@ -128,8 +128,8 @@ function isDamage(error: unknown): boolean {
 }
 
 /**
- * Looks through a file that others use, or that a process left which was killed: its newest pages are in the `-wal` file. A
- * connection that only reads checks them in place; one that writes would, when it closes, move them into a damaged file.
+ * Checks a file that other processes use, or that a killed process has left: its newest pages are in the `-wal` file. A read-only
+ * connection checks them in place. A connection that can write would move them into a damaged file when it closes.
  */
 async function examineInUse(path: string, driver: Driver): Promise<void> {
   const connection = await busyRetry(() => driver.open(`${pathToFileURL(path).href}?mode=ro`))
@@ -151,7 +151,7 @@ const MEANINGS: Partial<Record<CodeOf<'broker'>, string>> = {
   ZYQ_BROKER_FULL: 'The disk is full',
 }
 
-/** SQLite's own words do not name the file. */
+/** SQLite's own messages do not name the file. */
 function explained(error: unknown, path: string): BrokerError {
   const code = errorCode(error)
   const meaning = (error instanceof BrokerError ? error.message : MEANINGS[code]) ?? 'The queue file cannot be opened'

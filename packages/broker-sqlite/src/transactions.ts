@@ -1,36 +1,36 @@
 /**
- * Group commit: all work that arrives in the same moment (publishes, settlements, claims) shares one transaction, and so one
- * flush of the disk. Of several processes one writes at a time; the others ask again each millisecond or two, and gather more meanwhile.
+ * Group commit: all work of the same turn of the event loop (publishes, settlements, claims) shares one transaction, and so one
+ * disk flush. One process writes at a time. The others try again every one to two ms, and gather more work meanwhile.
  */
 import { BrokerError } from '@zyqueue/core/broker'
 import type { Connection } from './driver.ts'
 import { isBusy, SQLITE, sqliteCode } from './errors.ts'
-import { pause, PATIENCE_MS, stillBusy } from './busy-retry.ts'
+import { pause, BUSY_TIMEOUT_MS, stillBusy } from './busy-retry.ts'
 import { rollback } from './schema.ts'
 import type { Sql } from './sql.ts'
 
 interface Entry {
-  /** Runs the work, and returns how its promise is resolved once the transaction stands. */
+  /** Runs the work, and returns the function that resolves its promise after the commit. */
   readonly run: () => () => void
   readonly reject: (error: unknown) => void
   readonly until: number
-  /** Of the jobs that it stores. */
+  /** The size of the jobs that it stores. */
   readonly jobBytes: number
 }
 
 type Outcome =
   | { readonly status: 'committed' }
-  /** Another process is in the way; nothing was changed. */
+  /** Another process holds the lock. Nothing was changed. */
   | { readonly status: 'busy'; readonly error: unknown }
   /** Rolled back. */
   | { readonly status: 'failed'; readonly error: unknown }
-  /** The disk failed in the commit: the next to open the file may find it there, or not. */
+  /** The disk failed during the commit: the change may be in the file or not. */
   | { readonly status: 'unknown'; readonly error: unknown }
 
 export interface TransactionHooks {
-  /** Called before each transaction, with the bytes of the jobs that it stores. What it throws is why the transaction failed. */
+  /** Called before each transaction, with the bytes of the jobs that it stores. If it throws, the transaction fails with that error. */
   readonly before: (jobBytes: number) => void
-  /** Called when the disk was full. Returns whether there may be room now. */
+  /** Called when the disk is full. Returns true if there may be room now. */
   readonly makeRoom: () => boolean
   readonly rolledBack: () => void
 }
@@ -39,9 +39,9 @@ export class Transactions {
   readonly #connection: Connection
   readonly #sql: Sql
   readonly #hooks: TransactionHooks
-  /** Shares the next transaction. */
+  /** Work that shares the next transaction. */
   #together: Entry[] = []
-  /** Was in one that failed: each gets its own, so that the one at fault does not fail the others. */
+  /** Work of a transaction that failed. Each gets a transaction of its own, so that one error does not fail the others. */
   #alone: Entry[] = []
   #writing: Promise<void> | undefined
 
@@ -57,19 +57,19 @@ export class Transactions {
         const result = work(this.#sql)
         return () => resolve(result)
       }
-      this.#together.push({ run, reject, until: performance.now() + PATIENCE_MS, jobBytes })
+      this.#together.push({ run, reject, until: performance.now() + BUSY_TIMEOUT_MS, jobBytes })
       this.#writing ??= this.#write()
     })
   }
 
-  /** Resolves when all work that was given has settled. */
+  /** Resolves when all pending work has settled. */
   async idle(): Promise<void> {
     while (this.#writing !== undefined) await this.#writing
   }
 
-  /** Writes until nothing waits. Never rejects. */
+  /** Writes until no work waits. Never rejects. */
   async #write(): Promise<void> {
-    // What is left of this turn of the event loop is the moment that shares a transaction.
+    // Work that comes in the rest of this turn of the event loop shares the transaction.
     await new Promise((resolve) => setImmediate(resolve))
     for (let entries = this.#next(); entries.length > 0; entries = this.#next()) {
       const outcome = this.#attempt(entries)
@@ -97,7 +97,7 @@ export class Transactions {
     return isFull && this.#hooks.makeRoom() ? this.#attemptOnce(entries) : outcome
   }
 
-  /** Synchronous from BEGIN to COMMIT: nothing else of this process comes between. */
+  /** Synchronous from BEGIN to COMMIT, so no other code of this process runs in between. */
   #attemptOnce(entries: readonly Entry[]): Outcome {
     try {
       this.#hooks.before(entries.reduce((sum, { jobBytes }) => sum + jobBytes, 0))

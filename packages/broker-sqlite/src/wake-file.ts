@@ -1,12 +1,12 @@
 /**
- * How idle consumers learn that a job is ready: at once from a publisher in their own process, through an empty file beside
- * the database from one in another. Both are hints. A hint that is lost costs the second after which a consumer looks by itself.
+ * Tells idle consumers that a job is ready. Within a process a publisher calls them; other processes watch an empty file beside
+ * the database. Both are hints: if one is lost, the consumer still polls every second.
  */
 import { closeSync, openSync, watch, writeSync, constants, type FSWatcher } from 'node:fs'
 import { processState } from './process-state.ts'
 
-/** How often an idle consumer looks by itself, in milliseconds. */
-export const LOOK_MS = 1000
+/** How often an idle consumer polls, in ms. */
+export const POLL_MS = 1000
 
 const TOUCH = Uint8Array.of(10)
 
@@ -17,14 +17,14 @@ export class WakeFile {
   #descriptor: number | undefined
   #watcher: FSWatcher | undefined
 
-  /** `place` names the database in this process. Without a `file` no other process is woken: there is none, or none may. */
+  /** `place` identifies the database in this process. Without `file` no other process is woken. */
   constructor(place: string, file?: string) {
     this.#place = place
     this.#file = file
     try {
       if (file !== undefined) this.#descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT)
     } catch {
-      // Whoever may not touch it still has the slow way.
+      // A process without permission still polls.
     }
     const all = processState.waiting.get(place) ?? new Set()
     processState.waiting.set(place, all.add(this.#wakeOwn))
@@ -37,19 +37,19 @@ export class WakeFile {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Wakes who waits, where one of these delays ends before he would look by himself. */
+  /** Wakes waiting consumers if one of these delays ends before their next poll. */
   wakeFor(delaysMs: readonly number[]): void {
-    if (delaysMs.some((delayMs) => delayMs <= LOOK_MS)) this.wake()
+    if (delaysMs.some((delayMs) => delayMs <= POLL_MS)) this.wake()
   }
 
-  /** Wakes all who wait, here and elsewhere. */
+  /** Wakes all waiting consumers, in this process and in others. */
   wake(): void {
     for (const wakeOwn of processState.waiting.get(this.#place) ?? []) wakeOwn()
     if (this.#descriptor === undefined) return
     try {
       writeSync(this.#descriptor, TOUCH, 0, 1, 0)
     } catch {
-      // A full disk, for one: they will look by themselves.
+      // For instance, the disk is full. The consumers still poll.
     }
   }
 
@@ -72,7 +72,7 @@ export class WakeFile {
     if (this.#file === undefined) return undefined
     try {
       const watcher = watch(this.#file, { persistent: false }, this.#wakeOwn)
-      // A watch that ends is not begun anew: consumers still look each second.
+      // A watch that ends is not started again: consumers still poll every second.
       watcher.on('error', () => watcher.close())
       return watcher
     } catch {

@@ -37,7 +37,7 @@ brokerTests({
   test,
   createBroker,
   sample: plugin.create({ connection: `sqlite:${join(baseDir, 'queue.db')}`, baseDir }),
-  // There is no server: SQLite starts again when the last that had the file open has closed it.
+  // There is no server: SQLite starts again after all brokers have closed the file.
   restart: async () => void (await Promise.all(brokers.map((broker) => broker.close()))),
   storeUnreadable,
   brokerWithFinding: () => plugin.create({ connection: 'sqlite::memory:', baseDir }),

@@ -20,7 +20,7 @@ import { drivers, type Driver } from '../src/driver.ts'
 import { VERSION } from '../src/schema.ts'
 import { consume, message, messages, openBroker, receive, temporaryFolder } from './support.ts'
 
-/** Connects, expects to be refused with the code, and that no byte and no file of the folder has changed. */
+/** Expects that connect rejects with the code, and that no byte and no file of the folder changes. */
 async function expectRefused(path: string, code: string, driver: Driver): Promise<void> {
   const folder = join(path, '..')
   const before = readdirSync(folder).sort()
@@ -33,7 +33,7 @@ async function expectRefused(path: string, code: string, driver: Driver): Promis
   expect(readdirSync(folder).sort()).toEqual(before)
 }
 
-/** A sound queue of some pages, as it lies there when nobody uses it. */
+/** A valid queue of some pages that no process uses. */
 async function queueFile(): Promise<string> {
   const path = join(temporaryFolder(), 'queue.db')
   const broker = await openBroker(path)
@@ -42,7 +42,7 @@ async function queueFile(): Promise<string> {
   return path
 }
 
-describe.each(drivers())('what is not a sound queue is refused and left as it was ($name)', (driver) => {
+describe.each(drivers())('a file that is not a valid queue is refused and unchanged ($name)', (driver) => {
   test('bytes that are no database', async () => {
     const path = join(temporaryFolder(), 'notes.txt')
     writeFileSync(path, 'Dear diary, today I learned about queues. '.repeat(200))
@@ -74,13 +74,13 @@ describe.each(drivers())('what is not a sound queue is refused and left as it wa
     await expectRefused(path, 'ZYQ_STORAGE_VERSION', driver)
   })
 
-  test('a queue that was cut short', async () => {
+  test('a truncated queue', async () => {
     const path = await queueFile()
     truncateSync(path, 8192)
     await expectRefused(path, 'ZYQ_STORAGE_DAMAGED', driver)
   })
 
-  test('a queue with garbage in its middle that a killed process left, and what of it stands in the -wal file', async () => {
+  test('a queue with garbage in its middle, left by a killed process with pages in the -wal file', async () => {
     const [live, left] = [await queueFile(), join(temporaryFolder(), 'queue.db')]
     const broker = await openBroker(live, driver)
     await broker.publish(messages(500))
@@ -106,7 +106,7 @@ describe.each(drivers())('what is not a sound queue is refused and left as it wa
   })
 })
 
-test('damage that shows only in use has the same code', async () => {
+test('damage that is found later has the same code', async () => {
   const path = await queueFile()
   const broker = await openBroker(path)
   const file = readFileSync(path)
@@ -122,7 +122,7 @@ test('an empty file becomes a queue', async () => {
   expect(await broker.publish([message('a')])).toEqual([{ status: 'stored' }])
 })
 
-test('whoever only looks finds what is there, and makes nothing where there is nothing', async () => {
+test('with create: false a broker opens an existing file and creates none', async () => {
   const folder = temporaryFolder()
   const connection = `sqlite:${join(folder, 'deep', 'queue.db')}`
   const looking = plugin.create({ connection, baseDir: '/', create: false })
@@ -138,7 +138,7 @@ test('whoever only looks finds what is there, and makes nothing where there is n
   expect(await looking.admin.queues()).toMatchObject([{ name: 'q', ready: 1 }])
 })
 
-test('whoever only looks leaves an empty file empty', async () => {
+test('with create: false an empty file stays empty', async () => {
   const folder = temporaryFolder()
   const path = join(folder, 'queue.db')
   writeFileSync(path, '')
@@ -171,7 +171,7 @@ test('without a path the queue is in .zyqueue beside the nearest package.json, i
   expect(await broker.admin.queues()).toMatchObject([{ name: 'q', ready: 2 }])
 })
 
-test('a path with every character that a URI minds, relative to baseDir, in a folder that is not there yet', async () => {
+test('a relative path with all characters that are special in a URI, in a folder that does not exist yet', async () => {
   const folder = temporaryFolder()
   const name = 'new folder/a %41?b#c&d=é.db'
   for (const id of ['a', 'b']) {
@@ -218,7 +218,7 @@ test('a queue file that was removed or replaced is a lost connection and a lost 
   expect(await heir.ack(delivered)).toEqual([{ status: 'ok' }])
 })
 
-test('a folder in the place of the file, and a file in the place of the folder, cannot be reached', async () => {
+test('a folder instead of the file, or a file instead of the folder, is unreachable', async () => {
   const folder = temporaryFolder()
   writeFileSync(join(folder, 'file'), 'x')
   for (const path of [folder, join(folder, 'file', 'queue.db')]) {
@@ -228,7 +228,7 @@ test('a folder in the place of the file, and a file in the place of the folder, 
   }
 })
 
-test('a folder without permission is refused as such', () => {
+test('a folder without permission has the code ZYQ_AUTH', () => {
   const folder = temporaryFolder()
   chmodSync(folder, 0o755)
   mkdirSync(join(folder, 'locked'), { mode: 0o555 })

@@ -22,7 +22,7 @@ const DAMAGES: readonly (readonly [what: string, damage: string, raw: Buffer])[]
   ],
 ]
 
-describe.each(drivers())('what another program wrote into a row costs that row alone ($name)', (driver) => {
+describe.each(drivers())('a row that another program has changed affects only its own job ($name)', (driver) => {
   async function open(): Promise<{
     broker: Awaited<ReturnType<typeof openBroker>>
     sql: (text: string) => void
@@ -39,7 +39,7 @@ describe.each(drivers())('what another program wrote into a row costs that row a
 
   const both = { queues: ['q', 'other'].map((name) => ({ name, options: {} })) }
 
-  test.each(DAMAGES)('%s: the job goes to the dead letters as it is, the rest runs', async (_, damage, raw) => {
+  test.each(DAMAGES)('%s: the job becomes a dead letter unchanged, and the other jobs run', async (_, damage, raw) => {
     const { broker, sql } = await open()
     await broker.publish([message('a')])
     sql(damage)
@@ -66,7 +66,7 @@ describe.each(drivers())('what another program wrote into a row costs that row a
     expect(await receive(consumer, 1)).toMatchObject([{ id: bad.id, undecodable: bad.undecodable }])
   })
 
-  test('it can be cancelled by the id it is listed with, and no readable job with it', async () => {
+  test('it can be cancelled by its listed id, without a readable job', async () => {
     const { broker, sql } = await open()
     await broker.publish([message('a'), message('b'), message('undecodable-2'), message('c')])
     sql("UPDATE job SET message = x'00' WHERE seq IN (1, 4)")
@@ -76,7 +76,7 @@ describe.each(drivers())('what another program wrote into a row costs that row a
     expect((await broker.admin.jobs('q', { limit: 10 })).map(({ id }) => id)).toEqual(['b', 'undecodable-4'])
   })
 
-  test('a worker that is gone gives it back with the others, charged by the id it had', async () => {
+  test('the end of the lease gives it back with the others, and counts the delivery', async () => {
     const { broker, sql } = await open()
     await broker.publish([message('a'), message('b')])
     sql("UPDATE job SET message = x'00' WHERE seq = 1")

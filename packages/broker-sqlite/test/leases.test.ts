@@ -9,7 +9,7 @@ const OK = { status: 'ok' }
 describe.each(drivers())('leases ($name)', (driver) => {
   const open = (): ReturnType<typeof openBroker> => openBroker(join(temporaryFolder(), 'queue.db'), driver)
 
-  test('a late owner is fenced although the same consumer id holds the same job again', async () => {
+  test('an ended lease settles nothing, even if the same consumer id holds the same job again', async () => {
     const broker = await open()
     await broker.publish(messages(3))
     const late = await consume(broker)
@@ -29,7 +29,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     expect(await heir.ack(again)).toEqual([OK, OK, OK])
   })
 
-  test('a lease that has run out is over before anybody takes the jobs back, and they are charged', async () => {
+  test('an expired lease is over before its jobs are taken back, and they count a delivery', async () => {
     const broker = await open()
     await broker.publish([message('a')])
     const late = await consume(broker)
@@ -43,7 +43,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     expect(await receive(await consume(broker), 1)).toMatchObject([{ id: 'a', deliveryCount: 1 }])
   })
 
-  test('a clock that is set ends no lease', async () => {
+  test('setting the wall clock ends no lease', async () => {
     const broker = await open()
     await broker.publish([message('a')])
     const owner = await consume(broker, { consumerId: 'owner' })
@@ -58,12 +58,12 @@ describe.each(drivers())('leases ($name)', (driver) => {
     expect(await owner.ack(held)).toEqual([OK])
   })
 
-  test('a lease from before the host was started anew is over', async () => {
+  test('a lease from before a restart of the host is over', async () => {
     const folder = temporaryFolder()
     const broker = await openBroker(join(folder, 'queue.db'), driver)
     await broker.publish([message('a')])
     await receive(await consume(broker, { consumerId: 'before' }), 1)
-    // The monotonic clock starts anew with the host: what was renewed at ten days of it, is not of this start.
+    // The monotonic clock restarts with the host, so a renewal at its tenth day was before the restart.
     const connection = driver.open(join(folder, 'queue.db'))
     onTestFinished(() => connection.close())
     connection.exec('UPDATE lease SET renewed = renewed + 864000000, expires = expires + 864000000')
@@ -72,7 +72,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     expect(again).toMatchObject({ id: 'a', deliveryCount: 1 })
   })
 
-  test('a renewal between a reading of the clock and a look at the lease ends nothing', async () => {
+  test('a renewal between reading the clock and reading the lease ends nothing', async () => {
     const folder = temporaryFolder()
     const broker = await openBroker(join(folder, 'queue.db'), driver)
     const consumer = await consume(broker)
@@ -95,7 +95,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     expect(await looking).toEqual([])
   })
 
-  test('a lease that runs out in the middle of a claim claims nothing', async () => {
+  test('a lease that expires during a claim claims nothing', async () => {
     const broker = await open()
     await broker.publish(messages(2))
     const consumer = await consume(broker)
@@ -117,7 +117,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     expect(await consumer.ack(held)).toEqual([OK])
   })
 
-  test('an idle consumer that was reclaimed is told so', async () => {
+  test('an idle consumer that was reclaimed gets ZYQ_LEASE_LOST', async () => {
     const broker = await open()
     const consumer = await consume(broker)
     await broker.leases.reclaim('consumer', [])
@@ -126,7 +126,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     })
   })
 
-  test('one settlement of a delivery counts, however many are under way', async () => {
+  test('of several settlements of a delivery at once, one counts', async () => {
     const broker = await open()
     await broker.publish([message('a')])
     const consumer = await consume(broker)
@@ -140,7 +140,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     expect(await broker.admin.queues()).toMatchObject([{ ready: 1, active: 0 }])
   })
 
-  test('renewing keeps a lease, and says which had ended', async () => {
+  test('renewing keeps a lease, and returns the ids of ended leases', async () => {
     const broker = await open()
     await broker.publish([message('a')])
     const keeper = await consume(broker, { consumerId: 'keeper', leaseMs: 60_000 })
@@ -151,7 +151,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     expect(delivery && (await keeper.ack([delivery]))).toEqual([OK])
   })
 
-  test('reclaiming charges what is named, changes its headers, and puts all back where it stood', async () => {
+  test('reclaim counts a delivery for the named jobs, changes their headers, and gives all jobs their old places', async () => {
     const broker = await open()
     await broker.publish(messages(3, { headers: { kept: '1', changed: 'before' } }))
     const gone = await consume(broker, { consumerId: 'gone' })
@@ -172,7 +172,7 @@ describe.each(drivers())('leases ($name)', (driver) => {
     await broker.leases.reclaim('unheard of', [])
   })
 
-  test('closing a consumer gives back uncharged, and a closed one refuses', async () => {
+  test('closing a consumer gives jobs back without counting, and later calls reject', async () => {
     const broker = await open()
     await broker.publish([message('a')])
     const consumer = await consume(broker)

@@ -14,7 +14,7 @@ import {
 
 const idsOf = (said: readonly unknown[]): readonly string[] => said.flat().map(String)
 
-test('several processes that open a new file at once all get the same queue', async () => {
+test('processes that open a new file at the same time get the same queue', async () => {
   const path = join(temporaryFolder(), 'queue.db')
   const children = Array.from({ length: 5 }, (_, index) => startChild('publisher', path, `p${index}`, '3'))
   for (const { child } of children) expect(await exitOf(child)).toBe(0)
@@ -37,7 +37,7 @@ test('publishers and workers of several processes: each job is acked once', asyn
   expect([...acked()].sort()).toEqual([...published].sort())
 })
 
-test('a publisher that is killed has lost nothing of what was called stored', async () => {
+test('a killed publisher loses no job that was reported as stored', async () => {
   const path = join(temporaryFolder(), 'queue.db')
   for (let round = 0; round < 5; round++) {
     const { child, said } = startChild('publisher', path, `r${round}`)
@@ -55,7 +55,7 @@ test('a publisher that is killed has lost nothing of what was called stored', as
   }
 })
 
-test('workers that are killed lose no job, and none that was acked comes again', async () => {
+test('killed workers lose no job, and no acked job comes again', async () => {
   const path = join(temporaryFolder(), 'queue.db')
   const broker = await openBroker(path)
   const acked: string[] = []
@@ -79,7 +79,7 @@ test('workers that are killed lose no job, and none that was acked comes again',
   expect(new Set(rest).size).toBe(rest.length)
 })
 
-test('a process that dies in the middle of a transaction leaves no trace of it, and no lock', async () => {
+test('a process that dies during a transaction leaves neither changes nor locks', async () => {
   const path = join(temporaryFolder(), 'queue.db')
   const broker = await openBroker(path)
   await broker.publish([message('before')])
@@ -92,7 +92,7 @@ test('a process that dies in the middle of a transaction leaves no trace of it, 
   expect(await broker.admin.queues()).toMatchObject([{ name: 'q', ready: 2 }])
 })
 
-test('a worker that is gone without a word loses its jobs to another when its lease has run out', async () => {
+test('after the lease of a dead worker expires, another worker gets its jobs', async () => {
   const path = join(temporaryFolder(), 'queue.db')
   const broker = await openBroker(path)
   await broker.publish([message('a'), message('b')])
@@ -108,7 +108,7 @@ test('a worker that is gone without a word loses its jobs to another when its le
   ])
 })
 
-test('a publisher in another process wakes an idle one through the file', async () => {
+test('a publisher in another process wakes an idle worker through the file', async () => {
   const path = join(temporaryFolder(), 'queue.db')
   const broker = await openBroker(path)
   const { said } = startChild('listener', path)

@@ -22,7 +22,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
     expect(deliveries.every(({ id, body }) => String(body) === `body of ${id}`)).toBe(true)
   })
 
-  test('jobs are listed as they will be served, delayed ones among them whose time has come', async () => {
+  test('jobs are listed in the order in which they run, with due delayed jobs among them', async () => {
     const broker = await open()
     await broker.publish([message('soon', { delayMs: 1 }), message('ready'), message('first', { priority: 9 })])
     await broker.publish([message('later', { delayMs: 600_000 })])
@@ -48,7 +48,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
     )
   })
 
-  test('a full queue does not starve another of the same consumer', async () => {
+  test('a full queue does not starve another queue of the same consumer', async () => {
     const broker = await open()
     await broker.publish(messages(500, { queue: 'full' }))
     await broker.publish(messages(3, { queue: 'small' }))
@@ -68,7 +68,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
     ])
   })
 
-  test('no more than prefetch is in hand, and settling makes room', async () => {
+  test('a consumer holds at most prefetch jobs, and settling makes room', async () => {
     const broker = await open()
     await broker.publish(messages(5))
     const consumer = await consume(broker, { prefetch: 3 })
@@ -79,7 +79,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
     expect((await more).map(({ id }) => id)).toEqual(['q-3', 'q-4'])
   })
 
-  test('many delayed jobs that come due at once all come, in their order', async () => {
+  test('many delayed jobs that are due at once come in their order', async () => {
     const broker = await open()
     await broker.publish(messages(1000, { delayMs: 1 }))
     await broker.publish(messages(1000, { delayMs: 1 }))
@@ -87,7 +87,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
     expect(deliveries).toHaveLength(2000)
   })
 
-  test('purging deletes all that waits and nothing that is held or dead', async () => {
+  test('purge deletes waiting jobs, and no held or dead ones', async () => {
     const broker = await open()
     const consumer = await consume(broker)
     await broker.publish(messages(2))
@@ -113,7 +113,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
     await expect(broker.admin.purge('unheard of')).rejects.toMatchObject({ code: 'ZYQ_QUEUE_NOT_FOUND' })
   })
 
-  test('dead letters: listed the newest first, requeued and purged by id or all', async () => {
+  test('dead letters are listed newest first, and requeued and purged by id or all', async () => {
     const broker = await open()
     const consumer = await consume(broker)
     await broker.publish(messages(4))
@@ -137,7 +137,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
     ])
   })
 
-  test('what cannot be stored is refused by itself, and the rest of the batch is stored', async () => {
+  test('a message that cannot be stored is refused, and the rest of the batch is stored', async () => {
     const broker = await open()
     const results = await broker.publish([
       message('good'),
@@ -160,7 +160,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
     expect(await broker.admin.queues()).toMatchObject([{ ready: 2 }])
   })
 
-  test('an aborted receive settles at once and keeps nothing', async () => {
+  test('an aborted receive settles at once and holds no job', async () => {
     const broker = await open()
     const consumer = await consume(broker)
     const aborter = new AbortController()
@@ -172,7 +172,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
     expect(rest.length + deliveries.length).toBe(5)
   })
 
-  test('closing settles what waits, and all that comes after is refused', async () => {
+  test('close settles pending calls, and later calls reject', async () => {
     const broker = await open()
     const consumer = await consume(broker)
     const waiting = consumer.receive(1, { signal })
@@ -193,7 +193,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
     }
   })
 
-  test('tells its engine, and finds nothing wrong with a local file', async () => {
+  test('version() names the engine, and check() finds no problem with a local file', async () => {
     const broker = await open()
     expect(await broker.admin.version()).toMatch(new RegExp(`^SQLite 3\\.\\d+\\.\\d+ \\(${driver.name}\\)$`))
     expect(await broker.admin.check()).toEqual([])
@@ -204,7 +204,7 @@ describe.each(drivers())('queues ($name)', (driver) => {
   })
 })
 
-test('a queue that one driver wrote the other reads', async () => {
+test('each driver reads the files of the other', async () => {
   const path = join(temporaryFolder(), 'queue.db')
   const all = drivers()
   for (const driver of all) await (await openBroker(path, driver)).publish([message(driver.name)])

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { drivers } from '../src/driver.ts'
 import { temporaryFolder } from './support.ts'
 
-test.each(drivers())('a broker that is closed leaves no descriptor, memory or file behind ($name)', ({ name }) => {
+test.each(drivers())('a closed broker leaves no descriptor, memory or file behind ($name)', ({ name }) => {
   const folder = temporaryFolder()
   const script = fileURLToPath(new URL('children/reopen.js', import.meta.url))
   const run = spawnSync('sh', ['-c', 'ulimit -n 256 && exec "$@"', 'sh', process.execPath, script, folder, name], {
@@ -14,7 +14,7 @@ test.each(drivers())('a broker that is closed leaves no descriptor, memory or fi
   expect(run).toMatchObject({ status: 0, stderr: '' })
   const [first, , , last] = run.stdout.split('\n').map((line) => line.split(' ').map(Number))
   expect(last?.[0]).toBe(first?.[0])
-  // Before, half a megabyte for each of 120 stayed.
+  // An earlier version kept half a megabyte for each of 120 brokers.
   expect((last?.[1] ?? Infinity) - (first?.[1] ?? 0)).toBeLessThan(40e6)
   expect(readdirSync(folder).filter((file) => /-(?:wal|shm)$/.test(file))).toEqual([])
 })

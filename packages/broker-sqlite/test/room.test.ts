@@ -14,7 +14,7 @@ function asRoot(...command: readonly string[]): boolean {
   return spawnSync(program, rest).status === 0
 }
 
-/** A folder that holds no more than `size`, until the test ends. */
+/** A folder with room for `size`, until the test ends. */
 function smallDisk(size: string): string {
   const folder = temporaryFolder()
   if (!asRoot('mount', '-t', 'tmpfs', '-o', `size=${size},mode=1777`, 'tmpfs', folder)) {
@@ -28,7 +28,7 @@ function canMount(): boolean {
   return asRoot('unshare', '--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/tmp')
 }
 
-/** Publishes batches until ten in a row are refused for want of room; resolves to the ids of those that were stored. */
+/** Publishes batches until ten in a row are refused because the disk is full. Resolves to the ids of the stored jobs. */
 async function fill(broker: SqliteBroker, size: { batch: number; bytes: number }): Promise<readonly string[]> {
   const stored: string[] = []
   const body = new Uint8Array(size.bytes)
@@ -44,7 +44,7 @@ async function fill(broker: SqliteBroker, size: { batch: number; bytes: number }
   return stored
 }
 
-/** Takes and acks until nothing is left; resolves to the ids. */
+/** Receives and acks all jobs, and resolves to their ids. */
 async function drain(broker: SqliteBroker): Promise<readonly string[]> {
   const consumer = await consume(broker, { consumerId: 'drain', prefetch: 100 })
   const ids: string[] = []
@@ -59,7 +59,7 @@ async function drain(broker: SqliteBroker): Promise<readonly string[]> {
 }
 
 function diskTests(): void {
-  // The preferred driver of each Node version: what differs between them is only how they say that a disk is full.
+  // The preferred driver of each Node version: they differ only in how they report a full disk.
   const [driver] = drivers()
   describe(driver.name, () => {
     test.each([
@@ -80,7 +80,7 @@ function diskTests(): void {
       },
     )
 
-    test('by other files: what was stored stays, and the same consumer goes on when there is room', async () => {
+    test('by other files: stored jobs stay, and the same consumer continues when there is room', async () => {
       const folder = smallDisk('3m')
       const broker = await openBroker(join(folder, 'queue.db'), driver)
       const consumer = await consume(broker)
@@ -104,7 +104,7 @@ function diskTests(): void {
       expect(ids.sort()).toEqual([...before, ...stored, 'after'].sort())
     })
 
-    test('with a job that is too large for it: refused alone', async () => {
+    test('with a job that is too large: only that job is refused', async () => {
       const broker = await openBroker(join(smallDisk('1m'), 'queue.db'), driver)
       const large = message('large', { body: new Uint8Array(2_000_000) })
       const results = await Promise.all([[message('a')], [large], [message('b')]].map((batch) => broker.publish(batch)))
@@ -113,7 +113,7 @@ function diskTests(): void {
     })
   })
 
-  test('and its publisher is killed: nothing is lost that was called stored', async () => {
+  test('and its publisher is killed: no job that was reported as stored is lost', async () => {
     const path = join(smallDisk('1m'), 'queue.db')
     const { child, said } = startChild('publisher', path, 'killed')
     await eventually(() => said.slice(-10).length === 10 && said.slice(-10).flat().length === 0)

@@ -8,7 +8,7 @@ import { onTestFinished } from 'vitest'
 import { SqliteBroker } from '../src/broker.ts'
 import type { Driver } from '../src/driver.ts'
 
-/** A folder of this test alone, removed when it ends. */
+/** A folder for this test, removed when the test ends. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'zyqueue-sqlite-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
@@ -42,7 +42,7 @@ export async function consume(broker: Broker, more: Partial<ConsumeOptions> = {}
   })
 }
 
-/** Receives until `count` have come, or a minute and a half is over. */
+/** Receives until `count` jobs have come, at most for ninety seconds. */
 export async function receive(consumer: Consumer, count: number): Promise<readonly Delivery[]> {
   const deliveries: Delivery[] = []
   const until = performance.now() + 90_000
@@ -60,7 +60,7 @@ export async function eventually(condition: () => boolean | Promise<boolean>): P
   }
 }
 
-/** A process that runs the built package; its messages are kept in `said`. Killed when the test ends, if it still runs. */
+/** A process that runs the built package. `said` has its messages. It is killed when the test ends. */
 export function startChild(script: string, ...parameters: readonly string[]): { child: ChildProcess; said: unknown[] } {
   const path = fileURLToPath(new URL(`children/${script}.js`, import.meta.url))
   const child = fork(path, parameters, { execArgv: [] })

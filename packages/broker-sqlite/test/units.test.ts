@@ -36,7 +36,7 @@ describe('messages', () => {
     )
   })
 
-  test('that are none are all body, whatever the bytes', () => {
+  test('that cannot be read are all body', () => {
     fc.assert(
       fc.property(fc.uint8Array(), fc.nat(), (bytes, seq) => {
         const { id, body, undecodable } = readMessage(seq, bytes)
@@ -98,7 +98,7 @@ describe('error codes', () => {
     expect(errorCode(error)).toBe(code)
   })
 
-  test('an error that throws when it is looked at has one too', () => {
+  test('an error whose properties throw has a code too', () => {
     const hostile = Object.defineProperty({}, 'code', { get: () => expect.fail('looked at') })
     expect(errorCode(hostile)).toBe('ZYQ_BROKER')
   })
@@ -142,14 +142,14 @@ describe('transactions', () => {
     }
   }
 
-  test('what comes in one moment shares one', async () => {
+  test('concurrent work shares one transaction', async () => {
     const { transactions, begun, rows } = setUp()
     await Promise.all([1, 2, 3].map((x) => transactions.run((sql) => sql.run('INSERT INTO t VALUES (?1)', x))))
     expect(rows()).toEqual([1, 2, 3])
     expect(begun()).toBe(1)
   })
 
-  test('work that fails does not fail what shared its transaction', async () => {
+  test('work that fails does not fail other work of its transaction', async () => {
     const { transactions, rows } = setUp()
     const outcomes = await Promise.allSettled(
       [1, 2, 1, 3].map((x) => transactions.run((sql) => sql.run('INSERT INTO t VALUES (?1)', x))),

@@ -11,7 +11,7 @@ const brand: unique symbol = Symbol.for('@zyqueue/core/error@1')
  */
 export abstract class ZyQueueError<Kind extends ErrorKind = ErrorKind> extends Error {
   readonly code: CodeOf<Kind>
-  /** Whether the same call may succeed later without anybody changing anything. */
+  /** Whether the same call may succeed later without any change. */
   readonly retryable: boolean
   readonly [brand]: ErrorKind
 

@@ -17,7 +17,9 @@ function calling(call: Call): BrokerPlugin {
   const memory = memoryBroker()
   const create: BrokerPlugin['create'] = (options) => {
     const broker: Broker = memory.create(options)
-    return Object.assign(broker, { call })
+    const { calls } = broker
+    if (calls === undefined) throw new Error('The in-memory broker has no calls')
+    return Object.assign(broker, { calls: { ...calls, call } })
   }
   return { ...memory, create }
 }

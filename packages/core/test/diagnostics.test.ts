@@ -57,7 +57,7 @@ test('zyqueue.job tells how each attempt ended', async () => {
   )
 })
 
-test('zyqueue.job tells of a job that is refused without an attempt', async () => {
+test('zyqueue.job reports a job that is refused without an attempt', async () => {
   const events = messagesOf('zyqueue.job')
   const { task } = await working(() => {})
   const other = new Task<number>('no-such-task', { server: task.options.server ?? 'none', queue: task.queue })

@@ -80,7 +80,7 @@ test('a path is relative to the folder, or absolute, or a URL', async () => {
   })
 })
 
-test('not installed: says where it looked and the command that mends it', async () => {
+test('not installed: says where it looked and the command that installs it', async () => {
   // Not one of ours: those are found through the NODE_PATH that pnpm runs tests with, wherever they are looked for.
   const error = await failure({ server: 'nowhere' }, await project({}), '/elsewhere')
   expect(error).toMatchObject({ name: 'ConfigError', code: 'ZYQ_BROKER_NOT_FOUND' })
@@ -155,7 +155,7 @@ test('a scheme names ours, or what a direct dependency says of itself', async ()
   }
 })
 
-test('a connection without a scheme that anybody reads is refused, and not shown', async () => {
+test('a connection without a scheme that a broker reads is refused, and not shown', async () => {
   const dir = await project(packaged('@zyqueue/broker-sqlite', plugin('sqlite')))
   for (const connection of [
     'localhost:4730',
@@ -178,7 +178,7 @@ test('what is empty is a mistake, and does not mean the embedded one', async () 
   await expect(connectionTo({ baseDir: dir })).rejects.toMatchObject({ code: 'ZYQ_CONFIG' })
 })
 
-test('lists the broker packages that a project depends on, those that fail with their error', async () => {
+test('lists the broker packages that a project depends on, and the errors of packages that fail', async () => {
   const field = { zyqueue: { type: 'broker', schemes: ['x'] } }
   const dir = await project({
     ...packaged('good', plugin('good'), field),

@@ -32,7 +32,7 @@ async function outcomeOf(run: (job: Job) => unknown, headers: Record<string, str
   return execution.run(work(execution.open(delivery('t', headers))))
 }
 
-test('the header names the task, else the queue does, where it has one or one of its name', () => {
+test('the header names the task, else the queue does, if it has one task or one of its name', () => {
   const execution = executionOf(
     task('a', { queue: 'shared' }),
     task('b', { queue: 'shared' }),
@@ -100,17 +100,17 @@ test('what cannot be read is refused for that, also in a queue of several tasks'
 })
 
 test.each([
-  ['only what ran is charged', false, 1, [false]],
-  ['only what ran is charged', false, 2, [false, true]],
-  ['only what ran is charged', false, 5, [false, false, false, false, true]],
-  ['all that was held is charged', true, 1, [false]],
-  ['all that was held is charged', true, 2, [false, true]],
-  ['all that was held is charged', true, 4, [false, false, true, true]],
-  ['all that was held is charged', true, 5, [false, false, false, true, true]],
-])('where %s (%s), of %i chances a job has these alone: %j', (_, chargesAll, maxDeliveries, alone) => {
+  ['only jobs that ran count a lost delivery', false, 1, [false]],
+  ['only jobs that ran count a lost delivery', false, 2, [false, true]],
+  ['only jobs that ran count a lost delivery', false, 5, [false, false, false, false, true]],
+  ['all held jobs count a lost delivery', true, 1, [false]],
+  ['all held jobs count a lost delivery', true, 2, [false, true]],
+  ['all held jobs count a lost delivery', true, 4, [false, false, true, true]],
+  ['all held jobs count a lost delivery', true, 5, [false, false, false, true, true]],
+])('if %s (%s), of %i deliveries a job has these alone: %j', (_, countsAllHeld, maxDeliveries, alone) => {
   const execution = executionOf(task('t', { maxDeliveries }))
   const isAlone = (deliveryCount: number): boolean =>
-    work(execution.open(delivery('t', {}, { deliveryCount }), { chargesAll })).alone
+    work(execution.open(delivery('t', {}, { deliveryCount }), { countsAllHeld })).alone
   expect(alone.map((__, deliveryCount) => isAlone(deliveryCount))).toEqual(alone)
 })
 
@@ -147,16 +147,16 @@ test('a kill by the supervisor is an attempt that failed, and no death', async (
 
 test('a kill over one of several jobs counts for none of them, and each runs alone the next time', async () => {
   const execution = executionOf(task('t', { maxDeliveries: 1, retries: 0 }, () => 'done'))
-  const suspect = work(execution.open(delivery('t', { 'zyq-suspect': 'ZYQ_JOB_TIMEOUT' }, { deliveryCount: 1 })))
-  expect(suspect.alone).toBe(true)
-  expect(await execution.run(suspect)).toMatchObject({ kind: 'ack' })
+  const alone = work(execution.open(delivery('t', { 'zyq-run-alone': 'ZYQ_JOB_TIMEOUT' }, { deliveryCount: 1 })))
+  expect(alone.alone).toBe(true)
+  expect(await execution.run(alone)).toMatchObject({ kind: 'ack' })
   const failing = executionOf(task('u', { maxDeliveries: 1, retries: 1 }, () => Promise.reject(new Error('no'))))
-  const again = work(failing.open(delivery('u', { 'zyq-suspect': 'ZYQ_JOB_TIMEOUT' }, { deliveryCount: 1 })))
+  const again = work(failing.open(delivery('u', { 'zyq-run-alone': 'ZYQ_JOB_TIMEOUT' }, { deliveryCount: 1 })))
   const outcome = await failing.run(again)
   expect(outcome).toMatchObject({ kind: 'release', headers: { 'zyq-attempts': '1', 'zyq-kills': '1' } })
-  if (outcome.kind === 'release') expect(outcome.headers).not.toHaveProperty('zyq-suspect')
-  const guilty = { 'zyq-suspect': 'ZYQ_JOB_TIMEOUT', 'zyq-killed': 'ZYQ_JOB_TIMEOUT' }
-  const killed = await execution.run(work(execution.open(delivery('t', guilty, { deliveryCount: 2 }))))
+  if (outcome.kind === 'release') expect(outcome.headers).not.toHaveProperty('zyq-run-alone')
+  const culprit = { 'zyq-run-alone': 'ZYQ_JOB_TIMEOUT', 'zyq-killed': 'ZYQ_JOB_TIMEOUT' }
+  const killed = await execution.run(work(execution.open(delivery('t', culprit, { deliveryCount: 2 }))))
   expect(killed).toMatchObject({ kind: 'reject', reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT/) })
 })
 

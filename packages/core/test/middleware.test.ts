@@ -149,7 +149,7 @@ test('retries that a submission asks for and that are no count do not hide the f
   expect(await thrownBy(retry({ limit: 1 }), context({ retries: 'many' }), error)).toMatchObject({ cause: error })
 })
 
-test('what cannot be mended by trying again is not retried', async () => {
+test('an error that a retry cannot fix is not retried', async () => {
   const policy = retry({ limit: 5 })
   for (const error of [new CodecError('ZYQ_VALIDATION', 'no'), new Discard(), new Reject()]) {
     expect(await thrownBy(policy, context(), error)).toBe(error)

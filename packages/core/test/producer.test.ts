@@ -21,7 +21,7 @@ function producerOn(script: Script) {
 }
 
 const lost = () => new BrokerError('ZYQ_CONNECTION_LOST', 'cut')
-const away = () => new BrokerError('ZYQ_UNREACHABLE', 'nobody there')
+const away = () => new BrokerError('ZYQ_UNREACHABLE', 'connection refused')
 
 test('gathers what is submitted in the same moment into as few batches as it needs', async () => {
   const batches: number[] = []
@@ -64,7 +64,7 @@ test('publishAll answers for each message, in their order', async () => {
   await producer.close()
 })
 
-test('keeps at most four batches on their way', async () => {
+test('keeps at most four batches in flight', async () => {
   const let1 = gate()
   let underway = 0
   let most = 0
@@ -77,7 +77,7 @@ test('keeps at most four batches on their way', async () => {
     },
   })
   const all = producer.publishAll(queue, messages(10_000))
-  await until('four are on their way', () => underway === 4)
+  await until('four are in flight', () => underway === 4)
   await nextTurn()
   let1.open()
   await all
@@ -107,7 +107,7 @@ test('a broker that was reachable is waited for', async () => {
   await producer.close()
 })
 
-test('what no retry can mend is not retried', async () => {
+test('an error that a retry cannot fix is not retried', async () => {
   const publish = vi.fn(() => Promise.reject(new BrokerError('ZYQ_AUTH', 'no')))
   const { broker, producer } = producerOn({})
   await producer.publish(queue, [message('first')])

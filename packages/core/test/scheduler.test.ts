@@ -11,7 +11,7 @@ interface Item extends Runnable {
   end(): void
 }
 
-/** Microtasks that are due, and those that they cause. */
+/** Microtasks that are due, and the microtasks that they cause. */
 async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await Promise.resolve()
 }

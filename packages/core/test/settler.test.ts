@@ -159,7 +159,7 @@ test('does not insist where the jobs are gone: with their connection, or with th
   }
 })
 
-test('what has gone back is settled, and told of once', async () => {
+test('what has gone back is settled, and logged once', async () => {
   const error = new BrokerError('ZYQ_BODY_TOO_LARGE', 'no')
   let calls = 0
   const { settler, gaveUp, left, logger } = setUp({

@@ -138,7 +138,7 @@ test('some of a list refused and some unknown is a SubmitError that tells which'
 test('an option that no part of core knows goes to the broker, which refuses it', async () => {
   const elsewhere = new Task<number>(uniqueName(), Object.assign({ server: scripted() }, { exchange: 'x' }))
   await expect(elsewhere.submit(1)).rejects.toMatchObject({
-    code: 'ZYQ_CONFIG',
+    code: 'ZYQ_UNSUPPORTED',
     message: expect.stringMatching(/exchange/),
   })
   const { task } = taskOn({})

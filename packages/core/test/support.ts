@@ -132,7 +132,7 @@ export function recordingLogger(): Logger & { readonly lines: LogLine[] } {
     (fields: object, message = ''): void =>
       void lines.push({ level, fields, message })
   const logger = { lines, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
-  return { ...logger, child: () => ({ ...logger, child: () => expect.fail('nobody needs a child of a child') }) }
+  return { ...logger, child: () => ({ ...logger, child: () => expect.fail('a child of a child is not needed') }) }
 }
 
 let names = 0

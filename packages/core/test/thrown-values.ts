@@ -55,7 +55,7 @@ const hostile: ProxyHandler<object> = {
   getOwnPropertyDescriptor: fail,
 }
 
-/** Anything that JavaScript can throw, each made anew. */
+/** Anything that JavaScript can throw, each made again. */
 export const thrownValues: Readonly<Record<string, () => unknown>> = {
   undefined: () => undefined,
   null: () => null,

@@ -208,7 +208,7 @@ test('a worker that has its hands full is not taken for a stalled one', async ()
 test.each([
   ['a connection that is lost comes back', 'ZYQ_CONNECTION_LOST', /connection lost/],
   ['a broker that is busy is asked again', 'ZYQ_BROKER_BUSY', /broker is busy/],
-] as const)('%s, and the consumer lives on with what it has in hand', async (_, code, told) => {
+] as const)('%s, and the consumer lives on with what it has unsettled', async (_, code, told) => {
   const ran = vi.fn()
   const let1 = gate()
   const { task, worker, broker, logger } = setUp({}, async ({ data, attempt }) => {
@@ -217,7 +217,7 @@ test.each([
   })
   await task.submit(0)
   await worker.start()
-  await until('one is in hand', () => ran.mock.calls.length === 1)
+  await until('one is unsettled', () => ran.mock.calls.length === 1)
   let losses = 0
   broker.script.receive = (real, ...call) =>
     losses++ < 3 ? Promise.reject(new BrokerError(code, 'for the test')) : real.receive(...call)
@@ -253,7 +253,7 @@ test('where the lease is the connection’s, a lost connection means a new consu
   )
 })
 
-test('where a death is charged to all that is held, a job that it would condemn is held alone', async () => {
+test('if all held jobs count a lost delivery, a job near its limit is held alone', async () => {
   const held: Record<string, number | undefined> = {}
   const consumed: number[] = []
   const { broker, task, worker, stats } = setUp(
@@ -277,7 +277,7 @@ test('where a death is charged to all that is held, a job that it would condemn 
   if (mortal.leases.kind !== 'renewable') expect.fail('the memory broker renews')
   await mortal.leases.reclaim('mortal', lost.slice(0, 2))
   await worker.start()
-  await until('the suspects have run', () => '3' in held)
+  await until('the jobs have run', () => '3' in held)
   await task.submit([4, 5])
   await until('all have run', () => '5' in held)
   expect(held).toMatchObject({ 1: 1, 2: 1 })
@@ -290,9 +290,9 @@ test('where a death is charged to all that is held, a job that it would condemn 
 })
 
 test.each([
-  ['nobody can be charged', { lease: 'connection' }],
-  ['the supervisor says who is charged', {}],
-] as const)('after a death, where %s', async (_, script) => {
+  ['all held jobs count a lost delivery', { lease: 'connection' }],
+  ['the supervisor names the jobs that ran', {}],
+] as const)('after the death of a process, if %s', async (_, script) => {
   const consumed: number[] = []
   const broker = scripted({
     ...script,
@@ -447,7 +447,7 @@ test('waits at its start for a broker that is away', async () => {
   await worker.start()
   await task.submit(1)
   await until('it runs', () => ran.mock.calls.length === 1)
-  expect(logger.lines.filter(({ message }) => /not there yet/.test(message))).toHaveLength(1)
+  expect(logger.lines.filter(({ message }) => /broker unavailable/.test(message))).toHaveLength(1)
 })
 
 test('closed while it waits for a broker, its start resolves and it is closed', async () => {
@@ -521,7 +521,7 @@ test('start rejects on what the broker cannot do, and all is closed then', async
 test('start rejects on an option that the broker does not know', async () => {
   const task = taskOn(scripted(), vi.fn(), JSON.parse('{"exchange":"x"}'))
   await expect(workerOn({ tasks: [task] }).start()).rejects.toMatchObject({
-    code: 'ZYQ_CONFIG',
+    code: 'ZYQ_UNSUPPORTED',
     message: expect.stringMatching(/exchange/),
   })
 })

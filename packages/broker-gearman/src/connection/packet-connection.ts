@@ -27,7 +27,7 @@ const PORTION = 512
 const MAX_PORTIONS_IN_FLIGHT = 2
 
 /** Answers that the server owes. It answers in the order of the requests, so the next answer is for the first of these. */
-interface Pending {
+interface PendingPacket {
   readonly types: readonly number[]
   remaining: number
   /** How many settlements since the last barrier were of jobs that this worker no longer holds. */
@@ -57,7 +57,7 @@ export class PacketConnection extends SocketConnection {
   isWatched = false
   readonly #portions = new Semaphore(MAX_PORTIONS_IN_FLIGHT)
   readonly #reader = new PacketReader()
-  readonly #pending: Pending[] = []
+  readonly #pending: PendingPacket[] = []
   #events: PacketConnectionEvents = {}
 
   /** Connects until the signal is aborted, and checks that the server speaks Gearman. Rejects with `ZYQ_UNREACHABLE`, or the signal's reason. */
@@ -98,8 +98,8 @@ export class PacketConnection extends SocketConnection {
     packets: PacketWriter,
     types: readonly number[],
     count: number,
-    onAnswer: Pending['onAnswer'],
-    onLoss: Pending['onLoss'],
+    onAnswer: PendingPacket['onAnswer'],
+    onLoss: PendingPacket['onLoss'],
   ): void {
     if (this.ended !== undefined) return onLoss(this.ended)
     this.#pending.push({ types, remaining: count, stale: 0, onAnswer, onLoss })
@@ -133,6 +133,7 @@ export class PacketConnection extends SocketConnection {
     items: readonly Item[],
     send: (portion: readonly Item[]) => Promise<readonly Result[]>,
   ): Promise<readonly Result[]> {
+    if (items.length <= PORTION) return items.length === 0 ? [] : this.#portions.run(() => send(items))
     const results: Promise<readonly Result[]>[] = []
     for (let start = 0; start < items.length; start += PORTION) {
       results.push(this.#portions.run(() => send(items.slice(start, start + PORTION))))
@@ -188,7 +189,7 @@ export class PacketConnection extends SocketConnection {
     else this.#answer(first, error)
   }
 
-  #answer(pending: Pending, answer: Packet | GearmanError): void {
+  #answer(pending: PendingPacket, answer: Packet | GearmanError): void {
     pending.remaining--
     if (pending.remaining === 0) this.#pending.shift()
     pending.onAnswer(answer, pending.stale)

@@ -1,6 +1,6 @@
 /**
- * The binary protocol of Gearman: https://gearman.org/protocol/. A packet is a magic of four bytes, its type and the size of
- * what follows as big-endian 32-bit numbers, and its arguments, which NULs separate; the last one may hold any bytes.
+ * The binary protocol of Gearman: https://gearman.org/protocol/. A packet is four magic bytes, its type and the
+ * size of its body as big-endian 32-bit numbers, and the body: arguments separated by NULs. The last argument may hold any bytes.
  */
 import { Buffer } from 'node:buffer'
 
@@ -51,40 +51,40 @@ export const WORK_PACKETS: ReadonlySet<number> = new Set([
 ])
 
 export const HEADER_BYTES = 12
-/** More than any packet of a sane peer: what claims to be larger is no packet. */
+/** A peer that announces a larger packet does not speak the protocol. */
 export const MAX_PACKET_BYTES: number = 256 * 1024 * 1024
 
 const REQUEST_MAGIC = 0x00_52_45_51 // \0REQ
 const RESPONSE_MAGIC = 0x00_52_45_53 // \0RES
-/** Payloads from this size on are sent from where they lie; to copy smaller ones costs less than one more write. */
+/** Payloads of this size and more are not copied. For smaller ones a copy is cheaper than another write. */
 const REFERENCE_BYTES = 16 * 1024
 const SLAB_BYTES = 64 * 1024
 
-/** A packet as it came. `body` is a view into what was received. */
+/** A received packet. `body` is a view into the chunk. */
 export interface Packet {
   readonly type: number
   readonly body: Buffer
 }
 
-/** The peer does not speak the protocol: its connection is of no use any more. */
+/** The peer does not speak the protocol. The connection must be closed. */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError'
 }
 
-/** Finds the packets in a stream of bytes, however it is cut into chunks. */
+/** Splits a stream of chunks into packets. */
 export class PacketReader {
   readonly #magic: number
   #parts: Buffer[] = []
   #length = 0
-  /** How many bytes are needed before there is anything to do. */
+  /** How many bytes must be there before the next packet can be read. */
   #needed = HEADER_BYTES
 
-  /** Reads what servers send, or, for tests, what clients do. */
+  /** `sender`: whose packets are read. */
   constructor(sender: 'server' | 'client' = 'server') {
     this.#magic = sender === 'server' ? RESPONSE_MAGIC : REQUEST_MAGIC
   }
 
-  /** Calls `onPacket` for each packet that the chunk completes. Throws `ProtocolError`; of no use after that. */
+  /** Calls `onPacket` for each packet that the chunk completes. Throws `ProtocolError`, and must not be used after that. */
   push(chunk: Buffer, onPacket: (packet: Packet) => void): void {
     this.#parts.push(chunk)
     this.#length += chunk.length
@@ -113,24 +113,25 @@ export class PacketReader {
       )
     }
     const size = bytes.readUInt32BE(at + 8)
-    if (size > MAX_PACKET_BYTES) throw new ProtocolError(`The peer announced a packet of ${size} bytes`)
+    if (size > MAX_PACKET_BYTES)
+      throw new ProtocolError(`The peer announced a packet of ${size} bytes, more than ${MAX_PACKET_BYTES}`)
     return size
   }
 }
 
-/** Puts packets one behind the other, to be written at once. */
+/** Collects packets, to be written together. */
 export class PacketWriter {
   readonly #magic: number
   readonly #done: Buffer[] = []
   #slab = Buffer.allocUnsafe(1024)
   #used = 0
 
-  /** Writes what clients and workers send, or, for tests, what a server does. */
+  /** `sender`: whose packets are written. */
   constructor(sender: 'client' | 'server' = 'client') {
     this.#magic = sender === 'client' ? REQUEST_MAGIC : RESPONSE_MAGIC
   }
 
-  /** `head` is its arguments with a NUL between two, and one at the end where `last`, which may be any bytes, follows. */
+  /** `head` holds the arguments, separated by NULs. If the argument `last` follows, it ends with a NUL too. */
   packet(type: number, head = '', last?: Uint8Array): this {
     const headBytes = Buffer.byteLength(head)
     const lastBytes = last?.length ?? 0
@@ -151,7 +152,7 @@ export class PacketWriter {
     return this
   }
 
-  /** What was put in, in its order. The writer is not to be used after that. */
+  /** All packets, in their order. The writer must not be used after that. */
   buffers(): readonly Buffer[] {
     this.#endSlab()
     return this.#done
@@ -170,10 +171,7 @@ export class PacketWriter {
   }
 }
 
-/**
- * The first `count` arguments of a packet as text, and what is behind them. Throws `ProtocolError` where there are fewer.
- * Names may be UTF-8.
- */
+/** The first `count` arguments of a packet as UTF-8, and the rest. Throws `ProtocolError` if there are fewer arguments. */
 export function splitArguments(
   body: Buffer,
   count: number,
@@ -182,14 +180,14 @@ export function splitArguments(
   let start = 0
   for (let index = 0; index < count; index++) {
     const end = body.indexOf(0, start)
-    if (end < 0) throw new ProtocolError(`A packet has ${index + 1} arguments, and at least ${count + 1} are needed`)
+    if (end < 0) throw new ProtocolError(`A packet has ${index + 1} arguments instead of at least ${count + 1}`)
     texts.push(body.toString('utf8', start, end))
     start = end + 1
   }
   return { texts, rest: body.subarray(start) }
 }
 
-/** A job as a worker gets it. `workload` is a view into what was received. */
+/** A job that the server assigns to a worker. `workload` is a view into the packet. */
 export interface Assignment {
   readonly handle: string
   readonly functionName: string
@@ -197,12 +195,13 @@ export interface Assignment {
   readonly workload: Buffer
 }
 
-/** Reads a JOB_ASSIGN_UNIQ. Throws `ProtocolError`. One comes with every job: hence its names are decoded in one go. */
+/** Reads a JOB_ASSIGN_UNIQ. Throws `ProtocolError`. It decodes the names together, because this runs for every job. */
 export function readAssignment(body: Buffer): Assignment {
   const handleEnd = body.indexOf(0)
   const nameEnd = body.indexOf(0, handleEnd + 1)
   const uniqueEnd = body.indexOf(0, nameEnd + 1)
-  if (handleEnd < 0 || nameEnd < 0 || uniqueEnd < 0) throw new ProtocolError('An assignment lacks a name of its job')
+  if (handleEnd < 0 || nameEnd < 0 || uniqueEnd < 0)
+    throw new ProtocolError('A JOB_ASSIGN_UNIQ has fewer than four arguments')
   const names = body.toString('utf8', 0, uniqueEnd)
   const first = names.indexOf('\0')
   const second = names.indexOf('\0', first + 1)

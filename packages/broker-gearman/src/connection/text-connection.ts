@@ -8,7 +8,7 @@ import { openSocket, SocketConnection } from './socket-connection.ts'
 /** After this many seconds without a byte of an answer the server is given up. */
 const MAX_SILENT_TURNS = 5
 
-interface Pending {
+interface PendingReply {
   readonly isList: boolean
   readonly resolve: (lines: readonly string[]) => void
   readonly reject: (error: unknown) => void
@@ -20,7 +20,7 @@ interface Pending {
  */
 export class TextConnection extends SocketConnection {
   readonly #decoder = new StringDecoder('utf8')
-  readonly #pending: Pending[] = []
+  readonly #pending: PendingReply[] = []
   #lines: string[] = []
   #partial = ''
 

@@ -14,9 +14,9 @@ import {
 } from '@zyqueue/core/broker'
 import { PACKET, PacketWriter, type Assignment } from '../connection/protocol.ts'
 import type { GearmanServer } from '../gearman-server.ts'
-import { encodeJob, isAskable, isOurs, type GearmanJob } from '../message.ts'
+import { isAskable, isOurs, type GearmanJob } from '../message.ts'
 import { submit } from '../publish/publish.ts'
-import { holdJob, type HeldJob } from './held-job.ts'
+import { encodeCopy, holdJob, type HeldJob } from './held-job.ts'
 import { LostDeliveries } from './lost-deliveries.ts'
 import { ServerConnection } from './server-connection.ts'
 import { complete, replace, type Completion, type Failure, type Settled } from './settle.ts'
@@ -98,7 +98,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
   }
 
   protected override sendAcks(settlements: readonly Settlement<Delivery, HeldJob>[]): Promise<SettleResults> {
-    return this.#complete(settlements.map(({ held }) => ({ held })))
+    return this.#complete(settlements)
   }
 
   protected override sendReleases(settlements: readonly Settlement<Release, HeldJob>[]): Promise<SettleResults> {
@@ -135,7 +135,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
   }
 
   protected override async end(): Promise<void> {
-    // A copy without the end of its original would run twice.
+    // A job whose copy is stored must be deleted before the server takes it back.
     await Promise.all(this.#delaying)
     this.#arrived = []
     await Promise.all([this.#lostDeliveries.flush(), ...this.#servers.map((server) => server.close())])
@@ -152,14 +152,10 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     for (const index of workers.keys()) {
       const worker = workers[(index + this.#turn) % workers.length]
       if (worker === undefined || left <= 0) return
-      let share = Math.ceil(left / (workers.length - index))
-      while (share > 0) {
-        const asked = worker.grab(share, (jobs) => void this.#receive(worker, jobs, asked))
-        if (asked === 0) break
-        this.#inFlight += asked
-        share -= asked
-        left -= asked
-      }
+      const share = Math.ceil(left / (workers.length - index))
+      const asked = worker.grab(share, (jobs) => void this.#receive(worker, jobs, asked))
+      this.#inFlight += asked
+      left -= asked
     }
   }
 
@@ -169,7 +165,8 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     // If this fails, the connection is lost, and its jobs with it.
     const awaited = foreign.length === 0 ? new Set() : await worker.awaitedOf(foreign).catch(() => new Set())
     this.#inFlight -= asked
-    if (worker.connection.isOpen) {
+    // When the consumer closes, the server takes back the jobs: a copy of one would run beside it.
+    if (worker.connection.isOpen && !this.isClosing) {
       for (const job of jobs) {
         const held = holdJob(worker, job, this.#lostDeliveries, awaited.has(job.unique))
         if (held.dueMs === undefined || held.dueMs <= Date.now()) {
@@ -185,8 +182,8 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
 
   /** Moves a job from a wide slot to a narrower one. If that fails, the job stays here until the connection ends. */
   async #delayAgain(held: HeldJob, dueMs: number): Promise<void> {
-    const { worker, handle, functionName, delivery } = held
-    const submission = encodeJob(delivery.queue, { ...held.job, dueMs }, 'copy')
+    const { worker, handle, functionName } = held
+    const submission = encodeCopy(held, { dueMs })
     const [result] = await submit(worker.connection, [submission]).catch(() => [])
     if (result?.status !== 'stored') return
     worker.connection.write(new PacketWriter().packet(PACKET.WORK_COMPLETE, `${handle}\0`))
@@ -236,7 +233,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
   }
 }
 
-/** Absent if a client waits for the job: the client is told of the failure, and decides. */
-function copyOf({ job, delivery }: HeldJob, changes: Partial<GearmanJob>): Failure['copy'] {
-  return delivery.foreground === true ? undefined : encodeJob(delivery.queue, { ...job, ...changes }, 'copy')
+/** Absent if a client waits for the job: it gets the failure, and decides what happens. */
+function copyOf(held: HeldJob, changes: Partial<GearmanJob>): Failure['copy'] {
+  return held.delivery.foreground === true ? undefined : encodeCopy(held, changes)
 }

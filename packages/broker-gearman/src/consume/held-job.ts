@@ -1,7 +1,7 @@
 import type { Delivery, Headers } from '@zyqueue/core/broker'
 import type { Assignment } from '../connection/protocol.ts'
 import { queueOf } from '../functions.ts'
-import { decodeJob, FORMAT, isOurs, type GearmanJob } from '../message.ts'
+import { decodeJob, encodeJob, FORMAT, isOurs, type GearmanJob, type Submission } from '../message.ts'
 import { foreignId } from './foreign-id.ts'
 import type { LostDeliveries, LostDeliveryNote } from './lost-deliveries.ts'
 import type { WorkerConnection } from './worker-connection.ts'
@@ -15,8 +15,10 @@ export interface HeldJob {
   readonly isForeign: boolean
   /** When a delayed job is due, in ms since 1970. */
   readonly dueMs: number | undefined
-  /** What a copy of it must hold. */
-  readonly job: GearmanJob
+  /** The keys of the lost deliveries that `delivery.deliveryCount` holds. */
+  readonly lost: readonly string[]
+  /** The version of its format, if this adapter cannot read it. */
+  readonly unknownFormat: number | undefined
   readonly delivery: Delivery
 }
 
@@ -28,32 +30,34 @@ export function holdJob(
   isAwaited: boolean,
 ): HeldJob {
   const { handle, functionName, unique } = assignment
-  const { isCall, dueMs, ...received } = decodeJob(unique, assignment.workload)
+  const received = decodeJob(unique, assignment.workload)
   const id = received.id || foreignId(worker.connection.location, assignment)
-  const { lost: counted = [], unknownFormat, body, priority } = received
+  const { lost: counted = [], dueMs, unknownFormat, body, priority } = received
   const notes = lostDeliveries.of(id).filter(({ key }) => !counted.includes(key))
-  const queue = queueOf(functionName)
-  const headers = notes.length === 0 ? received.headers : mergeHeaders(received.headers, notes)
-  const deliveryCount = received.deliveryCount + notes.length
-  const lost = notes.length === 0 ? counted : [...counted, ...notes.map(({ key }) => key)]
+  const delivery: Delivery = {
+    id,
+    queue: queueOf(functionName),
+    headers: notes.length === 0 ? received.headers : mergeHeaders(received.headers, notes),
+    body,
+    priority,
+    deliveryCount: received.deliveryCount + notes.length,
+    foreground: received.isCall || isAwaited,
+  }
   return {
     worker,
     handle,
     functionName,
     isForeign: !isOurs(unique),
     dueMs,
-    job: { id, headers, body, priority, deliveryCount, lost, unknownFormat },
-    delivery: {
-      id,
-      queue,
-      headers,
-      body,
-      priority,
-      deliveryCount,
-      foreground: isCall || isAwaited,
-      ...(unknownFormat === undefined ? {} : { undecodable: describeFormat(unknownFormat) }),
-    },
+    lost: notes.length === 0 ? counted : [...counted, ...notes.map(({ key }) => key)],
+    unknownFormat,
+    delivery: unknownFormat === undefined ? delivery : { ...delivery, undecodable: describeFormat(unknownFormat) },
   }
+}
+
+/** A packet that stores the job again, with these changes. */
+export function encodeCopy({ delivery, lost, unknownFormat }: HeldJob, changes: Partial<GearmanJob>): Submission {
+  return encodeJob(delivery.queue, { ...delivery, lost, unknownFormat, ...changes }, 'copy')
 }
 
 /** For the reason of a dead letter. */

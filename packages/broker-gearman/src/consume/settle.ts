@@ -33,20 +33,15 @@ export interface Settled {
   readonly isHeld: boolean
 }
 
-interface Ending extends Completion {
-  readonly packet: typeof PACKET.WORK_COMPLETE | typeof PACKET.WORK_FAIL
-}
-
 const OK: SettleResult = { status: 'ok' }
 const LEASE_LOST: SettleResult = { status: 'lease-lost' }
 
+/** The jobs have succeeded. */
 export function complete(worker: WorkerConnection, completions: readonly Completion[]): Promise<readonly Settled[]> {
-  return finish(
-    worker,
-    completions.map((completion) => ({ ...completion, packet: PACKET.WORK_COMPLETE })),
-  )
+  return finish(worker, completions, PACKET.WORK_COMPLETE)
 }
 
+/** Stores the copies, and then deletes the jobs. */
 export async function replace(worker: WorkerConnection, failures: readonly Failure[]): Promise<readonly Settled[]> {
   try {
     const settled = new Map<Failure, Settled>()
@@ -77,10 +72,7 @@ export async function replace(worker: WorkerConnection, failures: readonly Failu
     for (const { held, reason } of stored) writeReason(reasons, held, reason)
     if (stored.some(({ held, reason }) => held.isForeign && reason !== undefined))
       await worker.connection.barrier(reasons)
-    const finished = await finish(
-      worker,
-      stored.map(({ held }) => ({ held, packet: PACKET.WORK_FAIL })),
-    )
+    const finished = await finish(worker, stored, PACKET.WORK_FAIL)
     for (const [index, failure] of stored.entries()) settled.set(failure, finished[index] ?? unknown(undefined))
     return failures.map((failure) => settled.get(failure) ?? unknown(undefined))
   } catch (error) {
@@ -107,12 +99,16 @@ function writeReason(
  * Settlements have no answers. The server answers the ECHO behind them and, before it, refuses each job that this worker did
  * not hold any more, such as one that an operator cancelled. A refusal does not say which job it means.
  */
-function finish(worker: WorkerConnection, endings: readonly Ending[]): Promise<readonly Settled[]> {
+function finish(
+  worker: WorkerConnection,
+  endings: readonly Completion[],
+  type: typeof PACKET.WORK_COMPLETE | typeof PACKET.WORK_FAIL,
+): Promise<readonly Settled[]> {
   return worker.connection.sendInPortions(endings, async (portion) => {
     const packets = new PacketWriter()
-    for (const { packet, held, body } of portion) {
-      if (packet === PACKET.WORK_COMPLETE) packets.packet(packet, `${held.handle}\0`, body)
-      else packets.packet(packet, held.handle)
+    for (const { held, body } of portion) {
+      if (type === PACKET.WORK_FAIL) packets.packet(type, held.handle)
+      else packets.packet(type, `${held.handle}\0`, body)
     }
     const settled = await settlePortion(worker, packets, portion.length)
     return portion.map(() => settled)

@@ -11,9 +11,8 @@ import {
 import { GearmanError } from '../errors.ts'
 import type { GearmanServer } from '../gearman-server.ts'
 
-/** The most grabs in flight, and the most whose jobs arrive together. */
+/** The most grabs in flight. */
 const MAX_WIDTH = 512
-const MAX_GRABS = 128
 
 /** A function that this connection serves. */
 interface Ability {
@@ -83,7 +82,7 @@ export class WorkerConnection {
     const hasSeveral = this.#abilities.size > 1
     // The order of the abilities can be changed only while no grab is in flight.
     if (!this.connection.isOpen || this.#isAsleep || (hasSeveral && this.#grabbing > 0)) return 0
-    const count = Math.min(room, this.#width - this.#grabbing, MAX_GRABS)
+    const count = Math.min(room, this.#width - this.#grabbing)
     if (count <= 0) return 0
     const packets = new PacketWriter()
     if (hasSeveral) this.#withdraw(packets, ({ isEmpty }) => isEmpty)

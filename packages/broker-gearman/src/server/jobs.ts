@@ -2,13 +2,13 @@
 import type { Peer } from './peer.ts'
 
 /** High, normal, low. Jobs of a higher level run first. */
-export type Level = 0 | 1 | 2
+export type WaitingLevel = 0 | 1 | 2
 
 export interface Job {
   readonly handle: string
   readonly unique: string
   readonly workload: Buffer
-  readonly level: Level
+  readonly level: WaitingLevel
   readonly background: boolean
   readonly of: JobFunction
   /** The clients that wait for its end. */

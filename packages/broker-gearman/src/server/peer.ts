@@ -8,10 +8,10 @@ import {
   WORK_PACKETS,
   type Packet,
 } from '../connection/protocol.ts'
-import type { Job, JobFunction, JobTable, Level } from './jobs.ts'
+import type { Job, JobFunction, JobTable, WaitingLevel } from './jobs.ts'
 
 /** The SUBMIT_JOB packets. */
-const SUBMITS: ReadonlyMap<number, { readonly level: Level; readonly background: boolean }> = new Map([
+const SUBMITS: ReadonlyMap<number, { readonly level: WaitingLevel; readonly background: boolean }> = new Map([
   [PACKET.SUBMIT_JOB_HIGH, { level: 0, background: false }],
   [PACKET.SUBMIT_JOB, { level: 1, background: false }],
   [PACKET.SUBMIT_JOB_LOW, { level: 2, background: false }],
@@ -115,7 +115,7 @@ export class Peer {
     }
   }
 
-  #submit(body: Buffer, { level, background }: { readonly level: Level; readonly background: boolean }): void {
+  #submit(body: Buffer, { level, background }: { readonly level: WaitingLevel; readonly background: boolean }): void {
     const { texts, rest } = splitArguments(body, 2)
     const [name = '', unique = ''] = texts
     // A view would keep the whole chunk in memory.

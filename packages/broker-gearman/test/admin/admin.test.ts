@@ -8,5 +8,5 @@ test('reads a worker and its queues from a line of a server, whatever characters
     queues: ['a\u2028b'],
     details: { ip: '127.0.0.1', file_descriptor: 39 },
   })
-  expect(workerOf('no line of a worker', { name: 's:4730' })).toBe(undefined)
+  expect(workerOf('not a worker', { name: 's:4730' })).toBe(undefined)
 })

@@ -1,4 +1,4 @@
-// The task file of the processes that supervisor.test.ts has a supervisor start. It notes what runs, past the broker.
+// The task file of the worker processes in lost-deliveries.test.ts. It writes what runs to a file.
 import { appendFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { queueJob } from '@zyqueue/core'

@@ -18,7 +18,7 @@ import {
 const bytes = (most = 200) => fc.uint8Array({ maxLength: most }).map((array) => Buffer.from(array))
 const packet = fc.record({ type: fc.integer({ min: 0, max: 2 ** 32 - 1 }), body: bytes() })
 
-/** Cuts bytes at these places, wherever they are. */
+/** Cuts bytes at these places. */
 function cut(whole: Buffer, places: readonly number[]): readonly Buffer[] {
   const ends = [...places.map((place) => place % (whole.length + 1)), whole.length].toSorted((a, b) => a - b)
   return ends.map((end, index) => whole.subarray(index === 0 ? 0 : ends[index - 1], end))

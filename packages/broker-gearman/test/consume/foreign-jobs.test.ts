@@ -8,7 +8,7 @@ import { consume, gearman, openBroker, ownServer, queueName, receive, startWorke
 
 const tool = await ensureInstalled('gearman')
 
-async function embedded(): Promise<{ readonly url: string }> {
+async function startOwnServer(): Promise<{ readonly url: string }> {
   const server = await startJobServer({ port: 0 })
   onTestFinished(() => server.close())
   return { url: `gearman://127.0.0.1:${server.port}` }
@@ -49,7 +49,7 @@ const failures: readonly Failure[] = [
     ],
   },
   {
-    what: 'fails, and would be retried if it were a background job',
+    what: 'fails and has retries',
     body: '{}',
     reason: 'no luck',
     tasks: (name, connection) => [
@@ -71,9 +71,9 @@ const failures: readonly Failure[] = [
 
 describe.skipIf(!tool.installed).each([
   ['gearmand', () => ownServer()],
-  ['the embedded server', embedded],
+  ['our own server', startOwnServer],
 ])('a foreground job of the gearman tool, on %s', (_server, start) => {
-  test.each(failures)('that $what is answered with the reason', async ({ body, reason, tasks }) => {
+  test.each(failures)('that $what ends with the reason', async ({ body, reason, tasks }) => {
     const { url } = await start()
     const queue = queueName()
     const lines: string[] = []
@@ -117,7 +117,7 @@ describe.skipIf(!tool.installed)('the id of a foreign job', () => {
     ['{"n":1}'],
   ]
 
-  test('is another for each submission, also after gearmand has started anew and gives out its handles again', async () => {
+  test('is different for each submission, also after gearmand has restarted and uses its handles again', async () => {
     const server = await ownServer()
     const before = await idsOf(server.url, submissions)
     await server.kill('SIGKILL')
@@ -128,16 +128,16 @@ describe.skipIf(!tool.installed)('the id of a foreign job', () => {
     for (const id of ids) expect(id).toMatch(/^[!-~]{1,63}$/)
   })
 
-  test('is another for each submission to the embedded server', async () => {
+  test('is different for each submission to our own server', async () => {
     const ids = [
-      ...(await idsOf((await embedded()).url, submissions)),
-      ...(await idsOf((await embedded()).url, submissions)),
+      ...(await idsOf((await startOwnServer()).url, submissions)),
+      ...(await idsOf((await startOwnServer()).url, submissions)),
     ]
     expect(new Set(ids).size).toBe(2 * submissions.length)
   })
 
-  test('is not the unique `-`, which stands for the payload: jobs of several payloads wait beside each other', async () => {
-    const { url } = await embedded()
+  test('is not the unique `-`, which stands for the payload: jobs with different payloads wait at the same time', async () => {
+    const { url } = await startOwnServer()
     const queue = queueName()
     for (const body of ['1', '2', '2']) await gearman(url, '-b', '-f', queue, '-u', '-', body)
     const consumer = await consume(await openBroker(url), queue)

@@ -13,7 +13,7 @@ import { eventually, gearman, openBroker, queueName } from '../support.ts'
 
 const tool = await ensureInstalled('gearman')
 
-/** As worker processes load it. */
+/** The path that worker processes import. */
 const server = fileURLToPath(new URL('../../dist/index.js', import.meta.url))
 const taskFile = fileURLToPath(new URL('../children/tasks.js', import.meta.url))
 
@@ -52,7 +52,7 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
 
   const task = (name: string) => remoteTask(name, { server, connection: gearmand.url })
 
-  test('a job that kills its workers is dead-lettered after a few, and its neighbours are not charged', async () => {
+  test('a job that kills its workers becomes a dead letter, and no other job counts a lost delivery', async () => {
     const queue = queueName()
     const broker = await openBroker(gearmand.url)
     await task(`${queue}-poison`).submit(['poison', ...Array.from({ length: 20 }, (_, index) => index)])
@@ -67,7 +67,7 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
     expect(new Set(lines().filter((line) => !line.startsWith('poison poison')))).toEqual(
       new Set(Array.from({ length: 20 }, (_, index) => `poison ${index} 0`)),
     )
-    // What was known of its deaths is of no use any more.
+    // The notes about its lost deliveries are deleted.
     const address = parseAddresses(gearmand.url)[0]
     if (address === undefined) throw new Error('no address')
     const text = await TextConnection.open(address, new AbortController().signal)
@@ -75,7 +75,7 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
     await eventually(async () => (await text.list('status')).includes('zyq:lost\t0\t0\t0'))
   })
 
-  test('a job past its hard timeout is killed, retried and dead-lettered', async () => {
+  test('a job that exceeds its hard timeout is killed, retried and dead-lettered', async () => {
     const queue = queueName()
     const broker = await openBroker(gearmand.url)
     await task(`${queue}-slow`).submit('x')
@@ -90,7 +90,7 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
 
   describe.skipIf(!tool.installed)('jobs of the gearman tool', () => {
     test.each([['-'], ['order'], [undefined]])(
-      'with the unique %s: one that kills its workers is dead-lettered, and its neighbours run',
+      'with the unique %s: a job that kills its workers becomes a dead letter, and the others run',
       async (unique) => {
         const queue = queueName()
         const function_ = `${queue}-poison`
@@ -98,7 +98,7 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
         const submit = (body: string) =>
           gearman(gearmand.url, '-b', '-f', function_, ...(unique === undefined ? [] : ['-u', unique]), body)
         await submit('"poison"')
-        // Of a unique that waits already, gearmand takes no second job.
+        // gearmand joins jobs that have the same unique.
         if (unique !== 'order') for (const body of ['1', '2', '3']) await submit(body)
         const { lines } = supervise(queue, { maxWorkers: 1, concurrency: 1 })
         const dead = () => broker.admin.deadLetters.list(function_, { limit: 10 })
@@ -111,14 +111,14 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
       },
     )
 
-    test('one that a client waits for and that kills its workers is answered with the reason', async () => {
+    test('a client that waits for a job that kills its workers gets the reason', async () => {
       const queue = queueName()
       supervise(queue, { maxWorkers: 1, concurrency: 1 })
       const run = await gearman(gearmand.url, '-f', `${queue}-poison`, '-u', queueName(), '"poison"')
       expect(run).toMatchObject({ hangs: false, code: 1, output: expect.stringContaining('ZYQ_JOB_POISON') })
     })
 
-    test('one that a client waits for and that is killed over its hard timeout is answered with the reason', async () => {
+    test('a client that waits for a job that exceeds its hard timeout gets the reason', async () => {
       const queue = queueName()
       supervise(queue, { maxWorkers: 1, concurrency: 1 })
       const run = await gearman(gearmand.url, '-f', `${queue}-slow`, '-u', queueName(), '"x"')
@@ -126,7 +126,7 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
     })
   })
 
-  test('a burst of jobs, some of which fail once, is run to its end, each to its own', async () => {
+  test('each of many jobs runs to its end, although some fail once', async () => {
     const queue = queueName()
     const count = 400
     await task(`${queue}-plain`).submitMany(Array.from({ length: count }, (_, index) => index))

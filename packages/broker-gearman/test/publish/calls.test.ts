@@ -17,7 +17,7 @@ await describeWithServer('gearmand', 'calls', () => {
 
   const at = () => ({ name: queueName(), server: plugin, connection: server.url })
 
-  test('a call resolves to what the handler returned, whatever JSON it is', async () => {
+  test('a call resolves to the result of the handler, any JSON value', async () => {
     const task = queueJob(at(), (_worker, job: { data: unknown }) => job.data)
     await startWorker([task])
     for (const data of [{ a: [1, 'ü', null] }, 'text', 12, false, null, []]) expect(await task.call(data)).toEqual(data)
@@ -26,7 +26,7 @@ await describeWithServer('gearmand', 'calls', () => {
     expect(await nothing.call({})).toBe(undefined)
   })
 
-  test('progress, parts and warnings come in their order, before the result', async () => {
+  test('progress, data and warnings arrive in their order, before the result', async () => {
     const task = queueJob(at(), (_worker, job) => {
       job.progress(1, 3)
       job.send({ part: 1 })
@@ -36,19 +36,19 @@ await describeWithServer('gearmand', 'calls', () => {
       return 'done'
     })
     await startWorker([task])
-    const heard: unknown[] = []
+    const received: unknown[] = []
     const result = await task.call(
       {},
       {
-        onProgress: (done, of) => heard.push(`${done}/${of}`),
-        onData: (data) => heard.push(data),
-        onWarning: (text) => heard.push(text),
+        onProgress: (done, of) => received.push(`${done}/${of}`),
+        onData: (data) => received.push(data),
+        onWarning: (text) => received.push(text),
       },
     )
-    expect([...heard, result]).toEqual(['1/3', { part: 1 }, 'slow', '3/3', 'last part', 'done'])
+    expect([...received, result]).toEqual(['1/3', { part: 1 }, 'slow', '3/3', 'last part', 'done'])
   })
 
-  test('a handler that throws is called once, and its error is the caller’s', async () => {
+  test('a handler that throws runs once, and the caller gets its error', async () => {
     let attempts = 0
     const task = queueJob(at(), () => {
       attempts++
@@ -66,7 +66,7 @@ await describeWithServer('gearmand', 'calls', () => {
     expect(await broker.admin.deadLetters.list(task.queue, { limit: 10 })).toEqual([])
   })
 
-  test('a result that is no JSON is the caller’s to know', async () => {
+  test('the caller gets an error if the result is not JSON', async () => {
     const task = queueJob(at(), () => 10n)
     await startWorker([task])
     await expect(task.call({})).rejects.toMatchObject({
@@ -75,7 +75,7 @@ await describeWithServer('gearmand', 'calls', () => {
     })
   })
 
-  test('a call that takes too long, or is aborted, rejects, and a job that had not begun never runs', async () => {
+  test('a call rejects at its timeout or when it is aborted, and a job that has not begun never runs', async () => {
     const name = queueName()
     const task = remoteTask(name, { server: plugin, connection: server.url })
     const broker = await openBroker(server.url)
@@ -84,7 +84,7 @@ await describeWithServer('gearmand', 'calls', () => {
     const abort = new AbortController()
     const call = task.call({}, { signal: abort.signal })
     call.catch(() => undefined)
-    // gearmand counts the one that was cancelled until somebody could have had it.
+    // gearmand counts a cancelled job until a worker asks for it.
     await eventually(async () => (await ready()) === 2)
     abort.abort(new Error('enough'))
     await expect(call).rejects.toThrow('enough')
@@ -92,19 +92,19 @@ await describeWithServer('gearmand', 'calls', () => {
     expect(await consumer.receive(10, { signal: new AbortController().signal })).toEqual([])
   })
 
-  test('what a listener throws ends the call', async () => {
+  test('an error of a listener ends the call', async () => {
     const task = queueJob(at(), async (_worker, job) => {
       job.progress(1, 2)
       await new Promise((resolve) => job.signal.addEventListener('abort', resolve))
     })
     await startWorker([task], { graceMs: 0 })
     const onProgress = (): never => {
-      throw new Error('do not like it')
+      throw new Error('listener failed')
     }
-    await expect(task.call({}, { onProgress })).rejects.toThrow('do not like it')
+    await expect(task.call({}, { onProgress })).rejects.toThrow('listener failed')
   })
 
-  test('the calls of high priority come first', async () => {
+  test('calls of high priority run first', async () => {
     const name = queueName()
     const task = remoteTask<string>(name, { server: plugin, connection: server.url })
     const calls = (['low', 'normal', 'high'] as const).map((priority) =>
@@ -135,7 +135,7 @@ await describeWithServer('gearmand', 'calls', () => {
     expect(await call).toBe('done')
   })
 
-  test('a job that is waited for and was not begun goes to another worker when this one ends', async () => {
+  test('the job of a call that has not begun goes to another worker when its worker ends', async () => {
     const name = queueName()
     const task = remoteTask<string>(name, { server: plugin, connection: server.url })
     const call = task.call('data', { timeoutMs: 120_000 })
@@ -152,7 +152,7 @@ await describeWithServer('gearmand', 'calls', () => {
     expect(await call).toBe('done')
   })
 
-  test('a call whose server ends is unknown', async () => {
+  test('if the server ends, the outcome of a call is unknown', async () => {
     const own = await ownServer()
     const name = queueName()
     const task = remoteTask(name, { server: plugin, connection: own.url })

@@ -3,9 +3,9 @@ import { brokerTests } from '@zyqueue/broker-test-kit'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { startJobServer, type JobServer } from '../../src/server/index.ts'
 import { brokerAt, proxied } from '../proxied.ts'
-import { openBroker, queueName } from '../support.ts'
+import { openBroker, queueName, storeWorkload } from '../support.ts'
 
-describe('the embedded server', () => {
+describe('the job server of zyqueue gearmand', () => {
   let server: JobServer
   beforeAll(async () => {
     server = await startJobServer({ port: 0 })
@@ -15,12 +15,13 @@ describe('the embedded server', () => {
   brokerTests({
     test: test.concurrent,
     ...brokers,
+    storeUnreadable: (queue) => storeWorkload(server.port, queue, '#zyq9 {"shape":"new"}\nbody'),
     sample: brokerAt([4730]),
     brokerWithFinding: brokers.createBroker,
     timeoutMs: 30_000,
   })
 
-  test('it serves other programs: calls with progress and failures', async () => {
+  test('it serves calls of other programs, with their progress', async () => {
     const abraxas = createRequire(import.meta.url)('abraxas')
     const peer = abraxas.Client.connect({ host: '127.0.0.1', port: server.port, defaultEncoding: 'utf8' })
     onTestFinished(() => peer.disconnect())
@@ -36,7 +37,7 @@ describe('the embedded server', () => {
     expect(progress).toEqual([0.5])
   })
 
-  test('shutdown ends it', async () => {
+  test('the command shutdown ends it', async () => {
     const own = await startJobServer({ port: 0 })
     const broker = await openBroker(`127.0.0.1:${own.port}`)
     expect(await broker.admin.version()).toBe('gearmand 1.1.18-zyqueue')

@@ -1,7 +1,7 @@
-// What the children share: a connected broker of the built package, as another process of a user would have it.
+// Shared by the child processes: a connected broker of the built package, as in another process of a user.
 import plugin from '@zyqueue/broker-sqlite'
 
-/** The broker holds nothing that keeps a process alive; whoever waits for it does. */
+/** The broker's timers and files do not keep a process alive, so the child must. */
 export function keepAlive() {
   const timer = setInterval(() => {}, 1000)
   return () => clearInterval(timer)
@@ -9,13 +9,13 @@ export function keepAlive() {
 
 export async function connect(path) {
   const broker = plugin.create({ connection: `sqlite:${path}`, baseDir: '/' })
-  await insist(() => broker.connect())
-  await insist(() => broker.declare([{ name: 'q', options: {} }]))
+  await repeatWhileBusy(() => broker.connect())
+  await repeatWhileBusy(() => broker.declare([{ name: 'q', options: {} }]))
   return broker
 }
 
-/** Does what core does: asks again where others kept the file locked. */
-export async function insist(call) {
+/** Repeats the call, as core does, if other processes kept the file locked. */
+export async function repeatWhileBusy(call) {
   for (;;) {
     try {
       return await call()

@@ -1,7 +1,7 @@
-// Says the code that connecting is refused with.
+// Connects as a user without permission, and prints the error code.
 import plugin from '@zyqueue/broker-sqlite'
 
-// Root may write everywhere. The program itself may lie where nobody else can read it: that is why it changes now.
+// Root may write everywhere. The user changes after the imports, because only root may be able to read this package.
 if (process.getuid() === 0) {
   process.setgid(65534)
   process.setuid(65534)

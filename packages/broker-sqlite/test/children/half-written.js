@@ -1,4 +1,4 @@
-// Stops in the middle of a transaction that has written a job, holding the lock.
+// Stops in the middle of a transaction that has changed the queue, and keeps the lock.
 import { drivers } from '../../dist/driver.js'
 import { keepAlive } from './broker.js'
 

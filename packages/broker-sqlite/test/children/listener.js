@@ -1,8 +1,8 @@
-// Says each hint of the wake file, and never looks by itself.
-import { WakeSignal } from '../../dist/wake.js'
+// Reports each hint of the wake file, and never polls.
+import { WakeFile } from '../../dist/wake-file.js'
 import { keepAlive } from './broker.js'
 
 keepAlive()
-const signal = new WakeSignal(process.argv[2], `${process.argv[2]}-wake`)
-signal.listen(() => process.send('hint'))
+const wakeFile = new WakeFile(process.argv[2], `${process.argv[2]}-wake`)
+wakeFile.listen(() => process.send('hint'))
 process.send('listening')

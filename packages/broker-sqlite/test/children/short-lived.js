@@ -1,4 +1,4 @@
-// Uses everything once, closes it (or not), and is to end by itself.
+// Uses each part of the broker once, closes it or not, and must then end without process.exit.
 import { connect, consume, keepAlive, message } from './broker.js'
 
 const [path, closing] = process.argv.slice(2)

@@ -2,7 +2,7 @@ import type { OutboundMessage } from '../contract/message.ts'
 import { BrokerError, ConfigError } from '../errors.ts'
 
 const MAX_ID_CHARACTERS = 63
-const MESSAGE_ID = /^[\x20-\x7e]+$/
+const MESSAGE_ID = /^[\x21-\x7e]+$/
 
 /** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) if an option is not `known`. */
 export function refuseUnknownOptions(

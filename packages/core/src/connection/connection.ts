@@ -4,7 +4,7 @@ import type { Broker, BrokerPlugin, ConnectOptions, QueueSpec } from '../contrac
 import { findBroker, type BrokerChoice } from './discovery.ts'
 import { resolution, withEnvironment } from './resolution.ts'
 
-/** Whether an error says that the connection is gone, and `connect` is what mends it. */
+/** True if the error says that the connection is gone. Only `connect` helps then. */
 export function isConnectionLoss(error: ZyQueueError): boolean {
   return error.code === 'ZYQ_CONNECTION_LOST' || error.code === 'ZYQ_UNREACHABLE'
 }
@@ -47,7 +47,7 @@ export class Connection {
     return this.#everOpen
   }
 
-  /** Resolves when it is open. One attempt, shared by all who wait. Rejects with `ZyQueueError`. */
+  /** Resolves when it is open. One attempt, shared by all callers. Rejects with `ZyQueueError`. */
   open(): Promise<void> {
     if (this.#closed) return Promise.reject(new BrokerError('ZYQ_CLOSED', 'The connection was closed.'))
     this.#opening ??= this.#connect(this.#broker)

@@ -65,7 +65,7 @@ export interface FoundBroker {
  * `from`, in their order. Never falls back to another broker.
  *
  * Rejects with `ConfigError`: `ZYQ_BROKER_NOT_FOUND`, `ZYQ_BROKER_EXPORTS`, `ZYQ_BROKER_LOAD`, `ZYQ_BROKER_API_VERSION`,
- * `ZYQ_CONNECTION_STRING` where nothing reads the connection's scheme, or `ZYQ_CONFIG` if the choice contradicts itself.
+ * `ZYQ_CONNECTION_STRING` if no broker reads the connection's scheme, or `ZYQ_CONFIG` if the choice contradicts itself.
  */
 export async function findBroker(choice: BrokerChoice, from: readonly string[]): Promise<FoundBroker> {
   const found = await lookFor(choice, from)
@@ -276,7 +276,7 @@ async function readManifest(path: string) {
     const parsed = packageSchema.safeParse(JSON.parse(await readFile(path, 'utf8')))
     return parsed.success ? parsed.data : undefined
   } catch {
-    // Not there, or not JSON: whoever installs it will hear of that from npm.
+    // The file is absent or not JSON. npm reports that at the installation.
     return undefined
   }
 }

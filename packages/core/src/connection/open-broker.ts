@@ -7,10 +7,10 @@ import { keepAlive } from '../keep-alive.ts'
 export type OpenBroker = Pick<Broker, 'name' | 'location' | 'capabilities' | 'admin' | 'close'>
 
 /**
- * A connected broker of one's own, for administration: the caller closes it. Neither server nor connection means what
+ * A connected broker for administration. The caller must close it. Neither server nor connection means what
  * `ZYQUEUE_SERVER` and `ZYQUEUE_CONNECTION` say, else the embedded one; a server alone means that server at
  * `ZYQUEUE_CONNECTION`, if that is set. One attempt. With `create: false` no queue file is
- * made where there is none.
+ * made if there is none.
  *
  * Rejects with `ConfigError` where the broker is not found, and with `BrokerError` where it does not answer, or its file is
  * not to be made (`ZYQ_STORAGE_NOT_FOUND`).
@@ -33,7 +33,7 @@ function awake<Result>(call: Promise<Result>): Promise<Result> {
   return call.finally(keepAlive())
 }
 
-/** Adapters reject with the engine's own errors; whoever administers gets ours. */
+/** Adapters reject with the engine's own errors; callers of this function get ZyQueue's errors. */
 function withOurErrors(admin: BrokerAdmin, connection: Connection): BrokerAdmin {
   const ours = <Result>(call: Promise<Result>): Promise<Result> =>
     awake(call).catch((error: unknown) => {

@@ -12,7 +12,7 @@ export interface QueueSpec {
 
 export interface OutboundMessage {
   readonly queue: string
-  /** 1 to 63 printable ASCII characters. */
+  /** 1 to 63 printable ASCII characters without spaces. */
   readonly id: string
   readonly body: Uint8Array
   readonly headers: Headers

@@ -14,8 +14,8 @@ export const HEADER = {
   retries: 'zyq-retries',
   /** Set by the supervisor on a job whose process it had to kill: the code of what the job had done. */
   killed: 'zyq-killed',
-  /** Set likewise where several jobs were overdue in a process that was blocked, and nothing told by which of them. */
-  suspect: 'zyq-suspect',
+  /** Set by the supervisor if a killed process was blocked and ran several jobs: the job must run alone the next time. */
+  runAlone: 'zyq-run-alone',
   /** How many of its lost deliveries were such kills: those count as attempts or not at all, and not as deaths. */
   kills: 'zyq-kills',
   /** When the job was postponed the first time, in ms since 1970. */

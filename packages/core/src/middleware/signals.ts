@@ -4,14 +4,14 @@ import { MAX_DELAY_MS } from '../limits.ts'
 const brand: unique symbol = Symbol.for('@zyqueue/core/signal@1')
 
 export interface RetryOptions {
-  /** Not before so many ms from now, at most ten years. Default: what the task's backoff says. */
+  /** Not before this many ms from now, at most ten years. Default: what the task's backoff says. */
   readonly delayMs?: number
   /** Why; kept with the job. */
   readonly cause?: unknown
 }
 
 /**
- * Thrown by a handler: the attempt has failed and is to be retried, unless no retries are left. Not logged as an error.
+ * Thrown by a handler: the attempt has failed and must be retried, unless no retries are left. Not logged as an error.
  * The constructor throws `ConfigError` (`ZYQ_CONFIG`) if `delayMs` is not a number of ms from 0 to ten years.
  */
 export class Retry extends Error {
@@ -45,7 +45,7 @@ export class Discard extends Error {
 }
 
 /**
- * Thrown by a handler: the job has failed for good. It goes to the dead letters at once, whatever retries are left; whoever waits
+ * Thrown by a handler: the job has failed for good. It goes to the dead letters at once, whatever retries are left; a caller that waits
  * for it (`task.call`) is told.
  */
 export class Reject extends Error {
@@ -131,7 +131,7 @@ function signalOf(value: unknown): unknown {
   try {
     return typeof value === 'object' && value !== null && brand in value ? value[brand] : undefined
   } catch {
-    // A proxy may throw at any touch, and whatever a handler throws is to be dealt with.
+    // A proxy may throw at any touch, and any thrown value must be handled.
     return undefined
   }
 }

@@ -30,7 +30,7 @@ export interface CallOptions extends BrokerTaskOptions {
   readonly onWarning?: (text: string) => void
 }
 
-/** Who listens while the call is under way. */
+/** The listeners of a call in progress. */
 export type CallListeners = {
   readonly [Key in 'timeoutMs' | 'signal' | 'onProgress' | 'onData' | 'onWarning']: CallOptions[Key] | undefined
 }
@@ -61,7 +61,7 @@ export async function callJob(
   }
 }
 
-/** Tries on, with patience, where nothing was sent: a broker that was there before may come back. */
+/** Retries until its timeout if nothing was sent: the broker may come back. */
 async function untilSent(
   connection: Connection,
   queue: QueueSpec,
@@ -148,6 +148,6 @@ function late({ id }: OutboundMessage, ms: number | undefined): JobError {
 export function callsUnsupported(broker: string): ConfigError {
   return new ConfigError(
     'ZYQ_UNSUPPORTED',
-    `The broker ${broker} cannot wait for the end of a job: use \`submit\`. \`zyqueue brokers\` lists those that can.`,
+    `The broker ${broker} cannot wait for the end of a job: use \`submit\`. \`zyqueue brokers\` lists the brokers that can.`,
   )
 }

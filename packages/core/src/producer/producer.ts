@@ -6,7 +6,7 @@ import type { Connection } from '../connection/connection.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { publishOnce, type Item } from './publish-once.ts'
 
-/** Batches on their way to the broker at once: one that is being answered, and others that keep the wire busy meanwhile. */
+/** Batches in flight at once: one that is being answered, and others that keep the connection busy. */
 const MAX_IN_FLIGHT = 4
 /** A batch is full at this many bytes of bodies, whatever its count. */
 export const MAX_BATCH_BYTES: number = 4 * 1024 * 1024

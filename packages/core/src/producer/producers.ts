@@ -3,7 +3,7 @@ import { createConnection } from '../connection/connection.ts'
 import type { BrokerChoice } from '../connection/discovery.ts'
 import { Producer } from './producer.ts'
 
-/** A producer that is shared, with those who are about to hand it something. */
+/** A shared producer, and the number of callers that are about to use it. */
 interface Shared {
   readonly producer: Promise<Producer>
   users: number
@@ -12,7 +12,7 @@ interface Shared {
 
 /** By server and then by connection: every task that submits to the same place shares one. */
 const open = new Map<string | BrokerPlugin | undefined, Map<string | undefined, Shared>>()
-/** Those that are being closed, whoever asked for it. */
+/** Producers that are being closed. */
 const closing = new Set<Promise<void>>()
 
 /**
@@ -37,7 +37,7 @@ export function producerFor(choice: BrokerChoice): Promise<Producer> {
   return sharedFor(choice).producer
 }
 
-/** Closes one of them, when what is under way has settled. The next submit opens anew. */
+/** Closes a producer when its submits have settled. The next submit opens a new one. */
 export async function closeProducer({ server, connection }: BrokerChoice): Promise<void> {
   const byConnection = open.get(server)
   const shared = byConnection?.get(connection)
@@ -47,9 +47,9 @@ export async function closeProducer({ server, connection }: BrokerChoice): Promi
 }
 
 /**
- * The connections that this process submits through. They need no closing: they do not keep the process alive. For those
- * who want it explicit: `await using _ = producers` or `await producers.close()` waits for the submits that are under way
- * and closes all; a `submitMany` that is still reading then rejects with `ZYQ_CLOSED`. The next submit opens anew.
+ * The connections that this process submits through. They need no closing: they do not keep the process alive. To close
+ * them explicitly: `await using _ = producers` or `await producers.close()` waits for the submits that are under way
+ * and closes all; a `submitMany` that is still reading then rejects with `ZYQ_CLOSED`. The next submit opens new ones.
  */
 export const producers: AsyncDisposable & { close(): Promise<void> } = {
   async close() {

@@ -8,7 +8,7 @@ import { JobHandles } from './job-handles.ts'
 import { MAX_BATCH_BYTES, type Producer } from './producer.ts'
 import { SubmitError, type FailedSubmission } from './submit-error.ts'
 
-/** Batches on their way at once. */
+/** Batches in flight at once. */
 const MAX_CHUNKS = 4
 /** How long jobs of an asynchronous source wait for others, to travel with them. */
 const LINGER_MS = 50
@@ -49,7 +49,7 @@ export async function submitStream(stream: Stream): Promise<JobHandles> {
 function assertIterable(source: unknown): void {
   const isObject = typeof source === 'object' && source !== null
   if (isObject && (Symbol.iterator in source || Symbol.asyncIterator in source)) return
-  throw new ConfigError('ZYQ_CONFIG', 'submitMany: the source is to be an iterable or async iterable of jobs.')
+  throw new ConfigError('ZYQ_CONFIG', 'submitMany: the source must be an iterable or async iterable of jobs.')
 }
 
 class StreamSubmission {
@@ -104,7 +104,7 @@ class StreamSubmission {
     }
   }
 
-  /** Takes one job in; a promise where there is something to wait for, which resolves to whether to go on. */
+  /** Takes one job in. Returns a promise if the caller must wait; it resolves to whether to go on. */
   #take(data: unknown): Promise<boolean> | undefined {
     const message = this.#stream.message(this.#idAt(this.#submitted), data)
     if (message instanceof Promise) return message.then((made) => this.#push(made) ?? true)

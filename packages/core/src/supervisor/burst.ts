@@ -3,11 +3,11 @@ import type { LeaseKeeper } from './lease-keeper.ts'
 import type { SupervisedConsumer } from './ipc.ts'
 import type { WorkerHandle } from './worker-handle.ts'
 
-/** How long all processes must have had nothing in hand before the queues are looked at. */
+/** How long all processes must have held no job before the queues are read. */
 const IDLE_MS = 500
 
 /**
- * `--burst`: whether nobody has anything in hand, and no queue has a job that is ready. Delayed jobs do not count.
+ * `--burst`: true if no process holds a job and no queue has a job that is ready. Delayed jobs do not count.
  * False where a broker cannot be asked.
  */
 export async function isDone(

@@ -1,4 +1,4 @@
-/** Why a worker process cannot run, on its way to the supervisor, which says it once for all of them. */
+/** Why a worker process cannot run. The supervisor logs it once for all processes. */
 import { ERROR_CODES, type CodeOf, type ErrorCode, type ErrorKind } from '../error-codes.ts'
 import { BrokerError, CodecError, ConfigError, isError, JobError, messageOf, ZyQueueError } from '../errors.ts'
 import { property } from '../plain.ts'

@@ -35,9 +35,9 @@ const startSchema = z.object({
 /** What the supervisor says to a worker process. */
 export const toWorkerSchema = z.discriminatedUnion('type', [
   startSchema,
-  /** Finish what is in hand, then end. */
+  /** Finish the jobs that run, then end. */
   z.object({ type: z.literal('drain') }),
-  /** Give back what is in hand, then end. */
+  /** Give back all jobs, then end. */
   z.object({ type: z.literal('stop') }),
 ])
 
@@ -55,14 +55,14 @@ const consumerSchema = z.object({
 export const toSupervisorSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('ready'),
-    /** The names of those that it serves. */
+    /** The names of the queues that it serves. */
     tasks: z.array(z.string()),
     /** Whether a task has a hard timeout, so that the ledger wants looking at. */
     hardTimeouts: z.boolean(),
   }),
   /** All its consumers, whenever one begins or ends. */
   z.object({ type: z.literal('consumers'), consumers: z.array(consumerSchema) }),
-  /** A sign of life. `at`: when it was given, in ms on the host's monotonic clock. `idleMs`: how long there has been nothing in hand. */
+  /** A sign of life. `at`: when it was given, in ms on the host's monotonic clock. `idleMs`: how long it has held no job. */
   z.object({ type: z.literal('heartbeat'), at: z.number(), done: z.number(), inHand: z.number(), idleMs: z.number() }),
   /** It takes no more jobs and ends soon: time for a successor. */
   z.object({ type: z.literal('retiring'), reason: z.string(), done: z.number() }),

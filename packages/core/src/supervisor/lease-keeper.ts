@@ -8,8 +8,8 @@ import type { SupervisedConsumer } from './ipc.ts'
 const CLOSE_PATIENCE_MS = 2_000
 
 /**
- * Vouches for the worker processes at their brokers, on connections of its own: renews the leases of those that live, so
- * that a handler may block its process for minutes, and ends the leases of those that are gone, at once.
+ * Renews the leases of the worker processes that live, on connections of its own, so that a handler may block its process
+ * for minutes. Ends the leases of processes that have ended, at once.
  */
 export class LeaseKeeper {
   readonly #log: Logger
@@ -20,7 +20,7 @@ export class LeaseKeeper {
   #timer: NodeJS.Timeout | undefined
   #renewing: Promise<unknown> | undefined
 
-  /** `living` says which consumers to vouch for, whenever it is asked. */
+  /** `living` returns the consumers whose leases must be renewed. */
   constructor(log: Logger, living: () => readonly SupervisedConsumer[]) {
     this.#log = log
     this.#living = living

@@ -25,7 +25,7 @@ const MAX_ID_BYTES = 255
 
 /**
  * Opens a file for a ledger; returns its descriptor. The supervisor hands it down to a worker process and reads it through
- * its own. The file has no name any more when this returns, so that nothing is left behind, whoever is killed.
+ * its own. The file has no name any more when this returns, so that no file remains, whichever process is killed.
  */
 export function openLedgerFile(): number {
   const path = join(tmpdir(), `zyqueue-${randomUUID()}.ledger`)
@@ -93,7 +93,7 @@ export class Ledger<Item> {
     if (this.#limited.size > 0) this.flush()
   }
 
-  /** Also for a job that was given back while its handler went on: nobody is to be charged for it. */
+  /** Also for a job that was given back while its handler went on: it must not count a lost delivery. */
   end(item: Item): void {
     const slot = this.#slots.get(item)
     if (slot === undefined) return
@@ -103,7 +103,7 @@ export class Ledger<Item> {
     this.#touch(slot * RECORD_BYTES, 1)
     // Another job may block this process from now on: this one must not look overdue, or as if it ran beside that one.
     if (this.#limited.delete(item) || this.#limited.size > 0) return this.flush()
-    // Most often the next job's begin writes it; where none comes, this does.
+    // Usually the next job's begin writes it. If no job comes, this does.
     if (this.#laterFlush) return
     this.#laterFlush = true
     setImmediate(() => {

@@ -1,13 +1,14 @@
 import { hostMonotonicMs } from '../host-clock.ts'
 import type { Logger } from '../logger.ts'
-import type { Sentence, WorkerHandle } from './worker-handle.ts'
+import { decideKill } from '../worker/poison.ts'
+import type { WorkerHandle } from './worker-handle.ts'
 
 /** A process that runs jobs and is silent for so long, some beats, has its event loop blocked. */
 const BLOCKED_MS = 1_200
 
 /**
- * Kills worker processes that will not go on by themselves: those whose job is past its hard timeout, and those that are
- * up and do nothing. One that is silent because its handler blocks it is neither: it is at work.
+ * Kills worker processes whose job is past its hard timeout, and processes that are up, silent and run no job. A process that
+ * is silent because its handler blocks it is left alone.
  */
 export class Liveness {
   readonly #stallMs: number
@@ -27,30 +28,20 @@ export class Liveness {
     this.#noteSlowStart(worker)
   }
 
-  /**
-   * A process that gave a sign of life after a job's time was up is not blocked: that job is to blame itself. One that
-   * is blocked is so by one of the jobs that have started, and all of them may be overdue for it.
-   */
   #killOverdue(worker: WorkerHandle): void {
-    if (!worker.hardTimeouts || worker.sentence !== undefined) return
-    const now = hostMonotonicMs()
-    const running = worker.running().filter(({ started }) => started)
-    const overdue = running.filter(({ deadlineMs }) => deadlineMs > 0 && deadlineMs < now)
-    if (overdue.length === 0) return
-    const proven = overdue.filter(({ deadlineMs }) => deadlineMs < worker.freeAt)
-    if (proven.length > 0) this.#killFor(worker, { guilty: proven, suspected: [] })
-    else if (worker.silentMs < BLOCKED_MS) return
-    else if (running.length === 1) this.#killFor(worker, { guilty: overdue, suspected: [] })
-    else this.#killFor(worker, { guilty: [], suspected: overdue })
-  }
-
-  #killFor(worker: WorkerHandle, sentence: Sentence): void {
-    const jobs = [...sentence.guilty, ...sentence.suspected].map(({ jobId }) => jobId)
+    if (!worker.hardTimeouts || worker.killDecision !== undefined) return
+    const decision = decideKill(worker.running(), {
+      now: hostMonotonicMs(),
+      freeAt: worker.freeAt,
+      isBlocked: worker.silentMs >= BLOCKED_MS,
+    })
+    if (decision === undefined) return
+    const jobs = [...decision.culprits, ...decision.runAlone].map(({ jobId }) => jobId)
     this.#log.error(
       { worker: worker.name, pid: worker.pid, jobs },
       'job is past its hard timeout: its process is killed',
     )
-    worker.killFor(sentence)
+    worker.killFor(decision)
   }
 
   #killStuck(worker: WorkerHandle): void {
@@ -70,7 +61,7 @@ export class Liveness {
     }
   }
 
-  /** How long a task file may take is not ours to say, but somebody may wait in vain. */
+  /** A task file may take any time to load. The warning helps a waiting operator. */
   #noteSlowStart(worker: WorkerHandle): void {
     if (worker.stage !== 'starting' || worker.ageMs < this.#stallMs || this.#slowStarts.has(worker)) return
     this.#slowStarts.add(worker)

@@ -28,11 +28,11 @@ export interface SupervisorOptions {
   readonly graceMs?: number
   /** How long the jobs of a host that is gone stay with it, in ms. Default: 30,000. */
   readonly leaseMs?: number
-  /** A worker that takes nothing for so many ms although work waits is replaced. Default: 30,000. */
+  /** A worker that takes nothing for this many ms although work waits is replaced. Default: 30,000. */
   readonly stallMs?: number
-  /** A process is replaced after so many jobs. Default: never. */
+  /** A process is replaced after this many jobs. Default: never. */
   readonly maxJobsPerWorker?: number
-  /** A process is replaced when it has grown beyond so many bytes. Default: never. */
+  /** A process is replaced when it has grown beyond this many bytes. Default: never. */
   readonly maxMemoryPerWorker?: number
   /** End when all queues are empty. Default: false. */
   readonly burst?: boolean

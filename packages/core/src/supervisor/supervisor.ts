@@ -1,17 +1,15 @@
 import { basename, dirname } from 'node:path'
 import { backoffMs, type Backoff } from '../connection/backoff.ts'
-import type { LostDelivery } from '../contract/index.ts'
 import { JobError, messageOf, type ZyQueueError } from '../errors.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
-import { HEADER } from '../messages/envelope.ts'
 import { parseOptions } from '../tasks/options.ts'
 import { DEFAULT_GRACE_MS, DEFAULT_LEASE_MS, DEFAULT_STALL_MS } from '../worker/options.ts'
+import { lostDeliveries } from '../worker/poison.ts'
 import { isDone } from './burst.ts'
 import { fatalError } from './fatal.ts'
 import { PROTOCOL, type StartMessage, type ToSupervisor } from './ipc.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
-import type { LedgerEntry } from './ledger.ts'
 import { Liveness } from './liveness.ts'
 import {
   supervisorSchema,
@@ -31,7 +29,7 @@ const MAX_FAILED_STARTS = 3
 /** How often processes are looked at. */
 const ROUND_MS = 250
 
-/** A place for one worker process; those that serve it come and go. */
+/** A place for one worker process at a time. */
 interface Slot {
   readonly number: number
   worker: WorkerHandle | undefined
@@ -43,8 +41,8 @@ interface Slot {
 }
 
 /**
- * Runs a task file in several processes and keeps them running: starts those that end, replaces those that are stuck or
- * have grown, kills a process whose job is past its hard timeout, and has the jobs of every process that ends unasked
+ * Runs a task file in several processes and keeps them running: restarts processes that end, replaces processes that are
+ * stuck or have grown, kills a process whose job is past its hard timeout, and has the jobs of every process that ends unasked
  * taken back at once. It never runs a line of the task file itself.
  */
 export class Supervisor {
@@ -53,7 +51,7 @@ export class Supervisor {
   readonly #leases: LeaseKeeper
   readonly #liveness: Liveness
   readonly #slots: Slot[]
-  /** Every process that has not ended, those that are being replaced included. */
+  /** Every process that has not ended, also if it is being replaced. */
   readonly #alive = new Set<WorkerHandle>()
   #loader: TaskFileLoader | undefined
   #outcome: SupervisorResult | undefined
@@ -104,17 +102,17 @@ export class Supervisor {
     return this.#outcome ?? { reason: 'drained' }
   }
 
-  /** Has every process finish what it has in hand, within the grace period, and ends. */
+  /** Lets every process finish its jobs within the grace period, then ends. */
   drain(): void {
     this.#shutDown('drain', { reason: 'drained' })
   }
 
-  /** Has every process give back what it has in hand now, and ends. */
+  /** Makes every process give back its jobs now, then ends. */
   stop(): void {
     this.#shutDown('stop', { reason: 'stopped' })
   }
 
-  /** Replaces every process, with what a changed task file needs; those in place finish what they have in hand. */
+  /** Replaces every process, to load a changed task file. The old processes finish their jobs. */
   reload(loader?: TaskFileLoader): void {
     this.#loader = loader
     this.#everReady = false
@@ -205,8 +203,8 @@ export class Supervisor {
   #ended(slot: Slot, worker: WorkerHandle, end: WorkerEnd): void {
     this.#takeBack(worker, end)
     this.#alive.delete(worker)
-    if (!end.expected && worker.sentence === undefined && this.#outcome?.reason !== 'failed') {
-      const jobs = end.suspects.map(({ jobId }) => jobId)
+    if (!end.expected && worker.killDecision === undefined && this.#outcome?.reason !== 'failed') {
+      const jobs = end.killedJobs.map(({ jobId }) => jobId)
       this.#log.error({ worker: worker.name, pid: worker.pid, jobs }, `worker ended ${end.how}`)
     }
     if (end.cutShort.length > 0) {
@@ -223,28 +221,20 @@ export class Supervisor {
     this.#endIfEmpty()
   }
 
-  /** Ends its leases, and charges the jobs that it was killed for, or that may have been its end. */
-  #takeBack({ consumers, sentence }: WorkerHandle, { suspects }: WorkerEnd): void {
-    const killed = { [HEADER.killed]: 'ZYQ_JOB_TIMEOUT' }
-    const suspected = { [HEADER.suspect]: 'ZYQ_JOB_TIMEOUT' }
+  /** Ends its leases, and reports the lost deliveries of the jobs that it was killed for or that may have killed it. */
+  #takeBack({ consumers, killDecision }: WorkerHandle, { killedJobs }: WorkerEnd): void {
     for (const consumer of consumers) {
-      const own = ({ consumerId }: LedgerEntry): boolean => consumerId === consumer.consumerId
-      const lost: LostDelivery[] = [
-        ...(sentence?.guilty ?? []).filter(own).map(({ jobId }) => ({ id: jobId, headers: killed })),
-        ...(sentence?.suspected ?? []).filter(own).map(({ jobId }) => ({ id: jobId, headers: suspected })),
-        ...suspects.filter(own).map(({ jobId }) => ({ id: jobId })),
-      ]
-      void this.#leases.reclaim(consumer, lost)
+      void this.#leases.reclaim(consumer, lostDeliveries(consumer.consumerId, killDecision, killedJobs))
     }
   }
 
-  #replace(slot: Slot, worker: WorkerHandle, { expected, how, suspects }: WorkerEnd): void {
+  #replace(slot: Slot, worker: WorkerHandle, { expected, how, killedJobs }: WorkerEnd): void {
     slot.afterDeath = !expected
-    const failed = !expected && worker.sentence === undefined
+    const failed = !expected && worker.killDecision === undefined
     if (!failed || worker.upMs > SETTLED_MS) slot.failures = 0
     if (!failed) this.#start(slot)
-    // Whoever dies of a job has started well.
-    else if (suspects.length > 0 || !this.#giveUp(worker, how)) this.#startLater(slot)
+    // A process that died while it ran a job has started well.
+    else if (killedJobs.length > 0 || !this.#giveUp(worker, how)) this.#startLater(slot)
   }
 
   /** Starts the successor of a process that retires; one that did nothing before it did is followed less and less soon. */

@@ -2,6 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { closeSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../errors.ts'
+import type { KillDecision } from '../worker/poison.ts'
 import type { FatalMessage } from './fatal.ts'
 import { openLedgerFile, readLedger, type LedgerEntry } from './ledger.ts'
 import {
@@ -20,22 +21,14 @@ const END_MARGIN_MS = 2_000
 /** `ending`: it takes no more jobs, because it was asked to or for reasons of its own. */
 type WorkerStage = 'starting' | 'ready' | 'ending' | 'ended'
 
-/** For which jobs a process is killed. */
-export interface Sentence {
-  /** Past their hard timeout. */
-  readonly guilty: readonly LedgerEntry[]
-  /** Overdue in a process that was blocked, perhaps by another of them. */
-  readonly suspected: readonly LedgerEntry[]
-}
-
 /** How a worker process has ended. */
 export interface WorkerEnd {
   /** For people: `with exit code 3`, `by SIGKILL`. */
   readonly how: string
   /** Whether it ended as it had been asked to, or had said it would. */
   readonly expected: boolean
-  /** The jobs that ran at its end, any of which may be the cause of it; none where the cause is known. */
-  readonly suspects: readonly LedgerEntry[]
+  /** The jobs that ran at its end, any of which may have caused it. Empty if the cause is known. */
+  readonly killedJobs: readonly LedgerEntry[]
   /** The jobs that ran when the time was over that it had been given to end. */
   readonly cutShort: readonly LedgerEntry[]
 }
@@ -57,7 +50,7 @@ export class WorkerHandle {
   readonly #startedAt = performance.now()
   #stage: WorkerStage = 'starting'
   #consumers: readonly SupervisedConsumer[] = []
-  #sentence: Sentence | undefined
+  #killDecision: KillDecision<LedgerEntry> | undefined
   #hardTimeouts = false
   #asked = false
   #outOfTime = false
@@ -115,7 +108,7 @@ export class WorkerHandle {
     return this.#done
   }
 
-  /** How long it has had nothing in hand, in ms; 0 where it is not known to be idle. */
+  /** How long it has held no job, in ms; 0 if it is not known to be idle. */
   get idleMs(): number {
     return this.#stage === 'ready' ? this.#idleMs : 0
   }
@@ -144,9 +137,9 @@ export class WorkerHandle {
     return this.#readyAt === undefined ? 0 : performance.now() - this.#readyAt
   }
 
-  /** The jobs for whose sake it has been killed. */
-  get sentence(): Sentence | undefined {
-    return this.#sentence
+  /** The decision because of which it was killed. */
+  get killDecision(): KillDecision<LedgerEntry> | undefined {
+    return this.#killDecision
   }
 
   /** The jobs that it runs. */
@@ -164,8 +157,8 @@ export class WorkerHandle {
   }
 
   /** Kills it because of jobs that have run too long. */
-  killFor(sentence: Sentence): void {
-    this.#sentence = sentence
+  killFor(decision: KillDecision<LedgerEntry>): void {
+    this.#killDecision = decision
     this.kill()
   }
 
@@ -189,10 +182,10 @@ export class WorkerHandle {
     clearTimeout(this.#killTimer)
     const expected = this.#outOfTime || (code === 0 && this.#stage === 'ending')
     const running = this.running()
-    const suspects = this.#outOfTime || this.#sentence !== undefined ? [] : running
+    const killedJobs = this.#outOfTime || this.#killDecision !== undefined ? [] : running
     this.#stage = 'ended'
     closeSync(this.#ledgerFile)
-    events.onEnd({ how, expected, suspects, cutShort: this.#outOfTime ? running : [] })
+    events.onEnd({ how, expected, killedJobs, cutShort: this.#outOfTime ? running : [] })
   }
 
   #receive(received: unknown, events: WorkerHandleEvents): void {
@@ -203,7 +196,7 @@ export class WorkerHandle {
     switch (message.type) {
       case 'ready':
         this.#hardTimeouts = message.hardTimeouts
-        // One that was asked to end meanwhile says nothing of those that come after it.
+        // A process that was asked to end meanwhile is not ready for jobs.
         if (this.#stage !== 'starting') return
         this.#stage = 'ready'
         this.#readyAt = performance.now()
@@ -228,7 +221,7 @@ export class WorkerHandle {
   }
 }
 
-/** Node's own arguments that a worker process is to have too: not a debugger's port, nor a program that was given there. */
+/** Node's own arguments for a worker process, without a debugger's port and without a program. */
 function inheritedArguments(): string[] {
   const own: string[] = []
   for (let at = 0; at < process.execArgv.length; at++) {

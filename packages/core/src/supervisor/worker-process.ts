@@ -44,12 +44,12 @@ process.on('message', (received) => {
   else void end((running) => running.close())
 })
 process.on('exit', () => worker?.releaseUnstarted())
-// The supervisor is gone: nobody would restart this process, or vouch for it.
+// The supervisor is gone: no other process would restart this one or renew its leases.
 process.on('disconnect', () => void end((running) => running.drain()))
 process.on('SIGTERM', () => void end((running) => running.drain(), 'it was sent SIGTERM'))
 // Ctrl+C and the end of a terminal reach the whole process group; the supervisor decides what they mean.
 process.on('SIGINT', () => {}).on('SIGHUP', () => {})
-// Whoever read the log may be gone; the jobs are to go on.
+// The reader of the log may be gone; the jobs must go on.
 process.stdout.on('error', () => {})
 process.stderr.on('error', () => {})
 
@@ -130,7 +130,7 @@ function loggerOf({ name, log }: StartMessage): Logger {
   return logger.child({ worker: name })
 }
 
-/** Whoever names a broker when the workers are started may expect all of them to use it. */
+/** If a broker is named when the workers are started, all of them must use it. */
 function noteOwnBrokers({ server, connection }: StartMessage, logger: Logger): void {
   if (server === undefined && connection === undefined) return
   const own = registeredTasks().filter(({ choice }) => choice.server !== undefined || choice.connection !== undefined)

@@ -39,15 +39,15 @@ export interface TaskOptions extends BrokerTaskOptions {
   readonly queue?: string
   /** Retries after a failed attempt, at most 999,999, with exponential backoff and full jitter. Default: 3. */
   readonly retries?: number | RetryPolicy
-  /** After so many ms `job.signal` is aborted; an attempt that then throws has failed with `ZYQ_JOB_TIMEOUT`. Default: none. */
+  /** After this many ms `job.signal` is aborted; an attempt that then throws has failed with `ZYQ_JOB_TIMEOUT`. Default: none. */
   readonly timeoutMs?: number
-  /** After so many ms the supervisor kills the process that runs the attempt, and the attempt has failed. Default: none. */
+  /** After this many ms the supervisor kills the process that runs the attempt, and the attempt has failed. Default: none. */
   readonly hardTimeoutMs?: number
   /** Default: `normal`. */
   readonly priority?: Priority
   /**
-   * After so many workers have died running it, a job is dead-lettered. The last of these chances it has alone, so that no
-   * neighbour is condemned with it; with 1 there is none to tell them apart. Default: 5.
+   * The job becomes a dead letter after this many workers have died while they ran it. The last delivery runs alone in a
+   * process, so that other jobs are not blamed. With 1, jobs that ran beside it cannot be told apart. Default: 5.
    */
   readonly maxDeliveries?: number
   /**
@@ -66,12 +66,12 @@ export interface SubmitOptions extends BrokerTaskOptions {
   readonly server?: string | BrokerPlugin
   readonly connection?: string
   readonly queue?: string
-  /** Not before so many ms from now. Default: 0. */
+  /** Not before this many ms from now. Default: 0. */
   readonly delayMs?: number
   readonly priority?: Priority
   /** Retries after a failed attempt, at most 999,999. */
   readonly retries?: number
-  /** Carried beside the data, for `job.headers`. Keys in lower case; those that begin with `zyq-` are ours. */
+  /** Carried beside the data, for `job.headers`. Keys in lower case; keys that begin with `zyq-` are reserved. */
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -155,7 +155,7 @@ function isStandardSchema(value: unknown): boolean {
 export type CheckedTaskOptions = z.infer<typeof taskSchema>
 export type CheckedSubmitOptions = z.infer<typeof submitSchema>
 
-/** Core's options apart from those that only a broker knows. */
+/** Core's options apart from the broker's. */
 export interface SplitOptions<Core> {
   readonly core: Core
   readonly broker: Readonly<Record<string, unknown>>

@@ -22,7 +22,7 @@ export function registerTask(task: AnyTask, method?: object): void {
   if (tasks.has(task.name)) {
     throw new ConfigError(
       'ZYQ_TASK_DUPLICATE',
-      `Two tasks are named ${JSON.stringify(task.name)}. Rename one; where one file is loaded twice, import it under one path.`,
+      `Two tasks are named ${JSON.stringify(task.name)}. Rename one. If one file is loaded twice, import it under one path.`,
     )
   }
   tasks.set(task.name, task)

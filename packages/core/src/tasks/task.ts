@@ -88,7 +88,7 @@ export class Task<Data = unknown, Result = unknown> {
     return this.#diverted ?? { server: this.options.server, connection: this.options.connection }
   }
 
-  /** What the broker is told of the task's queue. */
+  /** The task's queue, as the broker gets it. */
   get queueSpec(): QueueSpec {
     return this.#queueSpec(this.queue, this.brokerOptions)
   }
@@ -142,7 +142,7 @@ export class Task<Data = unknown, Result = unknown> {
 
   /**
    * Submits one job and waits for its end: resolves to what its handler returned. Nothing is stored for later: the job ends
-   * when nobody waits for it any more, and a failure is not retried but the caller's to know at once.
+   * when the caller no longer waits for it, and a failure is not retried but the caller's to know at once.
    *
    * Rejects with `JobError`: `ZYQ_JOB_FAILED` with what the handler threw, `ZYQ_JOB_TIMEOUT` after `timeoutMs`. With `BrokerError`
    * (`ZYQ_OUTCOME_UNKNOWN`) where the connection breaks meanwhile. With `ConfigError` (`ZYQ_UNSUPPORTED`) where the broker has
@@ -269,7 +269,7 @@ export class Task<Data = unknown, Result = unknown> {
     })
   }
 
-  /** `which` says which item of a list it is, where there are several. */
+  /** `which` names the item of a list, if there are several. */
   #message(
     route: Route,
     id: string,

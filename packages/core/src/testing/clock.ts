@@ -12,7 +12,7 @@ export interface Clock {
 /** Node clamps longer timeouts to 1 ms. */
 const longestTimeout = 2 ** 31 - 1
 
-/** The time of this machine. It does not jump when somebody sets the machine's clock, and its timers keep no process alive. */
+/** The time of this machine. It does not jump when the machine's clock is set, and its timers keep no process alive. */
 export const systemClock: Clock = {
   now: () => performance.timeOrigin + performance.now(),
 
@@ -31,7 +31,7 @@ export const systemClock: Clock = {
 /** A clock that stands still until it is told to advance. */
 export interface VirtualClock extends Clock {
   /**
-   * Moves the time on by `ms` milliseconds, and runs each timer that becomes due at its own moment, in order, those that
+   * Moves the time on by `ms` milliseconds, and runs each timer that becomes due at its own moment, in order, also timers that
    * are set on the way included. Before, between and after, whatever can go on without time passing does. Calls queue up.
    */
   advance(ms: number): Promise<void>

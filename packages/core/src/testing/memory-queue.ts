@@ -6,7 +6,7 @@ import { Heap, type HeapItem } from './heap.ts'
 /** How long the id of a stored message is remembered. */
 const idempotenceMs = 600_000
 
-/** One job, wherever it is: ready, delayed, in hand or dead. */
+/** One job, in any state: ready, delayed, held or dead. */
 export interface MemoryJob extends HeapItem {
   readonly id: string
   readonly queue: MemoryQueue
@@ -20,7 +20,7 @@ export interface MemoryJob extends HeapItem {
   place: number
 }
 
-/** Who waits for jobs of a queue. */
+/** A listener for the jobs of a queue. */
 export interface QueueListener {
   /** Takes jobs if it wants any; true when it took some. */
   wake(): boolean
@@ -32,7 +32,7 @@ interface Death {
   readonly diedAtMs: number
 }
 
-/** The jobs of one queue. Whoever takes a job owes it one call of `forget`, `giveBack` or `bury`. */
+/** The jobs of one queue. The taker of a job must call one of `forget`, `giveBack` or `bury`. */
 export class MemoryQueue {
   readonly name: string
   readonly #clock: Clock
@@ -109,7 +109,7 @@ export class MemoryQueue {
     this.#dead.set(job.id, { job, reason, diedAtMs: this.#clock.now() })
   }
 
-  /** Offers the ready jobs to those that listen, each in its turn. */
+  /** Offers the ready jobs to the listeners in turn. */
   wake(): void {
     for (const listener of this.#listeners) {
       if (!this.hasReady()) return
@@ -230,7 +230,7 @@ export class MemoryQueue {
     }
   }
 
-  /** Holds one timer, for the next delayed job, while somebody listens. */
+  /** Holds one timer, for the next delayed job, while there is a listener. */
   #arm(): void {
     const next = this.#listeners.size > 0 ? this.#delayed.first() : undefined
     if (this.#timer?.dueAtMs === next?.readyAtMs) return

@@ -4,7 +4,7 @@ import { systemClock, type Clock } from './clock.ts'
 import type { MemoryConsumer } from './memory-consumer.ts'
 import { MemoryQueue } from './memory-queue.ts'
 
-/** Who waits for the end of a job. */
+/** The caller that waits for the end of a job. */
 export interface MemoryCall {
   readonly onUpdate: CallOptions['onUpdate']
   end(result: CallResult): void
@@ -53,7 +53,7 @@ export class MemoryStore {
     this.#consumers.delete(consumer.id)
   }
 
-  /** Stores messages that are in order, and wakes those that wait for them. */
+  /** Stores messages that are in order, and wakes the consumers that wait for them. */
   publish(messages: readonly OutboundMessage[]): void {
     const queues = new Set<MemoryQueue>()
     for (const message of messages) {
@@ -64,7 +64,7 @@ export class MemoryStore {
     for (const queue of queues) queue.wake()
   }
 
-  /** Publishes a message that somebody waits for; `onCall` gets what ends the waiting. */
+  /** Publishes a message for a call. `onCall` gets the function that ends the call. */
   call(
     message: OutboundMessage,
     { signal, onUpdate }: CallOptions,
@@ -95,7 +95,7 @@ export class MemoryStore {
     })
   }
 
-  /** Who waits for this job, if anybody does. */
+  /** The caller that waits for this job, if there is one. */
   callOf(jobId: string): MemoryCall | undefined {
     return this.#calls.get(jobId)
   }

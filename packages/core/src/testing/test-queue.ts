@@ -52,11 +52,11 @@ export interface TestJob {
 /** A queue to test tasks with: in memory, on a clock that only the test moves, its jobs run only when the test says so. */
 export interface TestQueue extends AsyncDisposable {
   readonly clock: VirtualClock
-  /** Runs all jobs that are ready, one after the other, and those that they submit. Resolves when none is ready. */
+  /** Runs all jobs that are ready, one after the other, and the jobs that they submit. Resolves when none is ready. */
   run(): Promise<void>
-  /** Moves the clock on by so many ms, and runs each job when it becomes due. */
+  /** Moves the clock on by this many ms, and runs each job when it becomes due. */
   advance(ms: number): Promise<void>
-  /** Every job that was submitted, in that order; of one task, where it is named. */
+  /** Every job that was submitted, in that order; of one task, if it is named. */
   jobs(task?: AnyTask | string): readonly TestJob[]
   /** Lets the tasks' jobs go where they went before. Idempotent. */
   close(): Promise<void>
@@ -174,7 +174,7 @@ class MemoryTestQueue implements TestQueue {
     }
   }
 
-  /** What a handler submitted without waiting for it is to be seen too. */
+  /** Jobs that a handler submitted without await must be visible too. */
   async #settled(idle: () => Promise<void>): Promise<void> {
     await nextTurn()
     await idle()

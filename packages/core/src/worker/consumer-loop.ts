@@ -8,6 +8,7 @@ import { checkTaskSupport } from '../tasks/support.ts'
 import { Failures, isOutage } from './failures.ts'
 import { StallWatch } from './stall-watch.ts'
 import type { Prefetch } from './prefetch.ts'
+import { countsAllHeld, HOLD_ALONE_MS } from './poison.ts'
 import { ConsumerSession } from './consumer-session.ts'
 import { within } from './within.ts'
 
@@ -17,8 +18,6 @@ const START_PATIENCE_MS = 30_000
 const STOP_PATIENCE_MS = 2_000
 /** `receive` waits about a second for a first job; a broker that comes back with nothing sooner than this is asked less often. */
 const HASTY_MS = 50
-/** For how long after the last suspect jobs are taken one by one. */
-const SUSPICION_MS = 1_000
 const SPENT_PAUSE_MS = 1_000
 const HASTY_PAUSE = { minMs: 4, maxMs: 100 }
 
@@ -37,7 +36,7 @@ export interface ConsumerLoopOptions {
   /** How many jobs of the session the worker has not started. */
   readonly countUnstarted: (session: ConsumerSession) => number
   readonly onDeliveries: (loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]) => void
-  /** A session is over: what of it was not started is to be forgotten. */
+  /** A session is over: its jobs that have not started must be forgotten. */
   readonly onSessionEnd: (session: ConsumerSession) => void
   readonly onSessionStart: (session: ConsumerSession) => void
   /** Called when it has failed again and again without an outage of the broker. True if the worker ends for that. */
@@ -53,8 +52,8 @@ export class ConsumerLoop {
   readonly queues: ReadonlySet<string>
   /** Whether it takes one job at a time, and holds no other: see `takeSingly`. */
   #single: boolean
-  /** When a suspect came the last time, or its session began. */
-  #suspectAt = 0
+  /** When a job came that must be held alone, or the session began. */
+  #aloneAt = 0
   readonly #options: ConsumerLoopOptions
   readonly #stop = new AbortController()
   readonly #watch: StallWatch
@@ -71,9 +70,9 @@ export class ConsumerLoop {
   constructor(options: ConsumerLoopOptions) {
     this.#options = options
     const { connection, tasks, stallMs, log, hasFreeSlot, afterDeath } = options
-    // What killed the one before comes first now, and with it what was held beside: where the supervisor cannot say who is to be
-    // charged, those are not to be charged with it again.
-    this.#single = afterDeath && this.chargesAll
+    // The job that killed the last process most likely comes first. If every prefetched job of a dead worker counts a lost
+    // delivery, other jobs must not be held with it again.
+    this.#single = afterDeath && this.countsAllHeld
     this.queues = new Set(tasks.map((task) => task.queue))
     this.#failures = new Failures(stallMs)
     this.#watch = new StallWatch({
@@ -99,10 +98,9 @@ export class ConsumerLoop {
     return this.#failures.isLasting
   }
 
-  /** Whether nobody can say whom to charge with a death, so that all are who were held. */
-  get chargesAll(): boolean {
-    const { leases } = this.connection.broker
-    return leases.kind === 'message' || leases.reclaim === undefined
+  /** True if the broker has no `reclaim`: every prefetched job of a dead worker then counts a lost delivery. */
+  get countsAllHeld(): boolean {
+    return countsAllHeld(this.connection.broker.leases)
   }
 
   get canDelay(): boolean {
@@ -125,23 +123,22 @@ export class ConsumerLoop {
   }
 
   /**
-   * Where nobody vouches for a lease any more, its end is charged to all that it held, run or not. So a job that one more
-   * death would condemn is held alone: everything in hand is to go back, and a session begins that holds one job only, until
-   * none of that kind has come for a while. False where the session is such a one already.
+   * Begins a session that holds one job at a time, for a job that must be held alone (see `poison.ts`). The caller must
+   * give back what the present session holds. Returns false if the session holds one job at a time already.
    */
   takeSingly(session: ConsumerSession): boolean {
-    this.#suspectAt = performance.now()
+    this.#aloneAt = performance.now()
     if (session.single) return false
     this.#single = true
     return true
   }
 
-  /** Back to batches, after what is in hand. Not at once: suspects come together, and each change of sessions has its price. */
+  /** Returns to batches after what is unsettled, and not at once: such jobs come together, and a new session costs calls. */
   takeMany(session: ConsumerSession): void {
-    if (session.single && performance.now() - this.#suspectAt > SUSPICION_MS) this.#single = false
+    if (session.single && performance.now() - this.#aloneAt > HOLD_ALONE_MS) this.#single = false
   }
 
-  /** Ends receiving; what is in hand stays. Resolves when nothing more will come. Never rejects. */
+  /** Ends receiving; unsettled jobs stay. Resolves when no more jobs will come. Never rejects. */
   async stopReceiving(): Promise<void> {
     this.#stop.abort()
     this.#receiving.abort()
@@ -177,7 +174,7 @@ export class ConsumerLoop {
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
         if (!error.retryable || performance.now() - since > START_PATIENCE_MS) throw error
-        if (tries === 0) this.#options.log.warn({ err: error }, 'broker not there yet, trying on')
+        if (tries === 0) this.#options.log.warn({ err: error }, 'broker unavailable, retrying')
         await pause(backoffMs(RECONNECT, tries), this.#stop.signal)
       }
     }
@@ -189,7 +186,7 @@ export class ConsumerLoop {
     const session = await ConsumerSession.begin({
       connection,
       queues: queuesOf(tasks),
-      // Twice over: what is on its way back still counts against a consumer until the broker has answered.
+      // Twice the limit: a job that is being settled counts against the prefetch until the broker has answered.
       prefetch: this.#single ? 1 : prefetch.ceiling * 2,
       leaseMs,
       clientName,
@@ -198,7 +195,7 @@ export class ConsumerLoop {
       onLeaseLost: (lost) => this.#forgetUnstarted(lost),
     })
     if (this.#stop.signal.aborted) return session.abandon()
-    this.#suspectAt = performance.now()
+    this.#aloneAt = performance.now()
     this.#session = session
     onSessionStart(session)
   }
@@ -273,7 +270,7 @@ export class ConsumerLoop {
     if (!signal.aborted) this.#failures.clear()
   }
 
-  /** A stuck `receive` may ignore its signal too; what it brings when nobody waits any more goes back with its consumer. */
+  /** A stuck `receive` may ignore its signal too; jobs that it returns later go back with its consumer. */
   #unlessGivenUp(receiving: Promise<readonly Delivery[]>): Promise<readonly Delivery[]> {
     const givenUp = new Promise<readonly Delivery[]>((resolve) => {
       this.#giveUp = () => resolve([])
@@ -281,7 +278,7 @@ export class ConsumerLoop {
     return Promise.race([receiving, givenUp])
   }
 
-  /** Whether another session is to take its place as soon as it has nothing in hand. */
+  /** True if another session must take its place as soon as all its jobs are settled. */
   #isOutdated(session: ConsumerSession): boolean {
     return session.spent || session.single !== this.#single
   }
@@ -335,7 +332,7 @@ export class ConsumerLoop {
     return session === undefined || session.inHand === this.#options.countUnstarted(session)
   }
 
-  /** Its jobs belong to others now. Those that run cannot be called back; no other of them is to start. */
+  /** Its jobs belong to other workers now. Jobs that run go on; no other job of it may start. */
   #forgetUnstarted(session: ConsumerSession): void {
     this.#options.onSessionEnd(session)
     if (this.#session !== session) return
@@ -349,7 +346,7 @@ export class ConsumerLoop {
     await session.abandon()
   }
 
-  /** A consumer that takes nothing while work waits: the commonest failure of this field. A new connection mends it. */
+  /** Replaces the connection of a consumer that takes nothing while work waits. */
   async #rebuild(): Promise<void> {
     const session = this.#session
     this.#receiving.abort()

@@ -118,7 +118,7 @@ export class ConsumerSession {
     return this.#confirming
   }
 
-  /** Whether its consumer may hold jobs that nobody will settle any more, and only its end gives them back. */
+  /** True if its consumer may hold jobs that will not be settled. Only the end of the consumer gives them back. */
   get spent(): boolean {
     return this.#spent
   }
@@ -144,7 +144,7 @@ export class ConsumerSession {
     await within(overdue, this.abandon())
   }
 
-  /** Ends it without waiting for what is to be settled. Never rejects. */
+  /** Ends it without waiting for settlements. Never rejects. */
   async abandon(): Promise<void> {
     clearInterval(this.#renewal)
     this.#over.abort()
@@ -172,7 +172,7 @@ export class ConsumerSession {
 
   async #renew(): Promise<void> {
     try {
-      // A worker that drains has nobody else left to reconnect.
+      // While a worker drains, only this code reconnects.
       await this.#connection.open()
       const { leases } = this.#connection.broker
       if (leases.kind !== 'renewable') return

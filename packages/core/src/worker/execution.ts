@@ -1,4 +1,4 @@
-import type { Delivery, Headers } from '../contract/index.ts'
+import type { Delivery } from '../contract/index.ts'
 import { runTracing, type RunTrace } from '../diagnostics.ts'
 import { ERROR_CODES } from '../error-codes.ts'
 import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
@@ -14,17 +14,13 @@ import { property } from '../plain.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Job, type UpdateSender, type WorkerContext } from './job.ts'
 import { ACK, DISCARD, type Outcome } from './outcome.ts'
-
-const DEFAULT_MAX_DELIVERIES = 5
+import { afterAttempt, decidePoison, DEFAULT_MAX_DELIVERIES, WITHOUT_KILLS } from './poison.ts'
 
 /** A delivery whose task is known: what there is to run. */
 export interface Work {
   readonly task: AnyTask
   readonly job: Job
-  /**
-   * Whether it is to run alone, so that no neighbour's fault is laid to it: one more lost worker would condemn it, or, where
-   * all that a lost worker held is charged, half of them are lost; or its last one was killed over it or one of its neighbours.
-   */
+  /** True if it must run alone in its process: see `poison.ts`. */
   readonly alone: boolean
   /** Whether the broker of the job has delays. */
   readonly canDelay: boolean
@@ -40,8 +36,8 @@ export interface Refusal {
 /** What is known of the broker that a delivery comes from. */
 export interface Origin {
   readonly updates?: UpdateSender
-  /** Whether it counts a lost delivery also for a job that was only held. Default: false. */
-  readonly chargesAll?: boolean
+  /** True if every prefetched job of a dead worker counts a lost delivery. Default: false. */
+  readonly countsAllHeld?: boolean
   /** Default: true. */
   readonly canDelay?: boolean
 }
@@ -68,7 +64,7 @@ export class Execution {
   }
 
   /** What a delivery asks for, or its outcome if it must not run. */
-  open(delivery: Delivery, { updates, chargesAll = false, canDelay = true }: Origin = {}): Work | Refusal {
+  open(delivery: Delivery, { updates, countsAllHeld = false, canDelay = true }: Origin = {}): Work | Refusal {
     const { headers, queue, deliveryCount } = delivery
     let task: AnyTask | undefined
     try {
@@ -83,9 +79,8 @@ export class Execution {
         return this.#refuse(delivery, `ZYQ_TASK_UNKNOWN: no task of this worker runs jobs of ${what}`)
       }
       const maxDeliveries = task.options.maxDeliveries ?? DEFAULT_MAX_DELIVERIES
-      // Where the supervisor killed the worker over this very job, that was an attempt, not an accident.
-      const lost = deliveryCount - killsOf(headers)
-      if (lost >= maxDeliveries) {
+      const { lost, isPoison, alone } = decidePoison({ deliveryCount, headers, maxDeliveries, countsAllHeld })
+      if (isPoison) {
         return this.#refuse(delivery, `ZYQ_JOB_POISON: ${lost} workers died holding the job`, task)
       }
       const job = new Job({
@@ -101,8 +96,7 @@ export class Execution {
         delivery,
         updates,
       })
-      const isSuspect = lost > 0 && (chargesAll ? lost * 2 >= maxDeliveries : lost === maxDeliveries - 1)
-      return { task, job, canDelay, alone: isSuspect || HEADER.suspect in headers }
+      return { task, job, canDelay, alone }
     } catch (error) {
       if (error instanceof CodecError) return this.#refuse(delivery, `${error.code}: ${error.message}`, task)
       throw error
@@ -149,7 +143,7 @@ export class Execution {
     const postponed = thrown instanceof Postpone ? this.#postpone(work, thrown) : undefined
     if (postponed !== undefined && 'kind' in postponed) return postponed
     const judged = postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : judge(task, job, postponed ?? thrown)
-    // Whoever waits hears of it at once, and decides whether to call again.
+    // The caller gets the error at once and decides whether to call again.
     const error = job.foreground && judged instanceof Retry ? failureOf(judged) : judged
     const log = { task: task.name, job: job.id, attempt: job.attempt }
     if (error instanceof Discard) {
@@ -173,9 +167,7 @@ export class Execution {
         // Put back into its queue by hand, it starts afresh.
         [HEADER.attempts]: undefined,
         [HEADER.postponedSince]: undefined,
-        [HEADER.killed]: undefined,
-        [HEADER.suspect]: undefined,
-        [HEADER.kills]: undefined,
+        ...WITHOUT_KILLS,
         [HEADER.attemptsMade]: String(job.attempt),
         [HEADER.error]: errorHeader(error),
       }),
@@ -195,23 +187,17 @@ export class Execution {
     }
     const delayMs = Math.max(0, readyAtMs - now)
     this.#log.debug({ task: task.name, job: job.id, attempt: job.attempt, delayMs }, 'job postponed')
-    const kills = killsOf(job.headers)
     const headers = withHeaders(job.headers, {
       [HEADER.postponedSince]: String(since),
-      [HEADER.killed]: undefined,
-      [HEADER.suspect]: undefined,
-      [HEADER.kills]: kills === 0 ? undefined : String(kills),
+      ...afterAttempt(job.headers),
     })
     return { kind: 'release', end: 'postponed', delayMs, headers }
   }
 
   #headersAfterFailure(job: Job, cause: unknown) {
-    const kills = killsOf(job.headers)
     return withHeaders(job.headers, {
       [HEADER.attempts]: String(job.attempt),
-      [HEADER.killed]: undefined,
-      [HEADER.suspect]: undefined,
-      [HEADER.kills]: kills === 0 ? undefined : String(kills),
+      ...afterAttempt(job.headers),
       [HEADER.error]: cause === undefined ? undefined : errorHeader(cause),
     })
   }
@@ -220,9 +206,7 @@ export class Execution {
     this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, ${whereTo(delivery)}: ${reason}`)
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
-      [HEADER.killed]: undefined,
-      [HEADER.suspect]: undefined,
-      [HEADER.kills]: undefined,
+      ...WITHOUT_KILLS,
     })
     return { ...(task && { task }), outcome: { kind: 'reject', end: 'dead', reason, headers } }
   }
@@ -239,14 +223,7 @@ function failureOf({ cause }: Retry): unknown {
   )
 }
 
-/** How many of a job's lost deliveries were kills over a hard timeout, its own or perhaps a neighbour's, the latest included. */
-function killsOf(headers: Headers): number {
-  return (
-    countHeader(headers, HEADER.kills, 0) + (HEADER.killed in headers ? 1 : 0) + (HEADER.suspect in headers ? 1 : 0)
-  )
-}
-
-/** Retries are outermost, and cost nothing where there is nothing to retry. */
+/** Retries are outermost and cost nothing if the attempt succeeds. */
 function judge({ options }: AnyTask, job: Job, thrown: unknown): unknown {
   const { retries = DEFAULT_RETRIES } = options
   return retried(typeof retries === 'number' ? { limit: retries } : retries, job, thrown)

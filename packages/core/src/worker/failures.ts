@@ -14,7 +14,7 @@ export function isOutage(error: ZyQueueError): boolean {
 
 /** How a consumer has failed. */
 export class Failures {
-  /** After so many ms of failures they are lasting. */
+  /** Failures are lasting after this many ms. */
   readonly lastsAfterMs: number
   readonly #stallMs: number
   /** All, until the consumer receives and there is none for `stallMs`. */

@@ -79,22 +79,22 @@ export class Job<Data = unknown> {
   }
 
   /**
-   * Tells whoever waits for the job how far it is: `done` of `of`, whole numbers from 0 on. Nothing happens where nobody waits.
+   * Sends the progress of the job to its caller: `done` of `of`, whole numbers from 0 on. Without a caller it does nothing.
    * Throws `ConfigError` (`ZYQ_CONFIG`).
    */
   progress(done: number, of: number): void {
     if (![done, of].every((number) => Number.isSafeInteger(number) && number >= 0)) {
-      throw new ConfigError('ZYQ_CONFIG', 'job.progress: both numbers are to be whole, and not below 0.')
+      throw new ConfigError('ZYQ_CONFIG', 'job.progress: both numbers must be whole and not below 0.')
     }
     this.#sendUpdate({ kind: 'progress', done, of })
   }
 
-  /** Sends a part of the result to whoever waits for the job. Throws `CodecError` (`ZYQ_ENCODE`). */
+  /** Sends a part of the result to the job's caller. Throws `CodecError` (`ZYQ_ENCODE`). */
   send(data: unknown): void {
     this.#sendUpdate({ kind: 'data', body: encodeData(data) })
   }
 
-  /** Warns whoever waits for the job; it goes on. */
+  /** Sends a warning to the job's caller; the job goes on. */
   warn(text: string): void {
     this.#sendUpdate({ kind: 'warning', text: typeof text === 'string' ? text : messageOf(text) })
   }

@@ -11,22 +11,22 @@ export interface WorkerOptions {
   readonly queues?: readonly string[]
   /** Jobs that run at once. Default: 10. */
   readonly concurrency?: number
-  /** Jobs in hand at once, run and waiting. Default: as many as take a tenth of a second, 500 at the most. */
+  /** The most unsettled jobs at once, running and waiting. Default: as many as take a tenth of a second, 500 at the most. */
   readonly prefetch?: number
   /** How long the broker waits for a sign of life before it gives the worker's jobs to others, in ms. Default: 30,000. */
   readonly leaseMs?: number
   /** How long `drain` lets jobs run on before they are given back, in ms. Default: 30,000. */
   readonly graceMs?: number
   /**
-   * A consumer that takes nothing for so many ms although work waits is replaced. If receiving fails for twice as long while the
+   * A consumer that takes nothing for this many ms although work waits is replaced. If receiving fails for twice as long while the
    * broker is there, the worker ends. Default: 30,000.
    */
   readonly stallMs?: number
-  /** The worker drains itself after so many jobs. Default: never. */
+  /** The worker drains itself after this many jobs. Default: never. */
   readonly maxJobs?: number
   /** For people: what `zyqueue workers` shows. Default: `worker`. */
   readonly name?: string
-  /** Default: `createLogger({ level: 'warn' })`, so that jobs that fail are heard of. */
+  /** Default: `createLogger({ level: 'warn' })`, so that failed jobs are logged. */
   readonly logger?: Logger
   /** Wrapped around every task's own middleware. */
   readonly middleware?: readonly Middleware[]
@@ -37,7 +37,7 @@ export const DEFAULT_LEASE_MS = 30_000
 export const DEFAULT_GRACE_MS = 30_000
 export const DEFAULT_STALL_MS = 30_000
 
-/** The numbers among the options, for whoever reads them from outside. */
+/** The numbers among the options, for callers that read them from text. */
 export const workerNumbers = {
   concurrency: z.int().positive().max(100_000).optional(),
   prefetch: z.int().positive().max(100_000).optional(),

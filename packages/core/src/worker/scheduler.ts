@@ -6,11 +6,11 @@ export interface Runnable {
   readonly alone: boolean
 }
 
-/** What is told of the jobs that run, before they do. */
+/** Notes jobs before they run. */
 export interface RunLedger<Item> {
   begin(item: Item): void
   end(item: Item): void
-  /** Makes what was begun and ended since last time known to whoever outlives this process. */
+  /** Writes what has begun and ended since the last call to where the supervisor reads it. */
   flush(): void
 }
 
@@ -32,7 +32,7 @@ export interface SchedulerOptions<Item> {
 }
 
 /**
- * Runs what it is given, in its order, so many at a time. A job that must run alone waits for the others to end, and
+ * Runs what it is given, in order, up to `concurrency` at a time. A job that must run alone waits for the others to end, and
  * holds those behind it back until it has.
  */
 export class Scheduler<Item extends Runnable> {
@@ -46,7 +46,7 @@ export class Scheduler<Item extends Runnable> {
   readonly #running = new Set<Item>()
   #waiting: Item[] = []
   #held: Item[] = []
-  /** Those that were noted to run last, and how many of them do, or did. */
+  /** The jobs that were noted last, and how many of them have started. */
   #starting: readonly Item[] = []
   #begun = 0
   #next = 0
@@ -108,7 +108,7 @@ export class Scheduler<Item extends Runnable> {
     return [...held, ...ready].filter(isMeant)
   }
 
-  /** Has those that were held and are meant start as soon as they can, before all that waits. */
+  /** Starts the chosen held jobs as soon as possible, before all waiting jobs. */
   resume(isMeant: (item: Item) => boolean): void {
     if (this.#held.length === 0) return
     const resumed = this.#held.filter(isMeant)

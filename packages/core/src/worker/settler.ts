@@ -45,7 +45,7 @@ export class Settler {
     readonly log: Logger
     /** Called with how many deliveries have left the consumer's hands. */
     readonly settled: (count: number) => void
-    /** Called when the consumer may go on to hold what nobody will settle. */
+    /** Called when the consumer may hold jobs that will not be settled. */
     readonly gaveUp: () => void
   }) {
     this.#connection = options.connection
@@ -89,13 +89,13 @@ export class Settler {
     }
   }
 
-  async #send(verdicts: readonly Settlement[]): Promise<void> {
+  async #send(settlements: readonly Settlement[]): Promise<void> {
     const acks: Delivery[] = []
     const answers: Answer[] = []
     const releases: Parameters<Consumer['release']>[0][number][] = []
     const rejections: Parameters<Consumer['reject']>[0][number][] = []
     const canDelay = this.#connection.broker.capabilities.delay !== 'none'
-    for (const { delivery, outcome } of verdicts) {
+    for (const { delivery, outcome } of settlements) {
       if (outcome.kind === 'ack') {
         const body = outcome.result === undefined ? undefined : this.#encode(delivery, outcome.result)
         if (body === undefined) acks.push(delivery)
@@ -117,7 +117,7 @@ export class Settler {
     ])
   }
 
-  /** A result on its way to whoever waits for it; nothing where nobody can. One that is no JSON is the job's failure. */
+  /** Encodes a result for the job's caller; undefined if the broker has no calls. A result that is no JSON fails the job. */
   #encode(delivery: Delivery, result: unknown): Uint8Array | CodecError | undefined {
     if (this.#connection.broker.calls === undefined) return undefined
     try {

@@ -1,13 +1,13 @@
 import type { Connection } from '../connection/connection.ts'
 import type { Logger } from '../logger.ts'
 
-/** `receive` takes a second by itself where nothing comes. */
+/** `receive` takes a second if no job comes. */
 const MIN_ANSWER_MS = 2_000
 
 interface StallWatchOptions {
   readonly connection: Connection
   readonly queues: ReadonlySet<string>
-  /** After so many ms without a sign of life it becomes suspicious. */
+  /** The silence, in ms, after which it checks for a stall. */
   readonly stallMs: number
   readonly log: Logger
   /** Whether the worker could start a job now. */

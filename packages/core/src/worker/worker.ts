@@ -34,7 +34,7 @@ const CLOSE_PATIENCE_MS = 2_000
 
 type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
 
-/** One delivery on its way through a worker. */
+/** One delivery inside a worker. */
 export interface ActiveJob extends Runnable {
   readonly session: ConsumerSession
   readonly delivery: Delivery
@@ -51,7 +51,7 @@ export interface WorkerStatus {
   readonly waiting: number
 }
 
-/** What a supervised worker tells those who vouch for it. */
+/** What a supervised worker reports to its supervisor. */
 export interface Supervision {
   readonly ledger: RunLedger<ActiveJob> & { start(job: ActiveJob, deadlineMs?: number): void }
   /** Whether the process in whose place it stands died. */
@@ -113,10 +113,7 @@ export class Worker implements AsyncDisposable {
     })
   }
 
-  /**
-   * Resolves when the worker has closed, for whatever reason. Never rejects. A broker that fails does not close the worker: it
-   * goes on trying.
-   */
+  /** Resolves when the worker has closed. Never rejects. If a broker fails, the worker retries and stays open. */
   get ended(): Promise<void> {
     return this.#ended
   }
@@ -170,7 +167,7 @@ export class Worker implements AsyncDisposable {
     return this.#end()
   }
 
-  /** Stops now: gives back all that is in hand, run or not, and closes, within seconds. Never rejects. */
+  /** Stops now: gives back all jobs, also running ones, and closes, within seconds. Never rejects. */
   close(): Promise<void> {
     this.#hurried = true
     this.#giveUpAfter(CLOSE_PATIENCE_MS)
@@ -178,7 +175,7 @@ export class Worker implements AsyncDisposable {
     return this.#end()
   }
 
-  /** To be called when this process ends, whatever runs: so that nobody is charged for what had ended, or had not begun. */
+  /** To be called when this process ends, whatever runs: so that jobs that have ended or not begun count no lost delivery. */
   releaseUnstarted(): void {
     const ledger = this.#supervision?.ledger
     for (const job of this.#scheduler.unbegun) ledger?.end(job)
@@ -214,9 +211,9 @@ export class Worker implements AsyncDisposable {
 
   #take(loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]): void {
     const jobs: ActiveJob[] = []
-    const { chargesAll, canDelay } = loop
+    const { countsAllHeld, canDelay } = loop
     for (const delivery of deliveries) {
-      const opened = this.#execution?.open(delivery, { updates: session, chargesAll, canDelay })
+      const opened = this.#execution?.open(delivery, { updates: session, countsAllHeld, canDelay })
       if (opened === undefined || this.#takesNoMore) session.settle(delivery, GIVE_BACK)
       else if ('outcome' in opened) {
         const { outcome, task } = opened
@@ -233,7 +230,7 @@ export class Worker implements AsyncDisposable {
     this.#scheduler.add(jobs)
   }
 
-  /** A job that is held gives its start back: what is left of the share is for the jobs in hand then. */
+  /** A job that is held gives its start back: the rest of the share is for the jobs that it holds then. */
   get #takesNoMore(): boolean {
     return this.#closing !== undefined || this.#hadItsShare || this.#scheduler.exhausted
   }
@@ -318,7 +315,7 @@ export class Worker implements AsyncDisposable {
     return true
   }
 
-  /** Its share of jobs is started: those that run have all the time they need, and what it holds besides is for others. */
+  /** Its share of jobs is started: running jobs may take any time, and its other jobs go back. */
   #takeNoMore(): void {
     this.#hadItsShare = true
     this.#log.info({ jobs: this.#options.maxJobs }, 'worker has taken its share of jobs')
@@ -327,7 +324,7 @@ export class Worker implements AsyncDisposable {
     this.#giveBackUnstarted()
   }
 
-  /** Jobs that were given back while their handlers went on: what those return is nobody's business any more. */
+  /** Jobs that were given back while their handlers went on: their results are ignored. */
   readonly #givenBack = new WeakSet<ActiveJob>()
 
   #giveUpRunning(): void {
@@ -368,14 +365,14 @@ export class Worker implements AsyncDisposable {
     this.#giveUpAfter(this.#hurried ? CLOSE_PATIENCE_MS : Math.max(leftMs, CLOSE_PATIENCE_MS))
     await Promise.all(this.#loops.map((loop) => loop.close(this.#overdue.signal)))
     clearTimeout(this.#deadline)
-    // A drain that came late may have set it anew.
+    // A drain that came late may have set it again.
     clearTimeout(this.#grace)
     this.#enter('closed')
     this.#release?.()
     this.#resolveEnded()
   }
 
-  /** How long the broker has to take what is to be settled: one that is away would hold up the end until its leases are over. */
+  /** How long the broker has to accept settlements. A broker that is away would delay the end until its leases are over. */
   #giveUpAfter(ms: number): void {
     clearTimeout(this.#deadline)
     if (this.#state !== 'closed') this.#deadline = setTimeout(() => this.#overdue.abort(), ms)

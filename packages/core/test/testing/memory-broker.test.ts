@@ -31,7 +31,7 @@ test('on a virtual clock a delayed job comes when the clock says so', async () =
   const broker = await connected(createMemoryBroker(createMemoryStore({ clock })))
   await broker.publish([
     message('tomorrow', { delayMs: 86_400_000 }),
-    message('in a month', { delayMs: 30 * 86_400_000 }),
+    message('in-a-month', { delayMs: 30 * 86_400_000 }),
   ])
   const consumer = await broker.consume(consumption({ leaseMs: 365 * 86_400_000 }))
   expect((await broker.admin.queues())[0]).toMatchObject({ ready: 0, delayed: 2 })

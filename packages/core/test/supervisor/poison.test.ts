@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { startZyqueue, until } from '../project.ts'
-import { byJob, lineOf, numbers, Stage } from './stage.ts'
+import { startZyqueue, until } from './project.ts'
+import { byJob, lineOf, numbers, SupervisorFixture } from './fixture.ts'
 
 test.each([
   ['process.exit(0)', 'with exit code 0'],
@@ -9,16 +9,16 @@ test.each([
 ])(
   'a job whose handler calls %s is dead-lettered after maxDeliveries, and what waited behind it is not charged',
   async (end, how) => {
-    const stage = await Stage.set(`
+    const fixture = await SupervisorFixture.create(`
 export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, job) {
   ran(job)
   if (job.data === 'poison') ${end}
 })`)
-    await stage.submit('work', ['poison', ...numbers(20)])
-    const { result, log } = await stage.burst({ maxWorkers: 1, concurrency: 1, prefetch: 10 })
+    await fixture.submit('work', ['poison', ...numbers(20)])
+    const { result, log } = await fixture.burst({ maxWorkers: 1, concurrency: 1, prefetch: 10 })
 
     expect(result).toEqual({ reason: 'burst' })
-    const jobs = byJob(stage.runs())
+    const jobs = byJob(fixture.runs())
     expect(
       jobs
         .get('poison')
@@ -30,38 +30,38 @@ export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, j
     expect([...jobs.values()].map((runs) => runs.map(({ deliveryCount }) => deliveryCount))).toEqual(
       numbers(20).map(() => [0]),
     )
-    expect(await stage.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died holding the job' }])
+    expect(await fixture.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died holding the job' }])
     expect(log.filter(({ msg }) => msg === `worker ended ${how}`)).toHaveLength(3)
-    expect(stage.leftovers()).toEqual([])
+    expect(fixture.leftovers()).toEqual([])
   },
 )
 
-test('of jobs that run at once, those that have ended and those that have not begun are not charged', async () => {
-  const stage = await Stage.set(`
+test('of jobs that run at once, ended jobs and jobs that have not begun count no lost delivery', async () => {
+  const fixture = await SupervisorFixture.create(`
 export const work = queueJob({ maxDeliveries: 1 }, function work(worker, job) {
   ran(job)
   if (job.data === 'poison') process.exit(1)
 })`)
-  await stage.submit('work', [1, 2, 3, 'poison', 4, 5])
-  await stage.burst({ maxWorkers: 1, concurrency: 10 })
+  await fixture.submit('work', [1, 2, 3, 'poison', 4, 5])
+  await fixture.burst({ maxWorkers: 1, concurrency: 10 })
 
-  expect(await stage.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 1 workers died holding the job' }])
-  expect(stage.runs().map(({ deliveryCount }) => deliveryCount)).toEqual(expect.not.arrayContaining([1]))
-  expect(byJob(stage.runs()).size).toBe(6)
+  expect(await fixture.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 1 workers died holding the job' }])
+  expect(fixture.runs().map(({ deliveryCount }) => deliveryCount)).toEqual(expect.not.arrayContaining([1]))
+  expect(byJob(fixture.runs()).size).toBe(6)
 })
 
 test('a job that ended in time is not overdue for the one behind it', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 export const quick = queueJob({ hardTimeoutMs: 1_000 }, function quick() { note('quick') })
 export const slow = queueJob({}, function slow() { note('slow'); spin(4_000) })`)
-  await stage.submit('quick', [1])
-  await stage.submit('slow', [1])
-  await stage.burst({ maxWorkers: 1, concurrency: 10 })
-  expect(stage.lines().toSorted()).toEqual(['quick', 'slow'])
+  await fixture.submit('quick', [1])
+  await fixture.submit('slow', [1])
+  await fixture.burst({ maxWorkers: 1, concurrency: 10 })
+  expect(fixture.lines().toSorted()).toEqual(['quick', 'slow'])
 })
 
 test('jobs that ran beside a poisonous one are never dead-lettered: the last chance runs alone', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, job) {
   ran(job)
   await sleep(20)
@@ -69,15 +69,15 @@ export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, j
   await sleep(20)
   note('done ' + job.data)
 })`)
-  await stage.submit('work', [1, 'poison', 2, 3, 4, 5, 6, 7])
-  await stage.burst({ maxWorkers: 1, concurrency: 4 })
+  await fixture.submit('work', [1, 'poison', 2, 3, 4, 5, 6, 7])
+  await fixture.burst({ maxWorkers: 1, concurrency: 4 })
 
-  const lines = stage.lines()
+  const lines = fixture.lines()
   expect(lines.filter((line) => line.startsWith('done')).toSorted()).toEqual(
     [1, 2, 3, 4, 5, 6, 7].map((n) => `done ${n}`),
   )
   expect(lines.filter((line) => line.startsWith('poison'))).toHaveLength(3)
-  expect(await stage.dead('work')).toMatchObject([{ reason: expect.stringContaining('ZYQ_JOB_POISON') }])
+  expect(await fixture.dead('work')).toMatchObject([{ reason: expect.stringContaining('ZYQ_JOB_POISON') }])
   // They were charged, which is what the last chance is for.
   expect(lines).toContain('1 2')
 })
@@ -89,7 +89,7 @@ test.each([
 ])(
   'a handler that %s beyond its hard timeout is killed, retried and dead-lettered; its neighbours are innocent',
   async (_, hang, maxDeliveries) => {
-    const stage = await Stage.set(`
+    const fixture = await SupervisorFixture.create(`
 const retries = { limit: 1, minDelayMs: 1, maxDelayMs: 1 }
 export const slow = queueJob({ hardTimeoutMs: 300, retries, maxDeliveries: ${maxDeliveries} }, async function slow(worker, job) {
   note('slow ' + job.attempt + ' ' + job.deliveryCount)
@@ -101,27 +101,27 @@ export const calm = queueJob({ retries: 0, maxDeliveries: 1 }, async function ca
   await sleep(500)
   note('done ' + job.data)
 })`)
-    await stage.submit('slow', ['x'])
-    await stage.submit('calm', [1, 2, 3])
-    const { supervisor, ended, log } = stage.supervise({ maxWorkers: 1, concurrency: 4 })
-    await until('the dead letter', async () => (await stage.dead('slow')).length > 0 || undefined)
+    await fixture.submit('slow', ['x'])
+    await fixture.submit('calm', [1, 2, 3])
+    const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 1, concurrency: 4 })
+    await until('the dead letter', async () => (await fixture.dead('slow')).length > 0 || undefined)
     // One that had ended, and was not acknowledged when its process was killed, runs again.
-    const done = (): readonly string[] => [...new Set(stage.lines().filter((line) => line.startsWith('done')))]
+    const done = (): readonly string[] => [...new Set(fixture.lines().filter((line) => line.startsWith('done')))]
     await until('the neighbours', () => done().length === 3 || undefined)
     supervisor.drain()
     await ended
 
-    const lines = stage.lines()
+    const lines = fixture.lines()
     // A handler that blocks its process beside others cannot be told from them: it is tried once more, alone.
     const runs = lines.filter((line) => line.startsWith('slow'))
     expect(new Set(runs.map((line) => line.slice(0, 6)))).toEqual(new Set(['slow 1', 'slow 2']))
     expect(hang.startsWith('spin') ? [3, 4] : [2]).toContain(runs.length)
     expect(done().toSorted()).toEqual(['done 1', 'done 2', 'done 3'])
     expect(new Set(lines.filter((line) => line.startsWith('calm')))).toEqual(new Set(['calm 0']))
-    expect(await stage.dead('slow')).toMatchObject([
+    expect(await fixture.dead('slow')).toMatchObject([
       { reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT: .*hard timeout/), headers: { 'zyq-attempts-made': '2' } },
     ])
-    expect(await stage.dead('calm')).toEqual([])
+    expect(await fixture.dead('calm')).toEqual([])
     expect(log.filter(({ msg }) => msg.includes('past its hard timeout'))).toHaveLength(runs.length)
     expect(lineOf(log, 'worker ended')).toBeUndefined()
   },
@@ -134,81 +134,81 @@ test.each([
 ])(
   'a handler that blocks its process beyond its hard timeout runs once without retries, also before a job %s',
   async (_, other) => {
-    const stage = await Stage.set(`
+    const fixture = await SupervisorFixture.create(`
 export const block = queueJob({ hardTimeoutMs: 1_000, retries: 0 }, async function block(worker, job) {
   note('block ' + job.data)
   if (job.data === 'first') spin(Infinity)
 })
 export const limitless = queueJob({ retries: 0 }, async function limitless(worker, job) { note('limitless ' + job.data) })
 export const ended = queueJob({ retries: 0 }, function ended(worker, job) { note('ended ' + job.data) })`)
-    if (other === 'ended') await stage.submit('ended', ['before'])
-    await stage.submit('block', ['first', 'second'])
-    if (other !== '') await stage.submit(other, ['behind'])
-    const { log } = await stage.burst({ maxWorkers: 1, concurrency: 10 })
-    expect(stage.lines().filter((line) => line === 'block first')).toHaveLength(1)
-    expect(stage.lines()).toContain('block second')
-    expect(await stage.dead('block')).toMatchObject([{ reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT/) }])
+    if (other === 'ended') await fixture.submit('ended', ['before'])
+    await fixture.submit('block', ['first', 'second'])
+    if (other !== '') await fixture.submit(other, ['behind'])
+    const { log } = await fixture.burst({ maxWorkers: 1, concurrency: 10 })
+    expect(fixture.lines().filter((line) => line === 'block first')).toHaveLength(1)
+    expect(fixture.lines()).toContain('block second')
+    expect(await fixture.dead('block')).toMatchObject([{ reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT/) }])
     expect(log.filter(({ msg }) => msg.includes('past its hard timeout'))).toHaveLength(1)
   },
 )
 
-test('a hard timeout condemns none of those that were only overdue for a neighbour that blocked them all', async () => {
-  const stage = await Stage.set(`
+test('a hard timeout dead-letters no job that was overdue because another job blocked the process', async () => {
+  const fixture = await SupervisorFixture.create(`
 export const work = queueJob({ hardTimeoutMs: 3_000, retries: 0 }, async function work(worker, job) {
   ran(job)
   if (job.data === 'blocker') spin(Infinity)
   await sleep(50)
   note('done ' + job.data)
 })`)
-  await stage.submit('work', [1, 2, 'blocker', 3, 4, 5, 6, 7, 8, 9, 10, 11])
-  await stage.burst({ maxWorkers: 1, concurrency: 10 })
+  await fixture.submit('work', [1, 2, 'blocker', 3, 4, 5, 6, 7, 8, 9, 10, 11])
+  await fixture.burst({ maxWorkers: 1, concurrency: 10 })
   // One that had ended, and was not acknowledged when its process was killed, runs again.
-  const done = new Set(stage.lines().filter((line) => line.startsWith('done')))
+  const done = new Set(fixture.lines().filter((line) => line.startsWith('done')))
   expect([...done].toSorted()).toEqual(
     numbers(12)
       .slice(1)
       .map((n) => `done ${n}`)
       .toSorted(),
   )
-  expect(await stage.dead('work')).toMatchObject([{ reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT/) }])
+  expect(await fixture.dead('work')).toMatchObject([{ reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT/) }])
 })
 
 test('where supervisor and workers die together, no job is dead-lettered for what it was held beside', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, job) {
   ran(job)
   if (job.data !== 'poison') return
   process.kill(process.ppid, 'SIGKILL')
   process.kill(process.pid, 'SIGKILL')
 })`)
-  await stage.submit('work', [...numbers(40), 'poison', ...numbers(80).slice(40)])
-  const command = ['work', '-f', 'tasks.mjs', '-C', stage.connection, '-w', '1', '--lease', '3s', '--burst']
+  await fixture.submit('work', [...numbers(40), 'poison', ...numbers(80).slice(40)])
+  const command = ['work', '-f', 'tasks.mjs', '-C', fixture.connection, '-w', '1', '--lease', '3s', '--burst']
   for (let alive = false; !alive;) {
-    const { child, ended } = startZyqueue([...command, '--log-level', 'silent'], { cwd: stage.project.dir })
+    const { child, ended } = startZyqueue([...command, '--log-level', 'silent'], { cwd: fixture.project.dir })
     await ended
     alive = child.exitCode === 0
     expect(alive || child.signalCode === 'SIGKILL').toBe(true)
     // A burst would end while all is held by the dead.
-    await until('the end of the lease', async () => (await stage.queue('work'))?.workers === 0 || undefined)
+    await until('the end of the lease', async () => (await fixture.queue('work'))?.workers === 0 || undefined)
   }
-  expect(new Set(stage.runs().map(({ job }) => job)).size).toBe(81)
-  expect(await stage.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died holding the job' }])
+  expect(new Set(fixture.runs().map(({ job }) => job)).size).toBe(81)
+  expect(await fixture.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died holding the job' }])
 })
 
 test('a job that ends its process while that drains is charged all the same', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
   if (job.deliveryCount > 0) return
   await untilExists('go')
   process.exit(0)
 })`)
-  await stage.submit('work', ['x'])
-  const { supervisor, ended } = stage.supervise({ maxWorkers: 1 })
-  await stage.untilNoted(1)
+  await fixture.submit('work', ['x'])
+  const { supervisor, ended } = fixture.supervise({ maxWorkers: 1 })
+  await fixture.untilNoted(1)
   supervisor.drain()
-  await writeFile(stage.project.path('go'), '')
+  await writeFile(fixture.project.path('go'), '')
   expect(await ended).toEqual({ reason: 'drained' })
-  await stage.burst({ maxWorkers: 1 })
-  expect(stage.lines().toSorted()).toEqual(['x 0', 'x 1'])
+  await fixture.burst({ maxWorkers: 1 })
+  expect(fixture.lines().toSorted()).toEqual(['x 0', 'x 1'])
 })

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { startZyqueue, until } from '../project.ts'
-import { byJob, isAlive, numbers, Stage, type Run } from './stage.ts'
+import { startZyqueue, until } from './project.ts'
+import { byJob, isAlive, numbers, SupervisorFixture, type Run } from './fixture.ts'
 
 const JOBS = 5_000
 const PREFETCH = 50
@@ -23,35 +23,35 @@ function repeatsOf(runs: readonly Run[], killed: ReadonlySet<number>): { again: 
   return { again: repeated.length, unexplained: unexplained.length }
 }
 
-test('SIGKILL of workers loses no job, and runs none again beyond those in hand', async () => {
-  const stage = await Stage.set(COUNT)
-  await stage.submit('count', numbers(JOBS))
+test('SIGKILL of workers loses no job, and runs none again except the jobs that ran', async () => {
+  const fixture = await SupervisorFixture.create(COUNT)
+  await fixture.submit('count', numbers(JOBS))
   const killed = new Set<number>()
-  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 3, prefetch: PREFETCH, concurrency: CONCURRENCY })
+  const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 3, prefetch: PREFETCH, concurrency: CONCURRENCY })
 
   for (const after of [250, 1_000, 1_750, 2_500, 3_250, 4_000]) {
     const victim = await until(`${after} runs`, () => {
-      const runs = stage.runs()
-      const alive = stage.pids().filter((pid) => isAlive(pid) && runs.some((run) => run.pid === pid))
+      const runs = fixture.runs()
+      const alive = fixture.pids().filter((pid) => isAlive(pid) && runs.some((run) => run.pid === pid))
       return runs.length >= after ? alive[Math.floor(Math.random() * alive.length)] : undefined
     })
     process.kill(victim, 'SIGKILL')
     killed.add(victim)
   }
-  await until('all jobs', () => byJob(stage.runs()).size === JOBS || undefined)
+  await until('all jobs', () => byJob(fixture.runs()).size === JOBS || undefined)
   await until('an empty queue', async () => {
-    const { ready, active } = (await stage.queue('count')) ?? {}
+    const { ready, active } = (await fixture.queue('count')) ?? {}
     return (ready === 0 && active === 0) || undefined
   })
   supervisor.drain()
   expect(await ended).toEqual({ reason: 'drained' })
 
-  const runs = stage.runs()
+  const runs = fixture.runs()
   const { again, unexplained } = repeatsOf(runs, killed)
   expect(byJob(runs).size).toBe(JOBS)
   expect(unexplained).toBe(0)
   expect(again).toBeLessThanOrEqual(killed.size * PREFETCH)
-  // Charged are those that were running, and no more: what only waited in the process is not.
+  // Only jobs that ran count a lost delivery; jobs that waited in the process do not.
   const charged = new Set(runs.filter(({ deliveryCount }) => deliveryCount > 0).map(({ job }) => job))
   const startedByKilled = new Set(runs.filter(({ pid }) => killed.has(pid)).map(({ job }) => job))
   expect(charged.size).toBeLessThanOrEqual(killed.size * CONCURRENCY)
@@ -59,69 +59,69 @@ test('SIGKILL of workers loses no job, and runs none again beyond those in hand'
   const unseen = [...charged].filter((job) => !startedByKilled.has(job))
   expect(unseen.length).toBeLessThanOrEqual(killed.size * (CONCURRENCY - 1))
   expect(log.filter(({ msg }) => msg === 'worker ended by SIGKILL')).toHaveLength(killed.size)
-  expect(await stage.dead('count')).toEqual([])
-  expect(stage.leftovers()).toEqual([])
+  expect(await fixture.dead('count')).toEqual([])
+  expect(fixture.leftovers()).toEqual([])
 })
 
-test('when the supervisor is killed its workers finish what they have in hand and end, and another goes on', async () => {
-  const stage = await Stage.set(COUNT_TOGETHER)
-  await stage.submit('count', numbers(JOBS))
-  const { child, ended } = await startWork(stage, '10m')
-  await stage.untilNoted(500)
+test('when the supervisor is killed its workers finish their jobs and end, and another goes on', async () => {
+  const fixture = await SupervisorFixture.create(COUNT_TOGETHER)
+  await fixture.submit('count', numbers(JOBS))
+  const { child, ended } = await startWork(fixture, '10m')
+  await fixture.untilNoted(500)
   child.kill('SIGKILL')
-  writeFileSync(stage.project.path('on'), '')
+  writeFileSync(fixture.project.path('on'), '')
   await ended
-  await until('the end of the orphans', () => stage.pids().every((pid) => !isAlive(pid)) || undefined)
-  const orphans = new Set(stage.pids())
+  await until('the end of the orphans', () => fixture.pids().every((pid) => !isAlive(pid)) || undefined)
+  const orphans = new Set(fixture.pids())
   expect(orphans.size).toBe(3)
-  const before = stage.runs().length
+  const before = fixture.runs().length
   expect(before).toBeLessThan(JOBS)
-  expect(await stage.queue('count')).toMatchObject({ ready: JOBS - before, active: 0 })
+  expect(await fixture.queue('count')).toMatchObject({ ready: JOBS - before, active: 0 })
 
-  const { result } = await stage.burst({ prefetch: PREFETCH, concurrency: CONCURRENCY })
+  const { result } = await fixture.burst({ prefetch: PREFETCH, concurrency: CONCURRENCY })
   expect(result).toEqual({ reason: 'burst' })
-  const runs = stage.runs()
+  const runs = fixture.runs()
   expect(byJob(runs).size).toBe(JOBS)
   expect(runs).toHaveLength(JOBS)
   expect(runs.filter(({ deliveryCount }) => deliveryCount > 0)).toEqual([])
-  expect(stage.leftovers().filter((left) => !left.endsWith(' Z'))).toEqual([])
+  expect(fixture.leftovers().filter((left) => !left.endsWith(' Z'))).toEqual([])
 })
 
 test('when supervisor and workers are killed at once, their jobs come back with the lease', async () => {
-  const stage = await Stage.set(COUNT_TOGETHER)
-  await stage.submit('count', numbers(JOBS))
-  const { child, ended } = await startWork(stage, '3s')
-  await stage.untilNoted(500)
-  const group = new Set(stage.pids())
+  const fixture = await SupervisorFixture.create(COUNT_TOGETHER)
+  await fixture.submit('count', numbers(JOBS))
+  const { child, ended } = await startWork(fixture, '3s')
+  await fixture.untilNoted(500)
+  const group = new Set(fixture.pids())
   for (const pid of group) process.kill(pid, 'SIGSTOP')
   child.kill('SIGKILL')
   for (const pid of group) process.kill(pid, 'SIGKILL')
   await ended
   await until('the end of the group', () => [...group].every((pid) => !isAlive(pid)) || undefined)
-  expect((await stage.queue('count'))?.active).toBeGreaterThan(0)
-  writeFileSync(stage.project.path('on'), '')
+  expect((await fixture.queue('count'))?.active).toBeGreaterThan(0)
+  writeFileSync(fixture.project.path('on'), '')
 
-  const { supervisor, ended: second } = stage.supervise({ prefetch: PREFETCH, concurrency: CONCURRENCY })
+  const { supervisor, ended: second } = fixture.supervise({ prefetch: PREFETCH, concurrency: CONCURRENCY })
   await until('an empty queue', async () => {
-    const { ready, active } = (await stage.queue('count')) ?? {}
+    const { ready, active } = (await fixture.queue('count')) ?? {}
     return (ready === 0 && active === 0) || undefined
   })
   supervisor.drain()
   await second
-  const runs = stage.runs()
+  const runs = fixture.runs()
   const { again, unexplained } = repeatsOf(runs, group)
   expect(byJob(runs).size).toBe(JOBS)
   expect(unexplained).toBe(0)
   expect(again).toBeLessThanOrEqual(group.size * PREFETCH)
 })
 
-async function startWork(stage: Stage, lease: string) {
+async function startWork(fixture: SupervisorFixture, lease: string) {
   const numbersOf = ['-w', '3', '--prefetch', String(PREFETCH), '--concurrency', String(CONCURRENCY)]
   const started = startZyqueue(
-    ['work', '-f', 'tasks.mjs', '-C', stage.connection, '--lease', lease, '--log-level', 'warn', ...numbersOf],
-    { cwd: stage.project.dir, env: { TMPDIR: stage.temporary } },
+    ['work', '-f', 'tasks.mjs', '-C', fixture.connection, '--lease', lease, '--log-level', 'warn', ...numbersOf],
+    { cwd: fixture.project.dir, env: { TMPDIR: fixture.temporary } },
   )
-  await until('three workers', () => stage.pids().length === 3 || undefined)
-  writeFileSync(stage.project.path('go'), '')
+  await until('three workers', () => fixture.pids().length === 3 || undefined)
+  writeFileSync(fixture.project.path('go'), '')
   return started
 }

@@ -1,28 +1,28 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { startZyqueue, until, zyqueue } from '../project.ts'
-import { isAlive, numbers, Stage, stateOf, untilLogged } from './stage.ts'
+import { startZyqueue, until, zyqueue } from './project.ts'
+import { isAlive, numbers, SupervisorFixture, stateOf, untilLogged } from './fixture.ts'
 
 test('a handler that blocks its process for several leases keeps its job', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 export const block = queueJob({}, async function block(worker, job) {
   ran(job)
   if (job.data === 'long') spin(12_000)
   note('done ' + job.data)
 })`)
-  await stage.submit('block', ['long', ...numbers(5)])
+  await fixture.submit('block', ['long', ...numbers(5)])
   // The other process is idle all the while, and would take what is given up.
-  const { result, log } = await stage.burst({ maxWorkers: 2, concurrency: 1, prefetch: 1, leaseMs: 4_000 })
+  const { result, log } = await fixture.burst({ maxWorkers: 2, concurrency: 1, prefetch: 1, leaseMs: 4_000 })
   expect(result).toEqual({ reason: 'burst' })
-  expect(stage.lines().toSorted()).toEqual(
+  expect(fixture.lines().toSorted()).toEqual(
     ['long', ...numbers(5)].flatMap((job) => [`${job} 0`, `done ${job}`]).toSorted(),
   )
-  expect(await stage.queue('block')).toMatchObject({ ready: 0, active: 0 })
+  expect(await fixture.queue('block')).toMatchObject({ ready: 0, active: 0 })
   expect(log.filter(({ level }) => level === 'warn' || level === 'error')).toEqual([])
 })
 
 test('a handler that blocks its process for longer than a stall takes no job from its neighbours', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 export const block = queueJob({}, async function block(worker, job) {
   ran(job)
   if (job.data === 'blocks') {
@@ -31,14 +31,14 @@ export const block = queueJob({}, async function block(worker, job) {
   } else await sleep(6_300)
   note('done')
 })`)
-  await stage.submit('block', ['blocks', 'waits'])
-  const { log } = await stage.burst({ maxWorkers: 2, concurrency: 3, prefetch: 3, stallMs: 2_500 })
-  expect(stage.lines().toSorted()).toEqual(['blocks 0', 'done', 'done', 'waits 0'])
+  await fixture.submit('block', ['blocks', 'waits'])
+  const { log } = await fixture.burst({ maxWorkers: 2, concurrency: 3, prefetch: 3, stallMs: 2_500 })
+  expect(fixture.lines().toSorted()).toEqual(['blocks 0', 'done', 'done', 'waits 0'])
   expect(log.filter(({ level }) => level === 'error')).toEqual([])
 })
 
 test('a process that is stopped is killed where it runs no job, and left alone where it runs one', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 export const wait = queueJob({}, async function wait(worker, job) {
   ran(job)
   await untilExists('go')
@@ -46,12 +46,12 @@ export const wait = queueJob({}, async function wait(worker, job) {
 })`)
   // With room for another job it might be stopped while it claims, and all would wait for the lock that it has then.
   const one = { concurrency: 1, prefetch: 1 }
-  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 2, stallMs: 3_000, ...one })
+  const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 2, stallMs: 3_000, ...one })
   await untilLogged(log, 'worker is ready', 2)
-  await stage.submit('wait', ['x'])
-  await stage.untilNoted(1)
-  const busy = stage.runs()[0]?.pid ?? 0
-  const idle = stage.pids().find((pid) => pid !== busy) ?? 0
+  await fixture.submit('wait', ['x'])
+  await fixture.untilNoted(1)
+  const busy = fixture.runs()[0]?.pid ?? 0
+  const idle = fixture.pids().find((pid) => pid !== busy) ?? 0
   for (const pid of [busy, idle]) process.kill(pid, 'SIGSTOP')
   await until('the end of the idle one', () => !isAlive(idle) || undefined)
   await untilLogged(log, 'worker is ready', 3)
@@ -59,58 +59,58 @@ export const wait = queueJob({}, async function wait(worker, job) {
   expect(stateOf(busy)).toBe('T')
 
   process.kill(busy, 'SIGCONT')
-  writeFileSync(stage.project.path('go'), '')
-  await stage.untilNoted(2)
+  writeFileSync(fixture.project.path('go'), '')
+  await fixture.untilNoted(2)
   supervisor.drain()
   await ended
-  expect(stage.lines()).toEqual(['x 0', 'done'])
-  expect(stage.leftovers()).toEqual([])
+  expect(fixture.lines()).toEqual(['x 0', 'done'])
+  expect(fixture.leftovers()).toEqual([])
 })
 
-test('a process that closes its channel finishes what it has in hand, and is replaced', async () => {
-  const stage = await Stage.set(`
+test('a process that closes its channel finishes its jobs and is replaced', async () => {
+  const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
   if (job.data === 'mute') process.disconnect()
   await sleep(50)
   note('done')
 })`)
-  await stage.submit('work', ['mute', ...numbers(20)])
-  const { result } = await stage.burst({ maxWorkers: 1, concurrency: 2 })
+  await fixture.submit('work', ['mute', ...numbers(20)])
+  const { result } = await fixture.burst({ maxWorkers: 1, concurrency: 2 })
   expect(result).toEqual({ reason: 'burst' })
-  expect(stage.pids()).toHaveLength(2)
-  expect(stage.lines().filter((line) => line.endsWith(' 0'))).toHaveLength(21)
-  expect(stage.lines().filter((line) => line === 'done')).toHaveLength(21)
-  expect(stage.leftovers()).toEqual([])
+  expect(fixture.pids()).toHaveLength(2)
+  expect(fixture.lines().filter((line) => line.endsWith(' 0'))).toHaveLength(21)
+  expect(fixture.lines().filter((line) => line === 'done')).toHaveLength(21)
+  expect(fixture.leftovers()).toEqual([])
 })
 
 test('a process that closes its channel and then hangs is killed after the grace period, and its job charged', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 export const hang = queueJob({ maxDeliveries: 1 }, async function hang(worker, job) {
   ran(job)
   process.disconnect()
   await sleep(20)
   spin(Infinity)
 })`)
-  await stage.submit('hang', ['x'])
-  await stage.burst({ maxWorkers: 1, graceMs: 100 })
-  expect(stage.lines()).toEqual(['x 0'])
-  expect(await stage.dead('hang')).toMatchObject([{ reason: expect.stringContaining('ZYQ_JOB_POISON') }])
+  await fixture.submit('hang', ['x'])
+  await fixture.burst({ maxWorkers: 1, graceMs: 100 })
+  expect(fixture.lines()).toEqual(['x 0'])
+  expect(await fixture.dead('hang')).toMatchObject([{ reason: expect.stringContaining('ZYQ_JOB_POISON') }])
 })
 
 test('messages that a task file sends for its own ends do no harm', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 const messages = [null, 0, 'ready', [], {}, { type: 'x' }, { type: 'heartbeat' }, { type: 'consumers', consumers: [{}] }, { type: 'fatal' }, { __proto__: null }]
 for (const message of messages) if (message !== undefined) process.send(message)
 export const work = queueJob({}, async function work(worker, job) {
   for (const message of messages) process.send(message)
   ran(job)
 })`)
-  await stage.submit('work', numbers(20))
-  const { result, log } = await stage.burst()
+  await fixture.submit('work', numbers(20))
+  const { result, log } = await fixture.burst()
   expect(result).toEqual({ reason: 'burst' })
-  expect(stage.lines()).toHaveLength(20)
-  expect(stage.pids()).toHaveLength(2)
+  expect(fixture.lines()).toHaveLength(20)
+  expect(fixture.pids()).toHaveLength(2)
   expect(log.filter(({ level }) => level === 'warn' || level === 'error')).toEqual([])
 })
 
@@ -119,49 +119,52 @@ const COUNT = `export const count = queueJob({}, async function count(worker, jo
   if (job.data === 'deadly' && job.deliveryCount === 0) process.exit(1)
 })`
 
-/** The file itself last, or first it is made anew, and what belongs to the new one is deleted with the old. */
-function removeQueue(stage: Stage): void {
-  for (const suffix of ['-wal', '-shm', '']) rmSync(stage.project.path(`queue.db${suffix}`), { force: true })
+/** Deletes the file itself last: otherwise it is created again, and files of the new one are deleted. */
+function removeQueue(fixture: SupervisorFixture): void {
+  for (const suffix of ['-wal', '-shm', '']) rmSync(fixture.project.path(`queue.db${suffix}`), { force: true })
 }
 
 test('processes whose broker went away live on, and work when it is back; so does the supervisor', async () => {
-  const stage = await Stage.set(COUNT)
-  const { supervisor, ended, log } = stage.supervise()
+  const fixture = await SupervisorFixture.create(COUNT)
+  const { supervisor, ended, log } = fixture.supervise()
   await untilLogged(log, 'worker is ready', 2)
-  await stage.submit('count', numbers(10))
-  await stage.untilNoted(10)
+  await fixture.submit('count', numbers(10))
+  await fixture.untilNoted(10)
   // A foreign file in its place is as good as a server that is down: nothing can be done until it is gone again.
-  removeQueue(stage)
-  writeFileSync(stage.project.path('foreign'), 'not a queue '.repeat(500))
-  renameSync(stage.project.path('foreign'), stage.project.path('queue.db'))
-  const before = stage.pids()
+  removeQueue(fixture)
+  writeFileSync(fixture.project.path('foreign'), 'not a queue '.repeat(500))
+  renameSync(fixture.project.path('foreign'), fixture.project.path('queue.db'))
+  const before = fixture.pids()
   await untilLogged(log, 'leases not renewed')
-  removeQueue(stage)
-  await stage.submit('count', ['deadly', 'last'])
-  await until('the jobs', () => stage.lines().filter((line) => /^(last|deadly 1)/.test(line)).length >= 2 || undefined)
+  removeQueue(fixture)
+  await fixture.submit('count', ['deadly', 'last'])
+  await until(
+    'the jobs',
+    () => fixture.lines().filter((line) => /^(last|deadly 1)/.test(line)).length >= 2 || undefined,
+  )
   await untilLogged(log, 'worker is ready', 3)
   supervisor.drain()
   expect(await ended).toEqual({ reason: 'drained' })
   // One died of the deadly job, and its job came back through a supervisor that had found the broker again.
-  expect(stage.pids()).toEqual(expect.arrayContaining(before))
-  expect(stage.pids()).toHaveLength(3)
+  expect(fixture.pids()).toEqual(expect.arrayContaining(before))
+  expect(fixture.pids()).toHaveLength(3)
   expect(log.filter(({ msg }) => msg.startsWith('worker ended'))).toHaveLength(1)
 })
 
 test('a process whose consumer fails again and again is replaced, and finishes what it runs', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
   if (job.data === 'long') await untilExists('go')
   note('done ' + job.data)
 })`)
-  const fails = stage.project.path('fails')
+  const fails = fixture.project.path('fails')
   writeFileSync(
-    stage.project.path('failing.mjs'),
+    fixture.project.path('failing.mjs'),
     `import { existsSync } from 'node:fs'
 import sqlite from '@zyqueue/broker-sqlite'
 export default { ...sqlite, name: 'failing', schemes: ['failing'], create: (options) => {
-  const broker = sqlite.create({ ...options, connection: ${JSON.stringify(stage.connection)} })
+  const broker = sqlite.create({ ...options, connection: ${JSON.stringify(fixture.connection)} })
   const consume = broker.consume.bind(broker)
   broker.consume = async (...call) => {
     const consumer = await consume(...call)
@@ -175,19 +178,19 @@ export default { ...sqlite, name: 'failing', schemes: ['failing'], create: (opti
   return broker
 } }`,
   )
-  await stage.submit('work', ['long'])
-  const { supervisor, ended, log } = stage.supervise({
+  await fixture.submit('work', ['long'])
+  const { supervisor, ended, log } = fixture.supervise({
     maxWorkers: 1,
     stallMs: 1_000,
-    server: stage.project.path('failing.mjs'),
+    server: fixture.project.path('failing.mjs'),
   })
-  await stage.untilNoted(1)
+  await fixture.untilNoted(1)
   writeFileSync(fails, '')
   await untilLogged(log, 'worker is replaced: receiving fails again and again: ZYQ_BROKER: ', 2)
-  writeFileSync(stage.project.path('go'), '')
-  await until('the long job', () => stage.lines().includes('done long') || undefined)
-  await stage.submit('work', ['later'])
-  const { code, stdout } = await zyqueue(['doctor', '-C', stage.connection], { cwd: stage.project.dir })
+  writeFileSync(fixture.project.path('go'), '')
+  await until('the long job', () => fixture.lines().includes('done long') || undefined)
+  await fixture.submit('work', ['later'])
+  const { code, stdout } = await zyqueue(['doctor', '-C', fixture.connection], { cwd: fixture.project.dir })
   expect({ code, stdout }).toEqual({
     code: 0,
     stdout: expect.stringMatching(
@@ -195,27 +198,27 @@ export default { ...sqlite, name: 'failing', schemes: ['failing'], create: (opti
     ),
   })
   rmSync(fails)
-  await until('the later job', () => stage.lines().includes('done later') || undefined)
+  await until('the later job', () => fixture.lines().includes('done later') || undefined)
   supervisor.drain()
   expect(await ended).toEqual({ reason: 'drained' })
   expect(log.filter(({ msg }) => msg.startsWith('worker ended'))).toEqual([])
 })
 
 test('a supervisor whose broker is away ends all the same', async () => {
-  const stage = await Stage.set(COUNT)
-  const { supervisor, ended, log } = stage.supervise()
+  const fixture = await SupervisorFixture.create(COUNT)
+  const { supervisor, ended, log } = fixture.supervise()
   await untilLogged(log, 'worker is ready', 2)
-  removeQueue(stage)
-  writeFileSync(stage.project.path('queue.db'), 'not a queue '.repeat(500))
-  process.kill(stage.pids()[0] ?? 0, 'SIGKILL')
+  removeQueue(fixture)
+  writeFileSync(fixture.project.path('queue.db'), 'not a queue '.repeat(500))
+  process.kill(fixture.pids()[0] ?? 0, 'SIGKILL')
   await untilLogged(log, 'worker ended by SIGKILL')
   supervisor.drain()
   expect(await ended).toEqual({ reason: 'drained' })
-  expect(stage.leftovers()).toEqual([])
+  expect(fixture.leftovers()).toEqual([])
 })
 
 test('neither logs nor process titles show the secrets of a connection', async () => {
-  const stage = await Stage.set(
+  const fixture = await SupervisorFixture.create(
     `export const work = queueJob({ retries: 0 }, async function work(worker, job) {
   ran(job)
   if (job.data === 'deadly' && job.deliveryCount === 0) process.exit(1)
@@ -224,12 +227,12 @@ test('neither logs nor process titles show the secrets of a connection', async (
 })`,
   )
   writeFileSync(
-    stage.project.path('vault.mjs'),
+    fixture.project.path('vault.mjs'),
     `import sqlite from '@zyqueue/broker-sqlite'
 export default { ...sqlite, name: 'vault', schemes: ['vault'],
-  create: ({ baseDir }) => sqlite.create({ baseDir, connection: ${JSON.stringify(stage.connection)} }) }`,
+  create: ({ baseDir }) => sqlite.create({ baseDir, connection: ${JSON.stringify(fixture.connection)} }) }`,
   )
-  await stage.submit('work', ['deadly', 'bad', 1, 2])
+  await fixture.submit('work', ['deadly', 'bad', 1, 2])
   const { child, ended } = startZyqueue(
     [
       'work',
@@ -244,14 +247,14 @@ export default { ...sqlite, name: 'vault', schemes: ['vault'],
       '--log-level',
       'debug',
     ],
-    { cwd: stage.project.dir, env: { TMPDIR: stage.temporary } },
+    { cwd: fixture.project.dir, env: { TMPDIR: fixture.temporary } },
   )
   await until(
     'the waiting',
-    () => stage.lines().filter((line) => /^(deadly 1|1|2)/.test(line)).length === 3 || undefined,
+    () => fixture.lines().filter((line) => /^(deadly 1|1|2)/.test(line)).length === 3 || undefined,
   )
   const alive = await until('two processes', () => {
-    const pids = stage.pids().filter((pid) => isAlive(pid))
+    const pids = fixture.pids().filter((pid) => isAlive(pid))
     return pids.length === 2 ? pids : undefined
   })
   const titles = alive.map(
@@ -259,9 +262,9 @@ export default { ...sqlite, name: 'vault', schemes: ['vault'],
   )
   expect(titles.join()).toContain('zyqueue: tasks.mjs.1')
   // A broker that goes away has much to complain about.
-  removeQueue(stage)
-  writeFileSync(stage.project.path('queue.db'), 'not a queue '.repeat(500))
-  writeFileSync(stage.project.path('go'), '')
+  removeQueue(fixture)
+  writeFileSync(fixture.project.path('queue.db'), 'not a queue '.repeat(500))
+  writeFileSync(fixture.project.path('go'), '')
   child.kill('SIGTERM')
   const { stdout, stderr } = await ended
   expect(stderr.split('\n').length).toBeGreaterThan(5)

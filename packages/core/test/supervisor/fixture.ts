@@ -18,11 +18,11 @@ import {
   type SupervisorResult,
 } from '@zyqueue/core/supervisor'
 import { onTestFinished, vi } from 'vitest'
-import { makeProject, until, type Project } from '../project.ts'
+import { makeProject, until, type Project } from './project.ts'
 
 /**
  * What the task files of these tests begin with. `note` appends a line to a file of this process's own, past the broker,
- * so that every run of every job can be counted, whoever is killed.
+ * so that every run of every job can be counted, whichever process is killed.
  */
 const PRELUDE = `import { appendFileSync, existsSync, openSync, writeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -57,19 +57,16 @@ export interface Supervised {
 }
 
 /** A project with one task file on a queue file of its own, and what happens in it. */
-export class Stage {
+export class SupervisorFixture {
   readonly project: Project
   readonly connection: string
   /** Where supervisors and their processes keep temporary files. */
   readonly temporary: string
   #broker: Promise<OpenBroker> | undefined
 
-  static async set(tasks: string, options: { readonly prelude?: boolean } = {}): Promise<Stage> {
-    const project = await makeProject({
-      manifest: { type: 'module' },
-      files: { 'tasks.mjs': options.prelude === false ? tasks : PRELUDE + tasks },
-    })
-    return new Stage(project)
+  static async create(tasks: string, options: { readonly prelude?: boolean } = {}): Promise<SupervisorFixture> {
+    const project = await makeProject({ 'tasks.mjs': options.prelude === false ? tasks : PRELUDE + tasks })
+    return new SupervisorFixture(project)
   }
 
   private constructor(project: Project) {
@@ -165,7 +162,7 @@ export class Stage {
     return admin.deadLetters.list(queue, { limit: 1000 })
   }
 
-  /** Waits until so many lines have been noted. */
+  /** Waits until this many lines have been noted. */
   async untilNoted(count: number): Promise<void> {
     await until(`${count} notes`, () => this.notes().length >= count || undefined)
   }
@@ -190,7 +187,7 @@ export async function untilLogged(log: readonly LogLine[], words: string, times 
   await until(`the log of ${words}`, () => log.filter(({ msg }) => msg.includes(words)).length >= times || undefined)
 }
 
-/** `R`, `S`, `T` (stopped), `Z` (a zombie), … of a process (man 5 proc); undefined where there is none. */
+/** `R`, `S`, `T` (stopped), `Z` (a zombie), … of a process (man 5 proc); undefined if there is none. */
 export function stateOf(pid: number): string | undefined {
   try {
     return /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1]

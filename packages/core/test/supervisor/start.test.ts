@@ -1,16 +1,16 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { expect, test, vi } from 'vitest'
-import { failure, lineOf, Stage, untilLogged } from './stage.ts'
+import { failure, lineOf, SupervisorFixture, untilLogged } from './fixture.ts'
 
 const TASK = `import { queueJob } from '@zyqueue/core'
 export const work = queueJob({}, async function work() {})
 `
 
 /** Has every process of a supervisor leave a line when it starts, whatever becomes of it. */
-function countStarts(stage: Stage): () => number {
-  const starts = stage.project.path('starts')
-  const module = stage.project.path('count-starts.mjs')
+function countStarts(fixture: SupervisorFixture): () => number {
+  const starts = fixture.project.path('starts')
+  const module = fixture.project.path('count-starts.mjs')
   writeFileSync(starts, '')
   writeFileSync(module, `import { appendFileSync } from 'node:fs'\nappendFileSync(${JSON.stringify(starts)}, '.')`)
   vi.stubEnv('NODE_OPTIONS', `--import ${pathToFileURL(module).href}`)
@@ -53,22 +53,22 @@ test.each([
   ],
   ['wants what the broker cannot do', TASK.replace('{}', `{ exchange: 'x' }`), 'ZYQ_UNSUPPORTED', /exchange/, 2],
 ])('a task file that %s ends the supervisor with one clear error', async (_, tasks, code, message, forks) => {
-  const stage = await Stage.set(tasks, { prelude: false })
-  const starts = countStarts(stage)
-  const { ended, log } = stage.supervise({ maxWorkers: 2 })
+  const fixture = await SupervisorFixture.create(tasks, { prelude: false })
+  const starts = countStarts(fixture)
+  const { ended, log } = fixture.supervise({ maxWorkers: 2 })
   const result = failure(await ended)
   expect(result).toMatchObject({ reason: 'failed', code })
   expect(result.message).toMatch(message)
   expect(starts()).toBeLessThanOrEqual(forks)
   expect(log.filter(({ level, msg }) => level === 'error' && !msg.startsWith('worker ended'))).toEqual([])
-  expect(stage.leftovers()).toEqual([])
+  expect(fixture.leftovers()).toEqual([])
 })
 
 test('a broker that refuses ends the supervisor with one clear error', async () => {
-  const stage = await Stage.set(TASK, { prelude: false })
-  writeFileSync(stage.project.path('queue.db'), 'a diary, not a queue '.repeat(100))
-  const starts = countStarts(stage)
-  const { ended } = stage.supervise({ maxWorkers: 2 })
+  const fixture = await SupervisorFixture.create(TASK, { prelude: false })
+  writeFileSync(fixture.project.path('queue.db'), 'a diary, not a queue '.repeat(100))
+  const starts = countStarts(fixture)
+  const { ended } = fixture.supervise({ maxWorkers: 2 })
   expect(failure(await ended)).toEqual({
     reason: 'failed',
     code: 'ZYQ_STORAGE_FOREIGN',
@@ -77,10 +77,10 @@ test('a broker that refuses ends the supervisor with one clear error', async () 
   expect(starts()).toBeLessThanOrEqual(2)
 })
 
-test('where no process can be made, that is the error', async () => {
-  const stage = await Stage.set(TASK, { prelude: false })
-  rmSync(stage.temporary, { recursive: true })
-  const { ended } = stage.supervise({ maxWorkers: 2 })
+test('if no process can be started, that is the error', async () => {
+  const fixture = await SupervisorFixture.create(TASK, { prelude: false })
+  rmSync(fixture.temporary, { recursive: true })
+  const { ended } = fixture.supervise({ maxWorkers: 2 })
   expect(failure(await ended)).toEqual({
     reason: 'failed',
     code: 'ZYQ_WORKER_START',
@@ -89,7 +89,7 @@ test('where no process can be made, that is the error', async () => {
 })
 
 test('a task file that ends each process soon after its start, job or no job, ends the supervisor', async () => {
-  const stage = await Stage.set(
+  const fixture = await SupervisorFixture.create(
     `${TASK}
 const send = process.send.bind(process)
 process.send = (message, ...rest) => {
@@ -98,7 +98,7 @@ process.send = (message, ...rest) => {
 }`,
     { prelude: false },
   )
-  const { ended } = stage.supervise({ maxWorkers: 2 })
+  const { ended } = fixture.supervise({ maxWorkers: 2 })
   expect(failure(await ended)).toEqual({
     reason: 'failed',
     code: 'ZYQ_WORKER_START',
@@ -107,36 +107,36 @@ process.send = (message, ...rest) => {
 })
 
 test('a reload with a task file that is not sound ends the supervisor, and lets those before finish', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 if (exists('broken')) throw new Error('broken')
 export const work = queueJob({}, async function work(worker, job) {
   note('began')
   await untilExists('go')
   note('ended')
 })`)
-  await stage.submit('work', [1])
-  const { supervisor, ended } = stage.supervise({ maxWorkers: 1 })
-  await stage.untilNoted(1)
-  writeFileSync(stage.project.path('broken'), '')
+  await fixture.submit('work', [1])
+  const { supervisor, ended } = fixture.supervise({ maxWorkers: 1 })
+  await fixture.untilNoted(1)
+  writeFileSync(fixture.project.path('broken'), '')
   supervisor.reload()
-  writeFileSync(stage.project.path('go'), '')
+  writeFileSync(fixture.project.path('go'), '')
   expect(failure(await ended)).toMatchObject({ reason: 'failed', code: 'ZYQ_TASK_FILE' })
-  expect(stage.lines()).toEqual(['began', 'ended'])
+  expect(fixture.lines()).toEqual(['began', 'ended'])
 })
 
-test('a task file that was sound and no longer is does not end the supervisor, and is found to be mended', async () => {
-  const stage = await Stage.set(`
+test('a task file that was sound and no longer is does not end the supervisor, and its repair is noticed', async () => {
+  const fixture = await SupervisorFixture.create(`
 if (exists('broken')) throw new Error('broken')
 export const work = queueJob({}, async function work(worker, job) { ran(job) })`)
-  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 1 })
-  await stage.submit('work', [1])
-  await stage.untilNoted(1)
+  const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 1 })
+  await fixture.submit('work', [1])
+  await fixture.untilNoted(1)
   await untilLogged(log, 'worker is ready')
-  writeFileSync(stage.project.path('broken'), '')
+  writeFileSync(fixture.project.path('broken'), '')
   process.kill(Number(lineOf(log, 'worker is ready')?.pid), 'SIGTERM')
   await untilLogged(log, 'worker could not start', 4)
   writeFileSync(
-    stage.project.path('tasks.mjs'),
+    fixture.project.path('tasks.mjs'),
     TASK.replace('async function work() {}', `async function work() { process.send('done') }`),
   )
   await untilLogged(log, 'worker is ready', 2)

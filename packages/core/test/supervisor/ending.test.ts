@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { run, until } from '../project.ts'
-import { byJob, isAlive, lineOf, numbers, Stage, untilLogged } from './stage.ts'
+import { run, until } from './project.ts'
+import { byJob, isAlive, lineOf, numbers, SupervisorFixture, untilLogged } from './fixture.ts'
 
 /** Every job waits until it may go on. */
 const WAIT = `
@@ -11,37 +11,37 @@ export const wait = queueJob({}, async function wait(worker, job) {
   note('done ' + job.data)
 })`
 
-function letGo(stage: Stage): void {
-  writeFileSync(stage.project.path('go'), '')
+function letGo(fixture: SupervisorFixture): void {
+  writeFileSync(fixture.project.path('go'), '')
 }
 
-function doneJobs(stage: Stage): string[] {
-  return stage
+function doneJobs(fixture: SupervisorFixture): string[] {
+  return fixture
     .lines()
     .filter((line) => line.startsWith('done'))
     .toSorted()
 }
 
 test('drain lets what runs end, and gives back the rest uncharged', async () => {
-  const stage = await Stage.set(WAIT)
-  await stage.submit('wait', numbers(10))
-  const { supervisor, ended } = stage.supervise({ maxWorkers: 1, concurrency: 3, prefetch: 10 })
-  await stage.untilNoted(3)
+  const fixture = await SupervisorFixture.create(WAIT)
+  await fixture.submit('wait', numbers(10))
+  const { supervisor, ended } = fixture.supervise({ maxWorkers: 1, concurrency: 3, prefetch: 10 })
+  await fixture.untilNoted(3)
   supervisor.drain()
-  await until('what was not started to come back', async () => (await stage.queue('wait'))?.ready === 7 || undefined)
-  letGo(stage)
+  await until('what was not started to come back', async () => (await fixture.queue('wait'))?.ready === 7 || undefined)
+  letGo(fixture)
   expect(await ended).toEqual({ reason: 'drained' })
 
-  expect(doneJobs(stage)).toEqual(['done 0', 'done 1', 'done 2'])
-  expect(await stage.queue('wait')).toMatchObject({ ready: 7, active: 0 })
-  await stage.burst()
+  expect(doneJobs(fixture)).toEqual(['done 0', 'done 1', 'done 2'])
+  expect(await fixture.queue('wait')).toMatchObject({ ready: 7, active: 0 })
+  await fixture.burst()
   expect(
-    stage
+    fixture
       .lines()
       .filter((line) => !line.startsWith('done'))
       .toSorted(),
   ).toEqual(numbers(10).map((n) => `${n} 0`))
-  expect(stage.leftovers()).toEqual([])
+  expect(fixture.leftovers()).toEqual([])
 })
 
 const STUBBORN = `
@@ -59,131 +59,133 @@ test.each([
   ['spins', 'drain', ['drain'], 'drained'],
   ['spins', 'stop', ['stop'], 'stopped'],
 ] as const)('a job that %s and does not end is given back uncharged by %s', async (kind, _, calls, reason) => {
-  const stage = await Stage.set(STUBBORN)
-  await stage.submit('stubborn', [kind, kind])
+  const fixture = await SupervisorFixture.create(STUBBORN)
+  await fixture.submit('stubborn', [kind, kind])
   // Only a drain on its own gets to the end of its grace period.
   const graceMs = calls.length === 1 ? 200 : 600_000
-  const { supervisor, ended } = stage.supervise({ maxWorkers: 1, concurrency: 1, graceMs })
-  await stage.untilNoted(1)
+  const { supervisor, ended } = fixture.supervise({ maxWorkers: 1, concurrency: 1, graceMs })
+  await fixture.untilNoted(1)
   for (const call of calls) supervisor[call]()
   expect(await ended).toEqual({ reason })
-  expect(await stage.queue('stubborn')).toMatchObject({ ready: 2, active: 0 })
-  letGo(stage)
-  await stage.burst({ maxWorkers: 1 })
-  expect(stage.lines()).toEqual(numbers(3).map(() => `${kind} 0`))
-  expect(stage.leftovers()).toEqual([])
+  expect(await fixture.queue('stubborn')).toMatchObject({ ready: 2, active: 0 })
+  letGo(fixture)
+  await fixture.burst({ maxWorkers: 1 })
+  expect(fixture.lines()).toEqual(numbers(3).map(() => `${kind} 0`))
+  expect(fixture.leftovers()).toEqual([])
 })
 
 test('asked to end before its processes are ready, a supervisor ends', async () => {
-  const stage = await Stage.set(`note('loading')\nawait new Promise(() => {})`)
-  const before = stage.supervise({ maxWorkers: 2 })
+  const fixture = await SupervisorFixture.create(`note('loading')\nawait new Promise(() => {})`)
+  const before = fixture.supervise({ maxWorkers: 2 })
   before.supervisor.drain()
   expect(await before.ended).toEqual({ reason: 'drained' })
-  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 2, stallMs: 100 })
-  await stage.untilNoted(2)
+  const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 2, stallMs: 100 })
+  await fixture.untilNoted(2)
   await untilLogged(log, 'worker is not ready yet', 2)
   supervisor.drain()
   expect(await ended).toEqual({ reason: 'drained' })
   expect(lineOf(log, 'worker ended')).toBeUndefined()
-  expect(stage.leftovers()).toEqual([])
+  expect(fixture.leftovers()).toEqual([])
 })
 
 test('burst ends when nothing is ready, and leaves delayed jobs', async () => {
-  const stage = await Stage.set(`export const work = queueJob({}, async function work(worker, job) { ran(job) })`)
-  expect((await stage.burst()).result).toEqual({ reason: 'burst' })
-  await stage.submit('work', numbers(5))
-  await stage.submit('work', ['later'], { delayMs: 600_000 })
-  const { result, log } = await stage.burst()
+  const fixture = await SupervisorFixture.create(
+    `export const work = queueJob({}, async function work(worker, job) { ran(job) })`,
+  )
+  expect((await fixture.burst()).result).toEqual({ reason: 'burst' })
+  await fixture.submit('work', numbers(5))
+  await fixture.submit('work', ['later'], { delayMs: 600_000 })
+  const { result, log } = await fixture.burst()
   expect(result).toEqual({ reason: 'burst' })
-  expect(stage.lines().toSorted()).toEqual(numbers(5).map((n) => `${n} 0`))
-  expect(await stage.queue('work')).toMatchObject({ ready: 0, delayed: 1 })
+  expect(fixture.lines().toSorted()).toEqual(numbers(5).map((n) => `${n} 0`))
+  expect(await fixture.queue('work')).toMatchObject({ ready: 0, delayed: 1 })
   expect(log.filter(({ msg }) => msg.includes('delayed jobs stay'))).toMatchObject([{ delayed: 1 }])
 })
 
 test('reload has new code take over without losing a job or running one twice', async () => {
   const version = (v: number): string =>
     `export const work = queueJob({}, async function work(worker, job) { if (job.data >= 1_500) await untilExists('reloaded'); note(job.data + ' ' + job.deliveryCount + ' v${v}'); await sleep(2) })`
-  const stage = await Stage.set(version(1))
-  await stage.submit('work', numbers(3_000))
-  const { supervisor, ended } = stage.supervise({ concurrency: 5 })
-  await stage.untilNoted(200)
-  const path = stage.project.path('tasks.mjs')
+  const fixture = await SupervisorFixture.create(version(1))
+  await fixture.submit('work', numbers(3_000))
+  const { supervisor, ended } = fixture.supervise({ concurrency: 5 })
+  await fixture.untilNoted(200)
+  const path = fixture.project.path('tasks.mjs')
   writeFileSync(path, readFileSync(path, 'utf8').replace(version(1), version(2)))
   supervisor.reload()
-  writeFileSync(stage.project.path('reloaded'), '')
-  await until('all jobs', () => stage.notes().length >= 3_000 || undefined)
+  writeFileSync(fixture.project.path('reloaded'), '')
+  await until('all jobs', () => fixture.notes().length >= 3_000 || undefined)
   supervisor.drain()
   await ended
-  const lines = stage.lines()
+  const lines = fixture.lines()
   expect(lines).toHaveLength(3_000)
-  expect(byJob(stage.runs()).size).toBe(3_000)
+  expect(byJob(fixture.runs()).size).toBe(3_000)
   expect(new Set(lines.map((line) => line.replace(/^\d+ /, '')))).toEqual(new Set(['0 v1', '0 v2']))
-  expect(stage.leftovers()).toEqual([])
+  expect(fixture.leftovers()).toEqual([])
 })
 
 test('maxJobsPerWorker replaces processes, runs every job once and cuts no long one short', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
   if (job.data === 'long') await untilExists('go')
 })`)
-  await stage.submit('work', ['long', ...numbers(300)])
-  const { supervisor, ended, log } = stage.supervise({
+  await fixture.submit('work', ['long', ...numbers(300)])
+  const { supervisor, ended, log } = fixture.supervise({
     maxWorkers: 2,
     concurrency: 5,
     maxJobsPerWorker: 40,
     graceMs: 1,
   })
-  await stage.untilNoted(301)
-  const runs = stage.runs()
+  await fixture.untilNoted(301)
+  const runs = fixture.runs()
   const holder = runs.find(({ job }) => job === 'long')?.pid ?? 0
   await until(
     'the retirement',
     () => log.some(({ msg, pid }) => pid === holder && msg.includes('is replaced')) || undefined,
   )
   expect(isAlive(holder)).toBe(true)
-  letGo(stage)
+  letGo(fixture)
   await until('its end', () => !isAlive(holder) || undefined)
   supervisor.drain()
   expect(await ended).toEqual({ reason: 'drained' })
 
   expect(byJob(runs).size).toBe(301)
-  expect(stage.lines()).toHaveLength(301)
+  expect(fixture.lines()).toHaveLength(301)
   expect(runs.filter(({ deliveryCount }) => deliveryCount > 0)).toEqual([])
-  for (const pid of stage.pids()) expect(runs.filter((one) => one.pid === pid).length).toBeLessThan(40 + 5)
-  expect(stage.pids().length).toBeGreaterThanOrEqual(7)
+  for (const pid of fixture.pids()) expect(runs.filter((one) => one.pid === pid).length).toBeLessThan(40 + 5)
+  expect(fixture.pids().length).toBeGreaterThanOrEqual(7)
   expect(lineOf(log, 'worker ended')).toBeUndefined()
-  expect(stage.leftovers()).toEqual([])
+  expect(fixture.leftovers()).toEqual([])
 })
 
-test('a process that is sent SIGTERM finishes what it has in hand, and is replaced', async () => {
-  const stage = await Stage.set(`
+test('a process that is sent SIGTERM finishes its jobs and is replaced', async () => {
+  const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
   await sleep(1)
 })`)
-  await stage.submit('work', numbers(2_000))
-  const { supervisor, ended, log } = stage.supervise({ concurrency: 5 })
-  await stage.untilNoted(200)
+  await fixture.submit('work', numbers(2_000))
+  const { supervisor, ended, log } = fixture.supervise({ concurrency: 5 })
+  await fixture.untilNoted(200)
   // One that is not ready yet would be a start that failed.
   await untilLogged(log, 'worker is ready', 2)
-  const [first = 0] = stage.pids()
+  const [first = 0] = fixture.pids()
   process.kill(first, 'SIGTERM')
   await untilLogged(log, 'it was sent SIGTERM')
-  await until('all jobs', () => stage.notes().length >= 2_000 || undefined)
+  await until('all jobs', () => fixture.notes().length >= 2_000 || undefined)
   await untilLogged(log, 'worker is ready', 3)
   supervisor.drain()
   await ended
-  expect(byJob(stage.runs()).size).toBe(2_000)
-  expect(stage.lines()).toHaveLength(2_000)
-  expect(stage.lines().filter((line) => !line.endsWith(' 0'))).toEqual([])
+  expect(byJob(fixture.runs()).size).toBe(2_000)
+  expect(fixture.lines()).toHaveLength(2_000)
+  expect(fixture.lines().filter((line) => !line.endsWith(' 0'))).toEqual([])
   expect(lineOf(log, 'worker ended')).toBeUndefined()
-  expect(stage.leftovers()).toEqual([])
+  expect(fixture.leftovers()).toEqual([])
 })
 
 test('maxMemoryPerWorker below what a process begins with is told, and does not have it replaced at once for ever', async () => {
-  const stage = await Stage.set(`export const work = queueJob({}, async function work() {})`)
-  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 1, maxMemoryPerWorker: 1_000_000 })
+  const fixture = await SupervisorFixture.create(`export const work = queueJob({}, async function work() {})`)
+  const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 1, maxMemoryPerWorker: 1_000_000 })
   await untilLogged(log, 'replaced before it has done a job', 4)
   const starts = log.filter(({ msg }) => msg === 'worker is ready').map(({ time }) => Number(time))
   expect(starts.length).toBeLessThanOrEqual(5)
@@ -191,51 +193,53 @@ test('maxMemoryPerWorker below what a process begins with is told, and does not 
   expect(await ended).toEqual({ reason: 'drained' })
 })
 
-test('a job that does not end in the grace period is told of, whether its process listens or not', async () => {
-  const stage = await Stage.set(`
+test('a job that does not end in the grace period is logged, whether its process listens or not', async () => {
+  const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
   if (job.data === 'blocks') spin(Infinity)
   await new Promise(() => {})
 })`)
-  await stage.submit('work', ['blocks'])
-  const { supervisor, ended, log } = stage.supervise({ maxWorkers: 1, graceMs: 50 })
-  await stage.untilNoted(1)
+  await fixture.submit('work', ['blocks'])
+  const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 1, graceMs: 50 })
+  await fixture.untilNoted(1)
   supervisor.drain()
   await ended
   expect(lineOf(log, 'did not end in time')).toMatchObject({ level: 'warn', jobs: [expect.any(String)] })
 })
 
 test('maxMemoryPerWorker replaces a process that has grown, and runs every job once', async () => {
-  const stage = await Stage.set(`
+  const fixture = await SupervisorFixture.create(`
 const kept = []
 export const grow = queueJob({}, async function grow(worker, job) {
   ran(job)
   kept.push(Buffer.alloc(40_000_000, 1))
   await sleep(100)
 })`)
-  await stage.submit('grow', numbers(12))
+  await fixture.submit('grow', numbers(12))
   const options = { maxWorkers: 1, concurrency: 1, maxMemoryPerWorker: 250_000_000 }
-  const { log } = await stage.burst(options)
-  expect(stage.lines().toSorted()).toEqual(
+  const { log } = await fixture.burst(options)
+  expect(fixture.lines().toSorted()).toEqual(
     numbers(12)
       .map((n) => `${n} 0`)
       .toSorted(),
   )
   expect(lineOf(log, 'it has grown too large')).toBeDefined()
-  expect(stage.pids().length).toBeGreaterThanOrEqual(2)
-  expect(stage.leftovers()).toEqual([])
+  expect(fixture.pids().length).toBeGreaterThanOrEqual(2)
+  expect(fixture.leftovers()).toEqual([])
 })
 
 test.each([
   ['a script', (code: string) => ['run.mjs', code]],
   ['code on its command line', (code: string) => ['--input-type=module', '--eval', code]],
 ])('a process that ran a supervisor ends by itself: %s', async (_, args) => {
-  const stage = await Stage.set(`export const work = queueJob({}, async function work(worker, job) { ran(job) })`)
-  await stage.submit('work', numbers(5))
+  const fixture = await SupervisorFixture.create(
+    `export const work = queueJob({}, async function work(worker, job) { ran(job) })`,
+  )
+  await fixture.submit('work', numbers(5))
   const options = {
-    taskFile: stage.project.path('tasks.mjs'),
-    connection: stage.connection,
+    taskFile: fixture.project.path('tasks.mjs'),
+    connection: fixture.connection,
     maxWorkers: 2,
     burst: true,
   }
@@ -245,10 +249,10 @@ const logger = createLogger({ level: 'silent' })
 const before = process.eventNames().length
 const { reason } = await createSupervisor({ ...${JSON.stringify(options)}, logger, workerLog: { level: 'silent' } }).run()
 console.log(reason, process.eventNames().length - before)`
-  writeFileSync(stage.project.path('run.mjs'), code)
-  const env = { TMPDIR: stage.temporary }
-  expect(await run(args(code), { cwd: stage.project.dir, env })).toEqual({ code: 0, stdout: 'burst 0\n', stderr: '' })
-  expect(stage.lines()).toHaveLength(5)
-  expect(stage.pids()).toHaveLength(2)
-  expect(stage.leftovers()).toEqual([])
+  writeFileSync(fixture.project.path('run.mjs'), code)
+  const env = { TMPDIR: fixture.temporary }
+  expect(await run(args(code), { cwd: fixture.project.dir, env })).toEqual({ code: 0, stdout: 'burst 0\n', stderr: '' })
+  expect(fixture.lines()).toHaveLength(5)
+  expect(fixture.pids()).toHaveLength(2)
+  expect(fixture.leftovers()).toEqual([])
 })

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { expect, onTestFinished, test } from 'vitest'
-import { bin, until } from '../project.ts'
-import { byJob, numbers, Stage } from './stage.ts'
+import { bin, until } from './project.ts'
+import { byJob, numbers, SupervisorFixture } from './fixture.ts'
 
 const JOBS = 20
 
@@ -25,32 +25,32 @@ test.each([
 ])(
   'a worker %s that was frozen for longer than its lease starts none of the jobs that it has lost',
   async (_, work) => {
-    const stage = await Stage.set(TASKS)
-    writeFileSync(stage.project.path('program.mjs'), PROGRAM)
-    await stage.submit('count', numbers(JOBS))
+    const fixture = await SupervisorFixture.create(TASKS)
+    writeFileSync(fixture.project.path('program.mjs'), PROGRAM)
+    await fixture.submit('count', numbers(JOBS))
     // A process group of its own, to be frozen as a whole.
     const child = spawn(process.execPath, work === undefined ? ['program.mjs'] : [bin, ...work], {
-      cwd: stage.project.dir,
-      env: { ...process.env, ZYQUEUE_CONNECTION: stage.connection, TMPDIR: stage.temporary },
+      cwd: fixture.project.dir,
+      env: { ...process.env, ZYQUEUE_CONNECTION: fixture.connection, TMPDIR: fixture.temporary },
       stdio: 'ignore',
       detached: true,
     })
     const group = -(child.pid ?? 0)
     onTestFinished(() => void process.kill(group, 'SIGKILL'))
-    await until('a full worker', async () => (await stage.queue('count'))?.active === JOBS || undefined)
-    await stage.untilNoted(1)
+    await until('a full worker', async () => (await fixture.queue('count'))?.active === JOBS || undefined)
+    await fixture.untilNoted(1)
     process.kill(group, 'SIGSTOP')
 
-    const { supervisor, ended } = stage.supervise({ maxWorkers: 1 })
-    await until('the end of all jobs', () => byJob(stage.runs()).size === JOBS || undefined)
+    const { supervisor, ended } = fixture.supervise({ maxWorkers: 1 })
+    await until('the end of all jobs', () => byJob(fixture.runs()).size === JOBS || undefined)
     supervisor.drain()
     await ended
-    writeFileSync(stage.project.path('go'), '')
+    writeFileSync(fixture.project.path('go'), '')
     process.kill(group, 'SIGCONT')
-    await stage.submit('count', ['last'])
-    await until('the last job', () => stage.runs().some(({ job }) => job === 'last') || undefined)
+    await fixture.submit('count', ['last'])
+    await until('the last job', () => fixture.runs().some(({ job }) => job === 'last') || undefined)
 
-    const runs = byJob(stage.runs())
+    const runs = byJob(fixture.runs())
     expect(runs.get('0')).toHaveLength(2)
     runs.delete('0')
     expect([...runs].filter(([, of]) => of.length > 1)).toEqual([])
