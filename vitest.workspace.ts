@@ -2,12 +2,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestProjectConfiguration } from 'vitest/config'
 
-/** Every folder with tests of its own. Vitest no longer reads this file by itself: `vitest.config.ts` imports it. */
+/** Every folder with tests. Vitest no longer reads this file itself: `vitest.config.ts` imports it. */
 const folders = [...within('packages'), ...within('examples'), 'benchmarks', 'chaos', 'scripts']
 
 /**
- * Beyond all that a test waits for: its waits have bounds of their own, and say what they were for. Starting a process takes
- * seconds on a machine that has better things to do.
+ * Longer than all waits of a test together: each wait has its own bound and says what it waited for. Starting a process may take
+ * seconds on a busy machine.
  */
 const testTimeout = 600_000
 

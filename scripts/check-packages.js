@@ -1,5 +1,5 @@
 // @ts-check
-/** Looks at each public package as npm would ship it, with publint and Are The Types Wrong. Build first. Says nothing where all is well. */
+/** Checks each public package as npm would publish it, with publint and Are The Types Wrong. Build first. Prints only problems. */
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'

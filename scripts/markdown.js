@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { root } from './packages.js'
 
 /**
- * A fenced block of a document that is held to what it says. Its info string, after the language, may hold `run` (it is
- * executed) and the name of a file (under which the blocks of that document that are run find it). TypeScript that has either
- * is type-checked. With `quick-start` it is part of what `scripts/test/packages.test.ts` does as a stranger would. Blocks with none
- * of these are only read.
+ * A fenced block of a document that tests check. Its info string, after the language, may contain `run` (the block is executed)
+ * and a file name (the block is written to this file, which executed blocks of the document can use). TypeScript with either
+ * is type-checked. `scripts/test/packages.test.ts` follows the blocks with `quick-start` in an empty project. Blocks without
+ * these words are not checked.
  *
  * @typedef {{ language: string, run: boolean, quickStart: boolean, file: string | undefined, code: string, line: number }} Block
  */
@@ -28,7 +28,7 @@ export function read(document) {
 }
 
 /**
- * Where the links of a text lead, without those to other sites and within the page.
+ * The targets of a text's links, without links to other sites and within the page.
  *
  * @param {string} text
  */
@@ -60,7 +60,7 @@ export function checkedBlocks(text) {
 }
 
 /**
- * The blocks that a stranger follows from the first to the last, marked with `quick-start`: files to write, commands to type.
+ * The blocks with `quick-start`, in their order: files to write and commands to type.
  *
  * @param {string} text
  * @returns {Block[]}
@@ -82,7 +82,7 @@ function blocks(text) {
 }
 
 /**
- * All fenced blocks. A fence ends with one as long as it began with: longer ones hold shorter ones.
+ * All fenced blocks. A block ends with a fence of the same length, so a longer fence may contain shorter ones.
  *
  * @param {string} text
  */

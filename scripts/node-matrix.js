@@ -27,7 +27,7 @@ const own = process.versions.node.split('.')[0]
 const versions = (values.node ?? VERSIONS).filter((version) => !values.others || version.split('.')[0] !== own)
 if (process.platform !== 'linux' || process.arch !== 'x64') throw new Error('the binaries are for Linux on x64')
 
-// All at once: most tests wait. Of each, fewer files at once than of one alone.
+// All versions at once, because most tests wait, but with fewer files at once for each.
 const rows = await Promise.all(versions.map(testWith))
 process.stdout.write(`${rows.map((row) => row.join('  ')).join('\n')}\n`)
 process.exitCode = rows.every(([, verdict]) => verdict === 'passed') ? 0 : 1
@@ -42,7 +42,7 @@ async function testWith(version) {
   const reporters = ['--reporter=json', `--outputFile.json=${report}`, '--reporter=dot']
   const child = spawn(join(folder, 'bin', 'node'), [vitest, 'run', '--maxWorkers=2', ...reporters, ...positionals], {
     cwd: root,
-    // What the tests start as `node` is this version too.
+    // The tests start this version as `node` too.
     env: { ...process.env, PATH: `${join(folder, 'bin')}${delimiter}${process.env['PATH']}` },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

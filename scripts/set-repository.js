@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Writes into the manifest of each public package where its source is: `node scripts/set-repository.js URL`. A release does, so
- * that forks release under their own name.
+ * Writes the URL of the repository into the manifest of each public package: `node scripts/set-repository.js URL`. The release
+ * workflow runs it, so that a fork releases with its own URL.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** `POST /users` answers as soon as the broker has the job, and not when it is done. `PORT` chooses the port, 0 any. */
+/** `POST /users` answers when the broker has stored the job, before it runs. `PORT` sets the port; 0 is any free port. */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { json } from 'node:stream/consumers'
@@ -30,7 +30,7 @@ async function answerTo(request: IncomingMessage): Promise<Answer> {
   }
 }
 
-/** A broken request is the client's to mend; a broker that is away is a matter of time; an unknown outcome is neither. */
+/** 400: the client must change the request. 503: the broker is unavailable, retry later. 500: other errors, such as an unknown outcome. */
 function failure(error: unknown): Answer {
   if (error instanceof SyntaxError) return { status: 400, body: { error: 'not JSON' } }
   if (error instanceof ZyQueueError) return { status: error.retryable ? 503 : 500, body: { error: error.code } }
@@ -42,7 +42,7 @@ await once(server, 'listening')
 const address = server.address()
 if (address !== null && typeof address === 'object') console.log(`listening on port ${address.port}`)
 
-// Requests that are under way are answered, their submits with them; then nothing keeps the process alive.
+// Finishes the open requests and their submits. After that, nothing keeps the process alive.
 process.once('SIGTERM', () => {
   server.close(() => void producers.close())
   server.closeIdleConnections()

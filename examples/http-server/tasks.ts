@@ -1,4 +1,4 @@
-/** What the server submits and `zyqueue work --task-file tasks.ts` runs. Both import this file. */
+/** The task that the server submits and `zyqueue work --task-file tasks.ts` runs. Both import this file. */
 import { appendFile } from 'node:fs/promises'
 import { queueJob } from '@zyqueue/core'
 import { z } from 'zod'
@@ -7,7 +7,7 @@ export const User = z.object({ to: z.email(), name: z.string().min(1) })
 
 export const welcome = queueJob({ data: User, retries: 8, timeoutMs: 30_000 }, async function welcome(worker, job) {
   const { to, name } = job.data
-  // Instead of a mail server.
+  // Stands in for a mail server.
   await appendFile(
     process.env['OUTBOX'] ?? 'outbox.ndjson',
     `${JSON.stringify({ job: job.id, to, text: `Welcome, ${name}` })}\n`,

@@ -1,4 +1,4 @@
-/** A clock that submits and a worker that runs, in one process. `EVERY_MS` is the interval, a minute without it. */
+/** A timer that submits jobs and a worker that runs them, in one process. `EVERY_MS` is the interval; default: a minute. */
 import { createLogger, createWorker } from '@zyqueue/core'
 import { every } from './schedule.ts'
 import { report } from './tasks.ts'
@@ -18,11 +18,11 @@ const schedule = every(Number(process.env['EVERY_MS'] ?? 60_000), async (dueAtMs
 let ending = false
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
-    // The second one: give back what runs, now.
+    // Second signal: give the running jobs back now.
     if (ending) return void worker.close()
     ending = true
     log.info({ signal }, 'finishing')
-    // First nothing new is made, then nothing new is taken. When both are done, nothing keeps the process alive.
+    // Stop submitting, then stop receiving. After that, nothing keeps the process alive.
     void schedule.stop().then(() => worker.drain())
   })
 }

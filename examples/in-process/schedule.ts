@@ -1,11 +1,11 @@
 export interface Schedule {
-  /** No more from now on; resolves when the last call has settled. */
+  /** Stops the schedule. Resolves when the last call has settled. */
   stop(): Promise<void>
 }
 
 /**
- * Calls `due` at each full interval of the clock: every 60,000 ms is at each full minute, whenever the process was started. A moment
- * that passed while the last call was under way is left out. Holds the process.
+ * Calls `due` at each full interval of the clock: 60,000 ms means each full minute, whenever the process started. Skips the
+ * times that pass while a call is running. Keeps the process alive.
  */
 export function every(intervalMs: number, due: (atMs: number) => Promise<void>): Schedule {
   let timer: NodeJS.Timeout | undefined

@@ -1,4 +1,4 @@
-/** One line for each report: when it was due. The work takes its time, so that it is worth finishing. */
+/** Appends one line for each report: when it was due. The wait stands for long work, which should finish on SIGTERM. */
 import { appendFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { queueJob, type Job } from '@zyqueue/core'

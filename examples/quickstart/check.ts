@@ -1,11 +1,11 @@
-/** Asks the real `wc` and `sha256sum` about files. */
+/** Runs the real `wc` and `sha256sum` on files. */
 import { spawnSync } from 'node:child_process'
 import type { Figures } from './examine.ts'
 
-/** Paths in one command line: far below what any system takes. */
+/** The number of paths in one command line, well below the limit of every system. */
 const PATHS_AT_ONCE = 500
 
-/** Their figures for each file, by its path. Throws where there are no GNU coreutils to ask, or they cannot say. */
+/** The figures of `wc` and `sha256sum` by the path of the file. Throws if GNU coreutils are not installed or fail. */
 export function askCoreutils(paths: readonly string[]): Map<string, Omit<Figures, 'binary'>> {
   const counts = askWc(paths)
   const hashes = askSha256sum(paths)
@@ -19,7 +19,7 @@ export function askCoreutils(paths: readonly string[]): Map<string, Omit<Figures
 
 function askWc(paths: readonly string[]): Omit<Figures, 'binary' | 'sha256'>[] {
   const output = ask('wc', ['-lwc', '--files0-from=-'], paths.join('\0'))
-  // One line for each file, whatever is in its name: names with a line feed are quoted. The sum comes last.
+  // One line per file, because names with a line feed are quoted. The last line is the total.
   return output
     .split('\n')
     .slice(0, paths.length)

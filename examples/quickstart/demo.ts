@@ -1,6 +1,6 @@
 /**
- * The whole example in one go, on a queue of its own in a temporary folder: starts workers, submits a job for each file,
- * shows how far they are, and adds up. `pnpm demo [folder]`; without a folder it is this repository.
+ * Runs the whole example with a queue in a temporary folder: starts workers, submits a job for each file, shows the
+ * progress, and adds up the results. Usage: `pnpm demo [folder]`; the default folder is this repository.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -17,10 +17,10 @@ import { createResultCounter } from './results.ts'
 import { summarize } from './summary.ts'
 
 const WORKERS = 4
-const LOOK_MS = 50
+const POLL_MS = 50
 
 const folder = process.argv[2] ?? fileURLToPath(new URL('../../..', import.meta.url))
-/** This file runs as `dist/demo.js`; the task file that the workers get is the source. */
+/** This file runs as `dist/demo.js`. The workers get the source of the task file. */
 const taskFile = fileURLToPath(new URL('../tasks.ts', import.meta.url))
 const zyqueue = join(createRequire(import.meta.url).resolve('@zyqueue/cli/package.json'), '../dist/bin.js')
 
@@ -36,7 +36,7 @@ try {
 
 async function demo(): Promise<number> {
   if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    console.error(`There is no folder ${folder}`)
+    console.error(`The folder ${folder} does not exist`)
     return 2
   }
   const listing = listFiles(folder)
@@ -49,10 +49,10 @@ async function demo(): Promise<number> {
   const broker = await openBroker({})
   const count = ['--max-workers', `${WORKERS}`, '--concurrency', '2', '--prefetch', '8']
   const workers = start(zyqueue, 'work', '--task-file', taskFile, ...count, '--log-level', 'warn')
-  // Work that is done in the blink of an eye would all be the first one's.
+  // Otherwise the first worker that starts would run all of these short jobs.
   while (((await broker.admin.workers?.())?.length ?? WORKERS) < WORKERS) {
     if (workers.hasEnded()) return 1
-    await sleep(LOOK_MS)
+    await sleep(POLL_MS)
   }
 
   if ((await start(script('submit.js'), listing.folder).ended) !== 0) return 1
@@ -60,7 +60,7 @@ async function demo(): Promise<number> {
   const results = createResultCounter()
   while (!workers.hasEnded() && (await unfinished(broker)) > 0) {
     progress.update(results())
-    await sleep(LOOK_MS)
+    await sleep(POLL_MS)
   }
   progress.update(results())
   progress.end()
@@ -89,7 +89,7 @@ interface Started {
 function start(file: string, ...args: readonly string[]): Started {
   const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'inherit', 'inherit'] })
   const stop = (): void => void child.kill('SIGTERM')
-  // Ctrl+C in a terminal reaches the child by itself. What is left to do is to see it end, and to tidy up.
+  // The terminal sends Ctrl+C to the child too. Here it remains to wait for its end and to clean up.
   const wait = (): void => {}
   process.on('SIGTERM', stop).on('SIGINT', wait)
   const ended = once(child, 'exit').then(([code]) => {

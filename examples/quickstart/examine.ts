@@ -1,24 +1,24 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 
-/** What `sha256sum` and `wc` say of a file. */
+/** The figures of `sha256sum` and `wc` for a file. */
 export interface Figures {
   readonly sha256: string
   readonly lines: number
   readonly words: number
   readonly bytes: number
-  /** Not UTF-8 text. Versions of `wc` differ in what a word is there. */
+  /** True if the file is not UTF-8 text. Versions of `wc` count the words of such a file differently. */
   readonly binary: boolean
 }
 
 const LINE_FEED = 10
-/** What GNU `wc` takes for white space in a UTF-8 locale: no-break spaces too. */
+/** White space as GNU `wc` defines it in a UTF-8 locale: it includes no-break spaces. */
 const SPACE = /[\t-\r \u00a0\u1680\u2000-\u200a\u202f\u205f\u2060\u3000]+/
-/** A word has something to see in it: not only control or line-separating characters, unassigned ones, or bytes that are no characters. */
+/** A word contains a printable character: one that is not a control character, line separator, unassigned, or an invalid byte. */
 const VISIBLE = /[^\p{Cc}\p{Cn}\p{Zl}\p{Zp}\ufffd]/u
 const BINARY = /(?![\t-\r])[\p{Cc}\ufffd]/u
 
-/** Reads a file of any size once, and counts as `LC_ALL=C.UTF-8 wc` does. Rejects with the error of the file system. */
+/** Reads a file of any size once and counts like `LC_ALL=C.UTF-8 wc`. Rejects with the error of the file system. */
 export async function examine(path: string): Promise<Figures> {
   const hash = createHash('sha256')
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
@@ -30,7 +30,7 @@ export async function examine(path: string): Promise<Figures> {
     const runs = (unfinished + text).split(SPACE)
     const last = runs.pop() ?? ''
     for (const run of runs) if (VISIBLE.test(run)) words++
-    // Whether the run that goes on has been a word so far is all that need be kept of it.
+    // A chunk may end within a word, so remember whether the current run of characters is already a word.
     unfinished = VISIBLE.test(last) ? '-' : ''
   }
 

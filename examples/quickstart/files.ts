@@ -3,15 +3,15 @@ import { accessSync, constants, lstatSync, readdirSync, realpathSync } from 'nod
 import { join } from 'node:path'
 
 export interface Listing {
-  /** The folder that was meant, without symbolic links. */
+  /** The path of the folder, without symbolic links. */
   readonly folder: string
-  /** Relative paths, sorted as git sorts them. */
+  /** Relative paths in git's order. */
   readonly files: readonly string[]
-  /** What is there and is no job: symbolic links, submodules, files that cannot be read. */
+  /** Entries without a job: symbolic links, submodules, files that cannot be read. */
   readonly skipped: readonly string[]
 }
 
-/** The files that git knows in a checkout; elsewhere all, but for `.git` and `node_modules`. Throws where there is no such folder. */
+/** The files that git tracks; outside of a checkout, all files except `.git` and `node_modules`. Throws if the folder does not exist. */
 export function listFiles(given: string): Listing {
   const folder = realpathSync(given)
   const tracked = gitFiles(folder)
@@ -21,7 +21,7 @@ export function listFiles(given: string): Listing {
   return { folder, files, skipped: paths.filter((path) => !taken.has(path)) }
 }
 
-/** [] where it is no checkout, git is not there, or it tracks nothing in this folder. */
+/** Returns [] if the folder is no checkout, git is not installed, or it tracks no file in this folder. */
 function gitFiles(folder: string): string[] {
   try {
     const output = execFileSync('git', ['ls-files', '-z'], {
@@ -52,7 +52,7 @@ function isReadableFile(path: string): boolean {
     accessSync(path, constants.R_OK)
     return lstatSync(path).isFile()
   } catch {
-    // Tracked and deleted, not ours to read, or of a name that is not UTF-8.
+    // The file is tracked but deleted, is not readable, or has a name that is not UTF-8.
     return false
   }
 }

@@ -1,6 +1,6 @@
 const WIDTH = 40
 
-/** A bar on a terminal; elsewhere a line at each quarter. */
+/** Draws a bar on a terminal; elsewhere prints a line at each quarter. */
 export class Progress {
   readonly #total: number
   readonly #terminal: boolean = process.stdout.isTTY

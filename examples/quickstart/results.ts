@@ -1,4 +1,4 @@
-/** What the handlers have found out: a file for each worker process, a line of JSON for each job. */
+/** Stores the results of the handlers: one file per worker process, with a line of JSON per job. */
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
@@ -15,13 +15,13 @@ const result = z.object({
 export type Result = z.infer<typeof result>
 
 export interface Results {
-  /** By the path of the file, as it was submitted. */
+  /** By the path of the file, as in the job's data. */
   readonly byFile: ReadonlyMap<string, Result>
-  /** How many jobs each worker process has done. */
+  /** The number of jobs of each worker process. */
   readonly jobsOf: ReadonlyMap<string, number>
 }
 
-/** `RESULTS`, or `results` in the working directory. It has to be there before the first job. */
+/** The folder `RESULTS`, or `results` in the working directory. It must exist before the first job. */
 export function resultsFolder(): string {
   return resolve(process.env['RESULTS'] ?? 'results')
 }
@@ -30,7 +30,7 @@ export function readResults(): Results {
   const byJob = new Map<string, Result>()
   const jobsOf = new Map<string, number>()
   for (const name of resultFiles()) {
-    // A process that was killed may leave half a line: its job has been delivered again.
+    // A killed process may leave half a line. Its job was delivered again.
     const lines = readFileSync(join(resultsFolder(), name), 'utf8').split('\n').slice(0, -1)
     for (const line of lines) {
       const parsed = result.parse(JSON.parse(line))
@@ -41,7 +41,7 @@ export function readResults(): Results {
   return { byFile: new Map([...byJob.values()].map((one) => [one.file, one])), jobsOf }
 }
 
-/** Counts results while they are written; each call reads what is new. */
+/** Counts results while they are written. Each call reads only the new lines. */
 export function createResultCounter(): () => number {
   const readUpTo = new Map<string, number>()
   const chunk = Buffer.allocUnsafe(1024 * 1024)

@@ -1,4 +1,4 @@
-/** Adds up what the workers have found, and has `wc` and `sha256sum` say the same: `node summary.ts [folder]`. */
+/** Adds up the results of the workers and compares them with `wc` and `sha256sum`: `node summary.ts [folder]`. */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -6,7 +6,7 @@ import { askCoreutils } from './check.ts'
 import { listFiles, type Listing } from './files.ts'
 import { readResults, type Result } from './results.ts'
 
-/** Prints it, and returns whether all is as it should be. */
+/** Prints the summary. Returns whether the results are complete and correct. */
 export function summarize({ folder, files, skipped }: Listing): boolean {
   const { byFile, jobsOf } = readResults()
   const results = files.flatMap((file) => byFile.get(join(folder, file)) ?? [])
@@ -36,7 +36,7 @@ export function summarize({ folder, files, skipped }: Listing): boolean {
 function omitted(skipped: readonly string[]): string {
   return skipped.length === 0
     ? ''
-    : `${skipped.length} left out that are no readable files: ${skipped
+    : `${skipped.length} left out because they are not readable files: ${skipped
         .slice(0, 3)
         .map((path) => JSON.stringify(path))
         .join(', ')}${skipped.length > 3 ? ', …' : ''}`
@@ -46,7 +46,7 @@ function missing(files: readonly string[], folder: string, byFile: ReadonlyMap<s
   return files.filter((file) => !byFile.has(join(folder, file))).map((file) => `no result for ${JSON.stringify(file)}`)
 }
 
-/** The digest of what `sha256sum` prints for these files, in their order. */
+/** The digest of the output of `sha256sum` for these files, in their order. */
 function digest(folder: string, results: readonly Result[]): string {
   const hash = createHash('sha256')
   for (const { file, sha256 } of results) {
@@ -57,13 +57,13 @@ function digest(folder: string, results: readonly Result[]): string {
   return hash.digest('hex')
 }
 
-/** Where the results differ from what the coreutils say. */
+/** The differences between the results and the output of coreutils. */
 function compare(results: readonly Result[]): string[] {
   let theirs: ReturnType<typeof askCoreutils>
   try {
     theirs = askCoreutils(results.map(({ file }) => file))
   } catch (error) {
-    console.log(`\n  not checked, no GNU coreutils: ${error instanceof Error ? error.message : String(error)}`)
+    console.log(`\n  not checked, GNU coreutils are missing: ${error instanceof Error ? error.message : String(error)}`)
     return []
   }
   const differences = results.flatMap((ours) => {
@@ -71,7 +71,7 @@ function compare(results: readonly Result[]): string[] {
     const fields = (['lines', 'words', 'bytes', 'sha256'] as const).filter(
       (field) => ours[field] !== real?.[field] && !(field === 'words' && ours.binary),
     )
-    return fields.map((field) => `${JSON.stringify(ours.file)}: ${field} ${ours[field]}, and not ${real?.[field]}`)
+    return fields.map((field) => `${JSON.stringify(ours.file)}: ${field} ${ours[field]}, expected ${real?.[field]}`)
   })
   if (differences.length === 0) {
     const files = `${theirs.size} ${theirs.size === 1 ? 'file' : 'files'}`

@@ -1,4 +1,4 @@
-/** The one task of this example: `zyqueue work --task-file tasks.ts` runs it, `submit.ts` submits to it. */
+/** The only task of this example. `zyqueue work --task-file tasks.ts` runs it; `submit.ts` submits its jobs. */
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { queueJob } from '@zyqueue/core'
@@ -10,7 +10,7 @@ export const fingerprint = queueJob(
   { data: z.object({ file: z.string() }) },
   async function fingerprint(_worker, { id, data }) {
     const result = { job: id, file: data.file, ...(await examine(data.file)) }
-    // A file for each process needs no lock. A job may be delivered twice: whoever reads takes one line for each id.
+    // One file per process needs no lock. A job may be delivered twice, so the reader takes one line for each id.
     await appendFile(join(resultsFolder(), `${process.pid}.ndjson`), `${JSON.stringify(result)}\n`)
   },
 )

@@ -1,4 +1,4 @@
-/** Submits as the original's example does: through the exchange of the task, and with a route of the submit's own. */
+/** Submits like the example of the Python original: through the exchange of the task, and once with a route given to `submit`. */
 import { queueTaskRabbitmq } from './tasks.ts'
 
 const data = { test1: 'redis', test2: 'gearman' }

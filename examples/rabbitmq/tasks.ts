@@ -1,4 +1,4 @@
-/** The task of the original's example, on RabbitMQ: `zyqueue work --task-file tasks.ts` runs it. */
+/** The task of the Python original's example, on RabbitMQ: `zyqueue work --task-file tasks.ts` runs it. */
 import type {} from '@zyqueue/broker-rabbitmq'
 import { queueJob, type Job } from '@zyqueue/core'
 

@@ -1,4 +1,4 @@
-/** Submits as the original's example does: the same data with each priority. */
+/** Submits like the example of the Python original: the same data with each priority. */
 import { queueTaskRedis } from './tasks.ts'
 
 const data = { test1: 'redis', test2: 'gearman' }

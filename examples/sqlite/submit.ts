@@ -1,4 +1,4 @@
-/** Submits as the original's example does: the same data with three priorities, and a batch. */
+/** Submits like the example of the Python original: the same data with three priorities, and a batch. */
 import { queueTask } from './tasks.ts'
 
 const data = { test1: 'redis', test2: 'gearman' }

@@ -1,4 +1,4 @@
-/** The task of the original's example, on the embedded broker: `zyqueue work --task-file tasks.ts` runs it. */
+/** The task of the Python original's example, on the embedded broker: `zyqueue work --task-file tasks.ts` runs it. */
 import { queueJob, type Job } from '@zyqueue/core'
 
 export const queueTask = queueJob(

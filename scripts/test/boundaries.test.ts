@@ -18,7 +18,7 @@ function home(path: string): string {
 }
 
 describe('the folders of this repository', () => {
-  test('are entered by name only: no relative import leaves its package', () => {
+  test('are imported by package name: no relative import leaves its package', () => {
     const leaving = sources
       .filter((path) => path.includes('/'))
       .flatMap((path) => relativeImports(path).map((target) => ({ path, target })))
@@ -26,7 +26,7 @@ describe('the folders of this repository', () => {
     expect(leaving).toEqual([])
   })
 
-  test('hold no file whose name says nothing', () => {
+  test('have no file with a meaningless name', () => {
     const nameless = sources.filter((path) => /^(?:.*-)?(?:utils?|helpers?|misc|common)\./.test(basename(path)))
     expect(nameless).toEqual([])
   })

@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -11,16 +11,16 @@ import { root } from '../packages.js'
 
 const run = promisify(execFile)
 
-/** Inside a package that depends on what users install, so that imports and `npx` find it there. */
+/** A folder in a package that depends on the packages that users install, so that imports and `npx` find them. */
 const workshop = join(root, 'scripts', '.snippets')
 
 describe('reading Markdown', () => {
-  test('finds links, and none in code', () => {
+  test('finds links, but not in code', () => {
     const text = 'a [b](./c.md#d) `[x](y)` [e](https://f.example) [g](#h)\n```\n[i](j)\n```\n[k]: ../l.md\n'
     expect(relativeLinks(text)).toEqual(['./c.md', '../l.md'])
   })
 
-  test('finds the blocks that are to be checked', () => {
+  test('finds the blocks to check', () => {
     const text = '```ts tasks.ts\na\n```\n\n```sh run\nb\n```\n\n```ts\nc\n```\n````md\n```ts run\nd\n```\n````\n'
     expect(checkedBlocks(text)).toEqual([
       { language: 'ts', run: false, quickStart: false, file: 'tasks.ts', code: 'a\n', line: 1 },
@@ -44,6 +44,20 @@ test.each(WITH_CAPABILITIES)(
   },
 )
 
+test('the table of CONTRIBUTING.md names folders and tests that exist', () => {
+  const rows = read('CONTRIBUTING.md').matchAll(/^\| ([^|]+) \| (`pnpm [^|]+) \|$/gm)
+  const tests = execFileSync('git', ['ls-files', '*.test.ts'], { cwd: root, encoding: 'utf8' })
+  let count = 0
+  for (const [, changed = '', commands = ''] of rows) {
+    const folders = [...changed.matchAll(/`([^`<]+)`/g)].map(([, folder = '']) => folder)
+    expect(folders.filter((folder) => !folder.endsWith('.json') && !existsSync(join(root, folder)))).toEqual([])
+    const [, filters = ''] = /vitest run ([^`<]+)`/.exec(commands) ?? []
+    expect(filters.split(' ').filter((filter) => !tests.includes(filter))).toEqual([])
+    count += 1
+  }
+  expect(count).toBeGreaterThan(10)
+})
+
 describe.each(documents())('%s', (document) => {
   const text = read(document)
 
@@ -54,7 +68,7 @@ describe.each(documents())('%s', (document) => {
 
   const blocks = checkedBlocks(text)
   if (blocks.length > 0 && isBrokerHere(document))
-    test('shows code that works', async () => {
+    test('has code that works', async () => {
       const folder = join(workshop, document.replaceAll('/', '-').replace(/\.md$/, ''))
       rmSync(folder, { recursive: true, force: true })
       mkdirSync(folder, { recursive: true })
@@ -64,7 +78,7 @@ describe.each(documents())('%s', (document) => {
       }))
       for (const { file, code } of named) writeFileSync(join(folder, file), code)
       writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(TSCONFIG))
-      // A project of its own, with what users install: its default queue is nobody else's.
+      // A separate project for each document, so that no other one uses its default queue.
       writeFileSync(join(folder, 'package.json'), readFileSync(join(root, 'scripts', 'package.json')))
       symlinkSync(join(root, 'scripts', 'node_modules'), join(folder, 'node_modules'), 'dir')
       const typescript = named.some(({ language }) => language === 'ts')
@@ -76,7 +90,7 @@ describe.each(documents())('%s', (document) => {
     })
 })
 
-/** The page of a broker needs that broker. */
+/** Whether the document can be checked: the page of a broker needs that broker's package. */
 function isBrokerHere(document: string): boolean {
   const [, broker] = /^docs\/brokers\/([a-z]+)\.md$/.exec(document) ?? []
   return broker === undefined || existsSync(join(root, 'packages', `broker-${broker}`))

@@ -4,7 +4,7 @@ import { createLogger } from '@zyqueue/core'
 import { expect, test } from 'vitest'
 import { root } from '../packages.js'
 
-/** Texts that expressions with two ways to read the same characters take long for. */
+/** Texts that are slow for expressions that can match the same characters in two ways. */
 const texts: Readonly<Record<string, (length: number) => string>> = {
   blanks: (length) => `a${' '.repeat(length)}b`,
   'lines of blanks': (length) => `a${' \n\t'.repeat(length / 3)}b`,
@@ -36,7 +36,7 @@ const texts: Readonly<Record<string, (length: number) => string>> = {
 
 type Reader = (text: string) => unknown
 
-/** A function of a package that may not be public. */
+/** Imports a function of a package that may be private to it. */
 async function inside(file: string, name: string): Promise<(...given: unknown[]) => unknown> {
   const module: unknown = await import(pathToFileURL(join(root, 'packages', file)).href)
   const found: unknown = typeof module === 'object' && module !== null ? Reflect.get(module, name) : undefined
@@ -54,14 +54,14 @@ const splitSubmitOptions = await inside('core/dist/tasks/options.js', 'splitSubm
 const redactText = await inside('cli/dist/redact.js', 'redactText')
 const redactConnection = await inside('cli/dist/redact.js', 'redactConnection')
 const fromLegacy = await inside('cli/dist/legacy.js', 'fromLegacy')
-const quoted = await inside('cli/dist/legacy.js', 'quoted')
-const separated = await inside('cli/dist/options.js', 'separated')
+const quote = await inside('cli/dist/legacy.js', 'quote')
+const splitShortOptions = await inside('cli/dist/options.js', 'splitShortOptions')
 const parseDuration = await inside('cli/dist/units.js', 'parseDuration')
 const suggest = await inside('cli/dist/suggest.js', 'suggest')
 const table = await inside('cli/dist/table.js', 'table')
 const parseLocation = await inside('broker-sqlite/dist/options.js', 'parseLocation')
 const sqliteCode = await inside('broker-sqlite/dist/errors.js', 'sqliteCode')
-const parsePlace = await inside('broker-redis/dist/options.js', 'parsePlace')
+const parseDeployment = await inside('broker-redis/dist/options.js', 'parseDeployment')
 const parseRabbit = await inside('broker-rabbitmq/dist/address.js', 'parseAddress')
 const openingError = await inside('broker-rabbitmq/dist/errors.js', 'openingError')
 const parseGearman = await inside('broker-gearman/dist/options.js', 'parseAddresses')
@@ -73,7 +73,7 @@ const workerOf = await inside('broker-gearman/dist/admin/admin.js', 'workerOf')
 const json = createLogger({ format: 'json', destination: { write: () => {} } })
 const pretty = createLogger({ format: 'pretty', destination: { write: () => {} } })
 
-/** Every function that reads a text of other programs: of errors, headers, connection strings, replies, command lines. */
+/** Every function that reads texts of other programs: errors, headers, connection strings, replies, command lines. */
 const readers: Readonly<Record<string, Reader>> = {
   'the message of an error': (text) => messageOf(new Error(text)),
   'the error in a header': (text) => errorHeader(Object.assign(new Error(text), { name: text })),
@@ -87,14 +87,14 @@ const readers: Readonly<Record<string, Reader>> = {
   'a text with secrets': (text) => redactText(text),
   'a connection with secrets': (text) => redactConnection(text),
   'flags of the original': (text) => fromLegacy([`--${text}`, text]),
-  'arguments as typed': (text) => quoted([text]),
-  'options with their values': (text) => separated([`-S${text}`]),
+  'arguments as typed': (text) => quote([text]),
+  'options with their values': (text) => splitShortOptions([`-S${text}`]),
   'a duration': (text) => parseDuration(text),
   'a word that was mistyped': (text) => suggest(text, ['status', 'submit']),
   'a table': (text) => table([text], { name: (row: unknown) => row }),
   'a connection of SQLite': (text) => parseLocation({ connection: text, baseDir: '/' }),
   'an error of SQLite': (text) => sqliteCode(new Error(text)),
-  'a connection of Redis': (text) => parsePlace({ connection: text, baseDir: '/' }),
+  'a connection of Redis': (text) => parseDeployment({ connection: text, baseDir: '/' }),
   'a connection of RabbitMQ': (text) => parseRabbit(text),
   'an error of RabbitMQ': (text) => openingError(new Error(text), 'h'),
   'a connection of Gearman': (text) => parseGearman(text),
@@ -105,7 +105,7 @@ const readers: Readonly<Record<string, Reader>> = {
 }
 
 const LENGTH = 4_000
-/** Below this no ratio says anything: a quadratic reader takes hundreds of times as long for the longer text. */
+/** Shorter times are not compared. A quadratic function takes hundreds of times as long for the longer text. */
 const LEAST_MS = 1
 const MOST_TIMES = 24
 
@@ -115,13 +115,13 @@ function cpuMs(read: Reader, text: string): number {
   try {
     read(text)
   } catch {
-    // What it cannot read, it refuses: that takes time too.
+    // It may refuse the text. That must not take long either.
   }
   const { user, system } = process.cpuUsage(before)
   return (user + system) / 1000
 }
 
-/** How many times as long a text of eight times the length takes: the best of a few tries, since other threads have their share. */
+/** The ratio of the times for a text and one of eight times its length: the best of a few tries, because other threads use CPU too. */
 function growth(read: Reader, make: (length: number) => string): number {
   let least = Number.POSITIVE_INFINITY
   for (let tries = 0; tries < 5 && least > MOST_TIMES; tries++) {

@@ -1,4 +1,4 @@
-/** What is published, seen as strangers see it: the next release is packed, looked into, and installed into empty projects. */
+/** Tests the published packages: packs the next release, checks the tarballs, and installs them into empty projects. */
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
@@ -21,7 +21,7 @@ const KINDS: readonly Kind[] = [
 
 const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall']
 
-/** What the command depends on so that core finds it, by a name that core makes up. */
+/** Dependencies of the CLI that core resolves by a computed name. */
 const FOUND_BY_CORE = ['@zyqueue/broker-sqlite']
 
 let folder: string
@@ -49,12 +49,12 @@ describe.each(publicPackages())('the package $name', ({ name, folder: home }) =>
     expect(packed().files).toEqual(expect.arrayContaining(['README.md', 'CHANGELOG.md', 'LICENSE', 'package.json']))
   })
 
-  test('says where its source is, for its provenance', () => {
+  test('has the URL of its repository, for its provenance', () => {
     const repository = { type: 'git', url: `git+${REPOSITORY}.git`, directory: `packages/${home}` }
     expect(packed().manifest['repository']).toEqual(repository)
   })
 
-  test('holds code, types, maps and sources, and nothing else', () => {
+  test('contains code, types, maps and sources, and nothing else', () => {
     const { files } = packed()
     expect(files.filter((path) => !/^(?:dist|src)\//.test(path)).toSorted()).toEqual([
       'CHANGELOG.md',
@@ -70,7 +70,7 @@ describe.each(publicPackages())('the package $name', ({ name, folder: home }) =>
     expect(compiled.toSorted()).toEqual(expected.toSorted())
   })
 
-  test('depends on what it imports, and on nothing else', async () => {
+  test('depends on the packages that it imports, and on no others', async () => {
     const { manifest, files, read: text } = packed()
     const code = await Promise.all(files.filter((path) => /^dist\/.*\.(?:js|d\.ts)$/.test(path)).map(text))
     const imported = new Set(code.flatMap(importedPackages).filter((used) => used !== name))
@@ -81,20 +81,20 @@ describe.each(publicPackages())('the package $name', ({ name, folder: home }) =>
     expect(idle).toEqual([])
   })
 
-  test('asks of no registry what only this repository has', () => {
+  test('has no dependency that only this repository has', () => {
     const manifest = packed().manifest
     const ranges = JSON.stringify(['dependencies', 'peerDependencies'].map((field) => manifest[field]))
     expect(ranges).not.toMatch(/workspace:|catalog:|file:|link:/)
   })
 })
 
-test('no package that comes with them has an install script', async () => {
+test('no dependency has an install script', async () => {
   const project = join(folder, 'everything')
   mkdirSync(project)
   writeFileSync(join(project, '.npmrc'), `@zyqueue:registry=${registry.url}\nprefer-offline=true\n`)
   const dependencies = Object.fromEntries(packages.map(({ manifest }) => [manifest.name, manifest.version]))
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'everything', version: '1.0.0', dependencies }))
-  // The whole tree, with the packages of other platforms too; nothing is downloaded.
+  // The whole tree, with the packages of other platforms. Nothing is downloaded.
   await promisify(execFile)('npm', ['install', '--package-lock-only'], { cwd: project, env: strangersEnv() })
   const lock: unknown = JSON.parse(readFileSync(join(project, 'package-lock.json'), 'utf8'))
   const tree = Object.entries(fieldOf(lock, 'packages'))
@@ -103,7 +103,7 @@ test('no package that comes with them has an install script', async () => {
 })
 
 describe.each(KINDS)('the quick start, with $manager, $modules and $language', (kind) => {
-  test('is word for word what README.md says', async () => {
+  test('works word for word as in README.md', async () => {
     const name = Object.values(kind).join('-')
     await using stranger = new Stranger(join(folder, name), kind, registry.url, strangersEnv())
     await stranger.follow(quickStart(read('README.md')))
@@ -114,20 +114,20 @@ describe.each(KINDS)('the quick start, with $manager, $modules and $language', (
       { timeout: 600_000, interval: 50 },
     )
     await stranger.stop()
-    expect(stranger.log).toContain('finishing the jobs in hand')
+    expect(stranger.log).toContain('finishing the running jobs')
     expect(stranger.log).not.toMatch(/error/i)
     expect(installScripts(join(stranger.folder, 'node_modules'))).toEqual([])
   })
 })
 
-/** What a shell has that was not started by a package manager, a test runner or a developer of this repository. */
+/** The environment of a shell that no package manager, test runner or developer of this repository has started. */
 function strangersEnv(): NodeJS.ProcessEnv {
   const ours =
     /^(?:npm_(?:package|lifecycle|config_(?:prefix|local_prefix|verify))|pnpm_|PNPM_|VITEST|ZYQUEUE|NODE_(?:ENV|OPTIONS|PATH)|CI$|TEST$)/
   return Object.fromEntries(Object.entries(process.env).filter(([key]) => !ours.test(key)))
 }
 
-/** The packages that a compiled module imports, its types included. */
+/** The packages that a compiled module or its types import. */
 function importedPackages(code: string): readonly string[] {
   const statements = code.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\(\s*)['"]([^'"\n]+)['"]/g)
   return [...statements]
@@ -147,7 +147,7 @@ function fieldOf(value: unknown, field: string): object {
   return typeof found === 'object' && found !== null ? found : {}
 }
 
-/** The installed packages, at any depth, that run something when they are installed. */
+/** The installed packages, at any depth, that have an install script. */
 function installScripts(modules: string): readonly string[] {
   const manifests = readdirSync(modules, { recursive: true, encoding: 'utf8' }).filter((path) =>
     /(?:^|node_modules\/)(?:@[^/]+\/)?[^/]+\/package\.json$/.test(path),

@@ -8,9 +8,9 @@ export interface Registry extends AsyncDisposable {
   readonly url: string
 }
 
-/** The part of npm's registry that an installation needs, for these packages only. */
+/** The part of npm's registry API that an installation needs, for these packages only. */
 export async function serveRegistry(packages: readonly Packed[]): Promise<Registry> {
-  // Nobody's cache knows an address that was never used before.
+  // No cache knows a path that was never used before.
   const path = `/${randomUUID()}/`
   let origin = ''
   const server = createServer((request, response) => {
@@ -45,7 +45,7 @@ function describe({ manifest, tarball }: Packed, url: string) {
   const integrity = `sha512-${createHash('sha512').update(readFileSync(tarball)).digest('base64')}`
   const dist = { tarball: `${url}${tarballPath(manifest)}`, integrity }
   const { name, version } = manifest
-  // Old enough for those who wait before they install what is new.
+  // An old date, because package managers may refuse packages that were published recently.
   const time = { created: '2020-01-01T00:00:00.000Z', [version]: '2020-01-01T00:00:00.000Z' }
   return { name, 'dist-tags': { latest: version }, versions: { [version]: { ...manifest, dist } }, time }
 }

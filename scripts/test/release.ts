@@ -6,12 +6,12 @@ import { root } from '../packages.js'
 
 const run = promisify(execFile)
 
-/** Where the release says that its source is. */
+/** The URL of the repository in the release's manifests. */
 export const REPOSITORY = 'https://git.example/zyqueue/zyqueue'
 
 export type Manifest = Readonly<Record<string, unknown>> & { readonly name: string; readonly version: string }
 
-/** A package as it would be published. */
+/** A package as npm would publish it. */
 export interface Packed {
   readonly manifest: Manifest
   readonly tarball: string
@@ -22,8 +22,8 @@ export interface Packed {
 }
 
 /**
- * Makes the next release of all public packages, in a copy of this repository's files: versions them, installs, builds and
- * packs, as `.github/workflows/release.yml` does. Nothing here is touched.
+ * Makes the next release of all public packages in a copy of this repository: sets versions, installs, builds and packs, like
+ * `.github/workflows/release.yml`. Changes nothing in this repository.
  */
 export async function packRelease(folder: string, env: NodeJS.ProcessEnv): Promise<readonly Packed[]> {
   const copy = join(folder, 'repository')

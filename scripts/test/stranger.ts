@@ -12,19 +12,19 @@ export interface Kind {
   readonly language: 'TypeScript' | 'JavaScript'
 }
 
-/** What pnpm says for it. */
+/** The commands of pnpm for those of npm. */
 const PNPM: Readonly<Record<string, string>> = {
   'npm install': 'npx -y pnpm@12.21.0 add',
   npx: 'npx -y pnpm@12.21.0 exec',
 }
 
 /**
- * A project of somebody who has nothing of this repository, and does what a document says: writes its files and runs its
- * commands, in its order. Files become JavaScript, and `npm` becomes pnpm, where the project is of that kind.
+ * A project without access to this repository, which follows a document: writes its files and runs its commands, in their
+ * order. If the project uses JavaScript, files are converted; if it uses pnpm, `npm` commands are translated.
  */
 export class Stranger implements AsyncDisposable {
   readonly folder: string
-  /** All that its workers have logged. */
+  /** The log of all its workers. */
   log = ''
   readonly #kind: Kind
   readonly #env: NodeJS.ProcessEnv
@@ -37,7 +37,7 @@ export class Stranger implements AsyncDisposable {
     mkdirSync(folder)
     const type = kind.modules === 'esm' ? { type: 'module' } : {}
     this.#write('package.json', JSON.stringify({ name: 'stranger', version: '1.0.0', private: true, ...type }))
-    // Strict: what is installed finds nothing but what it has asked for.
+    // Strict: an installed package finds only its own dependencies.
     this.#write('pnpm-workspace.yaml', 'hoist: false\n')
     this.#write('.npmrc', `@zyqueue:registry=${registry}\naudit=false\nfund=false\nprefer-offline=true\n`)
   }
@@ -48,7 +48,7 @@ export class Stranger implements AsyncDisposable {
       else for (const command of code.trim().split('\n')) await this.#type(command)
   }
 
-  /** Ctrl+C in the terminals of its workers; resolves when all of their processes are gone. */
+  /** Presses Ctrl+C in the terminals of the workers. Resolves when all of their processes have ended. */
   async stop(): Promise<void> {
     await Promise.all(
       this.#workers.splice(0).map(async ({ child, closed }) => {
@@ -62,7 +62,7 @@ export class Stranger implements AsyncDisposable {
     await this.stop()
   }
 
-  /** Runs a program of the project's, to its end. */
+  /** Runs a program of the project until it ends. */
   async run(file: string, ...args: readonly string[]): Promise<string> {
     try {
       return (await promisify(execFile)(file, args, { cwd: this.folder, env: this.#env, timeout: 600_000 })).stdout
@@ -76,10 +76,10 @@ export class Stranger implements AsyncDisposable {
     writeFileSync(join(this.folder, path), text)
   }
 
-  /** Type-checked in any case, without trust in the declarations of what is installed. */
+  /** Writes a file, after type-checking it together with the declarations of the installed packages. */
   async #addFile(file: string, code: string): Promise<void> {
     const { modules, language } = this.#kind
-    // CommonJS has no `await` outside of functions.
+    // CommonJS has no top-level `await`.
     this.#write(file, modules === 'esm' ? code : code.replaceAll(/^await /gm, 'void '))
     const options = {
       strict: true,
@@ -100,13 +100,13 @@ export class Stranger implements AsyncDisposable {
     const { manager, language } = this.#kind
     const managed = manager === 'npm' ? command : command.replace(/^(?:npm install|npx)/, (tool) => PNPM[tool] ?? '')
     const spelled = language === 'TypeScript' ? managed : managed.replaceAll('.ts', '.js')
-    // TypeScript is run as it is from Node 22.18 on; before that, what became of it.
+    // Node 22.18 and later run TypeScript files; older ones run the compiled file.
     const runnable = spelled.replace(/^node (\w+)\.ts/, 'node built/$1.js')
     if (/ work /.test(runnable)) this.#work(runnable)
     else await this.run('bash', '-c', runnable)
   }
 
-  /** In a terminal of its own, so to speak. */
+  /** Starts a command in the background, like in a second terminal. */
   #work(command: string): void {
     const child = spawn('bash', ['-c', command], { cwd: this.folder, env: this.#env, detached: true })
     child.stdout.resume()

@@ -12,7 +12,7 @@ import { expect, test } from 'vitest'
 const here = fileURLToPath(new URL('..', import.meta.url))
 const zyqueue = join(createRequire(import.meta.url).resolve('@zyqueue/cli/package.json'), '../dist/bin.js')
 
-test('what is accepted is done by a worker, and what does not fit is not accepted', async () => {
+test('a worker runs the jobs of accepted requests, and invalid requests are refused', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'zyqueue-http-server-'))
   const outbox = join(folder, 'outbox.ndjson')
   const env = { ...process.env, PORT: '0', OUTBOX: outbox, ZYQUEUE_CONNECTION: `sqlite:${join(folder, 'queue.db')}` }

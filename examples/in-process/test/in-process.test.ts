@@ -10,7 +10,7 @@ import { every } from '../dist/schedule.js'
 
 const main = fileURLToPath(new URL('../dist/main.js', import.meta.url))
 
-// Wherever the test runner was started.
+// Independent of the folder in which the test runner was started.
 setResolution({ resolveFrom: [import.meta.dirname], baseDir: import.meta.dirname })
 
 let folder: string
@@ -19,7 +19,7 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
-/** Starts it, and collects what it logs. */
+/** Starts the example and collects its log. */
 function start(workMs: number): { readonly child: ChildProcess; readonly log: () => string } {
   const env = {
     ...process.env,
@@ -51,7 +51,7 @@ async function counts(): Promise<{ readonly waiting: number; readonly active: nu
   return { waiting: queue?.ready ?? 0, active: queue?.active ?? 0 }
 }
 
-test('reports are made by the clock, and SIGTERM lets those that run finish', async () => {
+test('the timer submits reports, and SIGTERM lets the running ones finish', async () => {
   const { child, log } = start(300)
   await vi.waitFor(() => expect(reports().length).toBeGreaterThan(2), { timeout: 60_000, interval: 20 })
   await vi.waitFor(() => expect(started(log())).toBeGreaterThan(reports().length), { timeout: 60_000, interval: 5 })
@@ -63,7 +63,7 @@ test('reports are made by the clock, and SIGTERM lets those that run finish', as
   for (const { dueAtMs } of reports()) expect(dueAtMs % 100).toBe(0)
 })
 
-test('the second signal gives back what runs', async () => {
+test('the second signal gives the running jobs back', async () => {
   const { child, log } = start(600_000)
   await vi.waitFor(() => expect(started(log())).toBeGreaterThan(0), { timeout: 60_000, interval: 20 })
   const ended = once(child, 'exit')
@@ -72,12 +72,12 @@ test('the second signal gives back what runs', async () => {
   child.kill('SIGTERM')
   await vi.waitFor(async () => expect(await counts()).toMatchObject({ active: 0 }), { timeout: 60_000, interval: 50 })
   expect((await counts()).waiting).toBeGreaterThan(0)
-  // Its handlers do not listen to their signal, and would go on for ten minutes.
+  // The handlers ignore their signal and would run for ten minutes.
   child.kill('SIGKILL')
   await ended
 })
 
-test('a schedule leaves out what it has missed, and ends when it is told to', async () => {
+test('a schedule skips missed times, and stops', async () => {
   const due: number[] = []
   const schedule = every(20, async (atMs) => {
     due.push(atMs)

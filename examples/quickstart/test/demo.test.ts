@@ -1,4 +1,4 @@
-/** The built demo, as `pnpm demo` runs it: real processes, a real queue file, the real `wc` and `sha256sum`. */
+/** Tests the built demo, as `pnpm demo` runs it: with real processes, a real queue file, the real `wc` and `sha256sum`. */
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -65,7 +65,7 @@ function figures(stdout: string): Record<string, number> {
 }
 
 describe('the demo', () => {
-  test('hashes and counts every file of a folder, and leaves nothing behind', async () => {
+  test('hashes and counts every file of a folder, and deletes its temporary files', async () => {
     fill()
     mkdirSync(join(folder, 'tmp'))
     const { code, stdout, stderr } = await run('demo.js', ['input'], { TMPDIR: join(folder, 'tmp') })
@@ -78,11 +78,15 @@ describe('the demo', () => {
     expect(readdirSync(join(folder, 'tmp'))).toEqual([])
   })
 
-  test('says so where there is nothing to do', async () => {
+  test('prints an error if there is nothing to do', async () => {
     const { code, stdout } = await run('demo.js', [folder])
     expect(stdout).toContain('0 files')
     expect(code).toBe(1)
-    expect(await run('demo.js', ['nowhere'])).toEqual({ code: 2, stdout: '', stderr: 'There is no folder nowhere\n' })
+    expect(await run('demo.js', ['nowhere'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'The folder nowhere does not exist\n',
+    })
   })
 })
 
@@ -110,7 +114,7 @@ describe('the summary', () => {
 })
 
 describe('a listing', () => {
-  test('of a checkout is what git tracks', async () => {
+  test('of a checkout has the files that git tracks', async () => {
     fill()
     const git = (...args: readonly string[]) => promisify(execFile)('git', args, { cwd: join(folder, 'input') })
     await git('init', '-q')
@@ -122,7 +126,7 @@ describe('a listing', () => {
   })
 })
 
-test('what is examined is what coreutils say, across chunks and of bytes that are no text', async () => {
+test('examine() agrees with coreutils, across chunks and for bytes that are not text', async () => {
   const words = ['word', 'Wörter', '言葉', '—', '\u2060', '\u00a0', '\ufeff', '🙂', '\n', ' ', '\t\v\f\r', '\u2028']
   const contents = [
     ...Array.from({ length: 20 }, () => words.toSorted(() => Math.random() - 0.5).join('')),

@@ -12,7 +12,7 @@ const here = fileURLToPath(new URL('..', import.meta.url))
 const zyqueue = join(createRequire(import.meta.url).resolve('@zyqueue/cli/package.json'), '../dist/bin.js')
 
 await describeWithServer('rabbitmq', 'the example', () => {
-  test('every job that was submitted is run', async () => {
+  test('every submitted job runs', async () => {
     const server = await startRabbitmq()
     try {
       const env = { ...process.env, RABBITMQ_URL: server.url }

@@ -11,7 +11,7 @@ const run = promisify(execFile)
 const here = fileURLToPath(new URL('..', import.meta.url))
 const zyqueue = join(createRequire(import.meta.url).resolve('@zyqueue/cli/package.json'), '../dist/bin.js')
 
-test('every job that was submitted is run, the higher priority first', async () => {
+test('every submitted job runs, higher priorities first', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'zyqueue-example-sqlite-'))
   try {
     const env = { ...process.env, SQLITE_URL: `sqlite:${join(folder, 'queue.db')}` }

@@ -3,17 +3,17 @@ import { EXIT } from './exit-codes.ts'
 import { main } from './main.ts'
 import { whenPrinted } from './output.ts'
 
-// What brokers hold does not keep a process alive; a command that waits for one has to.
+// A broker's connection does not keep the process alive, but a command that waits for the broker must go on.
 setInterval(() => {}, 2 ** 31 - 1)
 
-process.stdout.on('error', unwritten)
+process.stdout.on('error', onWriteError)
 const exitCode = await main(process.argv.slice(2))
-// A task file that was imported here may hold connections of its own open: the command ends nevertheless.
-whenPrinted((error) => (error ? unwritten(error) : process.exit(exitCode)))
+// A task file that was imported here may hold connections open. The command ends nevertheless.
+whenPrinted((error) => (error ? onWriteError(error) : process.exit(exitCode)))
 
-function unwritten(error: NodeJS.ErrnoException): void {
-  // `zyqueue status | head` closes the pipe: the reader has ended, which is not an error.
+function onWriteError(error: NodeJS.ErrnoException): void {
+  // `zyqueue status | head` closes the pipe when `head` has read enough. That is no failure.
   if (error.code === 'EPIPE') process.exit(EXIT.ok)
-  process.stderr.write(`zyqueue: standard output cannot be written: ${error.message}\n`)
+  process.stderr.write(`zyqueue: cannot write to standard output: ${error.message}\n`)
   process.exit(EXIT.failed)
 }

@@ -1,8 +1,8 @@
-/** The bodies of jobs for people and for programs. Others may have sent them: anything may be in there. */
+/** Prints the bodies of jobs, for people and for programs. Other programs may have sent them, so a body may hold any bytes. */
 import { clip } from './output.ts'
 
-/** `data` where the body is JSON, else `body` in base64. */
-export function decodedBody(body: Uint8Array): { data: unknown } | { body: string } {
+/** `data` if the body is JSON, else `body` in base64. */
+export function decodeBody(body: Uint8Array): { data: unknown } | { body: string } {
   try {
     return { data: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body)) }
   } catch {
@@ -10,7 +10,7 @@ export function decodedBody(body: Uint8Array): { data: unknown } | { body: strin
   }
 }
 
-/** Its beginning, for a cell of a table. */
-export function shownBody(body: Uint8Array): string {
+/** The beginning of the body, for a cell of a table. */
+export function previewBody(body: Uint8Array): string {
   return clip(new TextDecoder().decode(body.subarray(0, 256)), 60)
 }

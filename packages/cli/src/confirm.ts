@@ -3,21 +3,21 @@ import { EXIT } from './exit-codes.ts'
 import { UsageError } from './usage-error.ts'
 
 /**
- * Asks on a terminal before an operation that cannot be undone. Resolves to true if the command may go on; if not, the process ends with
- * 1, because the operation was not done. Throws if there is no terminal to ask on.
+ * Asks on the terminal before a command does what cannot be undone. Resolves to true if the answer is yes; else the process
+ * will end with 1. Throws `UsageError` if standard input is not a terminal.
  */
-export async function confirm(question: string, yes: boolean, what = 'this deletes jobs'): Promise<boolean> {
+export async function confirm(question: string, yes: boolean, what = 'this command deletes jobs'): Promise<boolean> {
   if (yes) return true
   if (!process.stdin.isTTY) {
-    throw new UsageError(`${what}, and there is no terminal to ask at`, 'Add --yes.')
+    throw new UsageError(`${what}, and standard input is no terminal on which to confirm it`, 'Add --yes.')
   }
   if (/^y(es)?$/i.test((await ask(`${question} [y/N] `)).trim())) return true
-  process.stderr.write('Nothing was done.\n')
+  process.stderr.write('Cancelled; nothing was changed.\n')
   process.exitCode = EXIT.failed
   return false
 }
 
-/** Resolves to what was typed; to nothing where Ctrl+C or Ctrl+D ended it, of which `question` says nothing on Node 20.19. */
+/** Resolves to the typed answer, or to '' after Ctrl+C or Ctrl+D. On Node 20.19 `question` does not report those. */
 function ask(question: string): Promise<string> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   return new Promise((resolve) => {

@@ -1,6 +1,6 @@
 import { ZyQueueError, type ErrorCode } from '@zyqueue/core'
 
-/** What the process says to the shell. Documented in the README: scripts rely on it. */
+/** Exit codes of the process. The README documents them; scripts rely on them. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3, notFound: 4, unsupported: 5 } as const
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT]

@@ -1,6 +1,6 @@
 import { EXIT } from './exit-codes.ts'
 
-/** A stream of jobs was broken off by what came in, or by a signal: those before are stored, and no others. */
+/** Invalid input or a signal ended a stream of jobs. The jobs before it are stored, and no others. */
 export class IncompleteError extends Error {
   override readonly name = 'IncompleteError'
   readonly code = 'ZYQ_SUBMIT_PARTIAL'

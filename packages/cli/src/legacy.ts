@@ -1,10 +1,10 @@
 /**
- * The command line of the Python original: `zyqueue -S gearman -C host:port --status`. A pure rewriting of arguments
- * into today's form, so that nothing else knows of it.
+ * Accepts the command line of the Python original, such as `zyqueue -S gearman -C host:port --status`: translates its
+ * arguments into today's, so that no other module has to know the old form.
  */
 import { UsageError } from './usage-error.ts'
 
-/** Flags that say what to do, each with the verb of today; `value` goes where the flag had its value. */
+/** Flags that say what to do, each with today's command. */
 const ACTIONS: Readonly<
   Record<string, { readonly takesValue: boolean; readonly today: (value: string) => readonly string[] }>
 > = {
@@ -23,7 +23,7 @@ const ACTIONS: Readonly<
   compact_queue: { takesValue: true, today: (value) => ['compact', value] },
 }
 
-/** Where one of these is, the line is of today, wherever it stands: `--json tasks --task-file F`. */
+/** A line that holds one of these words is already in today's form: `--json tasks --task-file F`. */
 const VERBS = new Set([
   'work',
   'submit',
@@ -43,7 +43,7 @@ const VERBS = new Set([
   'completion',
 ])
 
-/** Flags that say how. */
+/** Flags that set something, each with today's option. */
 const SETTINGS: Readonly<Record<string, (value: string) => readonly string[]>> = {
   server: (value) => ['--server', value],
   connection: (value) => ['--connection', value],
@@ -51,8 +51,8 @@ const SETTINGS: Readonly<Record<string, (value: string) => readonly string[]>> =
 }
 
 /**
- * Today's arguments. `undefined` where the given ones are not of that form: they hold a verb, or nothing that says what to
- * do. Flags of today among them stay as they are. Throws `UsageError` where it asks for two things.
+ * Today's arguments, or `undefined` if `argv` is not in the old form: it holds a command of today, or no flag that says what
+ * to do. Today's flags stay as they are. Throws `UsageError` if two flags say what to do.
  */
 export function fromLegacy(argv: readonly string[]): readonly string[] | undefined {
   const actions: (readonly string[])[] = []
@@ -86,19 +86,22 @@ export function fromLegacy(argv: readonly string[]): readonly string[] | undefin
       return undefined
     }
   }
-  const action = theOne(actions)
+  const action = onlyAction(actions)
   if (action === undefined) return undefined
   return [...action, ...settings, ...(debug && action[0] === 'work' ? ['--log-level', 'debug'] : [])]
 }
 
-/** What a line asks for. `--queue Q` may stand beside another flag: `--status` of that queue, or what knows its queue by itself. */
-function theOne(actions: readonly (readonly string[])[]): readonly string[] | undefined {
+/** The one action of a line. `--queue Q` may stand beside `--status`, and beside flags that name their queue themselves. */
+function onlyAction(actions: readonly (readonly string[])[]): readonly string[] | undefined {
   const ofQueues = actions.filter(([verb, name]) => verb === 'status' && name !== undefined)
   const others = new Map(
-    actions.filter((action) => !ofQueues.includes(action)).map((action) => [quoted(action), action]),
+    actions.filter((action) => !ofQueues.includes(action)).map((action) => [quote(action), action]),
   )
   if (others.size > 1) {
-    throw new UsageError(`one thing at a time, not ${[...others.keys()].join(' and ')}`, 'Give a line to each.')
+    throw new UsageError(
+      `one command line cannot do both ${[...others.keys()].join(' and ')}`,
+      'Run one command for each.',
+    )
   }
   const [action = ofQueues.length > 0 ? ['status'] : undefined] = others.values()
   return action?.[0] === 'status' ? ['status', ...ofQueues.flatMap(([, ...names]) => names)] : action
@@ -116,7 +119,7 @@ function flagOf(token: string): { name?: string; inline?: string } {
   return known ? { name, ...(inline === undefined ? {} : { inline }) } : {}
 }
 
-/** Arguments as they would be typed. */
-export function quoted(argv: readonly string[]): string {
+/** Quotes arguments for a shell. */
+export function quote(argv: readonly string[]): string {
   return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ')
 }

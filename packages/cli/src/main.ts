@@ -19,8 +19,8 @@ import { tasksCommand } from './commands/tasks.ts'
 import { workCommand } from './commands/work.ts'
 import { workersCommand } from './commands/workers.ts'
 import { EXIT } from './exit-codes.ts'
-import { fromLegacy, quoted } from './legacy.ts'
-import { GLOBAL_OPTIONS, separated, type GlobalArgs } from './options.ts'
+import { fromLegacy, quote } from './legacy.ts'
+import { GLOBAL_OPTIONS, splitShortOptions, type GlobalArgs } from './options.ts'
 import { redactConnection, redactText } from './redact.ts'
 import { report } from './report.ts'
 import { suggest } from './suggest.ts'
@@ -45,30 +45,31 @@ const COMMANDS = [
   gearmandCommand,
 ]
 
-/** Runs one command line, the program's name left out. Resolves to what the process has to say to the shell; never rejects. */
+/** Runs one command line, given without the program's name. Resolves to the exit code; never rejects. */
 export async function main(argv: readonly string[]): Promise<number> {
   const json = argv.includes('--json')
   const completing = argv[0] === '--get-yargs-completions'
-  // Nothing, and the shell completes the names of files.
+  // If zyqueue proposes nothing, the shell completes file names.
   if (completing && ['-f', '--task-file'].includes(argv.at(-2) ?? '')) return EXIT.ok
   setResolution({ resolveFrom: resolveFrom(), baseDir: process.cwd() })
   try {
-    const words = separated(argv)
+    const words = splitShortOptions(argv)
     const legacy = fromLegacy(words)
-    if (legacy !== undefined) process.stderr.write(`zyqueue: today this is: zyqueue ${quoted(legacy.map(shown))}\n`)
+    if (legacy !== undefined)
+      process.stderr.write(`zyqueue: old arguments; the command is now: zyqueue ${quote(legacy.map(redactWord))}\n`)
     const today = legacy ?? words
-    // Every user of the host may read the arguments of a process, and a connection may be among them.
+    // Every user of the host can read the arguments of a process, and they may hold a connection string with a password.
     process.title = `zyqueue: ${commandsOf(today).find((word) => /^[a-z]+$/.test(word)) ?? 'help'}`
     await commandLine(today).parseAsync()
     return Number(process.exitCode ?? EXIT.ok)
   } catch (error) {
-    // A line that is still being typed is not wrong yet.
+    // The user is still typing this line, so its errors are not reported.
     return completing ? EXIT.ok : report(error, json)
   }
 }
 
-/** A word of a command line without the secrets of a connection. */
-function shown(word: string, at: number, argv: readonly string[]): string {
+/** A word of a command line, without the secrets of a connection string. */
+function redactWord(word: string, at: number, argv: readonly string[]): string {
   return argv[at - 1] === '--connection' ? redactConnection(word) : redactText(word)
 }
 
@@ -77,63 +78,63 @@ function commandLine(argv: readonly string[]): Argv<GlobalArgs> {
     .scriptName('zyqueue')
     .locale('en')
     .updateStrings({ string: 'value', array: 'values', boolean: 'flag' })
-    .usage('$0 <command>\n\nRuns background jobs on the broker that you already have, or on a file.')
+    .usage('$0 <command>\n\nRuns background jobs on the broker that you already run, or in a file.')
     .options(GLOBAL_OPTIONS)
   return COMMANDS.reduce((cli, add) => add(cli), empty)
     .completion('completion', 'Print a script for the shell that completes commands and options')
-    .demandCommand(1, 1, 'which command?')
+    .demandCommand(1, 1, 'a command is missing')
     .strict()
     .parserConfiguration({ 'dot-notation': false })
     .version(version())
     .alias({ help: 'h', version: 'v' })
     .group([], 'Options:')
-    .group(['server', 'connection', 'json', 'help', 'version'], 'Everywhere:')
+    .group(['server', 'connection', 'json', 'help', 'version'], 'Global options:')
     .example('$0 work --task-file tasks.ts', 'Run the tasks of a file')
-    .example(`$0 submit resize '{"file":"a.png"}'`, 'Give one of them a job')
-    .example('$0 status', 'See what waits')
+    .example(`$0 submit resize '{"file":"a.png"}'`, 'Submit a job')
+    .example('$0 status', 'Show the queues and their jobs')
     .epilogue('Exit codes: 0 done, 1 failed, 2 usage, 3 broker unreachable, 4 not found, 5 unsupported.')
     .wrap(Math.min(process.stdout.columns ?? 110, 110))
     .exitProcess(false)
     .fail((message, error, usage) => {
       if (error instanceof Error && !message) throw error
-      // The third is what prints the help of the command that was read, whatever its type says.
-      throw explained(message ?? String(error), String(usage.help()), argv)
+      // `usage` prints the help of the command that was read, although its type says otherwise.
+      throw usageErrorOf(message ?? String(error), String(usage.help()), argv)
     })
 }
 
-/** The words that are no option, nor the value of one that may stand before the command. */
+/** The words that are neither an option nor the value of an option that may stand before the command. */
 function commandsOf(argv: readonly string[]): readonly string[] {
   const takesValue = /^(?:-[SC]|--(?:server|connection))$/
   return argv.filter((word, at) => !word.startsWith('-') && !takesValue.test(argv[at - 1] ?? ''))
 }
 
-/** yargs's sentence about arguments that it cannot take, what was probably meant, and where to read on. */
-function explained(message: string, help: string, argv: readonly string[]): UsageError {
+/** Turns a message of yargs about invalid arguments into an error that says what was probably meant and which help to read. */
+function usageErrorOf(message: string, help: string, argv: readonly string[]): UsageError {
   const command = /^zyqueue (?:dead )?[a-z]+/.exec(help)?.[0] ?? 'zyqueue'
   const remedy = `See ${command} --help.`
   const unknown = (kind: string, word: string, known: readonly string[]): UsageError => {
     const near = suggest(word, known)
     return new UsageError(`unknown ${kind} ${word}${near === undefined ? '' : `; did you mean ${near}?`}`, remedy)
   }
-  // yargs counts the arguments, and reads the options, of a command that it does not know.
+  // If the command is unknown, yargs complains about its arguments or options instead.
   const [list = ''] = /^Commands:\n(?:  .*\n)*/m.exec(help) ?? []
   const commands = [...list.matchAll(/^  zyqueue (?:dead )?(\w+)/gm)].map(([, name = '']) => name)
   const verb = commandsOf(argv)[command === 'zyqueue' ? 0 : 1]
   if (commands.length > 0 && verb !== undefined && !commands.includes(verb)) return unknown('command', verb, commands)
 
-  // It misses the required option first, although its name was only mistyped.
+  // If a required option is mistyped, yargs reports the required one as missing.
   const options = [...help.matchAll(/(?<=\s)--[a-z-]+/g)].map(([name]) => name)
   const option = argv.map((word) => /^--[a-z][\w-]*/.exec(word)?.[0]).find((word) => word && !options.includes(word))
   const argument = option ?? /^Unknown (?:argument|command)s?: ([^,]+)/.exec(message)?.[1]
   if (argument !== undefined) return unknown('argument', argument, options)
   const file = argv.find((word) => !word.startsWith('-') && isScript(word))
   if (file !== undefined && message.includes(': task-file')) {
-    return new UsageError(plain(message), `Did you mean --task-file ${file}? ${remedy}`)
+    return new UsageError(rephrase(message), `Did you mean --task-file ${file}? ${remedy}`)
   }
-  return new UsageError(plain(message), remedy)
+  return new UsageError(rephrase(message), remedy)
 }
 
-function plain(message: string): string {
+function rephrase(message: string): string {
   return message
     .replace(
       /^Missing required arguments?: (.+)$/,
@@ -143,9 +144,9 @@ function plain(message: string): string {
     .replace(
       /^Invalid values:\s+Argument: (\S+), Given: (.+?), Choices: (.+)$/s,
       (_, name: string, value: string, choices: string) =>
-        `--${name}: ${value} is none of ${choices.replaceAll('"', '')}`,
+        `--${name}: ${value} is not one of ${choices.replaceAll('"', '')}`,
     )
-    .replace(/^Arguments (\S+) and (\S+) are mutually exclusive$/, '--$1 and --$2 exclude each other')
+    .replace(/^Arguments (\S+) and (\S+) are mutually exclusive$/, '--$1 and --$2 cannot be combined')
 }
 
 const packageJson = z.object({ version: z.string() })

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import { UsageError } from './usage-error.ts'
 
-/** The JSON values of lines, read as they are asked for. Blank lines are skipped. */
+/** Reads one JSON value per line, no faster than the consumer asks for them. Skips blank lines. */
 export class NdjsonReader implements AsyncIterable<unknown> {
   readonly #input: Readable
   #line = 0
@@ -11,12 +11,12 @@ export class NdjsonReader implements AsyncIterable<unknown> {
     this.#input = input
   }
 
-  /** The number of the line that was read last; 0 before the first. */
+  /** The number of the line read last; 0 before the first. */
   get line(): number {
     return this.#line
   }
 
-  /** Throws `UsageError` where a line is not JSON in UTF-8. A byte order mark, as editors and joined files have it, is skipped. */
+  /** Throws `UsageError` if a line is not JSON in UTF-8. Skips the byte order marks that editors and joined files contain. */
   async *[Symbol.asyncIterator](): AsyncGenerator<unknown, void, void> {
     for await (const line of linesOf(this.#input)) {
       this.#line += 1
@@ -28,7 +28,7 @@ export class NdjsonReader implements AsyncIterable<unknown> {
   }
 }
 
-/** Throws `UsageError`, which names where the text came from. */
+/** Throws `UsageError`, whose message begins with `source`. */
 export function parseJson(text: string, source: string): unknown {
   try {
     return JSON.parse(text)
@@ -38,7 +38,7 @@ export function parseJson(text: string, source: string): unknown {
   }
 }
 
-/** Undefined for each that is not UTF-8. `node:readline` reads ahead without bound while its iterator is not asked. */
+/** Yields undefined for a line that is not UTF-8. `node:readline` is no alternative: it reads ahead without bound. */
 async function* linesOf(input: Readable): AsyncGenerator<string | undefined, void, void> {
   let parts: Buffer[] = []
   for await (const chunk of input) {
@@ -47,15 +47,15 @@ async function* linesOf(input: Readable): AsyncGenerator<string | undefined, voi
     if (end === -1) {
       parts.push(bytes)
     } else {
-      yield* decoded(Buffer.concat([...parts, bytes.subarray(0, end)]))
+      yield* decodeLines(Buffer.concat([...parts, bytes.subarray(0, end)]))
       parts = [bytes.subarray(end + 1)]
     }
   }
-  yield* decoded(Buffer.concat(parts))
+  yield* decodeLines(Buffer.concat(parts))
 }
 
-function decoded(lines: Buffer): readonly (string | undefined)[] {
-  // All at once is four times as fast.
+function decodeLines(lines: Buffer): readonly (string | undefined)[] {
+  // Decoding all lines at once is four times as fast.
   if (isUtf8(lines)) return lines.toString().split('\n')
   const each = lines.toString('latin1').split('\n')
   return each.map((line) => Buffer.from(line, 'latin1')).map((line) => (isUtf8(line) ? line.toString() : undefined))

@@ -1,15 +1,15 @@
 import { resolve } from 'node:path'
 import { parseDuration, parseSize } from './units.ts'
 
-/** An option with one value, left as it is. An empty one is rather a variable of the shell that was never set. */
+/** An option with a text value. An empty value is refused: it is probably a shell variable that was never set. */
 export const TEXT = { type: 'string', requiresArg: true, coerce: optional(notEmpty) } as const
 
-/** What every command takes. */
-export const GLOBAL_OPTIONS = named({
+/** The options of every command. */
+export const GLOBAL_OPTIONS = nameErrors({
   server: {
     alias: 'S',
     ...TEXT,
-    coerce: (given: string | undefined): string | undefined => fromHere(TEXT.coerce(given)),
+    coerce: (given: string | undefined): string | undefined => resolveRelative(TEXT.coerce(given)),
     describe: 'Broker: a name such as redis, a package or a path [env ZYQUEUE_SERVER]',
   },
   connection: {
@@ -42,18 +42,18 @@ export const YES = {
   alias: 'y',
   type: 'boolean',
   default: false,
-  describe: 'Do not ask; needed where there is no terminal',
+  describe: 'Do not ask for confirmation; required without a terminal',
 } as const
 
-/** The letter of an option that takes a value, and its value. */
+/** A short option that takes a value, joined with its value. */
 const JOINED = /^(-[CSfqw])([^=].*)$/s
 
-/** With `-Sredis` as `-S redis`: yargs reads a flag for each letter there, unless the value is a number. */
-export function separated(argv: readonly string[]): readonly string[] {
+/** Splits `-Sredis` into `-S redis`: unless the value is a number, yargs takes each letter for a flag. */
+export function splitShortOptions(argv: readonly string[]): readonly string[] {
   return argv.flatMap((word) => JOINED.exec(word)?.slice(1) ?? word)
 }
 
-/** Of at least `least` ms. The longest is what Node's timers can wait: 24 days. */
+/** A duration of at least `least` ms, and at most 24 days, the longest that a timer of Node can wait, or ten years. */
 export function duration(describe: string, least = 0, most: 'timer' | 'years' = 'timer') {
   const mostMs = most === 'timer' ? 2 ** 31 - 1 : 10 * 365 * 86_400_000
   return {
@@ -88,7 +88,7 @@ export function count(describe: string, least = 1, most = Number.MAX_SAFE_INTEGE
   } as const
 }
 
-/** Names with commas between them. */
+/** A list of names, separated by commas. */
 export function list(describe: string) {
   return {
     type: 'string',
@@ -105,9 +105,9 @@ export function list(describe: string) {
   } as const
 }
 
-/** Options whose complaints about a value begin with their name. */
-export function named<Options extends Readonly<Record<string, object>>>(options: Options): Options
-export function named(options: Readonly<Record<string, { readonly coerce?: (given: never) => unknown }>>): object {
+/** Puts the option's name in front of the errors about its value. */
+export function nameErrors<Options extends Readonly<Record<string, object>>>(options: Options): Options
+export function nameErrors(options: Readonly<Record<string, { readonly coerce?: (given: never) => unknown }>>): object {
   const entries = Object.entries(options).map(([name, option]) => {
     const { coerce } = option
     if (coerce === undefined) return [name, option]
@@ -123,27 +123,27 @@ export function named(options: Readonly<Record<string, { readonly coerce?: (give
   return Object.fromEntries(entries)
 }
 
-/** A path as it was meant where it was typed: brokers are looked for from the folder of the task file first. */
-function fromHere(server: string | undefined): string | undefined {
+/** Resolves a relative path against the current folder: brokers are resolved from the task file's folder first. */
+function resolveRelative(server: string | undefined): string | undefined {
   return server !== undefined && /^\.\.?\//.test(server) ? resolve(server) : server
 }
 
 function notEmpty(text: string): string {
-  if (text.trim() === '') throw new Error('its value is empty')
+  if (text.trim() === '') throw new Error('the value is empty')
   return text
 }
 
-/** yargs asks to coerce what was not given, too, and makes a list of what was given twice, whatever its types say. */
+/** yargs also coerces options that were not given, and passes a list if an option was given twice; its types say neither. */
 function optional<T>(parse: (text: string) => T): (given: string | undefined) => T | undefined {
   return (given: unknown) => {
     if (given === undefined) return undefined
-    if (typeof given !== 'string') throw new Error(`one value is wanted, not ${JSON.stringify(given)}`)
+    if (typeof given !== 'string') throw new Error(`expected one value, not ${JSON.stringify(given)}`)
     return parse(given)
   }
 }
 
-/** Drops what was not given, so that defaults stay where they are written. */
-export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> }
-export function given(options: object): object {
+/** Leaves out the undefined properties, so that the callee's defaults apply. */
+export function withoutUndefined<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> }
+export function withoutUndefined(options: object): object {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }

@@ -1,22 +1,22 @@
 const write = process.stdout.write.bind(process.stdout)
 
-/** One JSON document, or text for people, on standard output. */
+/** Prints one JSON document, or text for people, to standard output. */
 export function print(json: boolean, document: unknown, text: () => string): void {
   write(`${json ? JSON.stringify(document, undefined, process.stdout.isTTY ? 2 : 0) : text()}\n`)
 }
 
-/** Calls back once standard output has taken all that was printed. */
+/** Calls back after everything printed so far has been written. */
 export function whenPrinted(done: (error?: Error | null) => void): void {
   write('', done)
 }
 
-/** From now on standard output is for `print` alone: what the code of users writes there goes to standard error. */
-export function keepStandardOutput(): void {
+/** From now on only `print` writes to standard output. What the user's code writes there goes to standard error. */
+export function reserveStandardOutput(): void {
   process.stdout.write = process.stderr.write.bind(process.stderr)
 }
 
-/** A line for people, on standard error: programs find the same in the document. */
-export function remark(json: boolean, text: string): void {
+/** Prints a line for people to standard error; with `--json` nothing, because the document contains the same facts. */
+export function printNote(json: boolean, text: string): void {
   if (!json) process.stderr.write(`zyqueue: ${text}\n`)
 }
 
@@ -25,7 +25,7 @@ export function plural(number: number, noun: string): string {
   return `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`
 }
 
-/** At most this many characters. If the text is longer, the last character is an ellipsis. */
+/** Cuts the text to at most `length` characters; the last is then an ellipsis. */
 export function clip(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length - 1)}…` : text
 }

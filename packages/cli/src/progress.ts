@@ -2,8 +2,8 @@ const WIDTH = 28
 const REDRAW_MS = 100
 
 /**
- * A line on a terminal's standard error that follows a stream of jobs; silent where that is no terminal. How many are
- * to come is not known, so the bar shows how much of what was read is stored by now.
+ * A line on standard error that shows the progress of a stream of jobs; prints nothing if standard error is not a terminal.
+ * The total is unknown, so the bar shows which part of the jobs read so far is stored.
  */
 export class Progress {
   readonly #startedAtMs = performance.now()
@@ -16,7 +16,7 @@ export class Progress {
     this.#draw(progress)
   }
 
-  /** The last figures, and the end of the line. */
+  /** Draws the final figures and ends the line. */
   end(progress: { readonly submitted: number; readonly stored: number }): void {
     if (!process.stderr.isTTY) return
     this.#draw(progress)

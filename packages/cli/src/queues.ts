@@ -2,7 +2,7 @@ import { BrokerError, type OpenBroker } from '@zyqueue/core'
 import type { QueueStats } from '@zyqueue/core/broker'
 import { suggest } from './suggest.ts'
 
-/** The queues of these names, in their order; without names all queues, by name. Rejects with `ZYQ_QUEUE_NOT_FOUND`. */
+/** The named queues, in the order of the names, or all queues, sorted by name. Rejects with `ZYQ_QUEUE_NOT_FOUND`. */
 export async function namedQueues({ admin }: OpenBroker, names: readonly string[]): Promise<readonly QueueStats[]> {
   if (names.length === 0) return (await admin.queues()).toSorted((a, b) => (a.name < b.name ? -1 : 1))
   const found = new Map((await admin.queues(names)).map((queue) => [queue.name, queue]))
@@ -11,5 +11,5 @@ export async function namedQueues({ admin }: OpenBroker, names: readonly string[
   const all = (await admin.queues()).map(({ name }) => name)
   const near = suggest(missing, all)
   const hint = near === undefined ? '' : `; did you mean "${near}"?`
-  throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `there is no queue "${missing}"${hint}`)
+  throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `queue "${missing}" does not exist${hint}`)
 }

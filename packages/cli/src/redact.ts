@@ -1,26 +1,29 @@
-/** The name of a parameter, with what comes before it. Every expression here is linear: error messages may be of any length. */
+/**
+ * The name of a query parameter and the separator before it. Every expression in this file takes linear time, because error
+ * messages may be of any length.
+ */
 const PARAMETER = /[?&][^=?&;,\s]*\s*=/g
-/** The same in a list such as `Host=h;Password=p`. */
+/** The name of an item in a list such as `Host=h;Password=p`, and the separator before it. */
 const ITEM = /(?:^|[;,\s])[^=?&;,\s]+\s*=/g
 const SECRET_KEY = /pass|pwd|secret|token|key|auth|cred|sig/i
-/** Of a query, where `&` ends a value. */
+/** The value of a query parameter, which ends at `&`. */
 const PARAMETER_VALUE = /[^&]*/y
-/** Of a list, where `;` ends a value unless it is quoted. */
+/** The value of a list item, which ends at `;` unless it is quoted. */
 const ITEM_VALUE = /(?:"[^"]*"|'[^']*'|[^;])*/y
 
-/** What has an `@` and no password: the paths of files, the lines of stacks. */
+/** Words that contain an `@` but no password: paths of files, lines of stacks. */
 const PATH = /^(?:sqlite:|file:|[a-z]:\\.*:\d+:\d+)/i
-const PAGE = /^https?:\/\//i
+const WEB_PAGE = /^https?:\/\//i
 
 /**
- * A connection string that may be shown: user and password, and what the query keeps secret, are `***`. Where a string
- * could be read in more than one way, rather too much is hidden.
+ * Replaces user, password and the secret values of the query by `***`. If a string can be read in more than one way, it
+ * hides too much rather than too little.
  */
 export function redactConnection(connection: string): string {
   return hideUser(hideParameters(connection))
 }
 
-/** Any text for people, with each connection string in it redacted. Pages without a user stay readable. */
+/** Redacts each connection string in a text. URLs of pages stay readable if they contain no user. */
 export function redactText(text: string): string {
   return text.replaceAll(/\S+/g, (word) => {
     const shown = hideParameters(word)
@@ -30,19 +33,19 @@ export function redactText(text: string): string {
   })
 }
 
-/** Whether there is an `@` that may end a user and a password. That of a page's path, without a colon before it, does not. */
+/** Whether the word has an `@` that may end a user and a password. In the path of a page it does so only after a colon. */
 function hasUser(word: string): boolean {
-  const page = PAGE.exec(word)?.[0] ?? ''
+  const page = WEB_PAGE.exec(word)?.[0] ?? ''
   const colon = word.indexOf(':', page.length)
   return (colon >= 0 && colon < word.lastIndexOf('@')) || (page !== '' && /\/\/[^/]*@/.test(word))
 }
 
-/** All up to the last `@`: a password may have one, and slashes too. */
+/** Hides everything up to the last `@`, because a password may contain `@` and slashes. */
 function hideUser(connection: string): string {
   return PATH.test(connection) ? connection : connection.replace(/^([a-z][\w.+-]*:\/\/)?.*@/is, '$1***@')
 }
 
-/** Items first: what looks like a parameter within quotes must not take the closing one with it. */
+/** Hides list items first: a quoted value may contain what looks like a query parameter, whose value would include the closing quote. */
 function hideParameters(connection: string): string {
   return hideValues(hideValues(connection, ITEM, ITEM_VALUE), PARAMETER, PARAMETER_VALUE)
 }
@@ -51,18 +54,18 @@ function hideValues(text: string, key: RegExp, value: RegExp): string {
   let shown = ''
   let end = 0
   for (const match of text.matchAll(key)) {
-    // It may stand in a value that is hidden already.
+    // The match may be inside a value that is already hidden.
     if (match.index < end || !SECRET_KEY.test(match[0])) continue
     const start = match.index + match[0].length
     value.lastIndex = start
     const [secret = ''] = value.exec(text) ?? []
-    shown += text.slice(end, start) + hidden(secret)
+    shown += text.slice(end, start) + mask(secret)
     end = start + secret.length
   }
   return shown + text.slice(end)
 }
 
-/** An `@` in a value may be the one before the host: it stays, for what it ends to be hidden as well. */
-function hidden(value: string): string {
+/** Keeps an `@` of the value: it may be the one before the host, and `hideUser` then hides the part in front of it too. */
+function mask(value: string): string {
   return value.includes('@') ? '***@***' : '***'
 }

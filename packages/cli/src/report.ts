@@ -6,16 +6,16 @@ import { IncompleteError } from './incomplete-error.ts'
 import { redactText } from './redact.ts'
 
 /**
- * Writes to standard error what went wrong and how to fix it. With `--json` it writes one line: `{"error":{code,message,remedy}}`.
- * Returns what the process has to say to the shell.
+ * Prints an error and its remedy to standard error; with `--json` as one line `{"error":{code,message,remedy}}`.
+ * Returns the exit code.
  */
 export function report(error: unknown, json: boolean): number {
-  const told = describe(error)
+  const document = describe(error)
   if (json) {
-    process.stderr.write(`${JSON.stringify({ error: told })}\n`)
+    process.stderr.write(`${JSON.stringify({ error: document })}\n`)
   } else {
-    const { code, message, remedy } = told
-    // A message may go on below with the lines that it is about.
+    const { code, message, remedy } = document
+    // The lines after the first show the source code that the message is about.
     const [summary, ...below] = message.split('\n')
     const label = error instanceof ZyQueueError ? ` (${code})` : ''
     const parts = [[`zyqueue: ${summary}${label}`, ...below].join('\n'), stackOfCause(error), remedy]
@@ -25,14 +25,14 @@ export function report(error: unknown, json: boolean): number {
   return error instanceof UsageError ? EXIT.usage : exitCodeOf(error)
 }
 
-interface Told {
+interface ErrorDocument {
   readonly code: string
   readonly message: string
   readonly remedy?: string
   readonly stored?: number
 }
 
-function describe(error: unknown): Told {
+function describe(error: unknown): ErrorDocument {
   if (error instanceof UsageError)
     return { code: 'ZYQ_CONFIG', message: redactText(error.message), remedy: error.remedy }
   if (error instanceof IncompleteError) {
@@ -43,24 +43,24 @@ function describe(error: unknown): Told {
     if (error.code === 'ZYQ_CONFIG') return { code: error.code, message: redactText(error.message) }
     return { code: error.code, message: redactText(error.message), remedy: ERROR_CODES[error.code].remedy }
   }
-  // Not one of ours: a fault of this program, or of the task file that it runs. The stack is what helps.
-  return { code: 'ZYQ_INTERNAL', message: readable(() => redactText(inspect(error))) }
+  // An unexpected error of this program or of the task file: its stack helps most.
+  return { code: 'ZYQ_INTERNAL', message: tryRead(() => redactText(inspect(error))) }
 }
 
-/** Where the user's own code threw, its stack is what helps. Other causes are told by the message already. */
+/** The stack of the cause if the user's code threw it. The message already contains all other causes. */
 function stackOfCause(error: unknown): string | undefined {
   if (!(error instanceof ZyQueueError) || !(error.cause instanceof Error) || 'errors' in error.cause) return undefined
   const foreign =
     error.code === 'ZYQ_TASK_FILE' || error.code === 'ZYQ_BROKER_LOAD' || error.code === 'ZYQ_WORKER_START'
   const { cause } = error
-  return foreign ? readable(() => redactText(cause.stack ?? cause.message)) : undefined
+  return foreign ? tryRead(() => redactText(cause.stack ?? cause.message)) : undefined
 }
 
-/** What the code of users throws need not be readable. */
-function readable(read: () => string): string {
+/** Guards against errors of user code whose properties throw. */
+function tryRead(read: () => string): string {
   try {
     return read()
   } catch {
-    return 'an error that cannot be shown'
+    return 'an error that cannot be printed'
   }
 }

@@ -9,10 +9,10 @@ import { UsageError } from './usage-error.ts'
 type StreamOptions = NonNullable<Parameters<Task['submitMany']>[1]>
 
 /**
- * Submits each line of standard input as one job, as one stream: it is read no faster than the broker stores. Resolves to
- * how many there were, at least one. Where a line is at fault, or SIGINT or SIGTERM comes, those before it are stored
- * first: rejects with `IncompleteError` then, with `UsageError` or `CodecError` where nothing had been stored, and with
- * `SubmitError` where the broker did not take all.
+ * Submits each line of standard input as one job, as one stream that is read no faster than the broker stores. Resolves to
+ * the number of jobs, at least one. If a line is invalid, or on SIGINT or SIGTERM, the jobs before it are stored first; then it
+ * rejects with `IncompleteError`, or with `UsageError` or `CodecError` if no job was stored. It rejects with `SubmitError` if
+ * the broker did not store all jobs.
  */
 export async function submitLines(task: Task, options: StreamOptions): Promise<number> {
   const lines = new NdjsonReader(process.stdin)
@@ -27,12 +27,13 @@ export async function submitLines(task: Task, options: StreamOptions): Promise<n
         bar.update(progress)
       },
     })
-    // A job that is never submitted is seen by nobody: an empty pipe is more likely a mistake than a wish.
-    if (length === 0) throw new UsageError('standard input is empty', 'For a job without data, give null as its data.')
+    // An empty pipe is probably a mistake, and without an error the user would not notice that no job was submitted.
+    if (length === 0)
+      throw new UsageError('standard input is empty', 'To submit a job without data, pass null as its data.')
     last = { submitted: length, stored: length }
     return length
   } catch (error) {
-    throw explained(error, lines.line)
+    throw explain(error, lines.line)
   } finally {
     if (last.submitted > 0) bar.end(last)
   }
@@ -47,21 +48,21 @@ class Interruption extends Error {
     this.signal = signal
   }
 
-  /** As shells count: 130 for SIGINT. */
+  /** The convention of shells: 130 for SIGINT. */
   get exitCode(): number {
     return 128 + constants.signals[this.signal]
   }
 }
 
-/** The first signal is told; the second ends the process. */
-function onSignals(tell: (signal: NodeJS.Signals) => void): Disposable {
-  let told = false
+/** Passes the first signal on; the second ends the process. */
+function onSignals(notify: (signal: NodeJS.Signals) => void): Disposable {
+  let interrupted = false
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (told) process.exit(new Interruption(signal).exitCode)
-    told = true
-    tell(signal)
+    if (interrupted) process.exit(new Interruption(signal).exitCode)
+    interrupted = true
+    notify(signal)
   }
-  // Where all has been read already, nobody else listens for what it was destroyed with.
+  // After the last line no other listener is left for the error that destroys standard input.
   process.stdin.on('error', () => {})
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal)
   return {
@@ -71,10 +72,10 @@ function onSignals(tell: (signal: NodeJS.Signals) => void): Disposable {
   }
 }
 
-/** The same with the number of the line, with what was stored before it, and with how to go on. */
-function explained(error: unknown, line: number): unknown {
+/** Adds the number of the line, the number of jobs stored before it, and how to submit the rest. */
+function explain(error: unknown, line: number): unknown {
   const partial = error instanceof SubmitError
-  // The broker did not take all: that has been told job by job.
+  // The broker did not store all jobs; the error lists them.
   if (partial && error.refused.length + error.unknown.length > 0) return error
   const stored = partial ? error.stored.length : 0
   const cause = partial ? error.cause : error
@@ -83,10 +84,10 @@ function explained(error: unknown, line: number): unknown {
   if (stored === 0 && !interrupted) return failure
 
   const message = failure instanceof Error ? failure.message : String(failure)
-  const rest = `Submit the rest, from line ${interrupted ? line + 1 : line} on: tail -n +${interrupted ? line + 1 : line}`
-  return new IncompleteError(`${message}; ${plural(stored, 'job')} had been stored before`, {
+  const rest = `Submit the lines from ${interrupted ? line + 1 : line} on: tail -n +${interrupted ? line + 1 : line}`
+  return new IncompleteError(`${message}; ${plural(stored, 'job')} before it ${stored === 1 ? 'is' : 'are'} stored`, {
     stored,
-    remedy: stored === 0 ? 'Submit it again.' : interrupted ? `${rest}.` : `Mend the line. ${rest}.`,
+    remedy: stored === 0 ? 'Submit it again.' : interrupted ? `${rest}.` : `Correct the line. ${rest}.`,
     ...(interrupted ? { exitCode: cause.exitCode } : {}),
     cause,
   })

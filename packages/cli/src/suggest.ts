@@ -1,9 +1,9 @@
-/** The candidate that the word was probably meant to be, if any is near enough. */
+/** The candidate most similar to the word, if any is similar enough. */
 export function suggest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
   let least = Math.max(2, Math.floor(word.length / 3)) + 1
   for (const candidate of candidates) {
-    // At least this many letters differ: a long text costs nothing.
+    // The difference in length is a lower bound of the distance. This makes long words cheap.
     if (Math.abs(word.length - candidate.length) >= least) continue
     const distance = editDistance(word, candidate)
     if (distance < least) [best, least] = [candidate, distance]
@@ -11,7 +11,7 @@ export function suggest(word: string, candidates: Iterable<string>): string | un
   return best
 }
 
-/** How many letters to insert, delete, replace or swap with their neighbour (Damerau's, restricted). */
+/** The number of letters to insert, delete, replace or swap with their neighbour (restricted Damerau-Levenshtein distance). */
 function editDistance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)]
   const at = (i: number, j: number): number => rows[i]?.[j] ?? 0

@@ -1,7 +1,7 @@
 import type { Details } from '@zyqueue/core/broker'
 import { clip } from './output.ts'
 
-/** An ASCII table, as the original printed them. Absent cells are figures that the broker does not know: `-`. */
+/** An ASCII table, as the Python original prints them. A cell that is undefined, a figure that the broker does not know, is `-`. */
 export function table<Row>(
   rows: readonly Row[],
   columns: Readonly<Record<string, (row: Row) => string | number | undefined>>,
@@ -15,7 +15,7 @@ export function table<Row>(
   return [rule, draw(titles), rule, ...lines.map(draw), ...(lines.length > 0 ? [rule] : [])].join('\n')
 }
 
-/** A column for each of the figures that only this broker knows. */
+/** One column for each figure that only this broker knows. */
 export function detailColumns<Row extends { readonly details?: Details }>(
   rows: readonly Row[],
 ): Readonly<Record<string, (row: Row) => string | number | undefined>> {
@@ -23,10 +23,10 @@ export function detailColumns<Row extends { readonly details?: Details }>(
   return Object.fromEntries([...names].map((name) => [name, ({ details }: Row) => details?.[name]]))
 }
 
-/** Longer cells cannot be read, and the time that graphemes take grows with the square of the length. */
+/** Longer cells are not readable, and the time to split a text into graphemes grows with the square of its length. */
 const MAX_CELL = 1_000
 
-/** Names come from brokers and strangers: a control character must neither break the table nor steer the terminal. */
+/** Other programs choose the names and data, so control characters must not break the table or control the terminal. */
 function oneLine(text: string): string {
   return clip(text, MAX_CELL).replaceAll(/[\p{Cc}\p{Cf}]/gu, '·')
 }

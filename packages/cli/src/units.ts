@@ -1,12 +1,12 @@
 const MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 const BYTES = { b: 1, kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3, kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3 }
 
-/** `500ms`, `30s`, `1.5m`, `2h`, `1d`, in milliseconds. Throws where it is none of these. */
+/** Parses `500ms`, `30s`, `1.5m`, `2h` or `1d` into milliseconds. Throws if the text is none of these. */
 export function parseDuration(text: string): number {
   return parseQuantity(text, MS, 'a duration such as 500ms, 30s or 5m')
 }
 
-/** `512MB`, `1.5GB`, in bytes; 1 KB is 1024 bytes. Throws where it is none of these. */
+/** Parses `512MB` or `1.5GB` into bytes; 1 KB is 1024 bytes. Throws if the text is none of these. */
 export function parseSize(text: string): number {
   return parseQuantity(text, BYTES, 'a size such as 512MB or 2GB')
 }

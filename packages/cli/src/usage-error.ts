@@ -1,4 +1,4 @@
-/** What was typed is no command, or not one that can be carried out. */
+/** The command line is not valid, or cannot be carried out. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
   readonly remedy: string

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { makeProject, zyqueue, type Ended } from './project.ts'
 
-/** A broker whose figures are known, found by its path as any stranger's. It remembers nothing between commands. */
+/** A broker with known figures, loaded by its path like any other package. It keeps nothing between commands. */
 const BROKER = `
 const letter = (id, body) => ({ id, queue: 'mail', reason: 'ZYQ_JOB_FAILED: no such address', headers: { a: 'b' }, body: Buffer.from(body), diedAtMs: 0 })
 const refuse = (code) => Object.assign(new Error('the broker said no'), { told: code })
@@ -27,7 +27,7 @@ const create = ({ connection = '' }) => ({
     ].slice(0, limit),
     cancel: async (queue, ids) => queue === 'mail' && ids.includes('8') ? 1 : 0,
     ...(connection.includes('whole') && { compact: async () => 3, shutdown: async () => {} }),
-    check: async () => connection.includes('odd') ? [{ level: 'warning', message: 'odd settings', remedy: 'Mend them.' }] : [],
+    check: async () => connection.includes('odd') ? [{ level: 'warning', message: 'odd settings', remedy: 'Correct them.' }] : [],
     version: async () => '9.1',
   },
 })
@@ -61,7 +61,10 @@ test('status', async () => {
   })
   expect(await askJson('status audio')).toEqual({ broker: 'known', queues: [{ name: 'audio' }] })
   const unknown = await ask('status maul')
-  expect(unknown).toMatchObject({ code: 4, stderr: expect.stringContaining('no queue "maul"; did you mean "mail"?') })
+  expect(unknown).toMatchObject({
+    code: 4,
+    stderr: expect.stringContaining('queue "maul" does not exist; did you mean "mail"?'),
+  })
 })
 
 test('workers', async () => {
@@ -103,19 +106,19 @@ test('jobs', async () => {
   })
 })
 
-test('cancel looks in all queues, or in one', async () => {
+test('cancel searches all queues, or one', async () => {
   expect((await ask('cancel 8')).stdout).toBe('1 job cancelled.\n')
   expect(await ask('cancel 7 8 9 8')).toEqual({
     code: 0,
     stdout: '1 job cancelled.\n',
-    stderr: 'zyqueue: these do not wait: 7, 9\n',
+    stderr: 'zyqueue: no waiting job has the id 7, 9\n',
   })
   expect(await askJson('cancel 8 7')).toEqual({ cancelled: { mail: 1 }, notFound: ['7'] })
   expect(await ask('cancel 8 --queue audio')).toMatchObject({ code: 4, stdout: '' })
-  expect((await ask('cancel 7')).stderr).toContain('none of these jobs waits: 7 (ZYQ_JOB_NOT_FOUND)')
+  expect((await ask('cancel 7')).stderr).toContain('no waiting job has one of these ids: 7 (ZYQ_JOB_NOT_FOUND)')
 })
 
-test('compact, shutdown and workers end with 5 where the broker has them not', async () => {
+test('compact, shutdown and workers exit with 5 if the broker does not have them', async () => {
   expect(await ask('workers -C mute')).toMatchObject({ code: 5, stderr: expect.stringContaining('ZYQ_UNSUPPORTED') })
   expect(await ask('compact mail')).toMatchObject({ code: 5, stderr: expect.stringContaining('cannot compact') })
   expect(await ask('shutdown --yes')).toMatchObject({ code: 5, stdout: '' })
@@ -150,34 +153,34 @@ test('dead', async () => {
     expect(await ask(`dead ${line}`)).toMatchObject({
       code: 4,
       stdout: '',
-      stderr: expect.stringMatching(/letter: 3 /),
+      stderr: expect.stringMatching(/ids: 3 /),
     })
   }
   expect(await ask('dead retry mail 1 3')).toEqual({
     code: 0,
     stdout: '1 dead letter put back.\n',
-    stderr: 'zyqueue: 1 of these is no dead letter\n',
+    stderr: 'zyqueue: no dead letter found for 1 id\n',
   })
   expect(await askJson('dead purge mail 1 2 --yes')).toEqual({ purged: { mail: 2 } })
 })
 
 test('doctor', async () => {
   const healthy = await ask('doctor')
-  expect(healthy).toMatchObject({ code: 0, stdout: expect.stringMatching(/^ok +settings +nothing to remark on$/m) })
+  expect(healthy).toMatchObject({ code: 0, stdout: expect.stringMatching(/^ok +settings +no remarks$/m) })
   expect(await askJson('doctor -C odd')).toMatchObject({
     ok: true,
     steps: expect.arrayContaining([
       { step: 'version', status: 'ok', detail: 'known 9.1' },
-      { step: 'settings', status: 'warning', detail: 'odd settings', remedy: 'Mend them.' },
+      { step: 'settings', status: 'warning', detail: 'odd settings', remedy: 'Correct them.' },
     ]),
   })
-  // What it waits for keeps no process alive.
+  // A pending promise does not keep the process alive.
   expect(await ask('doctor -C slow')).toMatchObject({ code: 0, stdout: expect.stringContaining('connected to known') })
   const down = await ask('doctor -C down')
   expect(down).toMatchObject({ code: 3, stdout: expect.stringMatching(/^failed +connection .*ZYQ_UNREACHABLE/m) })
 })
 
-test('a queue file that is not there ends with 4 and is not made', async () => {
+test('if the queue file is missing, a command exits with 4 and does not create it', async () => {
   const project = await makeProject({ files: {} })
   const before = await readdir(project.dir)
   for (const command of [
@@ -202,7 +205,7 @@ test('a queue file that is not there ends with 4 and is not made', async () => {
   expect(await zyqueue(['doctor'], { cwd: project.dir })).toMatchObject({ code: 0 })
 })
 
-test('a broker that is not there ends with 3, one that is not installed with 4', async () => {
+test('exits with 3 if the broker cannot be reached, and with 4 if it is not installed', async () => {
   const down = await ask('status -C down --json')
   expect(down).toMatchObject({ code: 3, stdout: '' })
   expect(JSON.parse(down.stderr).error).toMatchObject({ code: 'ZYQ_UNREACHABLE', remedy: expect.any(String) })

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { makeProject, zyqueue } from './project.ts'
 
-/** Bad input at every door: each is told with its code and exits as documented, and nothing of it is stored. */
+/** Bad input to every command: the error has a code, the exit code is the documented one, and nothing is stored. */
 const TASKS = {
   'tasks.mjs': `import { queueJob } from '@zyqueue/core'
 export const resize = queueJob({ data: { '~standard': { version: 1, vendor: 'test', validate: (value) =>
@@ -14,7 +14,7 @@ queueJob({ name: 'same' }, function other() {})`,
 queueJob({}, () => {})`,
   'spaced.mjs': `import { queueJob } from '@zyqueue/core'
 queueJob({ queue: 'two words' }, function spaced() {})`,
-  'throws.mjs': `throw new Error('as it was told to')`,
+  'throws.mjs': `throw new Error('an error of the task file')`,
   'nothing.mjs': `export const nothing = 1`,
   'broken.mjs': `export const = `,
   'odd.mjs': `import { queueJob } from '@zyqueue/core'
@@ -43,7 +43,7 @@ test.each<[door: string, words: readonly string[], exit: number, code: string]>(
   ['a queue that is empty', ['submit', 'resize', '1', '--queue', ''], 2, 'ZYQ_CONFIG'],
   ['a queue with a control character', ['submit', 'resize', '1', '--queue', 'a\u0007b'], 2, 'ZYQ_QUEUE_NAME'],
   ['a queue file that is not there', ['status'], 4, 'ZYQ_STORAGE_NOT_FOUND'],
-  ['a connection of nobody’s', ['status', '-C', 'carrier-pigeon://coop'], 2, 'ZYQ_CONNECTION_STRING'],
+  ['a connection of an unknown scheme', ['status', '-C', 'carrier-pigeon://coop'], 2, 'ZYQ_CONNECTION_STRING'],
   ['a connection without a scheme', ['status', '-C', 'localhost'], 2, 'ZYQ_CONNECTION_STRING'],
   ['a connection to a folder', ['status', '-C', 'sqlite:.'], 3, 'ZYQ_UNREACHABLE'],
   ['a connection to a file that is no queue', ['status', '-C', 'sqlite:tasks.mjs'], 1, 'ZYQ_STORAGE_FOREIGN'],
@@ -53,21 +53,21 @@ test.each<[door: string, words: readonly string[], exit: number, code: string]>(
 ])('%s', async (_door, words, exit, code) => {
   const project = await makeProject({ files: TASKS })
   const { code: ended, stdout, stderr } = await zyqueue([...words, '--json'], { cwd: project.dir })
-  const told: unknown = JSON.parse(stderr.trim().split('\n').at(-1) ?? '')
-  expect({ ended, stdout, told }).toMatchObject({ ended: exit, stdout: '', told: { error: { code } } })
+  const document: unknown = JSON.parse(stderr.trim().split('\n').at(-1) ?? '')
+  expect({ ended, stdout, document }).toMatchObject({ ended: exit, stdout: '', document: { error: { code } } })
   if (words.includes('-C')) return
   const { code: looked, stdout: status } = await zyqueue(['status', '--json'], { cwd: project.dir })
-  if (looked === 4) return // There is no queue file.
+  if (looked === 4) return // The queue file does not exist.
   const { queues }: { queues: { ready?: number; delayed?: number }[] } = JSON.parse(status)
   expect(queues.filter(({ ready, delayed }) => ready !== 0 || delayed !== 0)).toEqual([])
 })
 
 test.each([
-  ['a queue that is not there', ['purge', 'none', '--yes'], 'ZYQ_QUEUE_NOT_FOUND'],
-  ['a job that is not there', ['cancel', 'none'], 'ZYQ_JOB_NOT_FOUND'],
-])('%s, in a file that is', async (_door, words, code) => {
+  ['a queue that does not exist', ['purge', 'none', '--yes'], 'ZYQ_QUEUE_NOT_FOUND'],
+  ['a job that does not exist', ['cancel', 'none'], 'ZYQ_JOB_NOT_FOUND'],
+])('%s, in an existing queue file', async (_door, words, code) => {
   const project = await makeProject({ files: TASKS })
   await zyqueue(['submit', 'resize', '1'], { cwd: project.dir })
   const { code: ended, stderr } = await zyqueue([...words, '--json'], { cwd: project.dir })
-  expect({ ended, told: JSON.parse(stderr) }).toMatchObject({ ended: 4, told: { error: { code } } })
+  expect({ ended, document: JSON.parse(stderr) }).toMatchObject({ ended: 4, document: { error: { code } } })
 })

@@ -24,7 +24,7 @@ test.each(
 })
 
 test.each([
-  ['', 'which command?'],
+  ['', 'a command is missing'],
   ['stauts', 'unknown command stauts; did you mean status?'],
   ['wrok -f t.js', 'unknown command wrok; did you mean work?'],
   ['wrok --burst', 'unknown command wrok; did you mean work?'],
@@ -33,7 +33,7 @@ test.each([
   ['--yosn', 'unknown argument --yosn; did you mean --json?'],
   ['work', '--task-file is missing'],
   ['work --tsak-file t.ts', 'unknown argument --tsak-file; did you mean --task-file?'],
-  ['work --task-file none.ts', 'there is no file'],
+  ['work --task-file none.ts', 'none.ts does not exist'],
   ['work --task-file package.json', 'not a TypeScript or JavaScript file'],
   ['work --task-file t.js --max-workers none', '"none" is not a whole number from 1 to 1024'],
   ['work --task-file t.js --grace-period 3x', '"3x" is not a duration'],
@@ -41,20 +41,20 @@ test.each([
   ['work t.ts', 'Did you mean --task-file t.ts?'],
   ['work --task-file t.js --max-workers 5000', '--max-workers: "5000" is not a whole number from 1 to 1024'],
   ['work --task-file t.js --lease 30d', '--lease: "30d" is more than 24 days'],
-  ['work --task-file t.js --log-level loud', '--log-level: "loud" is none of debug, info, warn, error, silent'],
-  ['work --task-file t.js --concurrency 1 --concurrency 2', '--concurrency: one value is wanted'],
-  ['status --connection=', '--connection: its value is empty'],
-  ['work -f t.js --queues ,', '--queues: its value is empty'],
-  ['dead retry --id ,', '--id: its value is empty'],
+  ['work --task-file t.js --log-level loud', '--log-level: "loud" is not one of debug, info, warn, error, silent'],
+  ['work --task-file t.js --concurrency 1 --concurrency 2', '--concurrency: expected one value'],
+  ['status --connection=', '--connection: the value is empty'],
+  ['work -f t.js --queues ,', '--queues: the value is empty'],
+  ['dead retry --id ,', '--id: the value is empty'],
   ['submit t []', 'the list is empty'],
   ['submit t 1 --delay 9999d', '--delay: "9999d" is more than 3650 days'],
   ['status --yosn', 'unknown argument --yosn; did you mean --json?'],
   ['purge', 'an argument is missing'],
-  ['purge q', 'there is no terminal to ask at'],
-  ['dead', 'list, retry or purge?'],
+  ['purge q', 'standard input is no terminal on which to confirm it'],
+  ['dead', 'a command is missing: list, retry or purge'],
   ['dead retrry', 'unknown command retrry; did you mean retry?'],
   ['dead prge q', 'unknown command prge; did you mean purge?'],
-  ['dead retry', 'Name a queue, or say --all'],
+  ['dead retry', 'Name a queue, or pass --all'],
   ['dead purge q', 'Add --yes'],
   ['dead purge q --all', 'Leave out the queue or --all'],
   ['dead retry q --id 1', 'Leave out the queue and --all'],
@@ -62,7 +62,7 @@ test.each([
   ['jobs q --limit none', '"none" is not a whole number'],
   ['submit t {bad', 'the data is not JSON'],
   ['submit t 1 --priority 12', '"12" is not a whole number from 0 to 9'],
-  ['submit t 1 --queue q --task-file t.js', '--queue and --task-file exclude each other'],
+  ['submit t 1 --queue q --task-file t.js', '--queue and --task-file cannot be combined'],
   ['submit t', 'standard input is empty'],
 ])('usage: zyqueue %s', async (line, message) => {
   const project = await makeProject({ files: {} })
@@ -76,7 +76,7 @@ test.each([
   expect(JSON.parse(asJson.stderr)).toMatchObject({ error: { code: 'ZYQ_CONFIG', message: expect.any(String) } })
 })
 
-test('the value of a short option may stand right behind it', async () => {
+test('the value of a short option may follow without a space', async () => {
   const project = await makeProject({ files: {} })
   const submit = await zyqueue(['submit', '-Ssqlite', '-Csqlite:x.db', 't', '1', '-qmail', '--json'], {
     cwd: project.dir,
@@ -86,12 +86,14 @@ test('the value of a short option may stand right behind it', async () => {
   expect(JSON.parse(status.stdout)).toMatchObject({ queues: [{ name: 'mail', ready: 1 }] })
 })
 
-test('a connection string’s secrets are not repeated', async () => {
+test('errors do not repeat the secrets of a connection string', async () => {
   const { stderr } = await zyqueue(['-C', 'redis://user:pass@h', '--status', '--foo'], { cwd: '.' })
   const { stderr: legacy } = await zyqueue(['-C', 'none://user:pass@h', '--status'], { cwd: '.' })
   const { stderr: spaced } = await zyqueue(['-C', 'user:my pass@h', '--status'], { cwd: '.' })
   expect(`${stderr}${legacy}${spaced}`).not.toContain('pass')
-  expect(legacy).toMatch(/^zyqueue: today this is: zyqueue status --connection 'none:\/\/\*\*\*@h'\n/)
+  expect(legacy).toMatch(
+    /^zyqueue: old arguments; the command is now: zyqueue status --connection 'none:\/\/\*\*\*@h'\n/,
+  )
 })
 
 test('completion in bash', async () => {
@@ -105,7 +107,7 @@ test('completion in bash', async () => {
     '--max-workers --max-jobs-per-worker --max-memory-per-worker',
     'list retry purge',
     'debug info warn error silent',
-    // The names of files, which are for bash itself.
+    // Names of files, which bash completes itself.
     '',
     '',
   ])
@@ -121,9 +123,9 @@ complete_words zyqueue work --log-level ''
 complete_words zyqueue work --task-file ''
 `
 
-test.runIf(existsSync('/dev/full'))('a full disk is no success', async () => {
+test.runIf(existsSync('/dev/full'))('a full disk is an error', async () => {
   const project = await makeProject({ files: {} })
   const line = `'${process.execPath}' '${bin}' brokers > /dev/full`
   const { code, stderr } = await run(['-c', line], { node: 'sh', cwd: project.dir })
-  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('standard output cannot be written') })
+  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('cannot write to standard output') })
 })

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { bin, makeProject, NODES, run, zyqueue } from './project.ts'
 
-/** Runs a program at a terminal, types once it asks, and prints all that it wrote and its exit code. */
+/** Runs a program in a terminal, types when it asks, and prints its output and exit code. */
 const AT_TERMINAL = `
 import os, pty, signal, sys
 typed, program = sys.argv[1], sys.argv[2:]
@@ -33,9 +33,9 @@ test.runIf(python).each(
   NODES.flatMap((node) =>
     [
       { keys: 'y and Enter', typed: 'y\r', code: 0, says: 'Deleted 1 job from mail.' },
-      { keys: 'Enter', typed: '\r', code: 1, says: 'Nothing was done.' },
-      { keys: 'Ctrl+C', typed: '\u0003', code: 1, says: 'Nothing was done.' },
-      { keys: 'Ctrl+D', typed: '\u0004', code: 1, says: 'Nothing was done.' },
+      { keys: 'Enter', typed: '\r', code: 1, says: 'Cancelled; nothing was changed.' },
+      { keys: 'Ctrl+C', typed: '\u0003', code: 1, says: 'Cancelled; nothing was changed.' },
+      { keys: 'Ctrl+D', typed: '\u0004', code: 1, says: 'Cancelled; nothing was changed.' },
     ].map((answer) => ({ node, ...answer })),
   ),
 )('at a terminal purge asks; $keys ends with $code ($node)', async ({ node, typed, code, says }) => {
@@ -46,7 +46,7 @@ test.runIf(python).each(
     cwd: dir,
   })
   expect(stderr).toBe('')
-  expect(stdout).toContain('Delete all jobs that wait in "mail"? [y/N] ')
+  expect(stdout).toContain('Delete all waiting and delayed jobs of "mail"? [y/N] ')
   expect(stdout).toContain(says)
   expect(stdout).toMatch(new RegExp(`exit code ${code}\n$`))
 })

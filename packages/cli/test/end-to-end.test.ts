@@ -83,7 +83,7 @@ test('tasks shows what a file defines', async () => {
   })
 })
 
-test('what the code of a task file prints, then and later, is kept apart from the document', async () => {
+test('output of the task file, also later, does not mix with the JSON document', async () => {
   const source = `import { queueJob } from '@zyqueue/core'
 console.log('now')
 setImmediate(() => process.stdout.write('later\\n'))
@@ -94,12 +94,12 @@ export const t = queueJob({}, function t() {})`
     const { stdout, stderr } = await zyqueue(args, { cwd: project.dir })
     expect(JSON.parse(stdout)).toMatchObject(command === 'tasks' ? { tasks: [{ name: 't' }] } : { task: 't' })
     expect(stderr).toContain('now\n')
-    // `tasks` has ended by then.
+    // `tasks` has exited by then.
     if (command !== 'tasks') expect(stderr).toContain('later\n')
   }
 })
 
-test('a task file that throws is told with the line of its source', async () => {
+test('the error of a task file that throws names the source line', async () => {
   const project = await makeProject({
     files: { 'tasks.ts': `import './more'`, 'more.ts': `enum A { B }\n\nthrow new Error('no luck' + A.B)` },
   })
@@ -109,7 +109,7 @@ test('a task file that throws is told with the line of its source', async () => 
   expect(stderr).toContain(`${project.path('more.ts')}:3:7`)
 })
 
-test('a task that the file does not define ends with 4, a file without tasks with 1', async () => {
+test('exits with 4 if the file does not define the task, and with 1 if it defines no task', async () => {
   const project = await makeProject({ files: { 'tasks.ts': TASKS, 'size.ts': SIZE, 'empty.ts': 'export {}' } })
   const unknown = await zyqueue(['submit', 'rezise', '1', '-f', 'tasks.ts'], { cwd: project.dir })
   expect(unknown).toMatchObject({
@@ -120,7 +120,7 @@ test('a task that the file does not define ends with 4, a file without tasks wit
   expect(empty).toMatchObject({ code: 1, stderr: expect.stringContaining('defines no task') })
 })
 
-test('brokers shows what is installed and what it can do', async () => {
+test('brokers lists the installed brokers and their capabilities', async () => {
   const project = await pictures('module')
   const { stdout } = await zyqueue(['brokers', '--json'], { cwd: project.dir })
   expect(JSON.parse(stdout).brokers).toEqual([
@@ -132,11 +132,11 @@ test('brokers shows what is installed and what it can do', async () => {
   ])
 })
 
-test('brokers tells of each that is at fault in its own row, and shows the others', async () => {
+test('brokers shows the error of a broken broker in its row, and lists the others', async () => {
   const create = `create: () => ({ capabilities: { durable: false }, close: async () => {} })`
   const fields = `kind: 'zyqueue.broker', apiVersion: 2, schemes: []`
   const sources = {
-    // As compilers make CommonJS of a module.
+    // The CommonJS that compilers make of an ES module.
     compiled: `exports.__esModule = true; exports.default = { ${fields}, name: 'compiled', ${create} }`,
     uncreated: `module.exports = { ${fields}, name: 'uncreated', create() { throw new Error('not with redis://u:pass@h') } }`,
     broken: `throw new Error('no luck')`,
@@ -151,13 +151,13 @@ test('brokers tells of each that is at fault in its own row, and shows the other
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   expect(JSON.parse(stdout).brokers).toEqual([
     expect.objectContaining({ name: 'compiled', capabilities: { durable: false } }),
-    expect.objectContaining({ name: 'uncreated', error: 'threw in create: not with redis://***@h' }),
+    expect.objectContaining({ name: 'uncreated', error: 'create() threw: not with redis://***@h' }),
     expect.objectContaining({ packageName: 'broken', error: expect.stringContaining('no luck') }),
     expect.objectContaining({ name: 'sqlite' }),
   ])
 })
 
-test('workers run until they are told to drain, and are seen meanwhile', async () => {
+test('workers run until SIGTERM, and status shows them meanwhile', async () => {
   const project = await pictures('module')
   const { child, ended } = startZyqueue(['work', '-f', 'tasks.ts', '-w', '2'], { cwd: project.dir })
   await until('two workers', async () => {

@@ -27,7 +27,7 @@ async function startJobServer(cwd: string) {
   return { place: connection.replace('gearman://', ''), ended }
 }
 
-test('gearmand serves the commands of today, and those of the original with its columns', async () => {
+test('gearmand serves the commands, also in their old form with its columns', async () => {
   const { dir } = await projectWithGearman()
   const { place, ended } = await startJobServer(dir)
   const original = async (...flags: readonly string[]) => {
@@ -52,14 +52,14 @@ test('gearmand serves the commands of today, and those of the original with its 
   expect(await original('--gmversion')).toContain('1.1.18-zyqueue')
   expect(await zyqueue(['limit', 'hello', '10', '-S', 'gearman', '-C', place], { cwd: dir })).toMatchObject({
     code: 0,
-    stdout: 'hello takes 10 jobs that wait.\n',
+    stdout: 'hello takes at most 10 waiting jobs.\n',
   })
   work.child.kill('SIGKILL')
   await original('--shutdown')
   expect(await ended).toMatchObject({ code: 0 })
 })
 
-test('gearmand says what to install where its package is not there', async () => {
+test('gearmand says what to install if its package is missing', async () => {
   const { dir } = await makeProject({ files: {} })
   expect(await zyqueue(['gearmand'], { cwd: dir })).toMatchObject({
     code: 4,

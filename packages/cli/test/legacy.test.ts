@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { fromLegacy, quoted } from '../src/legacy.ts'
+import { fromLegacy, quote } from '../src/legacy.ts'
 import { UsageError } from '../src/usage-error.ts'
 
 test.each([
@@ -29,11 +29,11 @@ test.each([
 })
 
 test.each([
-  ['--status --workers', 'not status and workers'],
-  ['--workers --queues --workers', 'not workers and status'],
-  ['--cancel_job 1 --cancel_job 2', 'not cancel 1 and cancel 2'],
-])('%s asks for two things', (line, told) => {
-  expect(() => fromLegacy(line.split(' '))).toThrow(told)
+  ['--status --workers', 'both status and workers'],
+  ['--workers --queues --workers', 'both workers and status'],
+  ['--cancel_job 1 --cancel_job 2', 'both cancel 1 and cancel 2'],
+])('%s is refused: two actions', (line, error) => {
+  expect(() => fromLegacy(line.split(' '))).toThrow(error)
 })
 
 test.each([
@@ -45,11 +45,11 @@ test.each([
   ['--json', 'tasks', '--task-file', 't.ts'],
   ['--max_workers'],
   ['--status', 'x'],
-])('left as it is: %j', (...argv) => {
+])('not in the old form: %j', (...argv) => {
   expect(fromLegacy(argv)).toBeUndefined()
 })
 
-/** Undefined, too, where it asks for two things. */
+/** Also undefined if the line has two actions. */
 function readable(argv: readonly string[]): readonly string[] | undefined {
   try {
     return fromLegacy(argv)
@@ -74,7 +74,7 @@ const flag = fc.oneof(
   fc.tuple(fc.constantFrom(...VALUES), fc.string()).map(([name, value]) => [`--${name}`, value]),
 )
 
-test('whatever it is given, it is of today afterwards, and every value is in it as it was', () => {
+test('the result is always in today’s form and contains every value unchanged', () => {
   fc.assert(
     fc.property(fc.array(flag, { minLength: 1, maxLength: 6 }), fc.string(), (flags, connection) => {
       const legacy = readable([...flags.flat(), '--connection', connection])
@@ -86,7 +86,7 @@ test('whatever it is given, it is of today afterwards, and every value is in it 
   )
 })
 
-test('any argument vector is read without a fault', () => {
+test('any argument vector is accepted or refused with a UsageError', () => {
   fc.assert(
     fc.property(
       fc.array(
@@ -100,6 +100,6 @@ test('any argument vector is read without a fault', () => {
   )
 })
 
-test('a quoted command line is what a shell reads back', () => {
-  expect(quoted(['purge', 'a queue', "it's", '$(x)', '--yes'])).toBe(`purge 'a queue' 'it'\\''s' '$(x)' --yes`)
+test('a shell reads a quote command line back unchanged', () => {
+  expect(quote(['purge', 'a queue', "it's", '$(x)', '--yes'])).toBe(`purge 'a queue' 'it'\\''s' '$(x)' --yes`)
 })

@@ -13,7 +13,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   esbuild: dirname(dirname(fileURLToPath(import.meta.resolve('esbuild')))),
 }
 
-/** Every test of the loader runs on the Node that runs the tests and on those of `ZYQUEUE_TEST_NODES`, colon-separated. */
+/** The tests of the loader run on this Node and on the colon-separated ones of `ZYQUEUE_TEST_NODES`. */
 export const NODES: readonly string[] = [
   process.execPath,
   ...(process.env['ZYQUEUE_TEST_NODES'] ?? '').split(':').filter((path) => path !== ''),
@@ -24,11 +24,11 @@ export interface Project {
   path(name: string): string
 }
 
-/** A user's project in a temporary folder, gone after the test. The packages of this repository are linked in, as pnpm does. */
+/** A user's project in a temporary folder, deleted after the test. This repository's packages are linked in as pnpm does it. */
 export async function makeProject(options: {
   readonly manifest?: object
   readonly files: Readonly<Record<string, string>>
-  /** More links in `node_modules`, by name; `false` leaves out one that is there otherwise: core, SQLite, esbuild. */
+  /** More links in `node_modules`, by name. `false` leaves out a default one: core, SQLite, esbuild. */
   readonly link?: Readonly<Record<string, string | false>>
 }): Promise<Project> {
   const dir = await realpath(await mkdtemp(join(tmpdir(), 'zyqueue-cli-')))
@@ -56,18 +56,18 @@ export interface Ended {
 
 export interface RunOptions {
   readonly cwd: string
-  /** The program; the Node that runs the tests unless another is given. */
+  /** The Node to run. Default: the one that runs the tests. */
   readonly node?: string
   readonly input?: string | Uint8Array
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** Runs `zyqueue` as a shell would, without a terminal. */
+/** Runs `zyqueue` like a shell, without a terminal. */
 export async function zyqueue(args: readonly string[], options: RunOptions): Promise<Ended> {
   return run([bin, ...args], options)
 }
 
-/** Starts `zyqueue`; the test ends it. Killed after the test in any case. */
+/** Starts `zyqueue`, which the test should end. It is killed after the test in any case. */
 export function startZyqueue(
   args: readonly string[],
   options: RunOptions,
@@ -108,7 +108,7 @@ function withResolvers<T>(): { promise: Promise<T>; resolve: (value: T) => void 
   return { promise, resolve }
 }
 
-/** What the child has written to standard error so far. */
+/** Returns what the child has written to standard error so far. */
 export function errorsOf(child: ChildProcess): () => string {
   let text = ''
   child.stderr?.on('data', (chunk) => (text += String(chunk)))
@@ -121,7 +121,7 @@ export async function until<T>(what: string, read: () => Promise<T | undefined> 
   for (;;) {
     const value = await read()
     if (value !== undefined) return value
-    if (performance.now() > endMs) throw new Error(`waited in vain for ${what}`)
+    if (performance.now() > endMs) throw new Error(`timed out waiting for ${what}`)
     await new Promise((wake) => setTimeout(wake, 20))
   }
 }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { makeProject, run, zyqueue } from './project.ts'
 
-/** Scripts of users that have nothing to do with the command line: they use core alone, and must end by themselves. */
+/** Users' scripts that use core without the CLI. They must exit by themselves. */
 const tasks = `
   import { queueJob } from '@zyqueue/core'
   export const mail = queueJob({}, async function mail(worker, job) {
@@ -18,7 +18,7 @@ async function waiting(dir: string): Promise<unknown> {
   return JSON.parse(stdout)
 }
 
-test('a script that only submits ends when its submits have resolved', async () => {
+test('a script that only submits exits when its submits have resolved', async () => {
   const { dir } = await projectWith(`
     import { mail } from './tasks.js'
     const handles = await Promise.all([mail.submit('a'), mail.submit(['b', 'c'])])
@@ -29,7 +29,7 @@ test('a script that only submits ends when its submits have resolved', async () 
   expect(JSON.stringify(await waiting(dir))).toMatch(/"ready":5/)
 })
 
-test('nobody needs to await a submit for it to arrive', async () => {
+test('a submit arrives without being awaited', async () => {
   const { dir } = await projectWith(`
     import { mail } from './tasks.js'
     void mail.submit('a')
@@ -38,7 +38,7 @@ test('nobody needs to await a submit for it to arrive', async () => {
   expect(JSON.stringify(await waiting(dir))).toMatch(/"ready":1/)
 })
 
-test('await using _ = producers closes the connections, and what is under way arrives', async () => {
+test('await using _ = producers closes the connections after pending submits have arrived', async () => {
   const { dir } = await projectWith(`
     import { producers } from '@zyqueue/core'
     import { mail } from './tasks.js'
@@ -69,7 +69,7 @@ test('a worker keeps its process alive until it is closed, and no longer', async
   expect(JSON.stringify(await waiting(dir))).toMatch(/"ready":1/)
 })
 
-test('a submit that fails rejects, and the script ends', async () => {
+test('a failing submit rejects, and the script exits', async () => {
   const { dir } = await projectWith(`
     import { mail } from './tasks.js'
     const error = await mail.submit('a', { connection: 'sqlite:tasks.js/queue.db' }).catch((thrown) => thrown)

@@ -13,7 +13,7 @@ function numbers(from: number, to: number): string {
   return Array.from({ length: to - from + 1 }, (_, index) => `${from + index}\n`).join('')
 }
 
-test('a list is one job for each item', async () => {
+test('a list submits one job per item', async () => {
   const project = await makeProject({ files: {} })
   const { stdout } = await zyqueue(['submit', 't', '[1,2,3]', '--json'], { cwd: project.dir })
   expect(JSON.parse(stdout)).toEqual({ task: 't', queue: 't', stored: 3 })
@@ -31,20 +31,20 @@ test.each([
   expect(await readyJobs(project)).toBe(2)
 })
 
-test('data that is empty is a mistake, and not standard input', async () => {
+test('empty data is an error, not a request to read standard input', async () => {
   const project = await makeProject({ files: {} })
   const ended = await zyqueue(['submit', 't', ''], { cwd: project.dir, input: '1\n' })
   expect(ended).toMatchObject({ code: 2, stderr: expect.stringContaining('the data is not JSON') })
 })
 
-test('a broken line ends a stream, and what was stored before it is said', async () => {
+test('an invalid line ends the stream, and the error says how many jobs are stored', async () => {
   const project = await makeProject({ files: {} })
   const input = `${numbers(1, 1500)}\n{bad\n${numbers(1, 10)}`
   const { code, stdout, stderr } = await zyqueue(['submit', 't', '--json'], { cwd: project.dir, input })
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
   expect(JSON.parse(stderr).error).toEqual({
     code: 'ZYQ_SUBMIT_PARTIAL',
-    message: expect.stringMatching(/^line 1502 of standard input is not JSON: .*; 1,500 jobs had been stored before$/),
+    message: expect.stringMatching(/^line 1502 of standard input is not JSON: .*; 1,500 jobs before it are stored$/),
     remedy: expect.stringContaining('tail -n +1502'),
     stored: 1500,
   })
@@ -60,12 +60,12 @@ test('a byte order mark is skipped, a line that is not UTF-8 is refused', async 
   expect(await submit(Buffer.from('\uFEFF1\n\uFEFF2\n'))).toMatchObject({ code: 0 })
   expect(await submit(Buffer.from('1\n"\xe9"\n', 'latin1'))).toMatchObject({
     code: 1,
-    stderr: expect.stringMatching(/line 2 of standard input is not UTF-8; 1 job had been stored before/),
+    stderr: expect.stringMatching(/line 2 of standard input is not UTF-8; 1 job before it is stored/),
   })
   expect(await readyJobs(project)).toBe(3)
 })
 
-test('data that does not fit the schema is told with its line', async () => {
+test('the error about data that does not fit the schema names the line', async () => {
   const tasks = `import { queueJob } from '@zyqueue/core'
 const data = { '~standard': { version: 1, vendor: 'test', validate: (value) => value === 7 ? { issues: [{ message: 'no sevens' }] } : { value } } }
 export const t = queueJob({ data }, function t() {})`
@@ -74,13 +74,13 @@ export const t = queueJob({ data }, function t() {})`
   const late = await zyqueue(args, { cwd: project.dir, input: numbers(5, 9) })
   expect(late).toMatchObject({
     code: 1,
-    stderr: expect.stringMatching(/line 3 of .*no sevens.*2 jobs had been stored/),
+    stderr: expect.stringMatching(/line 3 of .*no sevens.*2 jobs before it are stored/),
   })
   const first = await zyqueue(args, { cwd: project.dir, input: '7\n' })
   expect(first).toMatchObject({ code: 1, stderr: expect.stringMatching(/line 1 of .*no sevens.*ZYQ_VALIDATION/) })
 })
 
-test('an interrupted stream says what is stored, and how to go on', async () => {
+test('an interrupted stream says how many jobs are stored and how to submit the rest', async () => {
   const project = await makeProject({ files: {} })
   const child = spawn(process.execPath, [bin, 'submit', 't', '--json'], { cwd: project.dir })
   let stderr = ''
@@ -90,7 +90,7 @@ test('an interrupted stream says what is stored, and how to go on', async () => 
   child.kill('SIGINT')
   expect(await once(child, 'close')).toEqual([130, null])
   expect(JSON.parse(stderr).error).toMatchObject({
-    message: 'interrupted by SIGINT; 2,500 jobs had been stored before',
+    message: 'interrupted by SIGINT; 2,500 jobs before it are stored',
     remedy: expect.stringContaining('tail -n +2501'),
     stored: 2500,
   })
@@ -104,7 +104,7 @@ test('one long line is one job', async () => {
   expect(await readyJobs(project)).toBe(1)
 })
 
-test('what is typed is relative to where it is typed, also where a task file in another folder names its own', async () => {
+test('a typed path is relative to the current folder, also if the task file is in another folder', async () => {
   const broker = (name: string): string =>
     `import sqlite from '@zyqueue/broker-sqlite'\nexport default { ...sqlite, create: (options) => (console.error('${name}'), sqlite.create(options)) }`
   const project = await makeProject({

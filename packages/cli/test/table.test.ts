@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { table } from '../src/table.ts'
 
-test('columns are as wide as what is in them, unknown figures are -, and nothing steers the terminal', () => {
+test('columns are as wide as their cells, unknown figures are -, and control characters are replaced', () => {
   const rows = [
     { name: 'naïve', count: 3 },
     { name: '日本', count: undefined },

@@ -53,7 +53,7 @@ export const paint = (): Paint | undefined => undefined`,
   'packages/shared/package.json': '{ "name": "@acme/shared", "type": "module", "exports": "./src/index.ts" }',
   'packages/shared/src/index.ts': 'export enum Size { Small, Large }\nexport const sharedUrl: string = import.meta.url',
   'node_modules/cjs-library/package.json': '{ "name": "cjs-library", "main": "index.js" }',
-  // Names that Node's lexer cannot see, as in lodash.
+  // Exports that Node's lexer cannot find, as in lodash.
   'node_modules/cjs-library/index.js': `const all = {}; for (const name of ['group']) all[name] = () => name; module.exports = all`,
 }
 
@@ -101,7 +101,7 @@ look().then((seen) => console.log(JSON.stringify({ ...seen, ...extra })))
 
 describe.each(NODES)('%s', (node) => {
   describe.each(['module', 'commonjs', undefined])('in a package of type %s', (type) => {
-    test('a TypeScript task file has all of TypeScript', async () => {
+    test('a TypeScript task file may use all of TypeScript', async () => {
       const extra =
         type === 'module'
           ? 'const extra = { url: import.meta.url, top: await Promise.resolve(1) }'
@@ -144,7 +144,7 @@ describe.each(NODES)('%s', (node) => {
     })
   })
 
-  test('without a type, a project that uses what only modules have is one of modules', async () => {
+  test('without a "type", a project that uses import.meta or top-level await is compiled to modules', async () => {
     const project = await makeProject({
       files: {
         'tasks.ts': `import { createRequire } from 'node:module'
@@ -162,7 +162,7 @@ console.log(JSON.stringify([await one, __dirname, require.resolve('./one.ts'), _
     expect(JSON.parse(stdout)).toEqual([1, project.dir, project.path('one.ts'), project.path('tasks.ts')])
   })
 
-  test('export =, require and module work as CommonJS sources know them', async () => {
+  test('export =, require and module work as in CommonJS', async () => {
     const project = await makeProject({
       manifest: { type: 'commonjs' },
       files: {
@@ -178,7 +178,7 @@ export = { one }`,
     expect(JSON.parse(stdout)).toEqual([true, true, project.path('tasks.ts')])
   })
 
-  test.each(['js', 'mjs', 'cjs'])('a .%s task file is left to Node', async (extension) => {
+  test.each(['js', 'mjs', 'cjs'])('Node loads a .%s task file itself', async (extension) => {
     const project = await makeProject({
       manifest: { type: extension === 'js' ? 'module' : 'commonjs' },
       files: { [`tasks.${extension}`]: `console.log(${JSON.stringify(extension)})` },
@@ -188,7 +188,7 @@ export = { one }`,
   })
 })
 
-test('a project without esbuild of its own needs none', async () => {
+test('a project without esbuild uses esbuild-wasm', async () => {
   const project = await makeProject({
     manifest: { type: 'module' },
     files: { 'tasks.ts': 'enum Color { Red }\nconsole.log(Color.Red)' },
@@ -197,7 +197,7 @@ test('a project without esbuild of its own needs none', async () => {
   expect(await load(project, 'tasks.ts', process.execPath)).toEqual({ code: 0, stdout: '0\n', stderr: '' })
 })
 
-test('every file of the project that the task file reaches is an input, those of packages are not', async () => {
+test('the inputs are the project files that the task file imports, not files of packages', async () => {
   const project = await makeProject({
     manifest: { type: 'module' },
     files: {
@@ -220,7 +220,7 @@ test('every file of the project that the task file reaches is an input, those of
   expect(existsSync(project.path('unrelated.ts'))).toBe(true)
 })
 
-test('a syntax error is told with the line that it is on', async () => {
+test('a syntax error is reported with its line', async () => {
   const project = await makeProject({ files: { 'tasks.ts': 'export const one = 1\nexport const = 2\n' } })
   const { code, stderr } = await openInProcess(project, 'tasks.ts')
   expect(code).toBe(1)

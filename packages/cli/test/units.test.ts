@@ -23,13 +23,13 @@ test.each([
 })
 
 test.each(['', '30', 's', '-1s', '1e3s', '3x', '30 s s', 'constructors', '9999999999999999d'])(
-  '%j is no duration',
+  '%j is not a duration',
   (text) => {
     expect(() => parseDuration(text)).toThrow()
   },
 )
 
-test('every duration that is read is a whole number of ms', () => {
+test('every parsed duration is a whole number of ms', () => {
   fc.assert(
     fc.property(
       fc.double({ min: 0, max: 1e6, noNaN: true }),

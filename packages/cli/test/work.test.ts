@@ -3,8 +3,8 @@ import { expect, test } from 'vitest'
 import { makeProject, zyqueue, type Project } from './project.ts'
 
 /**
- * A core of the project's own, which is what `work` has to run, whatever core came with the command. This one writes
- * down what it is asked.
+ * A fake core in the project's node_modules: `work` must run this one, not the core that came with the CLI. It prints the
+ * options that it gets.
  */
 const RECORDING_CORE = {
   'node_modules/@zyqueue/core/package.json': `{ "name": "@zyqueue/core", "type": "module", "exports": { "./supervisor": "./supervisor.js" } }`,
@@ -76,7 +76,7 @@ test('every option reaches the supervisor of the project’s own core', async ()
 test.each([
   ['package-lock.json', 'npm install @zyqueue/core@latest'],
   ['pnpm-lock.yaml', 'pnpm add @zyqueue/core@latest'],
-])('a project without core is told how to install it, by its %s', async (lockFile, command) => {
+])('if the project has no core, the error has the install command that fits its %s', async (lockFile, command) => {
   const project = await makeProject({ files: { 'tasks.ts': '', [lockFile]: '' }, link: { '@zyqueue/core': false } })
   const { code, stderr } = await zyqueue(['work', '-f', 'tasks.ts', '--json'], { cwd: project.dir })
   expect(code).toBe(1)

@@ -37,7 +37,7 @@ export const odd = queueJob({ name: 'odd', retries: { limit: 1, minDelayMs: 1, m
 `
 
 test.each(['pretty', 'json'])(
-  'odd failures are dead letters like any other, and the worker lives on (%s)',
+  'unusual thrown values become dead letters, and the worker goes on (%s)',
   async (format) => {
     const project = await makeProject({ files: { 'tasks.mjs': ODD } })
     const data = ['stack', 'made', 'changed', 'blanks', 'plain', 'plain']
@@ -58,7 +58,7 @@ test.each(['pretty', 'json'])(
   },
 )
 
-test('the log begins with which tasks run, in how many processes, on which broker and file', async () => {
+test('the log begins with the tasks, the number of processes, the broker and its file', async () => {
   const project = await makeProject({ files: { 'tasks.ts': SLOW, 'note.ts': NOTING } })
   const args = ['work', '-f', 'tasks.ts', '-w', '2', '--queues', 'slow', '--burst']
   const { code, stderr } = await zyqueue(args, { cwd: project.dir })
@@ -73,34 +73,34 @@ test('the log begins with which tasks run, in how many processes, on which broke
   })
 })
 
-test('the first signal lets jobs in hand finish and ends with 0', async () => {
+test('the first signal lets running jobs finish and exits with 0', async () => {
   const project = await makeProject({ files: { 'tasks.ts': SLOW, 'note.ts': NOTING } })
   await zyqueue(['submit', 'slow', 'null'], { cwd: project.dir })
   const { child, ended } = startZyqueue(['work', '-f', 'tasks.ts', '-w', '1', '--json'], { cwd: project.dir })
   const errors = errorsOf(child)
   await until('the job', async () => ((await linesOf(project, 'notes')).length > 0 ? true : undefined))
   child.kill('SIGTERM')
-  await until('the drain', () => errors().includes('finishing the jobs in hand') || undefined)
+  await until('the drain', () => errors().includes('finishing the running jobs') || undefined)
   await writeFile(project.path('go'), '')
   expect(await ended).toMatchObject({ code: 0, stdout: '{"reason":"drained"}\n' })
   expect(await linesOf(project, 'notes')).toEqual(['started', 'finished'])
 })
 
-test('the second signal stops, gives jobs in hand back and ends with 1', async () => {
+test('the second signal stops, gives running jobs back and exits with 1', async () => {
   const project = await makeProject({ files: { 'tasks.ts': SLOW, 'note.ts': NOTING } })
   await zyqueue(['submit', 'slow', 'null'], { cwd: project.dir })
   const { child, ended } = startZyqueue(['work', '-f', 'tasks.ts', '-w', '1'], { cwd: project.dir })
   const errors = errorsOf(child)
   await until('the job', async () => ((await linesOf(project, 'notes')).length > 0 ? true : undefined))
   child.kill('SIGINT')
-  await until('the drain', () => errors().includes('finishing the jobs in hand') || undefined)
+  await until('the drain', () => errors().includes('finishing the running jobs') || undefined)
   child.kill('SIGTERM')
   expect((await ended).code).toBe(1)
   const { stdout } = await zyqueue(['status', 'slow', '--json'], { cwd: project.dir })
   expect(JSON.parse(stdout).queues).toMatchObject([{ name: 'slow', ready: 1, active: 0 }])
 })
 
-test('--watch starts workers anew for each change, and outlives sources that fail', async () => {
+test('--watch restarts the workers after each change, also after sources that fail', async () => {
   const project = await makeProject({
     files: {
       'tasks.ts': `import './more'\nimport { queueJob } from '@zyqueue/core'\nexport const t = queueJob({}, function t() {})`,
@@ -114,14 +114,14 @@ test('--watch starts workers anew for each change, and outlives sources that fai
     until(text, async () => ((await linesOf(project, 'notes')).includes(text) ? true : undefined))
   await until('workers', () => errors().includes('taking jobs') || undefined)
 
-  // As editors do it: a new file in the place of the old one.
+  // Replace the file by a new one, as editors do.
   await writeFile(project.path('more.ts~'), 'export const n: number = ')
   await rename(project.path('more.ts~'), project.path('more.ts'))
-  await until('the log of the fault', () => errors().includes('does not compile') || undefined)
+  await until('the logged error', () => errors().includes('does not compile') || undefined)
   await writeFile(project.path('more.ts'), `import { note } from './note'\nnote('two')`)
   await noted('two')
   await writeFile(project.path('more.ts'), `throw new Error('no luck')`)
-  await until('the workers’ fault', () => errors().includes('the workers failed') || undefined)
+  await until('the error of the workers', () => errors().includes('the workers failed') || undefined)
   await writeFile(project.path('more.ts'), `import { note } from './note'\nnote('three')`)
   await noted('three')
 
@@ -156,7 +156,7 @@ test('--watch waits for what is imported and missing, newly broken, or gone', as
 
   const before = errors().length
   await rm(project.path('more'), { recursive: true })
-  await until('the workers’ fault', () => errors().includes('threw while it was loaded', before) || undefined)
+  await until('the error of the workers', () => errors().includes('threw while it was loaded', before) || undefined)
   await mkdir(project.path('more'))
   await writeFile(project.path('more/broken.ts'), noting('again'))
   await noted('again')
@@ -165,7 +165,7 @@ test('--watch waits for what is imported and missing, newly broken, or gone', as
   expect((await ended).code).toBe(0)
 })
 
-test('workers run the core of the project, whatever core the command has', async () => {
+test('workers run the core of the project, not the one of the CLI', async () => {
   const project = await makeProject({
     manifest: { type: 'module' },
     files: {
@@ -194,7 +194,7 @@ test.each([
   ['same', `queueJob({}, function same() {})\nqueueJob({}, function same() {})`, 1, 'ZYQ_TASK_DUPLICATE'],
   ['bad name', `queueJob({ name: 'a b' }, function x() {})`, 2, 'ZYQ_TASK_NAME'],
   ['no error', `throw { odd: true }`, 1, 'ZYQ_TASK_FILE'],
-])('a task file that cannot be (%s) is told of alike by each command', async (_what, source, code, error) => {
+])('each command reports an invalid task file (%s) with the same code', async (_what, source, code, error) => {
   const text = `import { queueJob } from '@zyqueue/core'\n${source}`
   const project = await makeProject({ files: { 'tasks.ts': text } })
   for (const command of ['tasks', 'submit same 1', 'work -w 2']) {
@@ -205,13 +205,13 @@ test.each([
   }
 })
 
-test('a task file that ends the process is told of', async () => {
+test('reports a task file that ends the process', async () => {
   const project = await makeProject({ files: { 'tasks.ts': `process.exit(0)` } })
   const ended = await zyqueue(['tasks', '-f', 'tasks.ts'], { cwd: project.dir })
   expect(ended).toMatchObject({ code: 1, stderr: expect.stringContaining('ended the process while it was loaded') })
 })
 
-test.runIf(existsSync('/proc/self/cmdline'))('no process shows a connection among its arguments', async () => {
+test.runIf(existsSync('/proc/self/cmdline'))('no process has a connection string in its arguments', async () => {
   const project = await makeProject({ files: { 'tasks.ts': SLOW, 'note.ts': NOTING } })
   const args = ['work', '-f', 'tasks.ts', '-w', '1', '-C', 'sqlite:hunter2.db']
   const { child, ended } = startZyqueue(args, { cwd: project.dir })

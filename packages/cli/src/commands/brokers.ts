@@ -12,10 +12,10 @@ import { table } from '../table.ts'
 export function brokersCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'brokers',
-    'Show the brokers that are installed and what they can do',
-    (command) => command.example('$0 brokers', '').example('$0 brokers --json', 'With every capability'),
+    'List the installed brokers and their capabilities',
+    (command) => command.example('$0 brokers', '').example('$0 brokers --json', 'With all capabilities'),
     async (args) => {
-      const brokers = await installed()
+      const brokers = await readInstalled()
       print(args.json, { brokers }, () =>
         table(brokers, {
           broker: (broker) => broker.name,
@@ -42,7 +42,7 @@ export interface BrokerSummary {
   readonly error?: string
 }
 
-async function installed(): Promise<readonly BrokerSummary[]> {
+async function readInstalled(): Promise<readonly BrokerSummary[]> {
   const found = await installedBrokers({ from: resolveFrom() })
   return Promise.all(
     found.map(async ({ error, plugin, ...broker }) => {
@@ -53,14 +53,14 @@ async function installed(): Promise<readonly BrokerSummary[]> {
       } catch (thrown) {
         return {
           ...broker,
-          error: redactText(`threw in create: ${thrown instanceof Error ? thrown.message : inspect(thrown)}`),
+          error: redactText(`create() threw: ${thrown instanceof Error ? thrown.message : inspect(thrown)}`),
         }
       }
     }),
   )
 }
 
-/** Making a broker opens nothing. */
+/** `create` opens no connection. */
 async function capabilitiesOf(plugin: BrokerPlugin): Promise<BrokerCapabilities> {
   const broker = plugin.create({ baseDir: process.cwd() })
   await broker.close()

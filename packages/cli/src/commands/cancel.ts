@@ -1,36 +1,36 @@
 import type { Argv } from 'yargs'
 import { BrokerError } from '@zyqueue/core'
 import { withBroker } from '../broker.ts'
-import { named, TEXT, type GlobalArgs } from '../options.ts'
-import { plural, print, remark } from '../output.ts'
-import { supported } from '../supported.ts'
+import { nameErrors, TEXT, type GlobalArgs } from '../options.ts'
+import { plural, print, printNote } from '../output.ts'
+import { requireCall } from '../require-call.ts'
 
 /** `--json`: `{ cancelled: { <queue>: n }, notFound: [<id>] }`. */
 export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'cancel <ids..>',
-    'Delete single jobs that wait',
+    'Delete waiting jobs by id',
     (command) =>
       command
         .positional('ids', {
           type: 'string',
           array: true,
           demandOption: true,
-          // Else yargs shows an empty list as the default of what is required.
+          // Without it, yargs shows an empty list as the default of this required argument.
           default: undefined,
           describe: 'Ids of jobs',
         })
-        .options(named({ queue: { ...TEXT, describe: 'Look in this queue only [default: in all]' } }))
-        .example('$0 cancel <id>', 'Whatever its queue')
-        .example('$0 cancel <id> <id> --queue resize', 'Quicker where there are many queues'),
+        .options(nameErrors({ queue: { ...TEXT, describe: 'Search only this queue [default: all queues]' } }))
+        .example('$0 cancel <id>', 'A job of any queue')
+        .example('$0 cancel <id> <id> --queue resize', 'Faster if there are many queues'),
     ({ ids, queue, ...args }) =>
       withBroker(args, async (broker) => {
-        const cancel = supported(broker, 'cancel', 'delete single jobs')
+        const cancel = requireCall(broker, 'cancel', 'delete single jobs')
         const queues = queue === undefined ? (await broker.admin.queues()).map(({ name }) => name) : [queue]
         const cancelled: Record<string, number> = {}
         const missing = new Set(ids)
         for (const name of queues) {
-          // One by one: of several a broker says only how many it had.
+          // One id per call: for several ids a broker returns only the number that it cancelled.
           for (const id of missing) {
             if ((await cancel(name, [id])) === 0) continue
             missing.delete(id)
@@ -38,9 +38,9 @@ export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           }
         }
         const notFound = [...missing]
-        const none = `none of these jobs waits: ${notFound.join(', ')}`
+        const none = `no waiting job has one of these ids: ${notFound.join(', ')}`
         if (Object.keys(cancelled).length === 0) throw new BrokerError('ZYQ_JOB_NOT_FOUND', none)
-        if (notFound.length > 0) remark(args.json, `these do not wait: ${notFound.join(', ')}`)
+        if (notFound.length > 0) printNote(args.json, `no waiting job has the id ${notFound.join(', ')}`)
         print(args.json, { cancelled, notFound }, () => `${plural(new Set(ids).size - missing.size, 'job')} cancelled.`)
       }),
   )

@@ -1,22 +1,22 @@
 import type { Argv } from 'yargs'
 import { BrokerError, type OpenBroker } from '@zyqueue/core'
 import type { DeadLetter } from '@zyqueue/core/broker'
-import { decodedBody, shownBody } from '../body.ts'
-import { placeOf, withBroker } from '../broker.ts'
+import { decodeBody, previewBody } from '../body.ts'
+import { describeBroker, withBroker } from '../broker.ts'
 import { confirm } from '../confirm.ts'
-import { count, list, named, YES, type GlobalArgs } from '../options.ts'
-import { clip, plural, print, remark } from '../output.ts'
+import { count, list, nameErrors, YES, type GlobalArgs } from '../options.ts'
+import { clip, plural, print, printNote } from '../output.ts'
 import { table } from '../table.ts'
 import { UsageError } from '../usage-error.ts'
 
-/** Looks at the dead letters: jobs that were given up, with the reason. */
+/** The commands for dead letters: jobs that will not be retried, with the reason. */
 export function deadCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'dead',
-    'Look at jobs that were given up, run them again, or delete them',
+    'List dead letters, run them again, or delete them',
     (command) =>
       purgeCommand(retryCommand(listCommand(command)))
-        .demandCommand(1, 1, 'list, retry or purge?')
+        .demandCommand(1, 1, 'a command is missing: list, retry or purge')
         .example('$0 dead list resize', 'The newest dead letters of one queue')
         .example('$0 dead retry resize', 'Run all of them again')
         .example('$0 dead purge resize <id>', 'Delete one'),
@@ -24,17 +24,17 @@ export function deadCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   )
 }
 
-/** `--json`: `{ queues: { <queue>: [{ id, reason, diedAtMs, headers, data }] } }`; `body` in base64 where it is not JSON. */
+/** `--json`: `{ queues: { <queue>: [{ id, reason, diedAtMs, headers, data }] } }`, with `body` in base64 instead of `data` if it is not JSON. */
 function listCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'list [queue]',
-    'Show dead letters and why they died, the newest first',
+    'List dead letters with their reasons, the newest first',
     (command) =>
       command
-        .positional('queue', { type: 'string', describe: 'Name of the queue; all of them where left out' })
-        .options(named({ limit: count('The most to show of one queue [default: 20]') }))
-        .example('$0 dead list', 'Of all queues')
-        .example('$0 dead list resize --json', 'With whole data, headers and reasons'),
+        .positional('queue', { type: 'string', describe: 'Name of the queue [default: all queues]' })
+        .options(nameErrors({ limit: count('Maximum number of dead letters per queue [default: 20]') }))
+        .example('$0 dead list', 'The newest dead letters of all queues')
+        .example('$0 dead list resize --json', 'With full data, headers and reasons'),
     (args) =>
       withBroker(args, async (broker) => {
         const queues = args.queue === undefined ? await queuesWithDead(broker) : [args.queue]
@@ -42,14 +42,15 @@ function listCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           queues.map((queue) => broker.admin.deadLetters.list(queue, { limit: args.limit ?? 20 })),
         )
         const document = Object.fromEntries(queues.map((queue, at) => [queue, (letters[at] ?? []).map(describe)]))
-        if (letters.flat().length === 0) remark(args.json, `no dead letters in ${args.queue ?? placeOf(broker)}`)
+        if (letters.flat().length === 0)
+          printNote(args.json, `no dead letters in ${args.queue ?? describeBroker(broker)}`)
         print(args.json, { queues: document }, () =>
           table(letters.flat(), {
             queue: (letter) => letter.queue,
             id: (letter) => letter.id,
             died: ({ diedAtMs }) => (diedAtMs === undefined ? undefined : new Date(diedAtMs).toISOString()),
             reason: (letter) => clip(letter.reason, 80),
-            data: (letter) => shownBody(letter.body),
+            data: (letter) => previewBody(letter.body),
           }),
         )
       }),
@@ -60,19 +61,19 @@ function listCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
 function retryCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'retry [queue] [ids..]',
-    'Put dead letters back into their queue, to be run again',
+    'Put dead letters back into their queue to run again',
     (command) =>
-      chosen(command)
+      selection(command)
         .options({
-          all: { ...ALL, describe: 'Those of every queue' },
-          ...named({ id: list('These, whatever their queue; with commas between them') }),
+          all: { ...ALL, describe: 'The dead letters of all queues' },
+          ...nameErrors({ id: list('Comma-separated ids, in any queue') }),
         })
-        .example('$0 dead retry resize', 'All of one queue')
-        .example('$0 dead retry resize <id> <id>', 'These two')
-        .example('$0 dead retry --id <id>', 'One whose queue is not at hand')
-        .example('$0 dead retry --all', 'All of all queues'),
+        .example('$0 dead retry resize', 'All dead letters of one queue')
+        .example('$0 dead retry resize <id> <id>', 'Two of them')
+        .example('$0 dead retry --id <id>', 'One, in any queue')
+        .example('$0 dead retry --all', 'All dead letters of all queues'),
     async (args) => {
-      checkChosen(args)
+      checkSelection(args)
       await withBroker(args, async (broker) => {
         const requeued = await onEach(broker, args, (queue, ids) => broker.admin.deadLetters.requeue(queue, ids))
         print(args.json, { requeued }, () => `${plural(sum(requeued), 'dead letter')} put back.`)
@@ -87,16 +88,16 @@ function purgeCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     'purge [queue] [ids..]',
     'Delete dead letters',
     (command) =>
-      chosen(command)
+      selection(command)
         .options({
-          all: { ...ALL, describe: 'Those of every queue' },
-          ...named({ id: list('These, whatever their queue; with commas between them') }),
+          all: { ...ALL, describe: 'The dead letters of all queues' },
+          ...nameErrors({ id: list('Comma-separated ids, in any queue') }),
           yes: YES,
         })
-        .example('$0 dead purge resize', 'All of one queue; asks first')
-        .example('$0 dead purge --all --yes', 'All of all queues, in scripts'),
+        .example('$0 dead purge resize', 'All dead letters of one queue, after confirmation')
+        .example('$0 dead purge --all --yes', 'All dead letters of all queues, for scripts'),
     async (args) => {
-      checkChosen(args)
+      checkSelection(args)
       const what = args.queue === undefined ? 'every queue' : `"${args.queue}"`
       const chosenIds = args.id ?? args.ids
       const which = chosenIds.length > 0 ? plural(chosenIds.length, 'dead letter') : 'all dead letters'
@@ -111,31 +112,33 @@ function purgeCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
 
 const ALL = { type: 'boolean', default: false } as const
 
-function chosen(command: Argv<GlobalArgs>) {
+function selection(command: Argv<GlobalArgs>) {
   return command
     .positional('queue', { type: 'string', describe: 'Name of the queue' })
     .positional('ids', { type: 'string', array: true, default: [], defaultDescription: 'all', describe: 'Ids of jobs' })
 }
 
-interface Chosen {
+interface Selection {
   readonly queue: string | undefined
   readonly ids: readonly string[]
-  /** Of any queue. */
+  /** Ids of jobs in any queue. */
   readonly id: readonly string[] | undefined
   readonly all: boolean
 }
 
-/** Asked before anything is connected or deleted. */
-function checkChosen({ queue, all, id }: Chosen): void {
+/** Checks the arguments before the command connects or deletes. */
+function checkSelection({ queue, all, id }: Selection): void {
   if (id !== undefined) {
-    if (queue !== undefined || all) throw new UsageError('--id is of any queue', 'Leave out the queue and --all.')
-  } else if (queue === undefined && !all) throw new UsageError('of which queue?', 'Name a queue, or say --all.')
-  else if (queue !== undefined && all) throw new UsageError('of one queue, or of all?', 'Leave out the queue or --all.')
+    if (queue !== undefined || all)
+      throw new UsageError('--id cannot be combined with a queue or --all', 'Leave out the queue and --all.')
+  } else if (queue === undefined && !all) throw new UsageError('the queue is missing', 'Name a queue, or pass --all.')
+  else if (queue !== undefined && all)
+    throw new UsageError('give a queue or --all, not both', 'Leave out the queue or --all.')
 }
 
 async function onEach(
   broker: OpenBroker,
-  { queue, ids, id, json }: Chosen & Pick<GlobalArgs, 'json'>,
+  { queue, ids, id, json }: Selection & Pick<GlobalArgs, 'json'>,
   act: (queue: string, ids?: readonly string[]) => Promise<number>,
 ): Promise<Record<string, number>> {
   const wanted = id ?? (ids.length > 0 ? ids : undefined)
@@ -146,10 +149,10 @@ async function onEach(
   }
   if (wanted === undefined) return done
   if (sum(done) === 0) {
-    throw new BrokerError('ZYQ_JOB_NOT_FOUND', `none of these is a dead letter: ${wanted.join(', ')}`)
+    throw new BrokerError('ZYQ_JOB_NOT_FOUND', `no dead letter has one of these ids: ${wanted.join(', ')}`)
   }
   const missing = new Set(wanted).size - sum(done)
-  if (missing > 0) remark(json, `${missing} of these ${missing === 1 ? 'is no dead letter' : 'are no dead letters'}`)
+  if (missing > 0) printNote(json, `no dead letter found for ${plural(missing, 'id')}`)
   return done
 }
 
@@ -159,7 +162,7 @@ async function queuesWithDead(broker: OpenBroker): Promise<readonly string[]> {
 }
 
 function describe({ id, reason, diedAtMs, headers, body }: DeadLetter): object {
-  return { id, reason, diedAtMs, headers, ...decodedBody(body) }
+  return { id, reason, diedAtMs, headers, ...decodeBody(body) }
 }
 
 function sum(counts: Readonly<Record<string, number>>): number {

@@ -2,13 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Argv } from 'yargs'
 import { ConfigError, ERROR_CODES, ZyQueueError } from '@zyqueue/core'
 import type { Broker, Finding, QueueStats } from '@zyqueue/core/broker'
-import { nameOfChoice, placeOf, withBroker } from '../broker.ts'
+import { describeChoice, describeBroker, withBroker } from '../broker.ts'
 import { EXIT, exitCodeOf, type ExitCode } from '../exit-codes.ts'
 import type { GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'
 import { redactText } from '../redact.ts'
 
-/** How long queues are watched whose jobs no worker seems to take. */
+/** How long to watch a queue that has waiting jobs and no running one. */
 const WATCH_MS = 2_000
 
 interface Step {
@@ -22,7 +22,7 @@ interface Step {
 export function doctorCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'doctor',
-    'Check, step by step, whether a broker can be found, reached and relied on',
+    'Check the installation, connection and settings of a broker',
     (command) =>
       command
         .example('$0 doctor', 'The embedded broker')
@@ -42,8 +42,8 @@ interface Diagnosis {
 
 async function examine(args: GlobalArgs): Promise<Diagnosis> {
   const steps: Step[] = [nodeStep()]
-  const where = nameOfChoice(args)
-  // What is under way: where something fails, it is this.
+  const where = describeChoice(args)
+  // The current step: an error belongs to it.
   let step: Step['step'] = 'discovery'
   const passed = (detail: string, next: Step['step']): void => {
     steps.push({ step, status: 'ok', detail })
@@ -51,18 +51,18 @@ async function examine(args: GlobalArgs): Promise<Diagnosis> {
   }
   try {
     await withBroker(args, async (broker) => {
-      passed(`${where} is served by the broker "${broker.name}"`, 'connection')
-      passed(`connected to ${placeOf(broker)}`, 'version')
+      passed(`${where}: broker "${broker.name}"`, 'connection')
+      passed(`connected to ${describeBroker(broker)}`, 'version')
       passed(`${broker.name} ${await broker.admin.version()}`, 'queues')
       const queues = await broker.admin.queues()
-      const untaken = await untakenOf(broker, queues)
+      const untaken = await findUntaken(broker, queues)
       passed(`${plural(queues.length, 'queue')} can be read`, 'settings')
       steps.push(...untaken)
       steps.push(...settings(await broker.admin.check()))
     })
   } catch (error) {
     if (step === 'discovery' && !(error instanceof ConfigError))
-      passed(`${where} has its broker installed`, 'connection')
+      passed(`${where}: the broker is installed`, 'connection')
     steps.push(failure(error, step))
     return { steps, exitCode: exitCodeOf(error) }
   }
@@ -82,8 +82,8 @@ function failure(error: unknown, step: Step['step']): Step {
   return { step, status: 'failed', detail, remedy: ERROR_CODES[error.code].remedy }
 }
 
-/** The queues that may have no working consumer: no worker serves them, or the consumers that serve them fail. */
-async function untakenOf({ admin }: Pick<Broker, 'admin'>, queues: readonly QueueStats[]): Promise<readonly Step[]> {
+/** The queues whose jobs perhaps no worker takes: no worker serves them, or the consumers of their workers fail. */
+async function findUntaken({ admin }: Pick<Broker, 'admin'>, queues: readonly QueueStats[]): Promise<readonly Step[]> {
   const suspects = queues.filter(isUntaken)
   if (suspects.length === 0) return []
   await sleep(WATCH_MS)
@@ -95,7 +95,7 @@ async function untakenOf({ admin }: Pick<Broker, 'admin'>, queues: readonly Queu
       step: 'queues',
       status: 'warning',
       detail: `${plural(now.ready, 'job')} in ${name} waiting and none running, as ${WATCH_MS / 1000} s before: perhaps no worker takes them`,
-      remedy: 'Start a worker for it if there is none. If there is one, look in its log for "receiving failed".',
+      remedy: 'Start a worker for this queue. If one is running, search its log for "receiving failed".',
     }
   })
 }
@@ -105,7 +105,7 @@ function isUntaken({ ready = 0, active }: QueueStats): boolean {
 }
 
 function settings(findings: readonly Finding[]): readonly Step[] {
-  if (findings.length === 0) return [{ step: 'settings', status: 'ok', detail: 'nothing to remark on' }]
+  if (findings.length === 0) return [{ step: 'settings', status: 'ok', detail: 'no remarks' }]
   return findings.map(({ level, message, remedy }) => ({
     step: 'settings',
     status: level === 'problem' ? 'failed' : level,

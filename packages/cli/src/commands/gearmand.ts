@@ -5,12 +5,12 @@ import type { Argv } from 'yargs'
 import { ConfigError } from '@zyqueue/core'
 import { z } from 'zod'
 import { resolveFrom } from '../broker.ts'
-import { count, named, TEXT, type GlobalArgs } from '../options.ts'
-import { print, remark } from '../output.ts'
+import { count, nameErrors, TEXT, type GlobalArgs } from '../options.ts'
+import { print, printNote } from '../output.ts'
 
 const SERVER = '@zyqueue/broker-gearman/server'
 
-/** What that module exports. The command line does not depend on the package: it belongs to the user's project. */
+/** The exports of that module. The CLI does not depend on the package, which the user's project installs. */
 const serverModule = z.object({
   startJobServer: z.custom<(options: { port: number; host: string }) => Promise<unknown>>(
     (value) => typeof value === 'function',
@@ -23,16 +23,16 @@ const jobServer = z.object({
   close: z.custom<() => Promise<void>>((value) => typeof value === 'function'),
 })
 
-/** `--json`: `{ connection }`, as soon as it listens. Runs until it is told to end. */
+/** `--json`: `{ connection }`, printed when the server listens. Runs until SIGINT, SIGTERM or a client's `shutdown`. */
 export function gearmandCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'gearmand',
-    'Run a Gearman job server, for development: jobs are in its memory only',
+    'Run a Gearman job server for development; it keeps jobs in memory only',
     (command) =>
       command
         .options(
-          named({
-            port: { ...count('TCP port; 0 is any that is free', 0, 65_535), defaultDescription: '4730' },
+          nameErrors({
+            port: { ...count('TCP port; 0 for any free port', 0, 65_535), defaultDescription: '4730' },
             host: { ...TEXT, describe: 'Address to listen on', defaultDescription: '127.0.0.1' },
           }),
         )
@@ -42,7 +42,7 @@ export function gearmandCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const server = jobServer.parse(await startJobServer({ port: port ?? 4730, host: host ?? '127.0.0.1' }))
       const connection = `gearman://${server.host}:${server.port}`
       print(json, { connection }, () => `Gearman job server at ${connection}`)
-      remark(json, 'jobs are kept in memory, and end with it; Ctrl+C ends it')
+      printNote(json, 'press Ctrl+C to stop; jobs are kept in memory and are lost then')
       const end = (): void => void server.close()
       process.once('SIGINT', end).once('SIGTERM', end)
       await server.ended
@@ -56,11 +56,11 @@ function resolveServer(): string {
     try {
       return pathToFileURL(createRequire(join(folder, 'package.json')).resolve(SERVER)).href
     } catch {
-      // Perhaps from the next one.
+      // Try the next folder.
     }
   }
   throw new ConfigError(
     'ZYQ_BROKER_NOT_FOUND',
-    `The job server is not installed: looked for ${SERVER} from ${folders.join(', ')}. Install it: npm install @zyqueue/broker-gearman`,
+    `The job server is not installed: ${SERVER} was not found from ${folders.join(', ')}. Install it: npm install @zyqueue/broker-gearman`,
   )
 }

@@ -1,27 +1,27 @@
 import type { Argv } from 'yargs'
 import type { StoredJob } from '@zyqueue/core/broker'
-import { decodedBody, shownBody } from '../body.ts'
-import { placeOf, withBroker } from '../broker.ts'
-import { count, named, type GlobalArgs } from '../options.ts'
-import { print, remark } from '../output.ts'
+import { decodeBody, previewBody } from '../body.ts'
+import { describeBroker, withBroker } from '../broker.ts'
+import { count, nameErrors, type GlobalArgs } from '../options.ts'
+import { print, printNote } from '../output.ts'
 import { table } from '../table.ts'
-import { supported } from '../supported.ts'
+import { requireCall } from '../require-call.ts'
 
-/** `--json`: `{ queue, jobs: [{ id, state, priority, storedAtMs, readyAtMs, headers, data }] }`; `body` in base64 where it is not JSON. */
+/** `--json`: `{ queue, jobs: [{ id, state, priority, storedAtMs, readyAtMs, headers, data }] }`, with `body` in base64 instead of `data` if it is not JSON. */
 export function jobsCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'jobs <queue>',
-    'Show the jobs of a queue: those that run, then those that wait',
+    'List the jobs of a queue: the running ones, then the waiting ones',
     (command) =>
       command
         .positional('queue', { type: 'string', demandOption: true, describe: 'Name of the queue' })
-        .options(named({ limit: count('The most to show [default: 20]') }))
+        .options(nameErrors({ limit: count('Maximum number of jobs [default: 20]') }))
         .example('$0 jobs resize', 'The next jobs of one queue')
-        .example('$0 jobs resize --limit 1000 --json', 'With whole data and headers'),
+        .example('$0 jobs resize --limit 1000 --json', 'With full data and headers'),
     ({ queue, limit = 20, ...args }) =>
       withBroker(args, async (broker) => {
-        const jobs = await supported(broker, 'jobs', 'list the jobs of a queue')(queue, { limit })
-        if (jobs.length === 0) remark(args.json, `no jobs in ${queue} on ${placeOf(broker)}`)
+        const jobs = await requireCall(broker, 'jobs', 'list the jobs of a queue')(queue, { limit })
+        if (jobs.length === 0) printNote(args.json, `no jobs in ${queue} on ${describeBroker(broker)}`)
         print(args.json, { queue, jobs: jobs.map(describe) }, () =>
           table(jobs, {
             id: (job) => job.id,
@@ -29,7 +29,7 @@ export function jobsCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
             priority: (job) => job.priority,
             stored: (job) => isoOf(job.storedAtMs),
             ready: (job) => isoOf(job.readyAtMs),
-            data: (job) => shownBody(job.body),
+            data: (job) => previewBody(job.body),
           }),
         )
       }),
@@ -37,7 +37,7 @@ export function jobsCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
 }
 
 function describe({ queue: _, body, ...job }: StoredJob): object {
-  return { ...job, ...decodedBody(body) }
+  return { ...job, ...decodeBody(body) }
 }
 
 function isoOf(ms: number | undefined): string | undefined {

@@ -1,15 +1,15 @@
 import type { Argv } from 'yargs'
-import { placeOf, withBroker } from '../broker.ts'
+import { describeBroker, withBroker } from '../broker.ts'
 import type { GlobalArgs } from '../options.ts'
-import { print, remark } from '../output.ts'
+import { print, printNote } from '../output.ts'
 import { detailColumns, table } from '../table.ts'
 import { namedQueues } from '../queues.ts'
 
-/** `--json`: `{ broker, location, queues: [{ name, ready, delayed, active, dead, workers, details }] }`. Figures that the broker does not know are absent. */
+/** `--json`: `{ broker, location, queues: [{ name, ready, delayed, active, dead, workers, details }] }`. A figure that the broker does not know is absent. */
 export function statusCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'status [queues..]',
-    'Show how many jobs wait, run and died in each queue',
+    'Show the number of waiting, running and dead jobs of each queue',
     (command) =>
       command
         .positional('queues', {
@@ -17,14 +17,14 @@ export function statusCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           array: true,
           default: [],
           defaultDescription: 'all',
-          describe: 'Names',
+          describe: 'Names of queues',
         })
         .example('$0 status', 'All queues of the embedded broker')
-        .example('$0 status -C redis://localhost:6379 --json', 'Those of a Redis server, as JSON'),
+        .example('$0 status -C redis://localhost:6379 --json', 'The queues of a Redis server, as JSON'),
     (args) =>
       withBroker(args, async (broker) => {
         const queues = await namedQueues(broker, args.queues)
-        if (queues.length === 0) remark(args.json, `no queues in ${placeOf(broker)}`)
+        if (queues.length === 0) printNote(args.json, `no queues in ${describeBroker(broker)}`)
         print(args.json, { broker: broker.name, location: broker.location, queues }, () =>
           table(queues, {
             queue: (queue) => queue.name,

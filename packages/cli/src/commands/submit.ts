@@ -1,7 +1,7 @@
 import type { Argv } from 'yargs'
 import { ConfigError, remoteTask, type Task } from '@zyqueue/core'
 import { parseJson } from '../ndjson.ts'
-import { count, duration, given, named, TASK_FILE, TEXT, type GlobalArgs } from '../options.ts'
+import { count, duration, withoutUndefined, nameErrors, TASK_FILE, TEXT, type GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'
 import { submitLines } from '../submit-lines.ts'
 import { suggest } from '../suggest.ts'
@@ -18,51 +18,50 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         .positional('task', { type: 'string', demandOption: true, describe: 'Name of the task' })
         .positional('data', {
           type: 'string',
-          describe: 'JSON; a list is one job for each item; with - or nothing, JSON lines from standard input',
+          describe: 'JSON; a list submits one job per item; - or nothing reads JSON lines from standard input',
         })
-        // Without it yargs takes a lone - for an option without a name, and the data for empty.
+        // Without it, yargs takes a single - for an option without a name, and the data for empty.
         .nargs('data', 1)
         .options(
-          named({
+          nameErrors({
             'task-file': {
               ...TASK_FILE,
-              describe: 'File that defines the task: checks name and data, knows queue and, without -S and -C, broker',
+              describe:
+                'File that defines the task; checks name and data, sets the queue and, without -S and -C, the broker',
             },
             queue: {
               ...TEXT,
               alias: 'q',
               conflicts: 'task-file',
-              describe: 'Queue, where it is not named as the task',
+              describe: 'Queue [default: the name of the task]',
             },
-            delay: duration('Not before so long from now, such as 30s', 0, 'years'),
-            priority: count('0 to 9, the higher first; 4 is normal', 0, 9),
+            delay: duration('Run the job after this time at the earliest, such as 30s', 0, 'years'),
+            priority: count('0 to 9, higher ones run first; normal is 4', 0, 9),
           } as const),
         )
         .example(`$0 submit resize '{"file":"a.png"}'`, 'One job')
-        .example(`$0 submit mail null --delay 5m`, 'One without data, in five minutes')
+        .example(`$0 submit mail null --delay 5m`, 'A job without data, in five minutes')
         .example(`jq -c '.[]' files.json | $0 submit resize`, 'One job for each line'),
     async ({ data, json, delay, priority, ...args }) => {
       if ((data === undefined || data === '-') && process.stdin.isTTY) {
-        throw new UsageError(
-          'there is no data',
-          'Give it as one argument of JSON, null for none, or pipe lines of JSON.',
-        )
+        throw new UsageError('the data is missing', 'Pass it as one JSON argument (null for none), or pipe JSON lines.')
       }
       const { server, connection, queue } = args
-      // The task file's own connections are relative to it; what was typed, to where it was typed.
+      // Paths in the task file's connections are relative to the file; a typed one is relative to the current folder.
       const baseDir = connection === undefined ? undefined : process.cwd()
       const task =
         args.taskFile === undefined
-          ? remoteTask(args.task, given({ server, connection, queue }))
+          ? remoteTask(args.task, withoutUndefined({ server, connection, queue }))
           : await definedTask(args.task, args.taskFile, baseDir)
-      const overrides = given({ server, connection, delayMs: delay, priority })
+      const overrides = withoutUndefined({ server, connection, delayMs: delay, priority })
       const input = data === undefined || data === '-' ? undefined : parseJson(data, 'the data')
       if (input !== undefined && !Array.isArray(input)) {
         const { id, queue: into } = await task.submit(input, overrides)
         print(json, { id, task: task.name, queue: into }, () => `Submitted ${id} to ${into}.`)
         return
       }
-      if (input?.length === 0) throw new UsageError('the list is empty', 'For a job whose data is a list, pipe it in.')
+      if (input?.length === 0)
+        throw new UsageError('the list is empty', 'To submit a job whose data is a list, pipe it as a JSON line.')
       const stored =
         input === undefined ? await submitLines(task, overrides) : (await task.submit(input, overrides)).length
       print(

@@ -1,16 +1,17 @@
 import type { Argv } from 'yargs'
-import { named, NEEDED_TASK_FILE, type GlobalArgs } from '../options.ts'
+import { nameErrors, NEEDED_TASK_FILE, type GlobalArgs } from '../options.ts'
 import { print } from '../output.ts'
 import { redactConnection } from '../redact.ts'
 import { table } from '../table.ts'
 import { importTaskFile, openTaskFile } from '../task-file/index.ts'
 
-/** `--json`: `{ taskFile, tasks: [{ name, queue, server, connection }] }`; connections without their secrets. */
+/** `--json`: `{ taskFile, tasks: [{ name, queue, server, connection }] }`; connections are without secrets. */
 export function tasksCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'tasks',
-    'Show the tasks that a file defines',
-    (command) => command.options(named({ 'task-file': NEEDED_TASK_FILE })).example('$0 tasks --task-file tasks.ts', ''),
+    'List the tasks that a file defines',
+    (command) =>
+      command.options(nameErrors({ 'task-file': NEEDED_TASK_FILE })).example('$0 tasks --task-file tasks.ts', ''),
     async (args) => {
       const taskFile = await openTaskFile(args.taskFile)
       const tasks = (await importTaskFile(taskFile)).map(({ name, queue, choice: { server, connection } }) => ({

@@ -2,7 +2,16 @@ import { relative } from 'node:path'
 import type { Argv } from 'yargs'
 import { createLogger, LOG_LEVELS, type Logger } from '@zyqueue/core'
 import type { Supervisor, SupervisorResult } from '@zyqueue/core/supervisor'
-import { count, duration, given, list, named, size, NEEDED_TASK_FILE, type GlobalArgs } from '../options.ts'
+import {
+  count,
+  duration,
+  withoutUndefined,
+  list,
+  nameErrors,
+  size,
+  NEEDED_TASK_FILE,
+  type GlobalArgs,
+} from '../options.ts'
 import { HERE } from '../broker.ts'
 import { supervisorFor } from '../task-file/core.ts'
 import { openTaskFile, type TaskFile } from '../task-file/index.ts'
@@ -13,7 +22,7 @@ import { print } from '../output.ts'
 
 const LOG_FORMATS = ['pretty', 'json'] as const
 
-/** `--json`: `{ reason }` at the end, one of `drained`, `burst`, `stopped`; the log is JSON lines on standard error. */
+/** `--json`: `{ reason }` at the end, which is `drained`, `burst` or `stopped`; the log is JSON lines on standard error. */
 export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'work',
@@ -21,31 +30,31 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     (command) =>
       command
         .options(
-          named({
+          nameErrors({
             'task-file': NEEDED_TASK_FILE,
             'max-workers': { alias: 'w', ...count('Worker processes [default: one per CPU]', 1, 1_024) },
-            concurrency: count('Jobs that one process runs at once [default: 10]', 1, 100_000),
-            prefetch: count('Jobs that one process holds, running or waiting [default: adapts]', 1, 100_000),
-            queues: list('Serve only these queues, with commas between them [default: those of all tasks]'),
-            burst: { type: 'boolean', default: false, describe: 'End when the queues are empty' },
-            watch: { type: 'boolean', default: false, describe: 'Start the workers anew when a source file changes' },
-            'grace-period': duration('How long running jobs may take to finish after SIGTERM [default: 30s]'),
-            lease: duration('How long jobs stay with a host that has vanished [default: 30s]', 100),
-            'max-jobs-per-worker': count('Replace a process after so many jobs [default: never]'),
+            concurrency: count('Jobs that each process runs at the same time [default: 10]', 1, 100_000),
+            prefetch: count('Jobs that each process holds, running or prefetched [default: adaptive]', 1, 100_000),
+            queues: list('Comma-separated queues to serve [default: the queues of all tasks]'),
+            burst: { type: 'boolean', default: false, describe: 'Exit when the queues are empty' },
+            watch: { type: 'boolean', default: false, describe: 'Restart the workers when a source file changes' },
+            'grace-period': duration('Time for running jobs to finish after SIGTERM [default: 30s]'),
+            lease: duration('Time until the jobs of a vanished host run elsewhere [default: 30s]', 100),
+            'max-jobs-per-worker': count('Replace a process after this number of jobs [default: never]'),
             'max-memory-per-worker': size(
-              'Replace a process that has grown beyond this, such as 512MB [default: never]',
+              'Replace a process that uses more memory than this, such as 512MB [default: never]',
             ),
-            'log-level': { choices: LOG_LEVELS, default: 'info' as const, describe: 'The least that is worth a line' },
+            'log-level': { choices: LOG_LEVELS, default: 'info' as const, describe: 'Minimum log level' },
             'log-format': { choices: LOG_FORMATS, describe: '[default: pretty on a terminal, json otherwise]' },
           } as const),
         )
         .example('$0 work --task-file tasks.ts', 'One process per CPU, the embedded broker')
-        .example('$0 work -f tasks.ts -w 4 --concurrency 20', 'For jobs that mostly wait')
-        .example('$0 work -f tasks.ts -C redis://localhost:6379', 'Tasks that name no broker of their own, on Redis')
-        .example('$0 work -f tasks.ts --watch', 'While developing'),
+        .example('$0 work -f tasks.ts -w 4 --concurrency 20', 'More jobs at once, for jobs that mostly wait')
+        .example('$0 work -f tasks.ts -C redis://localhost:6379', 'Redis, for tasks that name no broker')
+        .example('$0 work -f tasks.ts --watch', 'For development'),
     async (args) => {
       const format = args.logFormat ?? (args.json ? 'json' : undefined)
-      const logger = createLogger({ level: args.logLevel, ...given({ format }) })
+      const logger = createLogger({ level: args.logLevel, ...withoutUndefined({ format }) })
       const inputs = args.watch ? noInputs() : undefined
       const taskFile = await openTaskFile(args.taskFile, inputs)
       const { createSupervisor } = await supervisorFor(taskFile.path)
@@ -55,8 +64,8 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           burst: args.burst,
           resolveFrom: [HERE],
           logger,
-          workerLog: { level: args.logLevel, ...given({ format }) },
-          ...given({
+          workerLog: { level: args.logLevel, ...withoutUndefined({ format }) },
+          ...withoutUndefined({
             loader,
             maxWorkers: args.maxWorkers,
             concurrency: args.concurrency,
@@ -88,7 +97,7 @@ async function run(supervisor: Supervisor, logger: Logger): Promise<SupervisorRe
   return await supervisor.run()
 }
 
-/** Restarts the workers when a source file changes, and once more if a change made them fail and a later change may fix it. */
+/** Restarts the workers when a source file changes, also after a change that made them fail. */
 async function runWatched(
   first: TaskFile,
   inputs: Inputs,
@@ -106,8 +115,8 @@ async function runWatched(
   for (;;) {
     const result = await run(supervisor, logger)
     if (result.reason !== 'failed') return result
-    // A change that came while the workers were failing may have fixed the error.
-    const what = changed === undefined ? 'waiting for a source file to change' : 'a source file has changed meanwhile'
+    // A change that came while the workers failed may have fixed the error.
+    const what = changed === undefined ? 'waiting for a source file to change' : 'a source file has changed, restarting'
     logger.error({ err: result.error }, `the workers failed; ${what}`)
     if (changed === undefined) await new Promise<void>((resolve) => (wake = resolve))
     wake = undefined
@@ -116,16 +125,16 @@ async function runWatched(
   }
 }
 
-/** First SIGTERM or SIGINT: finish the running jobs. Second: stop at once. */
+/** The first SIGTERM or SIGINT lets running jobs finish. The second stops the workers at once. */
 function onSignals(logger: Logger, supervisor: { drain(): void; stop(): void }): Disposable {
   let asked = false
   const onSignal = (signal: NodeJS.Signals): void => {
     if (asked) {
-      logger.warn({ signal }, 'stopping now; jobs in hand go back to their queues')
+      logger.warn({ signal }, 'stopping now; running jobs go back to their queues')
       return supervisor.stop()
     }
     asked = true
-    logger.info({ signal }, 'finishing the jobs in hand; send the signal again to stop now')
+    logger.info({ signal }, 'finishing the running jobs; send the signal again to stop now')
     supervisor.drain()
   }
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal)

@@ -1,20 +1,20 @@
 import type { Argv } from 'yargs'
-import { placeOf, withBroker } from '../broker.ts'
+import { describeBroker, withBroker } from '../broker.ts'
 import type { GlobalArgs } from '../options.ts'
-import { print, remark } from '../output.ts'
-import { supported } from '../supported.ts'
+import { print, printNote } from '../output.ts'
+import { requireCall } from '../require-call.ts'
 import { detailColumns, table } from '../table.ts'
 
 /** `--json`: `{ broker, location, workers: [{ id, client: { name, host, pid }, queues, active, connectedAtMs, details }] }`. */
 export function workersCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'workers',
-    'Show the workers that are connected and what they serve',
-    (command) => command.example('$0 workers -C gearman://localhost:4730', 'Those of a Gearman server'),
+    'List the connected workers and their queues',
+    (command) => command.example('$0 workers -C gearman://localhost:4730', 'The workers of a Gearman server'),
     (args) =>
       withBroker(args, async (broker) => {
-        const workers = await supported(broker, 'workers', 'tell which workers there are')()
-        if (workers.length === 0) remark(args.json, `no workers on ${placeOf(broker)}`)
+        const workers = await requireCall(broker, 'workers', 'list its workers')()
+        if (workers.length === 0) printNote(args.json, `no workers on ${describeBroker(broker)}`)
         print(args.json, { broker: broker.name, location: broker.location, workers }, () =>
           table(workers, {
             host: (worker) => worker.client.host,

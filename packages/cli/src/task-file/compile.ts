@@ -10,8 +10,8 @@ import { COMMON_OPTIONS, type Graph } from './graph.ts'
 type Format = CompiledFile['format']
 
 /**
- * Compiles every TypeScript file of the graph by itself, so that each stays a module of its own: with its own URL,
- * folder, stack frames and single instance. Imports between them are written out in full; those of packages stay.
+ * Compiles each TypeScript file of the graph to a separate module, so that it keeps its URL, folder, stack frames and single
+ * instance. Imports between files become absolute; imports of packages stay.
  */
 export async function compileFiles(compiler: Compiler, graph: Graph): Promise<CompiledFiles> {
   const sources = [...graph.files].filter(isTypeScript)
@@ -29,9 +29,9 @@ export async function compileFiles(compiler: Compiler, graph: Graph): Promise<Co
 }
 
 /**
- * Without `"type": "module"` a `.ts` file is CommonJS to TypeScript and Node, and imports of CommonJS packages work as
- * users of it expect. Only ES modules have `import.meta` and a top-level `await`: where one of these files uses them,
- * the project means modules and lets another tool see to it. Then this resolves to undefined.
+ * Without `"type": "module"`, TypeScript and Node treat a `.ts` file as CommonJS, so imports of CommonJS packages must work
+ * as in CommonJS. Only ES modules have `import.meta` and a top-level `await`. If one of the files uses them, the project
+ * means ES modules and another tool compiles it; then this resolves to undefined.
  */
 async function compileCommonJs(
   compiler: Compiler,
@@ -63,7 +63,7 @@ async function compileAs(
     format,
     sourcemap: 'external',
     sourcesContent: false,
-    plugins: [keepApart(graph, format)],
+    plugins: [keepImports(graph, format)],
     ...(format === 'esm' ? { banner: { js: NODE_GLOBALS }, define: NODE_GLOBAL_NAMES } : {}),
   })
   const texts = new Map(outputFiles.map((file: OutputFile) => [file.path, file.text]))
@@ -72,14 +72,14 @@ async function compileAs(
     const map = absoluteSourceMap(texts.get(resolve(outdir, `${index}.js.map`)) ?? '{}', outdir)
     return [
       pathToFileURL(path).href,
-      { format, source: `${code}${map}`, exportNames: format === 'cjs' ? annotatedExports(code) : [] },
+      { format, source: `${code}${map}`, exportNames: format === 'cjs' ? readExportNames(code) : [] },
     ]
   })
   return { files: Object.fromEntries(files), warnings }
 }
 
-/** Leaves each import between files an import, of the very file that it means; data is compiled in. */
-function keepApart(graph: Graph, format: Format): Plugin {
+/** Keeps imports between files as imports, of absolute paths or URLs, and compiles JSON into the importing file. */
+function keepImports(graph: Graph, format: Format): Plugin {
   return {
     name: 'zyqueue-keep-apart',
     setup(build) {
@@ -95,7 +95,7 @@ function keepApart(graph: Graph, format: Format): Plugin {
   }
 }
 
-/** What CommonJS sources take for granted, for those that are compiled to modules. */
+/** Globals of CommonJS, for sources that are compiled to ES modules. */
 const NODE_GLOBAL_NAMES = { __filename: 'zyqueueFilename', __dirname: 'zyqueueDirname' }
 const NODE_GLOBALS = [
   'import { createRequire as zyqueueCreateRequire } from "node:module";',
@@ -105,7 +105,7 @@ const NODE_GLOBALS = [
 
 const sourceMap = z.looseObject({ sources: z.array(z.string()) })
 
-/** Node prints the names of a map as they are where they are URLs, wherever the map came from. */
+/** Makes the names in a source map absolute URLs: Node then prints them unchanged. */
 function absoluteSourceMap(text: string, outdir: string): string {
   const map = sourceMap.parse(JSON.parse(text))
   const sources = map.sources.map((source) => pathToFileURL(resolve(outdir, source)).href)
@@ -114,7 +114,7 @@ function absoluteSourceMap(text: string, outdir: string): string {
 }
 
 /** esbuild lists a CommonJS file's exports for Node in `0 && (module.exports = { a, b })`. */
-function annotatedExports(code: string): readonly string[] {
+function readExportNames(code: string): readonly string[] {
   const list = /\n0 && \(module\.exports = \{([^}]*)\}\);\n/.exec(code)?.[1] ?? ''
   return list
     .split(',')

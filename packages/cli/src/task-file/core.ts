@@ -7,15 +7,15 @@ import { ConfigError } from '@zyqueue/core'
 type Supervisor = typeof import('@zyqueue/core/supervisor')
 
 /**
- * The supervisor of the `@zyqueue/core` that the task file imports. This command may have come with another copy (an
- * npx cache); supervisor, worker processes and tasks are to be of one.
+ * The supervisor of the `@zyqueue/core` that the task file imports. Supervisor, worker processes and tasks must use the same
+ * copy, and this command may have come with another one (from a cache of npx).
  */
 export async function supervisorFor(taskFile: string): Promise<Supervisor> {
   const supervisor: Supervisor = await import(pathToFileURL(resolveCore(taskFile)).href)
   return supervisor
 }
 
-/** The path of that copy's supervisor. Throws `ConfigError` `ZYQ_TASK_FILE`, with the command that installs it, where there is none. */
+/** The path of that copy's supervisor. If the project has none, throws `ConfigError` `ZYQ_TASK_FILE` with the command that installs it. */
 export function resolveCore(taskFile: string): string {
   try {
     return createRequire(taskFile).resolve('@zyqueue/core/supervisor')
@@ -24,7 +24,7 @@ export function resolveCore(taskFile: string): string {
     throw new ConfigError(
       'ZYQ_TASK_FILE',
       found
-        ? `The @zyqueue/core beside ${taskFile} does not fit this command. Update it: ${installCommand(taskFile)}`
+        ? `The version of @zyqueue/core in the project of ${taskFile} is too old for this command. Update it: ${installCommand(taskFile)}`
         : `@zyqueue/core is not installed in the project of ${taskFile}. Install it there: ${installCommand(taskFile)}`,
       { cause: error },
     )
@@ -37,7 +37,7 @@ const INSTALL_COMMANDS = {
   'bun.lock': 'bun add @zyqueue/core@latest',
 }
 
-/** In the words of the package manager whose lock file is nearest. */
+/** The install command of the package manager whose lock file is nearest. */
 function installCommand(taskFile: string): string {
   for (let at = dirname(taskFile); at !== dirname(at); at = dirname(at)) {
     for (const [lockFile, command] of Object.entries(INSTALL_COMMANDS)) {

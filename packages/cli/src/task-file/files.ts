@@ -13,7 +13,7 @@ export function isScript(path: string): boolean {
   return isTypeScript(path) || JAVASCRIPT.has(extname(path))
 }
 
-/** How Node and TypeScript read a file of this path: by its extension, else by `type` in the nearest package.json. */
+/** The module format that Node and TypeScript use for this path: by its extension, else by `type` in the nearest package.json. */
 export function packageFormat(path: string): 'esm' | 'cjs' {
   if (/\.m[jt]s$/.test(path)) return 'esm'
   if (/\.c[jt]s$/.test(path)) return 'cjs'
@@ -29,7 +29,7 @@ function nearestPackageType(folder: string): string | undefined {
   return parent === folder ? undefined : nearestPackageType(parent)
 }
 
-/** Whether Node finds a package for this import in a `node_modules` above the folder. */
+/** Whether the folder, or one above it, has a `node_modules` with the package of this import. */
 export function isInstalled(specifier: string, folder: string): boolean {
   const name = specifier
     .split('/')

@@ -6,18 +6,18 @@ import { isInstalled, isScript, isTypeScript } from './files.ts'
 import type { Inputs } from './inputs.ts'
 
 /**
- * What an import of a project's file leads to: a `file` of the project, `data` (JSON), which is compiled into its
- * importer, or something that Node finds by itself.
+ * The target of an import in a project file: a `file` of the project, `data` (JSON), which is compiled into the importing
+ * file, or a module that `node` resolves itself.
  */
 export type Target = { readonly kind: 'file' | 'data'; readonly path: string } | { readonly kind: 'node' }
 
 export interface Graph {
-  /** Every file of the project that the entry reaches, itself included. */
+  /** Every project file that the entry imports, directly or not, and the entry itself. */
   readonly files: ReadonlySet<string>
   target(importer: string, specifier: string, kind: ImportKind): Target | undefined
 }
 
-/** Follows the imports of the entry through the project as TypeScript would: `paths`, missing and `.js` suffixes and all. */
+/** Follows the imports of the entry as TypeScript does: with `paths`, without suffixes, and with `.js` for a `.ts` file. */
 export async function readGraph(compiler: Compiler, entry: string, { files, missing }: Inputs): Promise<Graph> {
   files.add(entry)
   const targets = new Map<string, Target>()
@@ -26,7 +26,7 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
     name: 'zyqueue-graph',
     setup(build) {
       build.onResolve({ filter: /.*/ }, async (args) => {
-        if (args.kind === 'entry-point' || args.pluginData === ours) return undefined
+        if (args.kind === 'entry-point' || args.pluginData === FROM_PLUGIN) return undefined
         const target = await targetOf(args)
         targets.set(keyOf(args.importer, args.path, args.kind), target)
         if (target.kind === 'node') return { path: args.path, external: true }
@@ -38,9 +38,15 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
 
       async function targetOf({ path, importer, kind, resolveDir, with: attributes }: OnResolveArgs): Promise<Target> {
         if (isBuiltin(path) || /^(data|https?|node):/.test(path)) return { kind: 'node' }
-        const found = await build.resolve(path, { importer, kind, resolveDir, with: attributes, pluginData: ours })
+        const found = await build.resolve(path, {
+          importer,
+          kind,
+          resolveDir,
+          with: attributes,
+          pluginData: FROM_PLUGIN,
+        })
         const bare = !/^(\.|\/|[A-Za-z]:\\|file:)/.test(path)
-        // Where nothing is found, Node says so when the import is reached: it may be optional.
+        // An import that cannot be resolved may be optional, so Node reports it when the import runs.
         if (found.errors.length > 0 && !bare && !path.startsWith('file:')) missing.add(resolve(resolveDir, path))
         if (found.errors.length > 0 || found.external || found.path === '') return { kind: 'node' }
         if (isTypeScript(found.path)) return { kind: 'file', path: found.path }
@@ -61,8 +67,8 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
   return { files, target: (importer, specifier, kind) => targets.get(keyOf(importer, specifier, kind)) }
 }
 
-/** Marks the resolutions that a plugin asks for, so that it does not answer itself. */
-const ours = Symbol('zyqueue')
+/** Marks the resolutions that the plugin itself requests, so that it does not handle them again. */
+const FROM_PLUGIN = Symbol('zyqueue')
 
 export const COMMON_OPTIONS = {
   bundle: true,
@@ -75,7 +81,7 @@ export const COMMON_OPTIONS = {
   // `sideEffects: false` in the project's package.json must not drop an import that registers tasks.
   ignoreAnnotations: true,
   treeShaking: false,
-  // A task is named after its function, and esbuild renames those that shadow a variable: `hash = queueJob({}, function hash() {})`.
+  // A task is named after its function, and esbuild renames a function that shadows a variable: `hash = queueJob({}, function hash() {})`.
   keepNames: true,
 } as const satisfies Parameters<Compiler['build']>[0]
 

@@ -6,7 +6,7 @@ import { ConfigError, registeredTasks, setResolution, ZyQueueError } from '@zyqu
 import { z } from 'zod'
 import { resolveFrom } from '../broker.ts'
 import { EXIT } from '../exit-codes.ts'
-import { keepStandardOutput } from '../output.ts'
+import { reserveStandardOutput } from '../output.ts'
 import { compileFiles } from './compile.ts'
 import { compilerFor, type Compiler } from './compiler.ts'
 import { resolveCore } from './core.ts'
@@ -16,22 +16,22 @@ import { noInputs, type Inputs } from './inputs.ts'
 import type { CompiledFiles } from './loader-hooks.ts'
 import { register } from './loader.ts'
 
-/** A task file that is ready to be imported, here or in worker processes. */
+/** A task file that can be imported in this process or in worker processes. */
 export interface TaskFile {
-  /** Absolute, without symbolic links: the path by which Node knows the module. */
+  /** Absolute and without symbolic links, like the module's URL in Node. */
   readonly path: string
-  /** What a process has to import and call before it imports the file; absent where Node needs no help. */
+  /** The module to import, and the data to call its `register` with, before the file is imported. Absent if Node can import the file alone. */
   readonly loader?: { readonly module: string; readonly data: CompiledFiles }
 }
 
 /**
- * Finds a task file and, where it is TypeScript, compiles it with all of the project that it imports. Notes in `inputs`, for
- * `--watch`, what it is made of; only then a JavaScript file is read for that.
+ * Finds a task file. If it is TypeScript, compiles it with all project files that it imports. With `inputs`, which `--watch`
+ * passes, records the files that it imports, also of a JavaScript file.
  *
- * Throws `ConfigError`: `ZYQ_CONFIG` where there is no such file, `ZYQ_TASK_FILE` where it does not compile.
+ * Throws `ConfigError`: `ZYQ_CONFIG` if the file does not exist, `ZYQ_TASK_FILE` if it does not compile.
  */
 export async function openTaskFile(given: string, inputs?: Inputs): Promise<TaskFile> {
-  const path = existing(given)
+  const path = findFile(given)
   if (!isTypeScript(path) && inputs === undefined) return { path }
   const compiler = await compilerFor(path)
   try {
@@ -47,11 +47,11 @@ export async function openTaskFile(given: string, inputs?: Inputs): Promise<Task
 }
 
 /**
- * Imports a task file into this process, and resolves to the tasks that it defines. Once per process. Paths in connections
- * are relative to `baseDir`, by default to the file's folder. What its code prints goes to standard error.
+ * Imports a task file and resolves to the tasks that it defines. Call it once per process. Paths in connections are relative
+ * to `baseDir`, by default the file's folder. Output of its code goes to standard error.
  *
- * Throws `ConfigError`: `ZYQ_TASK_FILE`, with what the file threw as its cause, or where it defines none; and what
- * `queueJob` throws.
+ * Throws `ConfigError` `ZYQ_TASK_FILE` if the file throws, with its error as the cause, or if it defines no task; and the
+ * errors of `queueJob`.
  */
 export async function importTaskFile(
   { path, loader }: TaskFile,
@@ -65,7 +65,7 @@ export async function importTaskFile(
     process.exitCode = EXIT.failed
   }
   process.once('exit', onExit)
-  keepStandardOutput()
+  reserveStandardOutput()
   try {
     await import(pathToFileURL(path).href)
   } catch (error) {
@@ -76,14 +76,18 @@ export async function importTaskFile(
     process.off('exit', onExit)
   }
   const tasks = registeredTasks()
-  if (tasks.length === 0) throw new ConfigError('ZYQ_TASK_FILE', `${path} defines no task with queueJob`)
+  if (tasks.length === 0)
+    throw new ConfigError(
+      'ZYQ_TASK_FILE',
+      `${path} defines no task. Call queueJob() in it, or import a file that does.`,
+    )
   return tasks
 }
 
-function existing(given: string): string {
+function findFile(given: string): string {
   const path = resolve(given)
   const stat = statSync(path, { throwIfNoEntry: false })
-  if (stat === undefined) throw new ConfigError('ZYQ_CONFIG', `--task-file: there is no file ${path}`)
+  if (stat === undefined) throw new ConfigError('ZYQ_CONFIG', `--task-file: ${path} does not exist`)
   if (!stat.isFile() || !isScript(path)) {
     throw new ConfigError('ZYQ_CONFIG', `--task-file: ${path} is not a TypeScript or JavaScript file`)
   }
@@ -101,10 +105,10 @@ const buildFailure = z.object({
   ),
 })
 
-/** The compiler's messages with the lines that they are about. */
+/** The compiler's messages with the source lines. */
 async function compileMessage(compiler: Compiler, given: string, error: unknown): Promise<string> {
   const failure = buildFailure.safeParse(error)
-  if (!failure.success) return `${given} could not be compiled`
+  if (!failure.success) return `cannot compile ${given}`
   const color = process.stderr.isTTY
   const frames = await compiler.formatMessages(failure.data.errors, { kind: 'error', color })
   return `${given} does not compile\n\n${frames.join('').trimEnd()}`

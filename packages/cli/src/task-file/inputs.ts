@@ -1,11 +1,11 @@
 import { statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 
-/** What a task file is made of, noted while it is read: also what a file that does not compile has been seen to need. */
+/** The files that a task file imports, recorded while it is read, also if it does not compile. */
 export interface Inputs {
-  /** Every file of the project that the entry reaches, itself included. */
+  /** Every project file that the entry imports, directly or not, and the entry itself. */
   readonly files: Set<string>
-  /** Where imports lead to, by path, that lead to nothing yet. Their suffix may be missing, or another than the file's. */
+  /** The paths of imports whose file does not exist yet. The suffix may be missing, or differ from the file's. */
   readonly missing: Set<string>
 }
 
@@ -13,16 +13,16 @@ export function noInputs(): Inputs {
   return { files: new Set(), missing: new Set() }
 }
 
-export function joined(one: Inputs, other: Inputs): Inputs {
+export function union(one: Inputs, other: Inputs): Inputs {
   return { files: new Set([...one.files, ...other.files]), missing: new Set([...one.missing, ...other.missing]) }
 }
 
-/** A path without the suffixes of its name: what `./more`, `./more.js` and `more.ts` have in common. */
+/** A path without suffixes: `./more`, `./more.js` and `more.ts` have the same stem. */
 export function stemOf(path: string): string {
   return join(dirname(path), basename(path).replace(/(?<=.)\..*$/, ''))
 }
 
-/** The first part of a missing path that has to appear, without its suffix: the rest can only come after it. */
+/** The stem of the first missing part of a path. The rest can only appear after it. */
 export function firstAbsent(missing: string): string {
   if (isFolder(missing)) return join(missing, 'index')
   let absent = missing

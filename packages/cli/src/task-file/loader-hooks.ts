@@ -10,7 +10,7 @@ const compiledFile = z.object({
   exportNames: z.array(z.string()).readonly(),
 })
 
-/** By the TypeScript file's `file:` URL. Plain data: it crosses to worker processes as JSON. */
+/** The compiled files by the `file:` URL of their source. They are sent to worker processes as JSON. */
 export const compiledFiles = z.record(z.string(), compiledFile)
 
 export type CompiledFile = z.infer<typeof compiledFile>
@@ -22,7 +22,7 @@ export type LoadHook<Result> = (
   next: (url: string, context?: LoadHookContext) => Result,
 ) => Result | LoadFnOutput
 
-/** Node's `load` hook: compiled files from memory, all others from where they are. */
+/** A `load` hook of Node that returns compiled files from memory and passes all others on. */
 export function loadCompiled(
   files: CompiledFiles,
 ): <Result>(...args: Parameters<LoadHook<Result>>) => Result | LoadFnOutput {
@@ -35,8 +35,8 @@ export function loadCompiled(
 }
 
 /**
- * A module in front of a CommonJS file, which stays in the hands of `require`. Node's own way from `import` to CommonJS
- * that a hook has loaded gives the file a `require` that cannot load modules on Node 20.
+ * An ES module that re-exports a CommonJS file, which `require` loads. If a hook returned the file to `import` as CommonJS,
+ * its `require` could not load ES modules on Node 20.
  */
 function facade(path: string, exportNames: readonly string[]): string {
   return [

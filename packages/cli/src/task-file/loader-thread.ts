@@ -1,4 +1,4 @@
-/** The hooks of Node versions that run them in a thread of their own. Imported there only, by `register` in loader.ts. */
+/** The hooks for Node versions that run them in a separate thread. Only `register` in loader.ts loads this module, in that thread. */
 import type { LoadFnOutput, LoadHookContext } from 'node:module'
 import { loadCompiled, type CompiledFiles } from './loader-hooks.ts'
 

@@ -3,14 +3,14 @@ import { pathToFileURL } from 'node:url'
 import { compiledFiles, loadCompiled, type CompiledFiles, type LoadHook } from './loader-hooks.ts'
 
 /**
- * Makes this process able to import the compiled files; call it before the first import of one. Each worker process
- * does: it needs no compiler. Stacks lead to the lines of the TypeScript sources.
+ * Enables this process to import the compiled files. Call it before the first import of one. Each worker process calls it,
+ * so it needs no compiler. Stack traces show lines of the TypeScript sources.
  */
 export function register(data: CompiledFiles): void {
   const files = compiledFiles.parse(data)
   process.setSourceMapsEnabled(true)
   extendRequire(files)
-  // From Node 22.15 and 23.5 hooks run in the thread that imports. Before, they live in one of their own.
+  // Since Node 22.15 and 23.5, hooks run in the importing thread. Older versions run them in a separate thread.
   if (hasThreadlessHooks(nodeModule)) nodeModule.registerHooks({ load: loadCompiled(files) })
   else nodeModule.register('./loader-thread.js', import.meta.url, { data: files })
 }
@@ -21,7 +21,7 @@ function hasThreadlessHooks(
   return 'registerHooks' in module
 }
 
-/** `require` knows nothing of those hooks on Node 20. Its own table of extensions works on every version, and serves all. */
+/** On Node 20 `require` ignores these hooks. Its table of extensions works on every version, so it is used on all. */
 function extendRequire(files: CompiledFiles): void {
   const { extensions } = nodeModule.createRequire(import.meta.url)
   for (const extension of ['.ts', '.tsx', '.cts', '.mts']) {

@@ -2,14 +2,14 @@ import { existsSync, readdirSync, watch, type FSWatcher } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Logger } from '@zyqueue/core'
 import { openTaskFile, type TaskFile } from './index.ts'
-import { firstAbsent, joined, noInputs, stemOf, type Inputs } from './inputs.ts'
+import { firstAbsent, union, noInputs, stemOf, type Inputs } from './inputs.ts'
 
-/** Editors write a file in several steps. */
+/** How long to wait after a change, because editors write a file in several steps. */
 const SETTLED_MS = 60
 
 /**
- * Calls back with the file compiled anew after one of its inputs has changed, or one that was missing has appeared. One that
- * does not compile is logged and waited out.
+ * Compiles the file again and calls back after one of its inputs has changed, or a missing input has appeared. If the file
+ * does not compile, logs the error and waits for the next change.
  */
 export function watchTaskFile(
   path: string,
@@ -29,7 +29,7 @@ export function watchTaskFile(
     timer = setTimeout(() => void (running = running.then(reload)), SETTLED_MS)
   }
 
-  // Folders, not files: editors put a new file in the place of the old one.
+  // Watch folders, not files, because editors replace a file by a new one.
   const follow = (next: Inputs): void => {
     inputs = next
     const gone = [...inputs.files].filter((file) => !existsSync(file))
@@ -47,13 +47,13 @@ export function watchTaskFile(
 
   const start = (folder: string): void => {
     const failed = (error: unknown): void =>
-      logger.warn({ folder, error: error instanceof Error ? error.message : String(error) }, 'cannot be watched')
+      logger.warn({ folder, error: error instanceof Error ? error.message : String(error) }, 'cannot watch folder')
     try {
       const watcher = watch(folder, (_event, name) => {
         if (name === null || inputs.files.has(join(folder, name)) || appears(folder, name)) changed()
       })
       watchers.set(folder, watcher.on('error', failed))
-      // It may have come since the imports were read.
+      // A missing file may have appeared since the imports were read.
       if (readdirSync(folder).some((name) => appears(folder, name))) changed()
     } catch (error) {
       failed(error)
@@ -68,13 +68,16 @@ export function watchTaskFile(
       const taskFile = await openTaskFile(path, read)
       if (closed) return
       follow(read)
-      logger.info({ files: read.files.size }, 'sources changed: starting workers anew')
+      logger.info({ files: read.files.size }, 'sources changed, restarting the workers')
       onChange(taskFile)
     } catch (error) {
       if (closed) return
-      // What it was made of before, too: not all has been read.
-      follow(joined(inputs, read))
-      logger.error({ error: error instanceof Error ? error.message : String(error) }, 'the workers stay as they were')
+      // Keep the previous inputs too: the compiler stopped before it had read all files.
+      follow(union(inputs, read))
+      logger.error(
+        { error: error instanceof Error ? error.message : String(error) },
+        'cannot reload; the workers keep running the previous sources',
+      )
     }
   }
 

@@ -3,8 +3,8 @@ import type { BrokerAdmin } from '@zyqueue/core/broker'
 
 type OptionalCall = 'workers' | 'jobs' | 'cancel' | 'limit' | 'compact' | 'shutdown'
 
-/** A call that not every broker has. Throws `ZYQ_UNSUPPORTED` where this one has it not; `what` says what it does. */
-export function supported<Call extends OptionalCall>(
+/** An optional method of `admin`. Throws `ZYQ_UNSUPPORTED`, with `what` as the description, if the broker does not have it. */
+export function requireCall<Call extends OptionalCall>(
   { name, admin }: OpenBroker,
   call: Call,
   what: string,
