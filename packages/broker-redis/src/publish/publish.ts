@@ -20,8 +20,8 @@ export const MAX_BATCH = 1000
 export const MAX_BODY_BYTES: number = 16 * 1024 * 1024
 /** The maximum size of all jobs in one script, unless a single job is larger. */
 const MAX_SCRIPT_BYTES = 8 * 1024 * 1024
-/** The contract requires ten minutes. The eleventh is for a retry that begins just before they end. */
-const DEDUPE_MS = 11 * 60_000
+/** The contract requires one minute. The second minute is for a retry that begins just before it ends. */
+const DEDUPE_MS = 2 * 60_000
 
 interface Portion {
   readonly keys: QueueKeys
