@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import type { Broker, BrokerPlugin, CallOptions, CallResult, OutboundMessage } from '../src/contract/index.ts'
+import type { Broker, BrokerPlugin, CallRequest, CallResult, OutboundMessage } from '../src/contract/index.ts'
 import { BrokerError } from '../src/errors.ts'
 import { producers } from '../src/producer/producers.ts'
 import { queueJob, remoteTask } from '../src/tasks/queue-job.ts'
@@ -10,7 +10,7 @@ import { scripted, uniqueName } from './support.ts'
 
 afterEach(() => producers.close())
 
-type Call = (message: OutboundMessage, options: CallOptions) => Promise<CallResult>
+type Call = (message: OutboundMessage, options: CallRequest) => Promise<CallResult>
 
 /** The in-memory broker, with calls that end as the test says. */
 function calling(call: Call): BrokerPlugin {

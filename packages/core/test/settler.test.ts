@@ -30,8 +30,8 @@ function setUp(script: Partial<Consumer>, options: { leaseMs?: number; lease?: '
     },
     leaseMs: options.leaseMs ?? 10_000,
     log: logger,
-    settled: (count) => (left += count),
-    gaveUp: () => (gaveUp = true),
+    onSettled: (count) => (left += count),
+    onUnsettled: () => (gaveUp = true),
   })
   return { settler, logger, left: () => left, gaveUp: () => gaveUp }
 }

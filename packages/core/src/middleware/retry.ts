@@ -22,13 +22,13 @@ export function retry(policy: RetryPolicy): RunMiddleware {
     try {
       return await next()
     } catch (error) {
-      throw retried(policy, job, error)
+      throw retryOrFail(policy, job, error)
     }
   }
 }
 
 /** What a failed attempt is to throw in the place of what it threw: a `Retry`, or its failure for good. Never throws. */
-export function retried(policy: RetryPolicy, job: Job, thrown: unknown): unknown {
+export function retryOrFail(policy: RetryPolicy, job: Job, thrown: unknown): unknown {
   if (thrown instanceof Discard || thrown instanceof Reject || thrown instanceof Postpone) return thrown
   if (thrown instanceof CodecError) return thrown
   const { cause, delayMs } = failureOf(thrown)

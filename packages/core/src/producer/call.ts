@@ -9,7 +9,7 @@ import { decodeData } from '../messages/envelope.ts'
 import type { BrokerTaskOptions, Priority } from '../tasks/options.ts'
 
 /** How long a call waits for a broker that has gone away, in ms, where its own time is not over before. */
-const PATIENCE_MS = 10_000
+const BROKER_TIMEOUT_MS = 10_000
 
 /** What one call may set over its task. */
 export interface CallOptions extends BrokerTaskOptions {
@@ -47,7 +47,7 @@ export async function callJob(
   const timer =
     listeners.timeoutMs === undefined
       ? undefined
-      : setTimeout(() => end.abort(late(message, listeners.timeoutMs)), listeners.timeoutMs)
+      : setTimeout(() => end.abort(timeoutError(message, listeners.timeoutMs)), listeners.timeoutMs)
   const onAbort = (): void => end.abort(listeners.signal?.reason)
   listeners.signal?.addEventListener('abort', onAbort)
   try {
@@ -81,7 +81,7 @@ async function untilSent(
       end.signal.throwIfAborted()
       if (thrown instanceof ConfigError) throw thrown
       const error = connection.wrap(thrown)
-      if (!error.retryable || !connection.everOpen || performance.now() - since > PATIENCE_MS) throw error
+      if (!error.retryable || !connection.everOpen || performance.now() - since > BROKER_TIMEOUT_MS) throw error
       await pause(backoffMs(RECONNECT, tries), end.signal)
       end.signal.throwIfAborted()
     }
@@ -93,7 +93,7 @@ function passOn(update: JobUpdate, { onProgress, onData, onWarning }: CallListen
   try {
     if (update.kind === 'progress') onProgress?.(update.done, update.of)
     else if (update.kind === 'warning') onWarning?.(update.text)
-    else onData?.(readable(update.body))
+    else onData?.(decodeReply(update.body))
   } catch (error) {
     end.abort(error)
   }
@@ -102,9 +102,9 @@ function passOn(update: JobUpdate, { onProgress, onData, onWarning }: CallListen
 function resultOf(connection: Connection, result: CallResult): unknown {
   switch (result.status) {
     case 'done':
-      return readable(result.body)
+      return decodeReply(result.body)
     case 'failed':
-      throw failure(result.reason)
+      throw errorFrom(result.reason)
     case 'refused':
       throw connection.wrap(result.error)
     case 'unknown': {
@@ -116,7 +116,7 @@ function resultOf(connection: Connection, result: CallResult): unknown {
 }
 
 /** JSON as a handler of ours returns it, nothing for nothing, and of programs that answer no JSON, their text. */
-function readable(body: Uint8Array): unknown {
+function decodeReply(body: Uint8Array): unknown {
   if (body.byteLength === 0) return undefined
   try {
     return decodeData(body)
@@ -128,7 +128,7 @@ function readable(body: Uint8Array): unknown {
 }
 
 /** The reason that a worker of ours gave begins with its code; a stranger's is any text. */
-function failure(reason: string | undefined): JobError {
+function errorFrom(reason: string | undefined): JobError {
   const [, code, message] = /^(ZYQ_[A-Z_]+): (.*)$/s.exec(reason ?? '') ?? []
   if (code !== undefined && message !== undefined && isJobCode(code)) return new JobError(code, message)
   return new JobError('ZYQ_JOB_FAILED', reason ?? 'The job failed; its worker did not say why.')
@@ -141,7 +141,7 @@ function isJobCode(code: string): code is CodeOf<'job'> {
   )
 }
 
-function late({ id }: OutboundMessage, ms: number | undefined): JobError {
+function timeoutError({ id }: OutboundMessage, ms: number | undefined): JobError {
   return new JobError('ZYQ_JOB_TIMEOUT', `The job ${id} had not ended after ${ms} ms.`)
 }
 

@@ -11,7 +11,7 @@ const MAX_IN_FLIGHT = 4
 /** A batch is full at this many bytes of bodies, whatever its count. */
 export const MAX_BATCH_BYTES: number = 4 * 1024 * 1024
 /** How long a message waits for a broker that has gone away before it is refused. */
-const PATIENCE_MS = 10_000
+const BROKER_TIMEOUT_MS = 10_000
 
 /** Messages of one caller that are answered together. */
 interface PendingSubmit {
@@ -138,7 +138,7 @@ export class Producer {
   async #send(submits: readonly PendingSubmit[]): Promise<void> {
     const items: Item[] = []
     for (const { queue, messages } of submits) for (const message of messages) items.push({ queue, message })
-    const results = await this.#patiently(items)
+    const results = await this.#publishWithRetry(items)
     let start = 0
     for (const { messages, settle } of submits) {
       settle(submits.length === 1 ? results : results.slice(start, start + messages.length))
@@ -148,12 +148,12 @@ export class Producer {
     this.#pump()
   }
 
-  async #patiently(items: readonly Item[]): Promise<readonly PublishResult[]> {
+  async #publishWithRetry(items: readonly Item[]): Promise<readonly PublishResult[]> {
     const since = performance.now()
     const first = await publishOnce(this.connection, items)
     const results = first.map(({ result }) => result)
     let open = indexesWhere(first, ({ mayRetry }) => mayRetry)
-    for (let tries = 0; open.length > 0 && performance.now() - since < PATIENCE_MS; tries++) {
+    for (let tries = 0; open.length > 0 && performance.now() - since < BROKER_TIMEOUT_MS; tries++) {
       await pause(backoffMs(RECONNECT, tries))
       const attempts = await publishOnce(this.connection, pick(items, open))
       for (const [position, index] of open.entries()) {

@@ -9,7 +9,7 @@ export interface Item {
 }
 
 /** What one attempt at a message came to, and whether another one cannot store it twice. */
-export interface Attempt {
+export interface PublishAttempt {
   readonly result: PublishResult
   readonly mayRetry: boolean
 }
@@ -19,14 +19,14 @@ export interface Attempt {
  *
  * A queue that cannot be declared refuses its own messages only: those of other tasks travel in the same batch.
  */
-export async function publishOnce(connection: Connection, items: readonly Item[]): Promise<readonly Attempt[]> {
+export async function publishOnce(connection: Connection, items: readonly Item[]): Promise<readonly PublishAttempt[]> {
   // A broker that never was there is rather a mistake than a mishap.
   const isKnown = connection.everOpen
-  const refusal = (thrown: unknown): Attempt => {
+  const refusal = (thrown: unknown): PublishAttempt => {
     const error = connection.wrap(thrown)
     return { result: { status: 'refused', error }, mayRetry: error.retryable && isKnown }
   }
-  const refused = new Map<QueueSpec, Attempt>()
+  const refused = new Map<QueueSpec, PublishAttempt>()
   const queues = new Set(items.map(({ queue }) => queue))
   await Promise.all(
     [...queues].map((queue) =>
@@ -45,8 +45,8 @@ export async function publishOnce(connection: Connection, items: readonly Item[]
 async function publish(
   connection: Connection,
   items: readonly Item[],
-  refusal: (thrown: unknown) => Attempt,
-): Promise<readonly Attempt[]> {
+  refusal: (thrown: unknown) => PublishAttempt,
+): Promise<readonly PublishAttempt[]> {
   try {
     const results = await connection.broker.publish(items.map(({ message }) => message))
     return items.map((_, index) => {
@@ -59,7 +59,7 @@ async function publish(
   }
 }
 
-function answered(connection: Connection, result: PublishResult): Attempt {
+function answered(connection: Connection, result: PublishResult): PublishAttempt {
   if (result.status === 'stored') return { result, mayRetry: false }
   const error = connection.wrap(result.error)
   if (result.status === 'refused') return { result: { status: 'refused', error }, mayRetry: false }
@@ -70,7 +70,7 @@ function answered(connection: Connection, result: PublishResult): Attempt {
   }
 }
 
-function unanswered(connection: Connection): Attempt {
+function unanswered(connection: Connection): PublishAttempt {
   const error = new BrokerError('ZYQ_BROKER', `${connection.broker.name} did not answer for every message.`)
   return answered(connection, { status: 'unknown', error })
 }

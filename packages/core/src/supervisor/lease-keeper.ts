@@ -5,7 +5,7 @@ import type { Logger } from '../logger.ts'
 import type { SupervisedConsumer } from './ipc.ts'
 
 /** How long `close` waits for reclaims that do not come through. */
-const CLOSE_PATIENCE_MS = 2_000
+const CLOSE_TIMEOUT_MS = 2_000
 
 /**
  * Renews the leases of the worker processes that live, on connections of its own, so that a handler may block its process
@@ -68,7 +68,7 @@ export class LeaseKeeper {
   /** Gives reclaims that are under way a moment, then closes its connections. */
   async close(): Promise<void> {
     clearInterval(this.#timer)
-    const tooLong = setTimeout(() => void this.#abandon(), CLOSE_PATIENCE_MS)
+    const tooLong = setTimeout(() => void this.#abandon(), CLOSE_TIMEOUT_MS)
     await Promise.all(this.#under)
     clearTimeout(tooLong)
     await this.#abandon()

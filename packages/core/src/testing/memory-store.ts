@@ -1,4 +1,4 @@
-import type { CallOptions, CallResult, LostDelivery, OutboundMessage } from '../contract/index.ts'
+import type { CallRequest, CallResult, LostDelivery, OutboundMessage } from '../contract/index.ts'
 import { BrokerError } from '../errors.ts'
 import { systemClock, type Clock } from './clock.ts'
 import type { MemoryConsumer } from './memory-consumer.ts'
@@ -6,7 +6,7 @@ import { MemoryQueue } from './memory-queue.ts'
 
 /** The caller that waits for the end of a job. */
 export interface MemoryCall {
-  readonly onUpdate: CallOptions['onUpdate']
+  readonly onUpdate: CallRequest['onUpdate']
   end(result: CallResult): void
 }
 
@@ -67,7 +67,7 @@ export class MemoryStore {
   /** Publishes a message for a call. `onCall` gets the function that ends the call. */
   call(
     message: OutboundMessage,
-    { signal, onUpdate }: CallOptions,
+    { signal, onUpdate }: CallRequest,
     onCall: (call: MemoryCall) => void,
   ): Promise<CallResult> {
     return new Promise((resolve, reject) => {

@@ -10,16 +10,16 @@ import { StallWatch } from './stall-watch.ts'
 import type { Prefetch } from './prefetch.ts'
 import { countsAllHeld, HOLD_ALONE_MS } from './poison.ts'
 import { ConsumerSession } from './consumer-session.ts'
-import { within } from './within.ts'
+import { settledOrAborted } from './settled-or-aborted.ts'
 
 /** How long a worker waits at its start for a broker that does not answer. */
-const START_PATIENCE_MS = 30_000
+const START_TIMEOUT_MS = 30_000
 /** How long a call of the broker may hold up the end of receiving; it should heed its signal at once. */
-const STOP_PATIENCE_MS = 2_000
+const STOP_TIMEOUT_MS = 2_000
 /** `receive` waits about a second for a first job; a broker that comes back with nothing sooner than this is asked less often. */
-const HASTY_MS = 50
-const SPENT_PAUSE_MS = 1_000
-const HASTY_PAUSE = { minMs: 4, maxMs: 100 }
+const EARLY_RETURN_MS = 50
+const STUCK_JOBS_PAUSE_MS = 1_000
+const EARLY_RETURN_PAUSE = { minMs: 4, maxMs: 100 }
 
 export interface ConsumerLoopOptions {
   readonly connection: Connection
@@ -40,7 +40,7 @@ export interface ConsumerLoopOptions {
   readonly onSessionEnd: (session: ConsumerSession) => void
   readonly onSessionStart: (session: ConsumerSession) => void
   /** Called when it has failed again and again without an outage of the broker. True if the worker ends for that. */
-  readonly endsFor: (error: ZyQueueError) => boolean
+  readonly shouldEnd: (error: ZyQueueError) => boolean
 }
 
 /**
@@ -51,9 +51,9 @@ export class ConsumerLoop {
   /** The names of the queues that it serves. */
   readonly queues: ReadonlySet<string>
   /** Whether it takes one job at a time, and holds no other: see `takeSingly`. */
-  #single: boolean
+  #oneByOne: boolean
   /** When a job came that must be held alone, or the session began. */
-  #aloneAt = 0
+  #oneByOneSince = 0
   readonly #options: ConsumerLoopOptions
   readonly #stop = new AbortController()
   readonly #watch: StallWatch
@@ -61,18 +61,18 @@ export class ConsumerLoop {
   #session: ConsumerSession | undefined
   #receiving = new AbortController()
   #running: Promise<void> = Promise.resolve()
-  #hasty = 0
+  #emptyReceives = 0
   /** When a lasting failure had the connection replaced last. */
   #replacedAt = -Infinity
   #wake: (() => void) | undefined
-  #giveUp: (() => void) | undefined
+  #abandonReceive: (() => void) | undefined
 
   constructor(options: ConsumerLoopOptions) {
     this.#options = options
     const { connection, tasks, stallMs, log, hasFreeSlot, afterDeath } = options
     // The job that killed the last process most likely comes first. If every prefetched job of a dead worker counts a lost
     // delivery, other jobs must not be held with it again.
-    this.#single = afterDeath && this.countsAllHeld
+    this.#oneByOne = afterDeath && this.countsAllHeld
     this.queues = new Set(tasks.map((task) => task.queue))
     this.#failures = new Failures(stallMs)
     this.#watch = new StallWatch({
@@ -126,16 +126,16 @@ export class ConsumerLoop {
    * Begins a session that holds one job at a time, for a job that must be held alone (see `poison.ts`). The caller must
    * give back what the present session holds. Returns false if the session holds one job at a time already.
    */
-  takeSingly(session: ConsumerSession): boolean {
-    this.#aloneAt = performance.now()
-    if (session.single) return false
-    this.#single = true
+  takeOneByOne(session: ConsumerSession): boolean {
+    this.#oneByOneSince = performance.now()
+    if (session.oneByOne) return false
+    this.#oneByOne = true
     return true
   }
 
   /** Returns to batches after what is unsettled, and not at once: such jobs come together, and a new session costs calls. */
-  takeMany(session: ConsumerSession): void {
-    if (session.single && performance.now() - this.#aloneAt > HOLD_ALONE_MS) this.#single = false
+  takeBatches(session: ConsumerSession): void {
+    if (session.oneByOne && performance.now() - this.#oneByOneSince > HOLD_ALONE_MS) this.#oneByOne = false
   }
 
   /** Ends receiving; unsettled jobs stay. Resolves when no more jobs will come. Never rejects. */
@@ -145,8 +145,8 @@ export class ConsumerLoop {
     this.#watch.stop()
     this.wake()
     const late = new AbortController()
-    const timer = setTimeout(() => late.abort(), STOP_PATIENCE_MS)
-    await within(late.signal, this.#running)
+    const timer = setTimeout(() => late.abort(), STOP_TIMEOUT_MS)
+    await settledOrAborted(late.signal, this.#running)
     clearTimeout(timer)
   }
 
@@ -173,7 +173,7 @@ export class ConsumerLoop {
       } catch (thrown) {
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
-        if (!error.retryable || performance.now() - since > START_PATIENCE_MS) throw error
+        if (!error.retryable || performance.now() - since > START_TIMEOUT_MS) throw error
         if (tries === 0) this.#options.log.warn({ err: error }, 'broker unavailable, retrying')
         await pause(backoffMs(RECONNECT, tries), this.#stop.signal)
       }
@@ -187,7 +187,7 @@ export class ConsumerLoop {
       connection,
       queues: queuesOf(tasks),
       // Twice the limit: a job that is being settled counts against the prefetch until the broker has answered.
-      prefetch: this.#single ? 1 : prefetch.ceiling * 2,
+      prefetch: this.#oneByOne ? 1 : prefetch.ceiling * 2,
       leaseMs,
       clientName,
       log,
@@ -195,7 +195,7 @@ export class ConsumerLoop {
       onLeaseLost: (lost) => this.#forgetUnstarted(lost),
     })
     if (this.#stop.signal.aborted) return session.abandon()
-    this.#aloneAt = performance.now()
+    this.#oneByOneSince = performance.now()
     this.#session = session
     onSessionStart(session)
   }
@@ -215,7 +215,7 @@ export class ConsumerLoop {
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
         const logs = this.#failures.add(error)
-        const ends = this.isFailing && this.#options.endsFor(error)
+        const ends = this.isFailing && this.#options.shouldEnd(error)
         if (logs || ends) this.#logFailure(error, ends)
         if (ends) return
         await this.#recover(error)
@@ -245,11 +245,11 @@ export class ConsumerLoop {
   }
 
   async #receive(session: ConsumerSession): Promise<void> {
-    if (session.inHand === 0) this.takeMany(session)
-    if (session.ended || (this.#isOutdated(session) && session.inHand === 0)) {
+    if (session.unsettled === 0) this.takeBatches(session)
+    if (session.ended || (this.#isOutdated(session) && session.unsettled === 0)) {
       await this.#end(session)
       // What could not be settled once may not be so at once again.
-      if (session.spent) await pause(SPENT_PAUSE_MS, this.#stop.signal)
+      if (session.hasStuckJobs) await pause(STUCK_JOBS_PAUSE_MS, this.#stop.signal)
       return
     }
     const room = await this.#room(session)
@@ -258,36 +258,36 @@ export class ConsumerLoop {
     const { signal } = this.#receiving
     this.#watch.asked()
     const askedAt = performance.now()
-    const deliveries = await this.#unlessGivenUp(session.receive(room, signal))
+    const deliveries = await this.#untilAbandoned(session.receive(room, signal))
     this.#watch.answered(deliveries.length)
     if (deliveries.length > 0) {
-      this.#hasty = 0
+      this.#emptyReceives = 0
       this.#options.onDeliveries(this, session, deliveries)
-    } else if (!signal.aborted && performance.now() - askedAt < HASTY_MS) {
-      await pause(backoffMs(HASTY_PAUSE, this.#hasty++), signal)
+    } else if (!signal.aborted && performance.now() - askedAt < EARLY_RETURN_MS) {
+      await pause(backoffMs(EARLY_RETURN_PAUSE, this.#emptyReceives++), signal)
     }
     // One that was given up has received nothing.
     if (!signal.aborted) this.#failures.clear()
   }
 
   /** A stuck `receive` may ignore its signal too; jobs that it returns later go back with its consumer. */
-  #unlessGivenUp(receiving: Promise<readonly Delivery[]>): Promise<readonly Delivery[]> {
+  #untilAbandoned(receiving: Promise<readonly Delivery[]>): Promise<readonly Delivery[]> {
     const givenUp = new Promise<readonly Delivery[]>((resolve) => {
-      this.#giveUp = () => resolve([])
+      this.#abandonReceive = () => resolve([])
     })
     return Promise.race([receiving, givenUp])
   }
 
   /** True if another session must take its place as soon as all its jobs are settled. */
   #isOutdated(session: ConsumerSession): boolean {
-    return session.spent || session.single !== this.#single
+    return session.hasStuckJobs || session.oneByOne !== this.#oneByOne
   }
 
   /** How many jobs to ask for: waits until an idle slot wants one, or a batch is worth a call. 0 when there is reason to look again. */
   async #room(session: ConsumerSession): Promise<number> {
     const { prefetch, hasFreeSlot } = this.#options
-    const limit = this.#isOutdated(session) ? 0 : session.single ? 1 : prefetch.limit
-    const room = limit - session.inHand
+    const limit = this.#isOutdated(session) ? 0 : session.oneByOne ? 1 : prefetch.limit
+    const room = limit - session.unsettled
     if (room > 0 && (hasFreeSlot() || room >= limit / 2)) return room
     await new Promise<void>((resolve) => {
       this.#wake = resolve
@@ -299,7 +299,7 @@ export class ConsumerLoop {
   #logFailure(error: ZyQueueError, ends: boolean): void {
     const { count, lastingMs } = this.#failures
     const fields = { err: error, ...(count > 1 && { failures: count, lastingMs }) }
-    if (!this.isFailing) return this.#options.log.warn(fields, whatIsDoneAbout(error))
+    if (!this.isFailing) return this.#options.log.warn(fields, describeFailure(error))
     this.#options.log.error(fields, `receiving fails again and again: ${ends ? 'the worker ends' : 'retrying'}`)
   }
 
@@ -329,7 +329,7 @@ export class ConsumerLoop {
   #mayReplace(): boolean {
     if (!this.isFailing || performance.now() - this.#replacedAt < this.#failures.lastsAfterMs) return false
     const session = this.#session
-    return session === undefined || session.inHand === this.#options.countUnstarted(session)
+    return session === undefined || session.unsettled === this.#options.countUnstarted(session)
   }
 
   /** Its jobs belong to other workers now. Jobs that run go on; no other job of it may start. */
@@ -350,7 +350,7 @@ export class ConsumerLoop {
   async #rebuild(): Promise<void> {
     const session = this.#session
     this.#receiving.abort()
-    this.#giveUp?.()
+    this.#abandonReceive?.()
     const replaced = this.connection.replace().catch((error: unknown) => {
       this.#options.log.debug({ err: error }, 'the stuck connection did not close')
     })
@@ -359,7 +359,7 @@ export class ConsumerLoop {
   }
 }
 
-function whatIsDoneAbout(error: ZyQueueError): string {
+function describeFailure(error: ZyQueueError): string {
   if (isConnectionLoss(error)) return 'connection lost, coming back'
   return isOutage(error) ? 'broker is busy, asking again' : 'receiving failed, trying again'
 }

@@ -7,7 +7,7 @@ import { BrokerError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Outcome } from './outcome.ts'
 import { Settler } from './settler.ts'
-import { within } from './within.ts'
+import { settledOrAborted } from './settled-or-aborted.ts'
 
 export interface ConsumerSessionOptions {
   readonly connection: Connection
@@ -32,7 +32,7 @@ interface Moment {
 export class ConsumerSession {
   readonly consumerId: string
   /** Whether it holds one job at most. */
-  readonly single: boolean
+  readonly oneByOne: boolean
   readonly #consumer: Consumer
   readonly #settler: Settler
   readonly #connection: Connection
@@ -40,9 +40,9 @@ export class ConsumerSession {
   readonly #isRenewable: boolean
   readonly #log: Logger
   readonly #onLeaseLost: (session: ConsumerSession) => void
-  #inHand = 0
-  readonly #over = new AbortController()
-  #spent = false
+  #unsettled = 0
+  readonly #end = new AbortController()
+  #hasStuckJobs = false
   /** When the last call began that made or renewed its lease. */
   #renewedAt: Moment
   #confirming: Promise<void> | undefined
@@ -66,7 +66,7 @@ export class ConsumerSession {
   private constructor(consumerId: string, consumer: Consumer, since: Moment, options: ConsumerSessionOptions) {
     const { connection, prefetch, leaseMs, log, onSettled, onLeaseLost } = options
     this.consumerId = consumerId
-    this.single = prefetch === 1
+    this.oneByOne = prefetch === 1
     this.#consumer = consumer
     this.#renewedAt = since
     this.#connection = connection
@@ -78,12 +78,12 @@ export class ConsumerSession {
       consumer,
       leaseMs,
       log,
-      settled: (count) => {
-        this.#inHand -= count
+      onSettled: (count) => {
+        this.#unsettled -= count
         onSettled()
       },
-      gaveUp: () => {
-        this.#spent = true
+      onUnsettled: () => {
+        this.#hasStuckJobs = true
       },
     })
     this.#isRenewable = connection.broker.leases.kind === 'renewable'
@@ -94,38 +94,38 @@ export class ConsumerSession {
   }
 
   /** Deliveries that have come and not been answered for. */
-  get inHand(): number {
-    return this.#inHand
+  get unsettled(): number {
+    return this.#unsettled
   }
 
   /** Whether its lease is known to have ended: what it holds belongs to others now. */
   get ended(): boolean {
-    return this.#over.signal.aborted
+    return this.#end.signal.aborted
   }
 
   /**
    * Whether its lease surely stands at `now` (of `performance.now()`). False after the process was frozen or blocked, or the broker
    * away, for as long as the lease lasts: then `confirm` tells. A lease that is the connection's stands until the session ends.
    */
-  stands(now: number): boolean {
+  holdsLease(now: number): boolean {
     if (this.ended) return false
     return !this.#isRenewable || (this.#confirming === undefined && this.#isCurrent(now))
   }
 
   /** Renews the lease. Resolves when it surely stands, or the session has ended. Never rejects. */
-  confirm(): Promise<void> {
-    this.#confirming ??= this.#confirm().finally(() => (this.#confirming = undefined))
+  confirmLease(): Promise<void> {
+    this.#confirming ??= this.#renewUntilCurrent().finally(() => (this.#confirming = undefined))
     return this.#confirming
   }
 
   /** True if its consumer may hold jobs that will not be settled. Only the end of the consumer gives them back. */
-  get spent(): boolean {
-    return this.#spent
+  get hasStuckJobs(): boolean {
+    return this.#hasStuckJobs
   }
 
   async receive(max: number, signal: AbortSignal): Promise<readonly Delivery[]> {
     const deliveries = await this.#consumer.receive(max, { signal })
-    this.#inHand += deliveries.length
+    this.#unsettled += deliveries.length
     return deliveries
   }
 
@@ -140,14 +140,14 @@ export class ConsumerSession {
 
   /** Settles what has an outcome, then ends the lease; what has none goes back. Waits no longer than for the signal. Never rejects. */
   async close(overdue: AbortSignal): Promise<void> {
-    await within(overdue, this.#settler.flush())
-    await within(overdue, this.abandon())
+    await settledOrAborted(overdue, this.#settler.flush())
+    await settledOrAborted(overdue, this.abandon())
   }
 
   /** Ends it without waiting for settlements. Never rejects. */
   async abandon(): Promise<void> {
     clearInterval(this.#renewal)
-    this.#over.abort()
+    this.#end.abort()
     try {
       await this.#consumer.close()
     } catch (error) {
@@ -161,11 +161,11 @@ export class ConsumerSession {
     return now - monotonicMs < this.#leaseMs && Date.now() - wallMs < this.#leaseMs
   }
 
-  async #confirm(): Promise<void> {
+  async #renewUntilCurrent(): Promise<void> {
     if (this.ended) return
     this.#log.warn({ consumer: this.consumerId }, 'the lease may have ended: it is renewed before more jobs start')
     for (let tries = 0; !this.ended && !this.#isCurrent(performance.now()); tries++) {
-      if (tries > 0) await pause(backoffMs(RECONNECT, tries - 1), this.#over.signal)
+      if (tries > 0) await pause(backoffMs(RECONNECT, tries - 1), this.#end.signal)
       await this.#renew()
     }
   }
@@ -183,7 +183,7 @@ export class ConsumerSession {
         this.#renewedAt = since
         return
       }
-      this.#over.abort()
+      this.#end.abort()
       clearInterval(this.#renewal)
       this.#log.warn({ consumer: this.consumerId }, 'the lease has ended: its jobs have gone to other workers')
       this.#onLeaseLost(this)

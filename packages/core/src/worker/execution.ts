@@ -6,7 +6,7 @@ import { DEFAULT_MAX_POSTPONE_MS } from '../limits.ts'
 import type { Logger } from '../logger.ts'
 import { countHeader, decodeData, errorHeader, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import { compose, runSideOf, type Middleware, type RunMiddleware } from '../middleware/middleware.ts'
-import { DEFAULT_RETRIES, retried } from '../middleware/retry.ts'
+import { DEFAULT_RETRIES, retryOrFail } from '../middleware/retry.ts'
 import { Discard, Postpone, Retry } from '../middleware/signals.ts'
 import { timeout } from '../middleware/timeout.ts'
 import { validate } from '../middleware/validate.ts'
@@ -142,9 +142,10 @@ export class Execution {
     const { task, job } = work
     const postponed = thrown instanceof Postpone ? this.#postpone(work, thrown) : undefined
     if (postponed !== undefined && 'kind' in postponed) return postponed
-    const judged = postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : judge(task, job, postponed ?? thrown)
+    const failure =
+      postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : applyRetryPolicy(task, job, postponed ?? thrown)
     // The caller gets the error at once and decides whether to call again.
-    const error = job.foreground && judged instanceof Retry ? failureOf(judged) : judged
+    const error = job.foreground && failure instanceof Retry ? failureOf(failure) : failure
     const log = { task: task.name, job: job.id, attempt: job.attempt }
     if (error instanceof Discard) {
       this.#log.info(log, `job discarded: ${messageOf(error)}`)
@@ -157,7 +158,7 @@ export class Execution {
       const headers = this.#headersAfterFailure(job, error.cause)
       return { kind: 'release', end: 'retried', delayMs, headers, error: error.cause ?? error }
     }
-    this.#log.error({ ...log, err: error }, `job failed, ${whereTo(job)}`)
+    this.#log.error({ ...log, err: error }, `job failed, ${describeRejection(job)}`)
     return {
       kind: 'reject',
       end: 'dead',
@@ -203,7 +204,10 @@ export class Execution {
   }
 
   #refuse(delivery: Delivery, reason: string, task?: AnyTask): Refusal {
-    this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, ${whereTo(delivery)}: ${reason}`)
+    this.#log.error(
+      { queue: delivery.queue, job: delivery.id },
+      `job refused, ${describeRejection(delivery)}: ${reason}`,
+    )
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
       ...WITHOUT_KILLS,
@@ -213,7 +217,7 @@ export class Execution {
 }
 
 /** What becomes of a job that is rejected: one that a caller waits for leaves no dead letter. */
-function whereTo({ foreground }: Pick<Delivery, 'foreground'>): string {
+function describeRejection({ foreground }: Pick<Delivery, 'foreground'>): string {
   return foreground === true ? 'its caller is told' : 'to the dead letters'
 }
 
@@ -224,9 +228,9 @@ function failureOf({ cause }: Retry): unknown {
 }
 
 /** Retries are outermost and cost nothing if the attempt succeeds. */
-function judge({ options }: AnyTask, job: Job, thrown: unknown): unknown {
+function applyRetryPolicy({ options }: AnyTask, job: Job, thrown: unknown): unknown {
   const { retries = DEFAULT_RETRIES } = options
-  return retried(typeof retries === 'number' ? { limit: retries } : retries, job, thrown)
+  return retryOrFail(typeof retries === 'number' ? { limit: retries } : retries, job, thrown)
 }
 
 /** The code that a dead letter's reason begins with: an error of ours may have been changed, or come from a newer version. */

@@ -6,7 +6,7 @@ import type { Logger } from '../logger.ts'
 import { encodeData } from '../messages/envelope.ts'
 import type { Outcome } from './outcome.ts'
 
-interface Settlement {
+interface SettledDelivery {
   readonly delivery: Delivery
   readonly outcome: Outcome
 }
@@ -30,9 +30,9 @@ export class Settler {
   readonly #consumer: Consumer
   readonly #leaseMs: number
   readonly #log: Logger
-  readonly #settled: (count: number) => void
-  readonly #gaveUp: () => void
-  #gathered: Settlement[] = []
+  readonly #onSettled: (count: number) => void
+  readonly #onUnsettled: () => void
+  #pending: SettledDelivery[] = []
   #flushing: Promise<void> | undefined
   /** Those whose outcome a hook still decides. */
   readonly #undecided = new Set<Promise<void>>()
@@ -44,22 +44,22 @@ export class Settler {
     readonly leaseMs: number
     readonly log: Logger
     /** Called with how many deliveries have left the consumer's hands. */
-    readonly settled: (count: number) => void
+    readonly onSettled: (count: number) => void
     /** Called when the consumer may hold jobs that will not be settled. */
-    readonly gaveUp: () => void
+    readonly onUnsettled: () => void
   }) {
     this.#connection = options.connection
     this.#consumer = options.consumer
     this.#leaseMs = options.leaseMs
     this.#log = options.log
-    this.#settled = options.settled
-    this.#gaveUp = options.gaveUp
+    this.#onSettled = options.onSettled
+    this.#onUnsettled = options.onUnsettled
   }
 
   /** Settles a delivery, when its outcome is known. A promise of the outcome must not reject. */
   settle(delivery: Delivery, outcome: Outcome | Promise<Outcome>): void {
     if (outcome instanceof Promise) return this.#settleLater(delivery, outcome)
-    this.#gathered.push({ delivery, outcome })
+    this.#pending.push({ delivery, outcome })
     if (this.#scheduled || this.#flushing !== undefined) return
     this.#scheduled = true
     setImmediate(() => {
@@ -80,16 +80,16 @@ export class Settler {
   /** Resolves when all that was settled before has been answered, or given up. Never rejects. */
   async flush(): Promise<void> {
     if (this.#undecided.size > 0) await Promise.all(this.#undecided)
-    while (this.#flushing !== undefined || this.#gathered.length > 0) {
-      this.#flushing ??= this.#send(this.#gathered.splice(0)).finally(() => {
+    while (this.#flushing !== undefined || this.#pending.length > 0) {
+      this.#flushing ??= this.#send(this.#pending.splice(0)).finally(() => {
         this.#flushing = undefined
-        if (this.#gathered.length > 0) void this.flush()
+        if (this.#pending.length > 0) void this.flush()
       })
       await this.#flushing
     }
   }
 
-  async #send(settlements: readonly Settlement[]): Promise<void> {
+  async #send(settlements: readonly SettledDelivery[]): Promise<void> {
     const acks: Delivery[] = []
     const answers: Answer[] = []
     const releases: Parameters<Consumer['release']>[0][number][] = []
@@ -110,10 +110,10 @@ export class Settler {
       }
     }
     await Promise.all([
-      this.#insist('ack', acks, (items) => this.#consumer.ack(items)),
-      this.#insist('ack', answers, async (items) => (await this.#connection.broker.calls?.answer(items)) ?? []),
-      this.#insist('release', releases, (items) => this.#consumer.release(items)),
-      this.#insist('reject', rejections, (items) => this.#consumer.reject(items)),
+      this.#sendWithRetry('ack', acks, (items) => this.#consumer.ack(items)),
+      this.#sendWithRetry('ack', answers, async (items) => (await this.#connection.broker.calls?.answer(items)) ?? []),
+      this.#sendWithRetry('release', releases, (items) => this.#consumer.release(items)),
+      this.#sendWithRetry('reject', rejections, (items) => this.#consumer.reject(items)),
     ])
   }
 
@@ -127,36 +127,36 @@ export class Settler {
     }
   }
 
-  async #insist<Item>(verb: string, items: readonly Item[], call: Call<Item>): Promise<void> {
+  async #sendWithRetry<Item>(verb: string, items: readonly Item[], call: Call<Item>): Promise<void> {
     const since = performance.now()
     let open = items
     for (let tries = 0; open.length > 0; tries++) {
       const { results, error } = await this.#attemptEach(open, call, tries, since + this.#leaseMs)
       const lost = results.filter((result) => result.status === 'lease-lost').length
-      if (lost > 0) this.#tooLate(verb, lost)
-      this.#noteReturned(verb, results)
+      if (lost > 0) this.#logLate(verb, lost)
+      this.#logReturned(verb, results)
       const again = open.filter((_, index) => results[index]?.status === 'unknown')
-      this.#settled(open.length - again.length)
+      this.#onSettled(open.length - again.length)
       open = again
       if (open.length === 0) return
       // A connection's own jobs return with it, and a lease that has run out will not come back.
       const isOver = error?.code === 'ZYQ_CLOSED'
       const isRenewable = this.#connection.broker.leases.kind === 'renewable'
-      const insists = (isRenewable || error?.code === 'ZYQ_BROKER_FULL') && !isOver
-      if (!insists || performance.now() - since > this.#leaseMs) {
-        if (isOver) this.#tooLate(verb, open.length)
+      const retries = (isRenewable || error?.code === 'ZYQ_BROKER_FULL') && !isOver
+      if (!retries || performance.now() - since > this.#leaseMs) {
+        if (isOver) this.#logLate(verb, open.length)
         else {
           this.#log.warn({ jobs: open.length, err: error }, `${verb} did not succeed: the jobs will be run again`)
-          if (isRenewable || error === undefined || !isConnectionLoss(error)) this.#gaveUp()
+          if (isRenewable || error === undefined || !isConnectionLoss(error)) this.#onUnsettled()
         }
-        this.#settled(open.length)
+        this.#onSettled(open.length)
         return
       }
       await pause(backoffMs(RECONNECT, tries))
     }
   }
 
-  #noteReturned(verb: string, results: readonly SettleResult[]): void {
+  #logReturned(verb: string, results: readonly SettleResult[]): void {
     const returned = results.filter((result) => result.status === 'returned')
     const [first] = returned
     if (first === undefined) return
@@ -164,7 +164,7 @@ export class Settler {
     this.#log.warn({ jobs: returned.length, err }, `${verb} did not succeed: the jobs go back and will be run again`)
   }
 
-  #tooLate(verb: string, jobs: number): void {
+  #logLate(verb: string, jobs: number): void {
     this.#log.warn({ jobs }, `${verb} came too late: the jobs have gone back, or to another owner`)
   }
 

@@ -30,7 +30,7 @@ import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
 
 /** How long a broker may take to answer when a worker has to end. */
-const CLOSE_PATIENCE_MS = 2_000
+const CLOSE_TIMEOUT_MS = 2_000
 
 type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
 
@@ -85,8 +85,8 @@ export class Worker implements AsyncDisposable {
   #idle: (() => void) | undefined
   #grace: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
-  #hurried = false
-  #hadItsShare = false
+  #isClosingNow = false
+  #reachedMaxJobs = false
   readonly #overdue = new AbortController()
   #deadline: NodeJS.Timeout | undefined
   #release: (() => void) | undefined
@@ -158,7 +158,7 @@ export class Worker implements AsyncDisposable {
    */
   drain(): Promise<void> {
     const { graceMs = DEFAULT_GRACE_MS } = this.#options
-    if (this.#state !== 'closed') this.#grace ??= setTimeout(() => this.#giveUpRunning(), graceMs)
+    if (this.#state !== 'closed') this.#grace ??= setTimeout(() => this.#endGracePeriod(), graceMs)
     return this.#end()
   }
 
@@ -169,8 +169,8 @@ export class Worker implements AsyncDisposable {
 
   /** Stops now: gives back all jobs, also running ones, and closes, within seconds. Never rejects. */
   close(): Promise<void> {
-    this.#hurried = true
-    this.#giveUpAfter(CLOSE_PATIENCE_MS)
+    this.#isClosingNow = true
+    this.#abandonSettlementsAfter(CLOSE_TIMEOUT_MS)
     this.#giveBackRunning()
     return this.#end()
   }
@@ -205,7 +205,7 @@ export class Worker implements AsyncDisposable {
         this.#scheduler.remove((job) => job.session === session)
         this.#supervision?.onSessions(this.#loops)
       },
-      endsFor: (error) => this.#endsFor(error),
+      shouldEnd: (error) => this.#endAfterFailures(error),
     })
   }
 
@@ -214,15 +214,15 @@ export class Worker implements AsyncDisposable {
     const { countsAllHeld, canDelay } = loop
     for (const delivery of deliveries) {
       const opened = this.#execution?.open(delivery, { updates: session, countsAllHeld, canDelay })
-      if (opened === undefined || this.#takesNoMore) session.settle(delivery, GIVE_BACK)
+      if (opened === undefined || this.#isEnding) session.settle(delivery, GIVE_BACK)
       else if ('outcome' in opened) {
         const { outcome, task } = opened
         publishJobEnd(delivery, task, outcome)
         session.settle(delivery, this.#hooks.settle(task, delivery, false, outcome))
       } else jobs.push({ session, delivery, work: opened, alone: opened.alone })
     }
-    if (!jobs.some(({ alone }) => alone)) loop.takeMany(session)
-    else if (loop.takeSingly(session)) {
+    if (!jobs.some(({ alone }) => alone)) loop.takeBatches(session)
+    else if (loop.takeOneByOne(session)) {
       const unstarted = [...this.#scheduler.remove((job) => job.session === session), ...jobs]
       for (const { delivery } of unstarted) session.settle(delivery, GIVE_BACK)
       return
@@ -231,22 +231,22 @@ export class Worker implements AsyncDisposable {
   }
 
   /** A job that is held gives its start back: the rest of the share is for the jobs that it holds then. */
-  get #takesNoMore(): boolean {
-    return this.#closing !== undefined || this.#hadItsShare || this.#scheduler.exhausted
+  get #isEnding(): boolean {
+    return this.#closing !== undefined || this.#reachedMaxJobs || this.#scheduler.exhausted
   }
 
   #run(job: ActiveJob): Run {
-    if (!job.session.stands(performance.now())) return this.#hold(job.session)
-    if (this.#scheduler.exhausted && !this.#hadItsShare) this.#takeNoMore()
+    if (!job.session.holdsLease(performance.now())) return this.#hold(job.session)
+    if (this.#scheduler.exhausted && !this.#reachedMaxJobs) this.#finishAfterMaxJobs()
     const deciding = this.#hooks.start(job.work.task, job.work.job)
-    return deciding === undefined ? this.#attempt(job) : this.#runIfMay(job, deciding)
+    return deciding === undefined ? this.#attempt(job) : this.#runIfAllowed(job, deciding)
   }
 
   /** Runs a job if its start hook lets it start. */
-  async #runIfMay(job: ActiveJob, deciding: Promise<'start' | Outcome>): Promise<void> {
+  async #runIfAllowed(job: ActiveJob, deciding: Promise<'start' | Outcome>): Promise<void> {
     const { session, delivery, work } = job
     const decision = await deciding
-    if (!session.stands(performance.now())) await session.confirm()
+    if (!session.holdsLease(performance.now())) await session.confirmLease()
     if (this.#givenBack.has(job) || session.ended) return
     if (decision === 'start') return this.#attempt(job)
     publishJobEnd(delivery, work.task, decision)
@@ -272,10 +272,10 @@ export class Worker implements AsyncDisposable {
 
   async #resumeWhenConfirmed(session: ConsumerSession): Promise<void> {
     const isOfSession = (job: ActiveJob): boolean => job.session === session
-    await session.confirm()
+    await session.confirmLease()
     if (!session.ended) return this.#scheduler.resume(isOfSession)
     this.#scheduler.remove(isOfSession)
-    this.#retireIfDone()
+    this.#closeIfDone()
   }
 
   #afterAttempt(job: ActiveJob, since: number, outcome: Outcome): void {
@@ -295,20 +295,20 @@ export class Worker implements AsyncDisposable {
 
   #afterRun(): void {
     this.#idle?.()
-    this.#retireIfDone()
+    this.#closeIfDone()
     for (const loop of this.#loops) loop.wake()
   }
 
-  #retireIfDone(): void {
+  #closeIfDone(): void {
     const { running, waiting } = this.#scheduler
-    if (this.#hadItsShare && running.size === 0 && waiting === 0) void this.finishAndClose()
+    if (this.#reachedMaxJobs && running.size === 0 && waiting === 0) void this.finishAndClose()
   }
 
   /**
    * Retires the worker, and returns true, if a supervisor puts another in its place and no loop still works. Jobs that run may
    * end.
    */
-  #endsFor(error: ZyQueueError): boolean {
+  #endAfterFailures(error: ZyQueueError): boolean {
     if (this.#supervision === undefined || !this.#loops.every((loop) => loop.isFailing)) return false
     this.#supervision.onFinishing(`receiving fails again and again: ${error.code}: ${error.message}`)
     void this.finishAndClose()
@@ -316,8 +316,8 @@ export class Worker implements AsyncDisposable {
   }
 
   /** Its share of jobs is started: running jobs may take any time, and its other jobs go back. */
-  #takeNoMore(): void {
-    this.#hadItsShare = true
+  #finishAfterMaxJobs(): void {
+    this.#reachedMaxJobs = true
     this.#log.info({ jobs: this.#options.maxJobs }, 'worker has taken its share of jobs')
     this.#supervision?.onFinishing('it has done its share of jobs')
     for (const loop of this.#loops) void loop.stopReceiving()
@@ -327,7 +327,7 @@ export class Worker implements AsyncDisposable {
   /** Jobs that were given back while their handlers went on: their results are ignored. */
   readonly #givenBack = new WeakSet<ActiveJob>()
 
-  #giveUpRunning(): void {
+  #endGracePeriod(): void {
     const jobs = [...this.#scheduler.running].map(({ work }) => work.job.id)
     this.#log.warn({ jobs }, 'the grace period is over: jobs that still run go back to their queues')
     this.#giveBackRunning()
@@ -362,7 +362,7 @@ export class Worker implements AsyncDisposable {
     await this.#untilIdle()
     clearTimeout(this.#grace)
     const leftMs = (this.#options.graceMs ?? DEFAULT_GRACE_MS) - (performance.now() - since)
-    this.#giveUpAfter(this.#hurried ? CLOSE_PATIENCE_MS : Math.max(leftMs, CLOSE_PATIENCE_MS))
+    this.#abandonSettlementsAfter(this.#isClosingNow ? CLOSE_TIMEOUT_MS : Math.max(leftMs, CLOSE_TIMEOUT_MS))
     await Promise.all(this.#loops.map((loop) => loop.close(this.#overdue.signal)))
     clearTimeout(this.#deadline)
     // A drain that came late may have set it again.
@@ -373,7 +373,7 @@ export class Worker implements AsyncDisposable {
   }
 
   /** How long the broker has to accept settlements. A broker that is away would delay the end until its leases are over. */
-  #giveUpAfter(ms: number): void {
+  #abandonSettlementsAfter(ms: number): void {
     clearTimeout(this.#deadline)
     if (this.#state !== 'closed') this.#deadline = setTimeout(() => this.#overdue.abort(), ms)
   }
