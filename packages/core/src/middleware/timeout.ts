@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { JobError } from '../errors.ts'
-import { parseOptions, timerMs } from '../tasks/options.ts'
+import { parseOptions, timerMs } from '../parse-options.ts'
 import type { RunMiddleware } from './middleware.ts'
 
 const timeoutSchema = z.object({ ms: timerMs })

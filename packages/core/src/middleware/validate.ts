@@ -1,5 +1,5 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import { validate as validateData } from '../tasks/schema.ts'
+import { validate as validateData } from '../messages/schema.ts'
 import type { RunMiddleware } from './middleware.ts'
 
 /** Checks `job.data` against a Standard Schema once more at receipt: others may submit to the queue too. */

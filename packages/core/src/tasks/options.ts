@@ -1,10 +1,11 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { z } from 'zod'
 import type { BrokerPlugin } from '../contract/index.ts'
-import { ConfigError, messageOf } from '../errors.ts'
 import type { BatchHooks } from '../hooks/batch-hooks.ts'
-import { MAX_DELAY_MS, MAX_RETRIES, MAX_TIMER_MS } from '../limits.ts'
+import { MAX_DELAY_MS, MAX_RETRIES } from '../limits.ts'
 import type { Middleware } from '../middleware/middleware.ts'
+import { delayMsSchema, retriesSchema, retryPolicySchema, type RetryPolicy } from '../middleware/retry-policy.ts'
+import { parseOptions, readOptions, timerMs } from '../parse-options.ts'
 
 /**
  * Options that only one kind of broker knows. Its package adds them by declaration merging:
@@ -15,15 +16,6 @@ export interface BrokerTaskOptions {}
 
 /** A whole number from 0 to 9, the higher first. `low` is 1, `normal` 4, `high` 7. */
 export type Priority = 'low' | 'normal' | 'high' | number
-
-export interface RetryPolicy {
-  /** Retries after the first attempt, at most 999,999. */
-  readonly limit: number
-  /** Bound of the wait before the first retry, in ms; each later one doubles it. Default: 1,000. */
-  readonly minDelayMs?: number | undefined
-  /** Bound of every wait, in ms. Default: 600,000 (ten minutes). */
-  readonly maxDelayMs?: number | undefined
-}
 
 export interface TaskOptions extends BrokerTaskOptions {
   /** Default: the name of the handler. */
@@ -81,15 +73,6 @@ export const NORMAL_PRIORITY: number = PRIORITY_NAMES.normal
 const prioritySchema = z.union([z.literal(['low', 'normal', 'high']), z.int().min(0).max(9)], {
   error: 'expected a whole number from 0 to 9, or low, normal, high',
 })
-const delayMs = z.int().positive().max(MAX_DELAY_MS)
-export const timerMs: z.ZodType<number> = z.int().positive().max(MAX_TIMER_MS)
-const retriesSchema = z.int().nonnegative().max(MAX_RETRIES)
-
-export const retryPolicySchema = z.strictObject({
-  limit: retriesSchema,
-  minDelayMs: delayMs.optional(),
-  maxDelayMs: delayMs.optional(),
-})
 
 const sharedShape = {
   server: z.union([z.string().min(1), z.custom<BrokerPlugin>((value) => typeof value === 'object' && value !== null)], {
@@ -110,7 +93,7 @@ const taskSchema = z
     timeoutMs: timerMs,
     hardTimeoutMs: timerMs,
     maxDeliveries: z.int().positive(),
-    maxPostponeMs: delayMs,
+    maxPostponeMs: delayMsSchema,
     middleware: z.array(z.custom<Middleware>(isMiddleware, 'expected a function, or { submit, run }')),
     hooks: z.custom<BatchHooks>(isBatchHooks, 'expected { publish, start, settle }, each a function or absent'),
     data: z.custom<StandardSchemaV1>(isStandardSchema, 'expected a Standard Schema, such as one of Zod'),
@@ -180,30 +163,9 @@ export function checkCallTimeout(timeoutMs: number | undefined): void {
 export const NO_OPTIONS: SplitOptions<CheckedSubmitOptions> = { core: {}, broker: {} }
 
 function split<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>, options: object, call: string) {
-  const given = reading(call, () => Object.entries(options).filter(([, value]) => value !== undefined))
+  const given = readOptions(call, () => Object.entries(options).filter(([, value]) => value !== undefined))
   const core = parseOptions(schema, Object.fromEntries(given.filter(([key]) => key in schema.shape)), call)
   return { core, broker: Object.fromEntries(given.filter(([key]) => !(key in schema.shape))) }
-}
-
-/** Checks options against a schema. Throws `ConfigError` (`ZYQ_CONFIG`) that names each option that does not fit. */
-export function parseOptions<Schema extends z.ZodType>(
-  schema: Schema,
-  options: unknown,
-  call: string,
-): z.infer<Schema> {
-  const result = reading(call, () => schema.safeParse(options))
-  if (result.success) return result.data
-  const faults = result.error.issues.map(({ path, message }) => `${path.join('.') || 'options'}: ${message}`)
-  throw new ConfigError('ZYQ_CONFIG', `${call}: ${faults.join('; ')}`)
-}
-
-/** Options may be any objects, and their getters may throw. */
-function reading<Result>(call: string, read: () => Result): Result {
-  try {
-    return read()
-  } catch (error) {
-    throw new ConfigError('ZYQ_CONFIG', `${call}: the options cannot be read: ${messageOf(error)}`, { cause: error })
-  }
 }
 
 export function priorityLevel(priority: CheckedTaskOptions['priority']): number {

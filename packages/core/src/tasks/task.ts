@@ -28,7 +28,7 @@ import {
   type SubmitOptions,
   type TaskOptions,
 } from './options.ts'
-import { validate } from './schema.ts'
+import { validate } from '../messages/schema.ts'
 import { checkSubmitSupport, checkTaskSupport } from './support.ts'
 
 /** What runs a task's jobs. The worker comes first, as in the system that this one succeeds. */
