@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import type { Delivery } from '../src/contract/index.ts'
-import { silentLogger } from '../src/logger.ts'
-import { NO_HEADERS, withHeaders } from '../src/messages/envelope.ts'
-import { Discard, Postpone, Reject, Retry } from '../src/middleware/signals.ts'
-import { Task } from '../src/tasks/task.ts'
-import { Execution, type Refusal, type Work } from '../src/worker/execution.ts'
-import type { Job } from '../src/worker/job.ts'
+import type { Delivery } from '../../src/contract/index.ts'
+import { silentLogger } from '../../src/logger.ts'
+import { NO_HEADERS, withHeaders } from '../../src/messages/envelope.ts'
+import { Discard, Postpone, Reject, Retry } from '../../src/middleware/signals.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { Execution, type Refusal, type Work } from '../../src/worker/execution.ts'
+import type { Job } from '../../src/worker/job.ts'
 
 type Options = ConstructorParameters<typeof Task>[1]
 

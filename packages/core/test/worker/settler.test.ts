@@ -1,9 +1,9 @@
 import { expect, onTestFinished, test } from 'vitest'
-import type { Consumer, Delivery, SettleResult } from '../src/contract/index.ts'
-import { BrokerError } from '../src/errors.ts'
-import { ACK, GIVE_BACK } from '../src/worker/outcome.ts'
-import { Settler } from '../src/worker/settler.ts'
-import { connectionTo, gate, recordingLogger, scripted, until } from './support.ts'
+import type { Consumer, Delivery, SettleResult } from '../../src/contract/index.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { ACK, GIVE_BACK } from '../../src/worker/outcome.ts'
+import { Settler } from '../../src/worker/settler.ts'
+import { connectionTo, gate, recordingLogger, scripted, until } from '../support.ts'
 
 const lost = () => new BrokerError('ZYQ_CONNECTION_LOST', 'cut')
 const ok = (items: readonly unknown[]): SettleResult[] => items.map(() => ({ status: 'ok' }))

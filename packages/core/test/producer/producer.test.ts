@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
-import type { OutboundMessage, PublishResult } from '../src/contract/index.ts'
-import { BrokerError } from '../src/errors.ts'
-import { Producer } from '../src/producer/producer.ts'
-import { connectionTo, gate, scripted, until, type Script } from './support.ts'
+import type { OutboundMessage, PublishResult } from '../../src/contract/index.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { Producer } from '../../src/producer/producer.ts'
+import { connectionTo, gate, scripted, until, type Script } from '../support.ts'
 
 const queue = { name: 'mail', options: {} }
 

@@ -1,13 +1,13 @@
 import { expect, onTestFinished, test } from 'vitest'
-import type { BatchHooks, EndingJob } from '../src/hooks/batch-hooks.ts'
-import { Discard } from '../src/middleware/signals.ts'
-import { splitTaskOptions, type TaskOptions } from '../src/tasks/options.ts'
-import { Task } from '../src/tasks/task.ts'
-import { createTestQueue } from '../src/testing/index.ts'
-import type { Job } from '../src/worker/job.ts'
-import type { Outcome } from '../src/worker/outcome.ts'
-import { createWorker } from '../src/worker/worker.ts'
-import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from './support.ts'
+import type { BatchHooks, EndingJob } from '../../src/hooks/batch-hooks.ts'
+import { Discard } from '../../src/middleware/signals.ts'
+import { splitTaskOptions, type TaskOptions } from '../../src/tasks/options.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { createTestQueue } from '../../src/testing/index.ts'
+import type { Job } from '../../src/worker/job.ts'
+import type { Outcome } from '../../src/worker/outcome.ts'
+import { createWorker } from '../../src/worker/worker.ts'
+import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from '../support.ts'
 
 function taskWith(hooks: BatchHooks, run: (job: Job) => unknown = () => {}, options: TaskOptions = {}) {
   const broker = scripted()

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { BrokerError } from '../src/errors.ts'
-import { Failures } from '../src/worker/failures.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { Failures } from '../../src/worker/failures.ts'
 
 const FAULT = new BrokerError('ZYQ_BROKER', 'no right to receive')
 

@@ -1,12 +1,12 @@
 /** Consumers that fail although their broker is there. */
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
-import { BrokerError } from '../src/errors.ts'
-import { producers } from '../src/producer/producers.ts'
-import { Task } from '../src/tasks/task.ts'
-import type { Job } from '../src/worker/job.ts'
-import type { WorkerOptions } from '../src/worker/options.ts'
-import { Worker, type Supervision } from '../src/worker/worker.ts'
-import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from './support.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { producers } from '../../src/producer/producers.ts'
+import { Task } from '../../src/tasks/task.ts'
+import type { Job } from '../../src/worker/job.ts'
+import type { WorkerOptions } from '../../src/worker/options.ts'
+import { Worker, type Supervision } from '../../src/worker/worker.ts'
+import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from '../support.ts'
 
 const STALL_MS = 100
 

@@ -1,12 +1,12 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { createConnection } from '../src/connection/connection.ts'
-import type { BrokerPlugin } from '../src/contract/index.ts'
-import type { BrokerChoice } from '../src/connection/discovery.ts'
-import { inherit } from '../src/connection/inherit.ts'
-import { producers } from '../src/producer/producers.ts'
-import { Task } from '../src/tasks/task.ts'
-import { memoryBroker } from '../src/testing/memory-plugin.ts'
-import { scripted, uniqueName } from './support.ts'
+import { createConnection } from '../../src/connection/connection.ts'
+import type { BrokerPlugin } from '../../src/contract/index.ts'
+import type { BrokerChoice } from '../../src/connection/discovery.ts'
+import { inherit } from '../../src/connection/inherit.ts'
+import { producers } from '../../src/producer/producers.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { memoryBroker } from '../../src/testing/memory-plugin.ts'
+import { scripted, uniqueName } from '../support.ts'
 
 afterEach(async () => {
   vi.unstubAllEnvs()

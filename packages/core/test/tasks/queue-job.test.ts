@@ -1,14 +1,14 @@
 import { expect, expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
-import { producers } from '../src/producer/producers.ts'
-import type { JobHandle } from '../src/producer/job-handles.ts'
-import { queueJob, remoteTask, taskOf } from '../src/tasks/queue-job.ts'
-import { findTask, registeredTasks } from '../src/tasks/registry.ts'
-import { validate } from '../src/messages/schema.ts'
-import type { Task } from '../src/tasks/task.ts'
-import { createTestQueue, memoryBroker } from '../src/testing/index.ts'
-import type { Job, WorkerContext } from '../src/worker/job.ts'
-import { uniqueName } from './support.ts'
+import { producers } from '../../src/producer/producers.ts'
+import type { JobHandle } from '../../src/producer/job-handles.ts'
+import { queueJob, remoteTask, taskOf } from '../../src/tasks/queue-job.ts'
+import { findTask, registeredTasks } from '../../src/tasks/registry.ts'
+import { validate } from '../../src/messages/schema.ts'
+import type { Task } from '../../src/tasks/task.ts'
+import { createTestQueue, memoryBroker } from '../../src/testing/index.ts'
+import type { Job, WorkerContext } from '../../src/worker/job.ts'
+import { uniqueName } from '../support.ts'
 
 const configError = (text: RegExp, code = 'ZYQ_CONFIG') =>
   expect.objectContaining({ code, message: expect.stringMatching(text) })

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
-import { connectionTo } from '../src/connection/connection.ts'
-import { findBroker, installedBrokers, type BrokerChoice } from '../src/connection/discovery.ts'
-import { memoryBroker } from '../src/testing/index.ts'
+import { connectionTo } from '../../src/connection/connection.ts'
+import { findBroker, installedBrokers, type BrokerChoice } from '../../src/connection/discovery.ts'
+import { memoryBroker } from '../../src/testing/index.ts'
 
 const plugin = (name: string, version = 2) =>
   `export default { kind: 'zyqueue.broker', apiVersion: ${version}, name: '${name}', schemes: ['${name}'], create() {} }`

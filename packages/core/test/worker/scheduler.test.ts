@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { Prefetch } from '../src/worker/prefetch.ts'
-import { HELD, Scheduler, type Runnable } from '../src/worker/scheduler.ts'
+import { Prefetch } from '../../src/worker/prefetch.ts'
+import { HELD, Scheduler, type Runnable } from '../../src/worker/scheduler.ts'
 
 interface Item extends Runnable {
   readonly id: number

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test, vi } from 'vitest'
 import { z } from 'zod'
-import { BrokerError } from '../src/errors.ts'
-import { producers } from '../src/producer/producers.ts'
-import { SubmitError } from '../src/producer/submit-error.ts'
-import { remoteTask } from '../src/tasks/queue-job.ts'
-import { Task } from '../src/tasks/task.ts'
-import { scripted, uniqueName, until, type Script } from './support.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { producers } from '../../src/producer/producers.ts'
+import { SubmitError } from '../../src/producer/submit-error.ts'
+import { remoteTask } from '../../src/tasks/queue-job.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { scripted, uniqueName, until, type Script } from '../support.ts'
 
 afterEach(() => producers.close())
 

@@ -1,17 +1,22 @@
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
-import { CodecError, JobError } from '../src/errors.ts'
-import { silentLogger } from '../src/logger.ts'
-import { NO_HEADERS, withHeaders } from '../src/messages/envelope.ts'
-import { compose, type Middleware, type RunMiddleware, type MiddlewareContext } from '../src/middleware/middleware.ts'
-import { retry } from '../src/middleware/retry.ts'
-import { Discard, Reject, Retry } from '../src/middleware/signals.ts'
-import { producers } from '../src/producer/producers.ts'
-import { Task } from '../src/tasks/task.ts'
-import { scripted, uniqueName } from './support.ts'
-import { timeout } from '../src/middleware/timeout.ts'
-import { validate } from '../src/middleware/validate.ts'
-import { Job } from '../src/worker/job.ts'
+import { CodecError, JobError } from '../../src/errors.ts'
+import { silentLogger } from '../../src/logger.ts'
+import { NO_HEADERS, withHeaders } from '../../src/messages/envelope.ts'
+import {
+  compose,
+  type Middleware,
+  type RunMiddleware,
+  type MiddlewareContext,
+} from '../../src/middleware/middleware.ts'
+import { retry } from '../../src/middleware/retry.ts'
+import { Discard, Reject, Retry } from '../../src/middleware/signals.ts'
+import { producers } from '../../src/producer/producers.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { scripted, uniqueName } from '../support.ts'
+import { timeout } from '../../src/middleware/timeout.ts'
+import { validate } from '../../src/middleware/validate.ts'
+import { Job } from '../../src/worker/job.ts'
 import { z } from 'zod'
 
 function context(fields: { attempt?: number; data?: unknown; retries?: string } = {}): MiddlewareContext {

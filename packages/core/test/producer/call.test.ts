@@ -1,12 +1,12 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import type { Broker, BrokerPlugin, CallRequest, CallResult, OutboundMessage } from '../src/contract/index.ts'
-import { BrokerError } from '../src/errors.ts'
-import { producers } from '../src/producer/producers.ts'
-import { queueJob, remoteTask } from '../src/tasks/queue-job.ts'
-import { memoryBroker } from '../src/testing/index.ts'
-import type { Job } from '../src/worker/job.ts'
-import { createWorker } from '../src/worker/worker.ts'
-import { scripted, uniqueName } from './support.ts'
+import type { Broker, BrokerPlugin, CallRequest, CallResult, OutboundMessage } from '../../src/contract/index.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { producers } from '../../src/producer/producers.ts'
+import { queueJob, remoteTask } from '../../src/tasks/queue-job.ts'
+import { memoryBroker } from '../../src/testing/index.ts'
+import type { Job } from '../../src/worker/job.ts'
+import { createWorker } from '../../src/worker/worker.ts'
+import { scripted, uniqueName } from '../support.ts'
 
 afterEach(() => producers.close())
 
