@@ -66,7 +66,7 @@ export class Connection {
       error instanceof ZyQueueError
         ? error
         : new BrokerError(this.#broker.errorCode(error), `${this.#broker.name}: ${messageOf(error)}`, { cause: error })
-    if (isConnectionLoss(wrapped)) this.#forget()
+    if (isConnectionLoss(wrapped)) this.#resetOpening()
     return wrapped
   }
 
@@ -75,7 +75,7 @@ export class Connection {
     if (this.#closed) return
     const stuck = this.#broker
     this.#broker = this.#create()
-    this.#forget()
+    this.#resetOpening()
     await stuck.close()
   }
 
@@ -114,7 +114,7 @@ export class Connection {
     return declared
   }
 
-  #forget(): void {
+  #resetOpening(): void {
     this.#opening = undefined
     this.#declared = new Map()
   }

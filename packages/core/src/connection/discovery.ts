@@ -68,12 +68,12 @@ export interface FoundBroker {
  * `ZYQ_CONNECTION_STRING` if no broker reads the connection's scheme, or `ZYQ_CONFIG` if the choice contradicts itself.
  */
 export async function findBroker(choice: BrokerChoice, from: readonly string[]): Promise<FoundBroker> {
-  const found = await lookFor(choice, from)
+  const found = await findPlugin(choice, from)
   checkInherited(choice, found.plugin)
   return found
 }
 
-async function lookFor(choice: BrokerChoice, from: readonly string[]): Promise<FoundBroker> {
+async function findPlugin(choice: BrokerChoice, from: readonly string[]): Promise<FoundBroker> {
   const { server, connection } = choice
   if (typeof server === 'object') return { plugin: checkPlugin(server, 'The broker given in code') }
   if (server === '' || (server === undefined && connection === '')) {

@@ -18,7 +18,7 @@ export type OpenBroker = Pick<Broker, 'name' | 'location' | 'capabilities' | 'ad
 export async function openBroker(choice: BrokerChoice, options?: ConnectionOptions): Promise<OpenBroker> {
   const connection = await createConnection(choice, options)
   try {
-    await awake(connection.open())
+    await whileAlive(connection.open())
   } catch (error) {
     await connection.close()
     throw error
@@ -29,14 +29,14 @@ export async function openBroker(choice: BrokerChoice, options?: ConnectionOptio
 }
 
 /** Keeps the process alive for as long as the call takes: what an adapter holds does not. */
-function awake<Result>(call: Promise<Result>): Promise<Result> {
+function whileAlive<Result>(call: Promise<Result>): Promise<Result> {
   return call.finally(keepAlive())
 }
 
 /** Adapters reject with the engine's own errors; callers of this function get ZyQueue's errors. */
 function withOurErrors(admin: BrokerAdmin, connection: Connection): BrokerAdmin {
   const ours = <Result>(call: Promise<Result>): Promise<Result> =>
-    awake(call).catch((error: unknown) => {
+    whileAlive(call).catch((error: unknown) => {
       throw connection.wrap(error)
     })
   const { deadLetters, workers, jobs, cancel, limit, compact, shutdown } = admin

@@ -39,7 +39,7 @@ export async function publishOnce(connection: Connection, items: readonly Item[]
   const answers = sent.length === 0 ? [] : await publish(connection, sent, refusal)
   if (sent === items) return answers
   let next = 0
-  return items.map(({ queue }) => refused.get(queue) ?? answers[next++] ?? unanswered(connection))
+  return items.map(({ queue }) => refused.get(queue) ?? answers[next++] ?? unknownAttempt(connection))
 }
 
 async function publish(
@@ -51,7 +51,7 @@ async function publish(
     const results = await connection.broker.publish(items.map(({ message }) => message))
     return items.map((_, index) => {
       const result = results[index]
-      return result === undefined ? unanswered(connection) : answered(connection, result)
+      return result === undefined ? unknownAttempt(connection) : attemptFrom(connection, result)
     })
   } catch (error) {
     const refused = refusal(error)
@@ -59,7 +59,7 @@ async function publish(
   }
 }
 
-function answered(connection: Connection, result: PublishResult): PublishAttempt {
+function attemptFrom(connection: Connection, result: PublishResult): PublishAttempt {
   if (result.status === 'stored') return { result, mayRetry: false }
   const error = connection.wrap(result.error)
   if (result.status === 'refused') return { result: { status: 'refused', error }, mayRetry: false }
@@ -70,7 +70,7 @@ function answered(connection: Connection, result: PublishResult): PublishAttempt
   }
 }
 
-function unanswered(connection: Connection): PublishAttempt {
+function unknownAttempt(connection: Connection): PublishAttempt {
   const error = new BrokerError('ZYQ_BROKER', `${connection.broker.name} did not answer for every message.`)
-  return answered(connection, { status: 'unknown', error })
+  return attemptFrom(connection, { status: 'unknown', error })
 }

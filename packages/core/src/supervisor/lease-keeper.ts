@@ -14,16 +14,16 @@ const CLOSE_TIMEOUT_MS = 2_000
 export class LeaseKeeper {
   readonly #log: Logger
   readonly #connections = new Map<string, Promise<Connection>>()
-  readonly #living: () => readonly SupervisedConsumer[]
-  readonly #under = new Set<Promise<void>>()
+  readonly #consumers: () => readonly SupervisedConsumer[]
+  readonly #reclaims = new Set<Promise<void>>()
   readonly #closing = new AbortController()
   #timer: NodeJS.Timeout | undefined
   #renewing: Promise<unknown> | undefined
 
-  /** `living` returns the consumers whose leases must be renewed. */
-  constructor(log: Logger, living: () => readonly SupervisedConsumer[]) {
+  /** `consumers` returns the consumers whose leases must be renewed. */
+  constructor(log: Logger, consumers: () => readonly SupervisedConsumer[]) {
     this.#log = log
-    this.#living = living
+    this.#consumers = consumers
   }
 
   /** Begins to renew, three times in each lease. */
@@ -42,14 +42,14 @@ export class LeaseKeeper {
 
   /** Ends the lease of a consumer whose process is gone. Never rejects: where it fails, the lease ends by itself. */
   reclaim(consumer: SupervisedConsumer, lost: readonly LostDelivery[]): Promise<void> {
-    const work = this.#reclaim(consumer, lost).finally(() => this.#under.delete(work))
-    this.#under.add(work)
+    const work = this.#reclaim(consumer, lost).finally(() => this.#reclaims.delete(work))
+    this.#reclaims.add(work)
     return work
   }
 
   /** Whether jobs of processes that are gone may yet come back. */
   get isReclaiming(): boolean {
-    return this.#under.size > 0
+    return this.#reclaims.size > 0
   }
 
   /** The figures of the queues that a consumer serves, as far as they can be known; undefined where the broker is away. */
@@ -69,7 +69,7 @@ export class LeaseKeeper {
   async close(): Promise<void> {
     clearInterval(this.#timer)
     const tooLong = setTimeout(() => void this.#abandon(), CLOSE_TIMEOUT_MS)
-    await Promise.all(this.#under)
+    await Promise.all(this.#reclaims)
     clearTimeout(tooLong)
     await this.#abandon()
     await this.#renewing
@@ -110,7 +110,7 @@ export class LeaseKeeper {
 
   async #renewAll(leaseMs: number): Promise<void> {
     const groups = new Map<string, SupervisedConsumer[]>()
-    for (const consumer of this.#living()) {
+    for (const consumer of this.#consumers()) {
       if (!consumer.renewable || consumer.address.url === undefined) continue
       const key = JSON.stringify(consumer.address)
       groups.set(key, [...(groups.get(key) ?? []), consumer])

@@ -23,11 +23,11 @@ import { WorkerHandle, type WorkerEnd } from './worker-handle.ts'
 /** How worker processes that end unasked are started again. */
 const RESTART: Backoff = { minMs: 200, maxMs: 30_000 }
 /** A process that has been up for so long has not failed at its start. */
-const SETTLED_MS = 10_000
+const STABLE_MS = 10_000
 /** Starts in a row that may fail, for each process there should be, before the supervisor gives up. */
 const MAX_FAILED_STARTS = 3
 /** How often processes are looked at. */
-const ROUND_MS = 250
+const CHECK_INTERVAL_MS = 250
 
 /** A place for one worker process at a time. */
 interface Slot {
@@ -56,10 +56,10 @@ export class Supervisor {
   #loader: TaskFileLoader | undefined
   #outcome: SupervisorResult | undefined
   #finish: (() => void) | undefined
-  #round: NodeJS.Timeout | undefined
-  #lookedAt = performance.now()
+  #checkTimer: NodeJS.Timeout | undefined
+  #checkedAt = performance.now()
   #skipped = false
-  #looking = false
+  #checksBurst = false
   /** Whether a process has taken jobs since the start, or since the last reload. */
   #everReady = false
   /** Whether one has done a job since, or been up for long. */
@@ -92,11 +92,11 @@ export class Supervisor {
     // To the very end: what an adapter holds while it closes keeps no process alive.
     const release = keepAlive()
     this.#leases.start(this.#leaseMs)
-    this.#round = setInterval(() => this.#look(), ROUND_MS)
+    this.#checkTimer = setInterval(() => this.#checkWorkers(), CHECK_INTERVAL_MS)
     for (const slot of this.#slots) this.#start(slot)
     this.#endIfEmpty()
     await finished
-    clearInterval(this.#round)
+    clearInterval(this.#checkTimer)
     await this.#leases.close()
     release()
     return this.#outcome ?? { reason: 'drained' }
@@ -145,7 +145,7 @@ export class Supervisor {
           this.#log.info({ worker: worker.name, pid: worker.pid }, `worker is replaced: ${reason}`)
           if (slot.worker === worker) this.#startReplacement(slot, worker)
         },
-        onFatal: (message) => this.#cannotRun(fatalError(message)),
+        onFatal: (message) => this.#failToStart(fatalError(message)),
         onEnd: (end) => this.#ended(slot, worker, end),
       })
       slot.worker = worker
@@ -153,7 +153,7 @@ export class Supervisor {
       this.#alive.add(worker)
     } catch (error) {
       const message = `A worker process could not be started: ${messageOf(error)}`
-      this.#cannotRun(new JobError('ZYQ_WORKER_START', message, { cause: error }))
+      this.#failToStart(new JobError('ZYQ_WORKER_START', message, { cause: error }))
       this.#startLater(slot)
     }
   }
@@ -194,14 +194,14 @@ export class Supervisor {
   }
 
   /** What was wrong with the very first process will be wrong with every other. Those before a reload may finish. */
-  #cannotRun(error: ZyQueueError): void {
+  #failToStart(error: ZyQueueError): void {
     if (this.#everReady) return this.#log.error({ err: error }, 'worker could not start')
     const othersEnd = [...this.#alive].some(({ stage }) => stage === 'ending')
     this.#shutDown(othersEnd ? 'drain' : 'stop', { reason: 'failed', error })
   }
 
   #ended(slot: Slot, worker: WorkerHandle, end: WorkerEnd): void {
-    this.#takeBack(worker, end)
+    this.#reclaim(worker, end)
     this.#alive.delete(worker)
     if (!end.expected && worker.killDecision === undefined && this.#outcome?.reason !== 'failed') {
       const jobs = end.killedJobs.map(({ jobId }) => jobId)
@@ -222,7 +222,7 @@ export class Supervisor {
   }
 
   /** Ends its leases, and reports the lost deliveries of the jobs that it was killed for or that may have killed it. */
-  #takeBack({ consumers, killDecision }: WorkerHandle, { killedJobs }: WorkerEnd): void {
+  #reclaim({ consumers, killDecision }: WorkerHandle, { killedJobs }: WorkerEnd): void {
     for (const consumer of consumers) {
       void this.#leases.reclaim(consumer, lostDeliveries(consumer.consumerId, killDecision, killedJobs))
     }
@@ -231,10 +231,10 @@ export class Supervisor {
   #replace(slot: Slot, worker: WorkerHandle, { expected, how, killedJobs }: WorkerEnd): void {
     slot.afterDeath = !expected
     const failed = !expected && worker.killDecision === undefined
-    if (!failed || worker.upMs > SETTLED_MS) slot.failures = 0
+    if (!failed || worker.upMs > STABLE_MS) slot.failures = 0
     if (!failed) this.#start(slot)
     // A process that died while it ran a job has started well.
-    else if (killedJobs.length > 0 || !this.#giveUp(worker, how)) this.#startLater(slot)
+    else if (killedJobs.length > 0 || !this.#endAfterFailedStarts(worker, how)) this.#startLater(slot)
   }
 
   /** Starts the successor of a process that retires; one that did nothing before it did is followed less and less soon. */
@@ -257,7 +257,7 @@ export class Supervisor {
   }
 
   /** Whether it is in vain to go on: no process has ever done a job, or been up for long. What has worked before may work again. */
-  #giveUp(worker: WorkerHandle, how: string): boolean {
+  #endAfterFailedStarts(worker: WorkerHandle, how: string): boolean {
     if (this.#proven || ++this.#failedStarts < MAX_FAILED_STARTS * this.#slots.length) return false
     const when = worker.consumers.length > 0 ? 'before they had done a job' : 'before they were ready'
     const message = `Worker processes ended ${how} ${when}, ${this.#failedStarts} times in a row.`
@@ -265,19 +265,19 @@ export class Supervisor {
     return true
   }
 
-  #look(): void {
+  #checkWorkers(): void {
     // Where this very process was frozen, or its host asleep, what the others have said meanwhile is still to be read.
-    const skips = !this.#skipped && performance.now() - this.#lookedAt > 2 * ROUND_MS
+    const skips = !this.#skipped && performance.now() - this.#checkedAt > 2 * CHECK_INTERVAL_MS
     this.#skipped = skips
-    this.#lookedAt = performance.now()
+    this.#checkedAt = performance.now()
     for (const worker of this.#alive) {
       if (!skips) this.#liveness.look(worker)
       if (worker.stage === 'ready' && hasWorked(worker)) this.#proven = true
     }
-    if (this.#options.burst && !this.#looking && this.#outcome === undefined) {
-      this.#looking = true
+    if (this.#options.burst && !this.#checksBurst && this.#outcome === undefined) {
+      this.#checksBurst = true
       void this.#endWhenDone().finally(() => {
-        this.#looking = false
+        this.#checksBurst = false
       })
     }
   }
@@ -302,7 +302,7 @@ export class Supervisor {
 
 /** Whether its start was a success: it has done a job, or been up for long. */
 function hasWorked({ done, upMs }: WorkerHandle): boolean {
-  return done > 0 || upMs > SETTLED_MS
+  return done > 0 || upMs > STABLE_MS
 }
 
 /** A supervisor for a task file; `run` sets it going. Throws `ConfigError`. */

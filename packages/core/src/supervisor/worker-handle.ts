@@ -52,10 +52,10 @@ export class WorkerHandle {
   #consumers: readonly SupervisedConsumer[] = []
   #killDecision: KillDecision<LedgerEntry> | undefined
   #hardTimeouts = false
-  #asked = false
+  #endRequested = false
   #outOfTime = false
   /** When the last message was read: it may have lain there for a while. */
-  #heardAt = performance.now()
+  #lastMessageAt = performance.now()
   #freeAt = 0
   #readyAt: number | undefined
   #idleMs = 0
@@ -88,7 +88,7 @@ export class WorkerHandle {
       this.#child.on('close', (code, signal) =>
         this.#end(signal === null ? `with exit code ${code}` : `by ${signal}`, events, code),
       )
-    this.#tell(start)
+    this.#send(start)
   }
 
   get pid(): number | undefined {
@@ -115,7 +115,7 @@ export class WorkerHandle {
 
   /** How long it has given no sign of life, in ms. */
   get silentMs(): number {
-    return performance.now() - this.#heardAt
+    return performance.now() - this.#lastMessageAt
   }
 
   get hardTimeouts(): boolean {
@@ -151,8 +151,8 @@ export class WorkerHandle {
   end(how: 'drain' | 'stop'): void {
     if (this.#stage === 'ended') return
     this.#stage = 'ending'
-    this.#asked = true
-    this.#tell({ type: how })
+    this.#endRequested = true
+    this.#send({ type: how })
     this.#killIn(how === 'drain' ? this.#graceMs + END_MARGIN_MS : END_MARGIN_MS)
   }
 
@@ -169,12 +169,12 @@ export class WorkerHandle {
   #killIn(ms: number): void {
     clearTimeout(this.#killTimer)
     this.#killTimer = setTimeout(() => {
-      this.#outOfTime = this.#asked
+      this.#outOfTime = this.#endRequested
       this.kill()
     }, ms)
   }
 
-  #tell(message: ToWorker): void {
+  #send(message: ToWorker): void {
     if (this.#child.connected) this.#child.send(message, () => {})
   }
 
@@ -192,7 +192,7 @@ export class WorkerHandle {
     const { success, data: message } = toSupervisorSchema.safeParse(received)
     // Task code may use the channel for its own ends.
     if (!success || this.#stage === 'ended') return
-    this.#heardAt = performance.now()
+    this.#lastMessageAt = performance.now()
     switch (message.type) {
       case 'ready':
         this.#hardTimeouts = message.hardTimeouts

@@ -11,7 +11,7 @@ export function checkName(what: 'task' | 'queue', name: string): void {
   const fault = faultOf(name)
   if (fault === undefined) return
   const code = what === 'task' ? 'ZYQ_TASK_NAME' : 'ZYQ_QUEUE_NAME'
-  throw new ConfigError(code, `The ${what} name ${shown(name)} ${fault}.`)
+  throw new ConfigError(code, `The ${what} name ${quote(name)} ${fault}.`)
 }
 
 function faultOf(name: string): string | undefined {
@@ -21,6 +21,6 @@ function faultOf(name: string): string | undefined {
   return undefined
 }
 
-function shown(name: string): string {
+function quote(name: string): string {
   return JSON.stringify(name.length > 40 ? `${name.slice(0, 40)}…` : name)
 }

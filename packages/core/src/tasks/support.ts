@@ -4,7 +4,7 @@ import { NORMAL_PRIORITY, priorityLevel, type CheckedSubmitOptions, type Checked
 
 /** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) where a task asks for what its broker cannot do. */
 export function checkTaskSupport({ name, options, queueSpec }: CheckedTask, broker: ServedBroker): void {
-  const served = serving(broker, queueSpec)
+  const served = withCapabilitiesFor(broker, queueSpec)
   checkPriority(options.priority, `The task ${name}`, served)
   if (asksForBackoff(options) && served.capabilities.delay === 'none') {
     throw unsupported(`The task ${name}`, 'a backoff between retries', served, 'delays')
@@ -24,7 +24,7 @@ export function checkSubmitSupport(
   options: CheckedSubmitOptions,
   broker: ServedBroker,
 ): void {
-  const served = serving(broker, queue)
+  const served = withCapabilitiesFor(broker, queue)
   checkPriority(options.priority, `A submit to ${task}`, served)
   if ((options.delayMs ?? 0) > 0 && served.capabilities.delay === 'none') {
     throw unsupported(`A submit to ${task}`, '`delayMs`', served, 'delays')
@@ -40,7 +40,7 @@ interface CheckedTask {
 type ServedBroker = Pick<Broker, 'name' | 'capabilities' | 'capabilitiesOf'>
 
 /** The broker with what it can do for this queue. */
-function serving(broker: ServedBroker, queue: QueueSpec): Pick<Broker, 'name' | 'capabilities'> {
+function withCapabilitiesFor(broker: ServedBroker, queue: QueueSpec): Pick<Broker, 'name' | 'capabilities'> {
   return { name: broker.name, capabilities: broker.capabilitiesOf?.(queue) ?? broker.capabilities }
 }
 

@@ -211,7 +211,7 @@ export class ConsumerLoop {
         if (this.#session === undefined) await this.#consume()
         else await this.#receive(this.#session)
       } catch (thrown) {
-        this.#watch.forget()
+        this.#watch.reset()
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
         const logs = this.#failures.add(error)
@@ -256,10 +256,10 @@ export class ConsumerLoop {
     if (room === 0 || this.#stop.signal.aborted) return
     this.#receiving = new AbortController()
     const { signal } = this.#receiving
-    this.#watch.asked()
+    this.#watch.noteReceive()
     const askedAt = performance.now()
     const deliveries = await this.#untilAbandoned(session.receive(room, signal))
-    this.#watch.answered(deliveries.length)
+    this.#watch.noteDeliveries(deliveries.length)
     if (deliveries.length > 0) {
       this.#emptyReceives = 0
       this.#options.onDeliveries(this, session, deliveries)

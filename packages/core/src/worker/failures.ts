@@ -26,7 +26,7 @@ export class Failures {
   /** Those since it received the last time. */
   #streak = 0
   /** Those of them since the last outage. */
-  #own = { count: 0, since: 0 }
+  #withoutOutage = { count: 0, since: 0 }
 
   constructor(stallMs: number) {
     this.#stallMs = stallMs
@@ -50,7 +50,7 @@ export class Failures {
 
   /** Whether the consumer has received nothing for so long, without an outage that explains it, that another should try. */
   get isLasting(): boolean {
-    const { count, since } = this.#own
+    const { count, since } = this.#withoutOutage
     return count >= MIN_FAILURES && performance.now() - since >= this.lastsAfterMs
   }
 
@@ -64,15 +64,15 @@ export class Failures {
     this.#lastAt = now
     if (this.#count++ === 0) this.#since = now
     this.#streak++
-    if (isOutage(error) || error.code === 'ZYQ_BROKER_FULL') this.#own = { count: 0, since: 0 }
-    else if (this.#own.count++ === 0) this.#own.since = now
+    if (isOutage(error) || error.code === 'ZYQ_BROKER_FULL') this.#withoutOutage = { count: 0, since: 0 }
+    else if (this.#withoutOutage.count++ === 0) this.#withoutOutage.since = now
     return this.#logs()
   }
 
   /** The consumer has received. */
   clear(): void {
     this.#streak = 0
-    this.#own = { count: 0, since: 0 }
+    this.#withoutOutage = { count: 0, since: 0 }
   }
 
   /** At growing intervals, and once when they have become lasting. */

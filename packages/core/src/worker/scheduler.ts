@@ -48,7 +48,7 @@ export class Scheduler<Item extends Runnable> {
   #held: Item[] = []
   /** The jobs that were noted last, and how many of them have started. */
   #starting: readonly Item[] = []
-  #begun = 0
+  #startedCount = 0
   #next = 0
   #scheduled = false
 
@@ -65,8 +65,8 @@ export class Scheduler<Item extends Runnable> {
   }
 
   /** Noted to run, and not begun: those behind the one that is running at this very moment. */
-  get unbegun(): readonly Item[] {
-    return this.#starting.slice(this.#begun)
+  get unstarted(): readonly Item[] {
+    return this.#starting.slice(this.#startedCount)
   }
 
   /** Those held included. */
@@ -142,9 +142,9 @@ export class Scheduler<Item extends Runnable> {
     if (starting.length === 0) return
     this.#ledger?.flush()
     this.#starting = starting
-    this.#begun = 0
+    this.#startedCount = 0
     for (const item of starting) {
-      this.#begun++
+      this.#startedCount++
       this.#run(item)
     }
     // An idle worker is not to hold on to its last jobs.

@@ -202,7 +202,7 @@ export class Settler {
       const alone = await this.#attempt(items.slice(at, at + 1), call)
       if (alone.isRefused === true) continue
       const before = await this.#divide(items.slice(0, at), call, untilMs)
-      return joined(before, alone, await this.#divide(items.slice(at + 1), call, untilMs))
+      return joinAttempts(before, alone, await this.#divide(items.slice(at + 1), call, untilMs))
     }
     return attempt
   }
@@ -214,11 +214,11 @@ export class Settler {
     if (attempt.isRefused !== true || items.length < 2 || performance.now() > untilMs) return attempt
     const middle = items.length >> 1
     const first = await this.#divide(items.slice(0, middle), call, untilMs)
-    return joined(first, await this.#divide(items.slice(middle), call, untilMs))
+    return joinAttempts(first, await this.#divide(items.slice(middle), call, untilMs))
   }
 }
 
-function joined(...attempts: readonly SettleAttempt[]): SettleAttempt {
+function joinAttempts(...attempts: readonly SettleAttempt[]): SettleAttempt {
   const error = attempts.find((attempt) => attempt.error !== undefined)?.error
   return { results: attempts.flatMap(({ results }) => results), ...(error && { error }) }
 }

@@ -23,68 +23,68 @@ export class StallWatch {
   readonly #options: StallWatchOptions
   #timer: NodeJS.Timeout | undefined
   /** When the call of `receive` began that is under way. */
-  #askedAt: number | undefined
+  #receivingSince: number | undefined
   /** When the loop asked for jobs and has had none since. */
-  #hungryAt: number | undefined
-  #suspicions = 0
-  #lookedAt = performance.now()
+  #emptySince: number | undefined
+  #stallCount = 0
+  #checkedAt = performance.now()
 
   constructor(options: StallWatchOptions) {
     this.#options = options
   }
 
   start(): void {
-    this.#lookedAt = performance.now()
-    this.#timer = setInterval(() => void this.#look(), this.#options.stallMs / 2)
+    this.#checkedAt = performance.now()
+    this.#timer = setInterval(() => void this.#check(), this.#options.stallMs / 2)
     this.#timer.unref()
   }
 
   stop(): void {
     clearInterval(this.#timer)
-    this.forget()
+    this.reset()
   }
 
-  asked(): void {
-    this.#askedAt = performance.now()
-    this.#hungryAt ??= this.#askedAt
+  noteReceive(): void {
+    this.#receivingSince = performance.now()
+    this.#emptySince ??= this.#receivingSince
   }
 
-  answered(count: number): void {
-    this.#askedAt = undefined
-    if (count > 0) this.forget()
+  noteDeliveries(count: number): void {
+    this.#receivingSince = undefined
+    if (count > 0) this.reset()
   }
 
   /** What was, says nothing of what is to come: jobs have come, or the connection is known to be lost. */
-  forget(): void {
-    this.#askedAt = undefined
-    this.#hungryAt = undefined
-    this.#suspicions = 0
+  reset(): void {
+    this.#receivingSince = undefined
+    this.#emptySince = undefined
+    this.#stallCount = 0
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const { stallMs, hasFreeSlot, log } = this.#options
     const now = performance.now()
-    const sinceLook = now - this.#lookedAt
-    this.#lookedAt = now
+    const sinceCheck = now - this.#checkedAt
+    this.#checkedAt = now
     // A handler blocked this process, or something froze it: nothing could come meanwhile, and what has is yet to be read.
-    if (sinceLook > stallMs * 0.75) return this.#beginAnew(now)
+    if (sinceCheck > stallMs * 0.75) return this.#restart(now)
     if (!hasFreeSlot()) return
-    if (this.#askedAt !== undefined && now - this.#askedAt > Math.max(stallMs, MIN_ANSWER_MS)) {
+    if (this.#receivingSince !== undefined && now - this.#receivingSince > Math.max(stallMs, MIN_ANSWER_MS)) {
       log.warn({ stallMs }, 'the consumer does not answer: it is replaced')
-      return this.#stalled()
+      return this.#reportStall()
     }
-    const hungryAt = this.#hungryAt
-    if (hungryAt === undefined || now - hungryAt < stallMs || !(await this.#workWaits())) {
-      this.#suspicions = 0
+    const emptySince = this.#emptySince
+    if (emptySince === undefined || now - emptySince < stallMs || !(await this.#jobsAreReady())) {
+      this.#stallCount = 0
       return
     }
     // Another worker may have taken what the first look saw, or this one while it was looking.
-    if (this.#hungryAt !== hungryAt || ++this.#suspicions < 2) return
+    if (this.#emptySince !== emptySince || ++this.#stallCount < 2) return
     log.warn({ stallMs }, 'work waits and the consumer takes none: it is replaced')
-    this.#stalled()
+    this.#reportStall()
   }
 
-  async #workWaits(): Promise<boolean> {
+  async #jobsAreReady(): Promise<boolean> {
     const { connection, queues, log } = this.#options
     try {
       const stats = await connection.broker.admin.queues([...queues])
@@ -95,15 +95,15 @@ export class StallWatch {
     }
   }
 
-  #stalled(): void {
-    this.forget()
+  #reportStall(): void {
+    this.reset()
     this.#options.onStall()
   }
 
   /** Counts from now on what has been waited for so far. */
-  #beginAnew(now: number): void {
-    this.#suspicions = 0
-    if (this.#askedAt !== undefined) this.#askedAt = now
-    if (this.#hungryAt !== undefined) this.#hungryAt = now
+  #restart(now: number): void {
+    this.#stallCount = 0
+    if (this.#receivingSince !== undefined) this.#receivingSince = now
+    if (this.#emptySince !== undefined) this.#emptySince = now
   }
 }

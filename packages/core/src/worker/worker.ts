@@ -178,7 +178,7 @@ export class Worker implements AsyncDisposable {
   /** To be called when this process ends, whatever runs: so that jobs that have ended or not begun count no lost delivery. */
   releaseUnstarted(): void {
     const ledger = this.#supervision?.ledger
-    for (const job of this.#scheduler.unbegun) ledger?.end(job)
+    for (const job of this.#scheduler.unstarted) ledger?.end(job)
     ledger?.flush()
   }
 
