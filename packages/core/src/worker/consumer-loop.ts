@@ -14,9 +14,12 @@ import { settledOrAborted } from './settled-or-aborted.ts'
 
 /** How long a worker waits at its start for a broker that does not answer. */
 const START_TIMEOUT_MS = 30_000
-/** How long a call of the broker may hold up the end of receiving; it should heed its signal at once. */
+/** How long `stopReceiving` waits for a `receive` that ignores its signal. */
 const STOP_TIMEOUT_MS = 2_000
-/** `receive` waits about a second for a first job; a broker that comes back with nothing sooner than this is asked less often. */
+/**
+ * `receive` waits about a second for a first job. If it returns nothing within this time, the loop pauses before the next
+ * call.
+ */
 const EARLY_RETURN_MS = 50
 const STUCK_JOBS_PAUSE_MS = 1_000
 const EARLY_RETURN_PAUSE = { minMs: 4, maxMs: 100 }
@@ -28,31 +31,31 @@ export interface ConsumerLoopOptions {
   readonly leaseMs: number
   readonly stallMs: number
   readonly clientName: string
-  /** Whether it comes after one that died, perhaps of a job that it is to get now. */
+  /** True if the worker replaces a process that died. The job that killed it may come first. */
   readonly afterDeath: boolean
   readonly log: Logger
-  /** Whether the worker could start one more job at once. */
+  /** True if the worker can start one more job now. */
   readonly hasFreeSlot: () => boolean
-  /** How many jobs of the session the worker has not started. */
+  /** The number of the session's jobs that the worker has not started. */
   readonly countUnstarted: (session: ConsumerSession) => number
   readonly onDeliveries: (loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]) => void
-  /** A session is over: its jobs that have not started must be forgotten. */
+  /** Called when a session ends: the worker must drop its unstarted jobs. */
   readonly onSessionEnd: (session: ConsumerSession) => void
   readonly onSessionStart: (session: ConsumerSession) => void
-  /** Called when it has failed again and again without an outage of the broker. True if the worker ends for that. */
+  /** Called if receiving keeps failing without an outage of the broker. Returns true if the worker ends because of it. */
   readonly shouldEnd: (error: ZyQueueError) => boolean
 }
 
 /**
- * A worker's way in from one broker: one consumer for all its queues, begun again whenever it is lost.
- * Asks for as much as the prefetch allows, whenever there is room for a batch or an idle slot.
+ * Receives the jobs of one broker for a worker: one consumer for all its queues, which is replaced when it is lost.
+ * Asks for as many jobs as the prefetch allows if there is room for half of it or a slot is idle.
  */
 export class ConsumerLoop {
-  /** The names of the queues that it serves. */
+  /** The names of the queues that this loop serves. */
   readonly queues: ReadonlySet<string>
-  /** Whether it takes one job at a time, and holds no other: see `takeSingly`. */
+  /** True if the loop holds one job at a time: see `takeOneByOne`. */
   #oneByOne: boolean
-  /** When a job came that must be held alone, or the session began. */
+  /** The time of the last job that must be held alone, or of the session's start. */
   #oneByOneSince = 0
   readonly #options: ConsumerLoopOptions
   readonly #stop = new AbortController()
@@ -62,7 +65,7 @@ export class ConsumerLoop {
   #receiving = new AbortController()
   #running: Promise<void> = Promise.resolve()
   #emptyReceives = 0
-  /** When a lasting failure had the connection replaced last. */
+  /** The last time that the connection was replaced because of a lasting failure. */
   #replacedAt = -Infinity
   #wake: (() => void) | undefined
   #abandonReceive: (() => void) | undefined
@@ -93,7 +96,7 @@ export class ConsumerLoop {
     return this.#options.connection
   }
 
-  /** Whether receiving has failed for a long time without an outage of the broker, and still does. */
+  /** True if receiving keeps failing without an outage of the broker: see `Failures`. */
   get isFailing(): boolean {
     return this.#failures.isLasting
   }
@@ -107,7 +110,7 @@ export class ConsumerLoop {
     return this.connection.broker.capabilities.delay !== 'none'
   }
 
-  /** Resolves when it consumes. Rejects with `ZyQueueError` where the broker refuses, or is away for half a minute. */
+  /** Resolves when it consumes. Rejects with `ZyQueueError` if the broker refuses, or is unavailable for 30 seconds. */
   start(): Promise<void> {
     const started = this.#begin()
     this.#running = started.then(
@@ -117,14 +120,14 @@ export class ConsumerLoop {
     return started
   }
 
-  /** To be called when a slot or room in the prefetch has become free. */
+  /** Must be called when a slot or room in the prefetch becomes free. */
   wake(): void {
     this.#wake?.()
   }
 
   /**
    * Begins a session that holds one job at a time, for a job that must be held alone (see `poison.ts`). The caller must
-   * give back what the present session holds. Returns false if the session holds one job at a time already.
+   * release the jobs that the present session holds. Returns false if the session holds one job at a time already.
    */
   takeOneByOne(session: ConsumerSession): boolean {
     this.#oneByOneSince = performance.now()
@@ -133,12 +136,15 @@ export class ConsumerLoop {
     return true
   }
 
-  /** Returns to batches after what is unsettled, and not at once: such jobs come together, and a new session costs calls. */
+  /**
+   * Returns to batches some time after the last job that must be held alone: such jobs come together, and a new session
+   * costs calls.
+   */
   takeBatches(session: ConsumerSession): void {
     if (session.oneByOne && performance.now() - this.#oneByOneSince > HOLD_ALONE_MS) this.#oneByOne = false
   }
 
-  /** Ends receiving; unsettled jobs stay. Resolves when no more jobs will come. Never rejects. */
+  /** Stops receiving; unsettled jobs stay. Resolves when no more jobs will come. Never rejects. */
   async stopReceiving(): Promise<void> {
     this.#stop.abort()
     this.#receiving.abort()
@@ -151,8 +157,8 @@ export class ConsumerLoop {
   }
 
   /**
-   * Settles what has an outcome, gives back the rest, and closes the connection: at once when the signal is aborted,
-   * settled or not. Never rejects.
+   * Settles the jobs that have an outcome, releases the others, and closes the connection. If the signal is aborted, it
+   * closes without waiting for settlements. Never rejects.
    */
   async close(overdue: AbortSignal): Promise<void> {
     await this.stopReceiving()
@@ -186,7 +192,7 @@ export class ConsumerLoop {
     const session = await ConsumerSession.begin({
       connection,
       queues: queuesOf(tasks),
-      // Twice the limit: a job that is being settled counts against the prefetch until the broker has answered.
+      // Twice the limit: a job whose settlement is in flight counts against the prefetch until the broker answers.
       prefetch: this.#oneByOne ? 1 : prefetch.ceiling * 2,
       leaseMs,
       clientName,
@@ -223,7 +229,7 @@ export class ConsumerLoop {
     }
   }
 
-  /** A backoff that a task asks for by name is refused; the usual one, and what a handler asks for, cannot be. */
+  /** `start` refuses an explicit backoff on a broker without delays. The default backoff gets a warning instead. */
   #reportLimits(): void {
     const { connection, tasks, log } = this.#options
     const { name, capabilities } = connection.broker
@@ -232,7 +238,7 @@ export class ConsumerLoop {
     }
   }
 
-  /** Settings by which jobs can be lost are told at the start; what else there is, `zyqueue doctor` tells. Never rejects. */
+  /** Logs broker settings that can lose jobs. `zyqueue doctor` reports the other findings. Never rejects. */
   async #reportProblems(): Promise<void> {
     const { connection, log } = this.#options
     try {
@@ -248,7 +254,7 @@ export class ConsumerLoop {
     if (session.unsettled === 0) this.takeBatches(session)
     if (session.ended || (this.#isOutdated(session) && session.unsettled === 0)) {
       await this.#end(session)
-      // What could not be settled once may not be so at once again.
+      // The broker may refuse the same settlement again: the pause prevents a tight loop.
       if (session.hasStuckJobs) await pause(STUCK_JOBS_PAUSE_MS, this.#stop.signal)
       return
     }
@@ -266,11 +272,11 @@ export class ConsumerLoop {
     } else if (!signal.aborted && performance.now() - askedAt < EARLY_RETURN_MS) {
       await pause(backoffMs(EARLY_RETURN_PAUSE, this.#emptyReceives++), signal)
     }
-    // One that was given up has received nothing.
+    // An abandoned `receive` does not prove that the broker works.
     if (!signal.aborted) this.#failures.clear()
   }
 
-  /** A stuck `receive` may ignore its signal too; jobs that it returns later go back with its consumer. */
+  /** A stuck `receive` may ignore its signal. The jobs that it returns later go back when its consumer closes. */
   #untilAbandoned(receiving: Promise<readonly Delivery[]>): Promise<readonly Delivery[]> {
     const givenUp = new Promise<readonly Delivery[]>((resolve) => {
       this.#abandonReceive = () => resolve([])
@@ -283,7 +289,10 @@ export class ConsumerLoop {
     return session.hasStuckJobs || session.oneByOne !== this.#oneByOne
   }
 
-  /** How many jobs to ask for: waits until an idle slot wants one, or a batch is worth a call. 0 when there is reason to look again. */
+  /**
+   * The number of jobs to ask for. If there is room for none, waits for `wake` and returns 0: the caller must check
+   * again.
+   */
   async #room(session: ConsumerSession): Promise<number> {
     const { prefetch, hasFreeSlot } = this.#options
     const limit = this.#isOutdated(session) ? 0 : session.oneByOne ? 1 : prefetch.limit
@@ -319,20 +328,20 @@ export class ConsumerLoop {
     }
   }
 
-  /** Whether the error ends the session: a renewable lease outlives all but its own end, and its jobs go on. */
+  /** True if the error ends the session. A renewable lease survives a lost connection, and its jobs go on. */
   #isOver({ code }: ZyQueueError): boolean {
     const isRenewable = this.connection.broker.leases.kind === 'renewable'
     return !isRenewable || code === 'ZYQ_LEASE_LOST' || code === 'ZYQ_CLOSED'
   }
 
-  /** Whether a failure that lasts may have the connection replaced: not often, and not under jobs that run or are being settled. */
+  /** True if a lasting failure should replace the connection: not often, and not while jobs run or are being settled. */
   #mayReplace(): boolean {
     if (!this.isFailing || performance.now() - this.#replacedAt < this.#failures.lastsAfterMs) return false
     const session = this.#session
     return session === undefined || session.unsettled === this.#options.countUnstarted(session)
   }
 
-  /** Its jobs belong to other workers now. Jobs that run go on; no other job of it may start. */
+  /** The session lost its lease: its jobs belong to other workers. Running jobs go on; no other job of it may start. */
   #forgetUnstarted(session: ConsumerSession): void {
     this.#options.onSessionEnd(session)
     if (this.#session !== session) return
@@ -346,7 +355,7 @@ export class ConsumerLoop {
     await session.abandon()
   }
 
-  /** Replaces the connection of a consumer that takes nothing while work waits. */
+  /** Replaces the connection of a stalled consumer. */
   async #rebuild(): Promise<void> {
     const session = this.#session
     this.#receiving.abort()
@@ -364,7 +373,7 @@ function describeFailure(error: ZyQueueError): string {
   return isOutage(error) ? 'broker is busy, asking again' : 'receiving failed, trying again'
 }
 
-/** Each queue once. Throws `ConfigError` (`ZYQ_CONFIG`) where two tasks want the same one with other options. */
+/** Each queue once. Throws `ConfigError` (`ZYQ_CONFIG`) if two tasks want the same queue with different options. */
 function queuesOf(tasks: readonly AnyTask[]): readonly QueueSpec[] {
   const queues = new Map<string, QueueSpec>()
   for (const { name, queueSpec } of tasks) {

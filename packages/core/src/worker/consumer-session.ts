@@ -16,22 +16,22 @@ export interface ConsumerSessionOptions {
   readonly leaseMs: number
   readonly clientName: string
   readonly log: Logger
-  /** Called when deliveries have left its hands. */
+  /** Called when deliveries are settled or given up. */
   readonly onSettled: () => void
-  /** Called when its lease has turned out to be over. */
+  /** Called when the broker reports that the lease has ended. */
   readonly onLeaseLost: (session: ConsumerSession) => void
 }
 
-/** A moment on two clocks: on Linux the monotonic one stands still while the host sleeps, and the other may be set. */
+/** A moment on two clocks. On Linux the monotonic clock stops while the host sleeps; the wall clock may be set. */
 interface Moment {
   readonly monotonicMs: number
   readonly wallMs: number
 }
 
-/** One consumer's life: its lease, what it holds, and the way back for it. A loop goes through one after the other. */
+/** One consumer with its lease and its unsettled jobs. A loop has one session at a time. */
 export class ConsumerSession {
   readonly consumerId: string
-  /** Whether it holds one job at most. */
+  /** True if the session holds one job at a time. */
   readonly oneByOne: boolean
   readonly #consumer: Consumer
   readonly #settler: Settler
@@ -43,12 +43,12 @@ export class ConsumerSession {
   #unsettled = 0
   readonly #end = new AbortController()
   #hasStuckJobs = false
-  /** When the last call began that made or renewed its lease. */
+  /** The start of the last call that created or renewed the lease. */
   #renewedAt: Moment
   #confirming: Promise<void> | undefined
   #renewal: NodeJS.Timeout | undefined
 
-  /** Opens the connection where it is not, and begins to consume. Rejects with `ZyQueueError`. */
+  /** Opens the connection if it is not open, and starts a consumer. Rejects with `ZyQueueError`. */
   static async begin(options: ConsumerSessionOptions): Promise<ConsumerSession> {
     const { connection, queues, prefetch, leaseMs, clientName } = options
     const client: ClientInfo = { name: clientName, host: hostname(), pid: process.pid }
@@ -93,26 +93,26 @@ export class ConsumerSession {
     }
   }
 
-  /** Deliveries that have come and not been answered for. */
+  /** The number of deliveries that are received and not settled. */
   get unsettled(): number {
     return this.#unsettled
   }
 
-  /** Whether its lease is known to have ended: what it holds belongs to others now. */
+  /** True if the session has ended: its unsettled jobs belong to other workers. */
   get ended(): boolean {
     return this.#end.signal.aborted
   }
 
   /**
-   * Whether its lease surely stands at `now` (of `performance.now()`). False after the process was frozen or blocked, or the broker
-   * away, for as long as the lease lasts: then `confirm` tells. A lease that is the connection's stands until the session ends.
+   * True if the lease surely holds at `now` (of `performance.now()`). False if the process was blocked, or the broker
+   * unavailable, for as long as the lease lasts: then call `confirmLease`. A lease of the connection holds until the session ends.
    */
   holdsLease(now: number): boolean {
     if (this.ended) return false
     return !this.#isRenewable || (this.#confirming === undefined && this.#isCurrent(now))
   }
 
-  /** Renews the lease. Resolves when it surely stands, or the session has ended. Never rejects. */
+  /** Renews the lease. Resolves when it surely holds, or the session has ended. Never rejects. */
   confirmLease(): Promise<void> {
     this.#confirming ??= this.#renewUntilCurrent().finally(() => (this.#confirming = undefined))
     return this.#confirming
@@ -138,13 +138,16 @@ export class ConsumerSession {
     this.#settler.settle(delivery, outcome)
   }
 
-  /** Settles what has an outcome, then ends the lease; what has none goes back. Waits no longer than for the signal. Never rejects. */
+  /**
+   * Settles the jobs that have an outcome, then ends the lease: the others go back. The signal ends the wait. Never
+   * rejects.
+   */
   async close(overdue: AbortSignal): Promise<void> {
     await settledOrAborted(overdue, this.#settler.flush())
     await settledOrAborted(overdue, this.abandon())
   }
 
-  /** Ends it without waiting for settlements. Never rejects. */
+  /** Ends the session without waiting for settlements. Never rejects. */
   async abandon(): Promise<void> {
     clearInterval(this.#renewal)
     this.#end.abort()

@@ -16,13 +16,13 @@ import { Job, type UpdateSender, type WorkerContext } from './job.ts'
 import { ACK, DISCARD, type Outcome } from './outcome.ts'
 import { afterAttempt, decidePoison, DEFAULT_MAX_DELIVERIES, WITHOUT_KILLS } from './poison.ts'
 
-/** A delivery whose task is known: what there is to run. */
+/** A delivery that can run, with its task. */
 export interface Work {
   readonly task: AnyTask
   readonly job: Job
   /** True if it must run alone in its process: see `poison.ts`. */
   readonly alone: boolean
-  /** Whether the broker of the job has delays. */
+  /** True if the broker of the job has delays. */
   readonly canDelay: boolean
 }
 
@@ -33,7 +33,7 @@ export interface Refusal {
   readonly outcome: Outcome
 }
 
-/** What is known of the broker that a delivery comes from. */
+/** Facts about the broker that a delivery comes from. */
 export interface Origin {
   readonly updates?: UpdateSender
   /** True if every prefetched job of a dead worker counts a lost delivery. Default: false. */
@@ -42,10 +42,10 @@ export interface Origin {
   readonly canDelay?: boolean
 }
 
-/** Runs an attempt: what it returns is the result or a promise of it. */
+/** Runs an attempt. Returns the handler's result or a promise of it. */
 type Pipeline = (worker: WorkerContext, job: Job) => unknown
 
-/** Makes jobs of deliveries, runs them, and says what is to become of each. Knows nothing of queues or leases. */
+/** Turns deliveries into jobs, runs them, and returns the outcome of each. It does not settle. */
 export class Execution {
   readonly #worker: WorkerContext
   readonly #log: Logger
@@ -63,12 +63,12 @@ export class Execution {
     }
   }
 
-  /** What a delivery asks for, or its outcome if it must not run. */
+  /** The job of a delivery, or its outcome if it must not run. */
   open(delivery: Delivery, { updates, countsAllHeld = false, canDelay = true }: Origin = {}): Work | Refusal {
     const { headers, queue, deliveryCount } = delivery
     let task: AnyTask | undefined
     try {
-      // First: what cannot be read does not name its task either.
+      // Checked first, because the headers of an undecodable message may not name the task.
       if (delivery.undecodable !== undefined) {
         return this.#refuse(delivery, `ZYQ_DECODE: ${delivery.undecodable}`)
       }
@@ -103,7 +103,10 @@ export class Execution {
     }
   }
 
-  /** Runs one attempt. Never throws or rejects. No promise where the handler gives none: most of what a short job costs. */
+  /**
+   * Runs one attempt. Never throws or rejects. Returns a promise only if the handler does: a promise costs more than a
+   * short job.
+   */
   run(work: Work): Outcome | Promise<Outcome> {
     const { task, job } = work
     try {
@@ -144,7 +147,7 @@ export class Execution {
     if (postponed !== undefined && 'kind' in postponed) return postponed
     const failure =
       postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : applyRetryPolicy(task, job, postponed ?? thrown)
-    // The caller gets the error at once and decides whether to call again.
+    // The caller receives the error at once and decides whether to call again.
     const error = job.foreground && failure instanceof Retry ? failureOf(failure) : failure
     const log = { task: task.name, job: job.id, attempt: job.attempt }
     if (error instanceof Discard) {
@@ -165,7 +168,7 @@ export class Execution {
       error,
       reason: `${codeOf(error)}: ${errorHeader(error)}`,
       headers: withHeaders(job.headers, {
-        // Put back into its queue by hand, it starts afresh.
+        // A job that an operator requeues starts from its first attempt.
         [HEADER.attempts]: undefined,
         [HEADER.postponedSince]: undefined,
         ...WITHOUT_KILLS,
@@ -175,7 +178,7 @@ export class Execution {
     }
   }
 
-  /** Gives the job back for later, uncounted; the error that it fails with if it cannot wait that long. */
+  /** Releases the job for later without counting an attempt. Returns an error if the job cannot wait that long. */
   #postpone({ task, job, canDelay }: Work, { readyAtMs }: Postpone): Outcome | JobError {
     if (job.foreground) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job that its caller waits for.')
     if (!canDelay) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job, and its broker has no delays.')
@@ -216,7 +219,7 @@ export class Execution {
   }
 }
 
-/** What becomes of a job that is rejected: one that a caller waits for leaves no dead letter. */
+/** The log text for a rejected job. A job that a caller waits for leaves no dead letter. */
 function describeRejection({ foreground }: Pick<Delivery, 'foreground'>): string {
   return foreground === true ? 'its caller is told' : 'to the dead letters'
 }
@@ -233,13 +236,16 @@ function applyRetryPolicy({ options }: AnyTask, job: Job, thrown: unknown): unkn
   return retryOrFail(typeof retries === 'number' ? { limit: retries } : retries, job, thrown)
 }
 
-/** The code that a dead letter's reason begins with: an error of ours may have been changed, or come from a newer version. */
+/**
+ * The code at the start of a dead letter's reason. An unknown code (changed, or of a newer version) becomes
+ * `ZYQ_JOB_FAILED`.
+ */
 function codeOf(error: unknown): string {
   const code = error instanceof ZyQueueError ? property(error, 'code') : undefined
   return typeof code === 'string' && Object.hasOwn(ERROR_CODES, code) ? code : 'ZYQ_JOB_FAILED'
 }
 
-/** The soft timeout, then what users wrap around, then the schema, at last the handler. */
+/** From the outside: soft timeout, the users' middleware, schema, handler. */
 function pipelineOf(task: AnyTask, middleware: readonly Middleware[]): Pipeline {
   const { timeoutMs, data, middleware: own = [] } = task.options
   const chain: RunMiddleware[] = []

@@ -1,4 +1,4 @@
-/** Resolves when the work has settled well, or the signal is aborted: whichever is first. Rejects where the work does. */
+/** Resolves when the work has resolved or the signal is aborted. Rejects if the work rejects first. */
 export function settledOrAborted(signal: AbortSignal, work: Promise<unknown>): Promise<void> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => resolve()

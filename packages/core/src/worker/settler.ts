@@ -11,19 +11,19 @@ interface SettledDelivery {
   readonly outcome: Outcome
 }
 
-/** What one call came to; `error` is set if the outcome of an item is unknown. */
+/** The result of one call. `error` is set if the outcome of an item is unknown. */
 interface SettleAttempt {
   readonly results: readonly SettleResult[]
   readonly error?: ZyQueueError
-  /** Whether the call failed as a whole, and not for the connection or the load of the broker. */
+  /** True if the whole call failed, and not because of the connection or the load of the broker. */
   readonly isRefused?: boolean
 }
 
 type Call<Item> = (items: readonly Item[]) => Promise<readonly SettleResult[]>
 
 /**
- * Tells the broker what became of deliveries: gathers the outcomes of one moment into one call of each kind, one at a
- * time, and insists, for as long as the lease can last, where the answer was lost on the way.
+ * Settles deliveries: batches the outcomes of one event loop turn into one call of each kind. If an answer is lost, it
+ * retries while the lease can last.
  */
 export class Settler {
   readonly #connection: Connection
@@ -34,7 +34,7 @@ export class Settler {
   readonly #onUnsettled: () => void
   #pending: SettledDelivery[] = []
   #flushing: Promise<void> | undefined
-  /** Those whose outcome a hook still decides. */
+  /** Deliveries whose outcome a hook has not decided yet. */
   readonly #undecided = new Set<Promise<void>>()
   #scheduled = false
 
@@ -43,7 +43,7 @@ export class Settler {
     readonly consumer: Consumer
     readonly leaseMs: number
     readonly log: Logger
-    /** Called with how many deliveries have left the consumer's hands. */
+    /** Called with the number of deliveries that are settled or given up. */
     readonly onSettled: (count: number) => void
     /** Called when the consumer may hold jobs that will not be settled. */
     readonly onUnsettled: () => void
@@ -56,7 +56,7 @@ export class Settler {
     this.#onUnsettled = options.onUnsettled
   }
 
-  /** Settles a delivery, when its outcome is known. A promise of the outcome must not reject. */
+  /** Settles a delivery when its outcome is known. A promise of the outcome must not reject. */
   settle(delivery: Delivery, outcome: Outcome | Promise<Outcome>): void {
     if (outcome instanceof Promise) return this.#settleLater(delivery, outcome)
     this.#pending.push({ delivery, outcome })
@@ -77,7 +77,7 @@ export class Settler {
     this.settle(delivery, await deciding)
   }
 
-  /** Resolves when all that was settled before has been answered, or given up. Never rejects. */
+  /** Resolves when all earlier settlements are answered or given up. Never rejects. */
   async flush(): Promise<void> {
     if (this.#undecided.size > 0) await Promise.all(this.#undecided)
     while (this.#flushing !== undefined || this.#pending.length > 0) {
@@ -117,7 +117,10 @@ export class Settler {
     ])
   }
 
-  /** Encodes a result for the job's caller; undefined if the broker has no calls. A result that is no JSON fails the job. */
+  /**
+   * Encodes a result for the job's caller; undefined if the broker has no calls. A result that is not JSON fails a job
+   * with a caller.
+   */
   #encode(delivery: Delivery, result: unknown): Uint8Array | CodecError | undefined {
     if (this.#connection.broker.calls === undefined) return undefined
     try {
@@ -139,7 +142,7 @@ export class Settler {
       this.#onSettled(open.length - again.length)
       open = again
       if (open.length === 0) return
-      // A connection's own jobs return with it, and a lease that has run out will not come back.
+      // A retry is useless if the connection held the jobs, because they return with it, or if the lease has run out.
       const isOver = error?.code === 'ZYQ_CLOSED'
       const isRenewable = this.#connection.broker.leases.kind === 'renewable'
       const retries = (isRenewable || error?.code === 'ZYQ_BROKER_FULL') && !isOver
@@ -185,9 +188,9 @@ export class Settler {
   }
 
   /**
-   * A call that was refused as a whole may fail for some items that the adapter cannot write: the others are settled without
-   * them. Three items are tried alone first. If all of these are refused too, the broker refuses everything, and the next try
-   * takes three others.
+   * If a whole call is refused, the cause may be single items that the adapter cannot write: the others are settled without
+   * them. Three items are tried alone first. If all three are refused, the broker refuses everything; the next try takes
+   * three others.
    */
   async #attemptEach<Item>(
     items: readonly Item[],
@@ -207,7 +210,7 @@ export class Settler {
     return attempt
   }
 
-  /** Attempts all at once, and what is refused in halves, until `untilMs` on the clock of `performance.now()`. */
+  /** Settles all items in one call, and refused items in halves, until `untilMs` on the clock of `performance.now()`. */
   async #divide<Item>(items: readonly Item[], call: Call<Item>, untilMs: number): Promise<SettleAttempt> {
     if (items.length === 0) return { results: [] }
     const attempt = await this.#attempt(items, call)

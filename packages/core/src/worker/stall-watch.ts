@@ -1,30 +1,30 @@
 import type { Connection } from '../connection/connection.ts'
 import type { Logger } from '../logger.ts'
 
-/** `receive` takes a second if no job comes. */
+/** The lower bound for an unanswered `receive`, which takes a second if no job comes. */
 const MIN_ANSWER_MS = 2_000
 
 interface StallWatchOptions {
   readonly connection: Connection
   readonly queues: ReadonlySet<string>
-  /** The silence, in ms, after which it checks for a stall. */
+  /** A consumer that receives nothing for this time, in ms, may be stalled. */
   readonly stallMs: number
   readonly log: Logger
-  /** Whether the worker could start a job now. */
+  /** True if the worker can start a job now. */
   readonly hasFreeSlot: () => boolean
   readonly onStall: () => void
 }
 
 /**
- * Notices a consumer that is up, connected and idle while work waits: one whose `receive` does not come back, or comes
- * back with nothing although the broker says, twice in a row, that jobs are ready.
+ * Detects a stalled consumer: its `receive` does not return, or it returns nothing although the broker reports ready jobs
+ * in two checks in a row.
  */
 export class StallWatch {
   readonly #options: StallWatchOptions
   #timer: NodeJS.Timeout | undefined
-  /** When the call of `receive` began that is under way. */
+  /** The start of the pending `receive`. */
   #receivingSince: number | undefined
-  /** When the loop asked for jobs and has had none since. */
+  /** The start of the first `receive` since the last delivery. */
   #emptySince: number | undefined
   #stallCount = 0
   #checkedAt = performance.now()
@@ -54,7 +54,7 @@ export class StallWatch {
     if (count > 0) this.reset()
   }
 
-  /** What was, says nothing of what is to come: jobs have come, or the connection is known to be lost. */
+  /** Must be called if the connection is lost. */
   reset(): void {
     this.#receivingSince = undefined
     this.#emptySince = undefined
@@ -66,7 +66,7 @@ export class StallWatch {
     const now = performance.now()
     const sinceCheck = now - this.#checkedAt
     this.#checkedAt = now
-    // A handler blocked this process, or something froze it: nothing could come meanwhile, and what has is yet to be read.
+    // The process was blocked or frozen: deliveries that arrived meanwhile are not read yet.
     if (sinceCheck > stallMs * 0.75) return this.#restart(now)
     if (!hasFreeSlot()) return
     if (this.#receivingSince !== undefined && now - this.#receivingSince > Math.max(stallMs, MIN_ANSWER_MS)) {
@@ -78,7 +78,7 @@ export class StallWatch {
       this.#stallCount = 0
       return
     }
-    // Another worker may have taken what the first look saw, or this one while it was looking.
+    // Another worker may have taken the jobs that the first check saw, or this worker during the check.
     if (this.#emptySince !== emptySince || ++this.#stallCount < 2) return
     log.warn({ stallMs }, 'work waits and the consumer takes none: it is replaced')
     this.#reportStall()
@@ -100,7 +100,7 @@ export class StallWatch {
     this.#options.onStall()
   }
 
-  /** Counts from now on what has been waited for so far. */
+  /** Restarts all measured times at `now`. */
   #restart(now: number): void {
     this.#stallCount = 0
     if (this.#receivingSince !== undefined) this.#receivingSince = now

@@ -4,7 +4,7 @@ import { registeredTasks } from '../tasks/registry.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import type { WorkerOptions } from './options.ts'
 
-/** The tasks that a worker runs. Throws `ConfigError` if there is none, or if it cannot run one of them. */
+/** The tasks that a worker runs. Throws `ConfigError` if there is none, or if the worker cannot run one of them. */
 export function tasksOf(
   { queues, tasks = registeredTasks() }: Pick<WorkerOptions, 'queues' | 'tasks'>,
   isSupervised: boolean,
@@ -30,7 +30,7 @@ export function tasksOf(
   return served
 }
 
-/** One group for each broker and connection that tasks name. */
+/** Groups tasks by broker and connection. */
 export function groupByBroker(tasks: readonly AnyTask[]): Map<BrokerChoice, AnyTask[]> {
   const groups = new Map<BrokerChoice, AnyTask[]>()
   for (const task of tasks) {

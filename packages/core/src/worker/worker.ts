@@ -29,7 +29,7 @@ import { WorkerHooks } from './worker-hooks.ts'
 import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
 
-/** How long a broker may take to answer when a worker has to end. */
+/** How long `close` waits for the broker. */
 const CLOSE_TIMEOUT_MS = 2_000
 
 type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
@@ -54,11 +54,11 @@ export interface WorkerStatus {
 /** What a supervised worker reports to its supervisor. */
 export interface Supervision {
   readonly ledger: RunLedger<ActiveJob> & { start(job: ActiveJob, deadlineMs?: number): void }
-  /** Whether the process in whose place it stands died. */
+  /** True if this process replaces one that died. */
   readonly afterDeath: boolean
-  /** Called whenever a consumer begins or ends. */
+  /** Called when a consumer starts or ends. */
   readonly onSessions: (loops: readonly ConsumerLoop[]) => void
-  /** Called when it ends by itself, and why: it has done its share of jobs, or all its consumers fail. It begins to retire then. */
+  /** Called with the reason when the worker ends by itself: it reached `maxJobs`, or all its consumers fail. */
   readonly onFinishing: (reason: string) => void
 }
 
@@ -128,9 +128,9 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * Connects and begins to take jobs. Rejects with `ConfigError` where a task asks for what its broker cannot do or no task
-   * is there, and with `BrokerError` where a broker refuses or is away for half a minute; it is closed then. Resolves too
-   * where it was drained or closed before it was ready.
+   * Connects and begins to receive jobs. Rejects with `ConfigError` if a task needs a feature that its broker does not have,
+   * or if there is no task, and with `BrokerError` if a broker refuses or is unavailable for 30 seconds; the worker is closed
+   * then. Also resolves if the worker is drained or closed before it is ready.
    */
   async start(): Promise<void> {
     if (this.status.state !== 'new') throw new BrokerError('ZYQ_CLOSED', 'A worker starts once.')
@@ -141,7 +141,7 @@ export class Worker implements AsyncDisposable {
       const { name = 'worker', middleware = [] } = this.#options
       this.#execution = new Execution(tasks, { id: this.id, name, log: this.#log }, middleware)
       const loops = await Promise.all([...groupByBroker(tasks)].map(([choice, group]) => this.#openLoop(choice, group)))
-      // Closed meanwhile: these have nothing open yet.
+      // The worker was closed meanwhile. The loops have opened nothing yet.
       if (this.#closing !== undefined) return
       this.#loops = loops
       await Promise.all(loops.map((loop) => loop.start()))
@@ -153,8 +153,8 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * Takes no more jobs, gives back what it has not started, lets what runs end within `graceMs`, gives back what has not
-   * ended by then (its `job.signal` is aborted), and closes. Never rejects.
+   * Stops receiving, releases unstarted jobs, waits up to `graceMs` for running jobs, aborts and releases those that still
+   * run (`job.signal`), and closes. Never rejects.
    */
   drain(): Promise<void> {
     const { graceMs = DEFAULT_GRACE_MS } = this.#options
@@ -162,12 +162,12 @@ export class Worker implements AsyncDisposable {
     return this.#end()
   }
 
-  /** Takes no more jobs, gives back what it has not started, lets what runs end however long it takes, and closes. Never rejects. */
+  /** Stops receiving, releases unstarted jobs, waits for running jobs without a time limit, and closes. Never rejects. */
   finishAndClose(): Promise<void> {
     return this.#end()
   }
 
-  /** Stops now: gives back all jobs, also running ones, and closes, within seconds. Never rejects. */
+  /** Stops now: releases all jobs, also running ones, and closes within seconds. Never rejects. */
   close(): Promise<void> {
     this.#isClosingNow = true
     this.#abandonSettlementsAfter(CLOSE_TIMEOUT_MS)
@@ -175,7 +175,7 @@ export class Worker implements AsyncDisposable {
     return this.#end()
   }
 
-  /** To be called when this process ends, whatever runs: so that jobs that have ended or not begun count no lost delivery. */
+  /** Must be called when this process ends, so that jobs that have ended or not started count no lost delivery. */
   releaseUnstarted(): void {
     const ledger = this.#supervision?.ledger
     for (const job of this.#scheduler.unstarted) ledger?.end(job)
@@ -230,7 +230,7 @@ export class Worker implements AsyncDisposable {
     this.#scheduler.add(jobs)
   }
 
-  /** A job that is held gives its start back: the rest of the share is for the jobs that it holds then. */
+  /** True if the worker must release new deliveries. A held job still counts against `maxJobs`. */
   get #isEnding(): boolean {
     return this.#closing !== undefined || this.#reachedMaxJobs || this.#scheduler.exhausted
   }
@@ -257,14 +257,16 @@ export class Worker implements AsyncDisposable {
     const since = performance.now()
     const { hardTimeoutMs } = job.work.task.options
     this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
-    // Whatever a job enters into an `AsyncLocalStorage` is its own.
+    // Isolates the `AsyncLocalStorage` values that a job enters.
     const context = new AsyncResource('ZyQueueJob')
     const outcome = context.runInAsyncScope(() => this.#execution?.run(job.work)) ?? GIVE_BACK
     if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
     this.#afterAttempt(job, since, outcome)
   }
 
-  /** A job of a lease that may have ended starts, or is dropped, when it is known whether another worker has it now. */
+  /**
+   * Holds a job whose lease may have ended. It starts when the lease is confirmed, and is dropped if the lease has ended.
+   */
   #hold(session: ConsumerSession): typeof HELD {
     void this.#resumeWhenConfirmed(session)
     return HELD
@@ -305,8 +307,7 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * Retires the worker, and returns true, if a supervisor puts another in its place and no loop still works. Jobs that run may
-   * end.
+   * Ends the worker and returns true if all loops fail and a supervisor can replace the worker. Running jobs may end.
    */
   #endAfterFailures(error: ZyQueueError): boolean {
     if (this.#supervision === undefined || !this.#loops.every((loop) => loop.isFailing)) return false
@@ -315,7 +316,7 @@ export class Worker implements AsyncDisposable {
     return true
   }
 
-  /** Its share of jobs is started: running jobs may take any time, and its other jobs go back. */
+  /** Called when `maxJobs` jobs have started: running jobs may take any time, and the others go back. */
   #finishAfterMaxJobs(): void {
     this.#reachedMaxJobs = true
     this.#log.info({ jobs: this.#options.maxJobs }, 'worker has taken its share of jobs')
@@ -324,7 +325,7 @@ export class Worker implements AsyncDisposable {
     this.#giveBackUnstarted()
   }
 
-  /** Jobs that were given back while their handlers went on: their results are ignored. */
+  /** Jobs that were released while their handlers ran: their results are ignored. */
   readonly #givenBack = new WeakSet<ActiveJob>()
 
   #endGracePeriod(): void {
@@ -365,14 +366,14 @@ export class Worker implements AsyncDisposable {
     this.#abandonSettlementsAfter(this.#isClosingNow ? CLOSE_TIMEOUT_MS : Math.max(leftMs, CLOSE_TIMEOUT_MS))
     await Promise.all(this.#loops.map((loop) => loop.close(this.#overdue.signal)))
     clearTimeout(this.#deadline)
-    // A drain that came late may have set it again.
+    // A late `drain` may have set it again.
     clearTimeout(this.#grace)
     this.#enter('closed')
     this.#release?.()
     this.#resolveEnded()
   }
 
-  /** How long the broker has to accept settlements. A broker that is away would delay the end until its leases are over. */
+  /** Bounds the wait for settlements. Otherwise an unavailable broker would delay the end until the leases run out. */
   #abandonSettlementsAfter(ms: number): void {
     clearTimeout(this.#deadline)
     if (this.#state !== 'closed') this.#deadline = setTimeout(() => this.#overdue.abort(), ms)
@@ -382,7 +383,7 @@ export class Worker implements AsyncDisposable {
     for (const { session, delivery } of this.#scheduler.remove(() => true)) session.settle(delivery, GIVE_BACK)
   }
 
-  /** Resolves when nothing runs that has not been given back. */
+  /** Resolves when every running job has ended or is released. */
   async #untilIdle(): Promise<void> {
     const isIdle = (): boolean => [...this.#scheduler.running].every((job) => this.#givenBack.has(job))
     while (!isIdle()) {
@@ -393,7 +394,7 @@ export class Worker implements AsyncDisposable {
   }
 }
 
-/** A worker for this process; `start` sets it going. Throws `ConfigError`. */
+/** Creates a worker for this process. Call `start` to run it. Throws `ConfigError`. */
 export function createWorker(options: WorkerOptions = {}): Worker {
   return new Worker(options)
 }
