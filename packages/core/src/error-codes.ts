@@ -1,11 +1,11 @@
-/** The four kinds of error: what the caller wrote, what the broker did, what the bytes said, what the job did. */
+/** The kinds of error: configuration, broker, encoding, job. */
 export type ErrorKind = 'config' | 'broker' | 'codec' | 'job'
 
 interface ErrorCodeEntry {
   readonly kind: ErrorKind
-  /** Whether the same call may succeed later without any change. */
+  /** True if the same call may succeed later without a change. */
   readonly retryable: boolean
-  /** What has happened, as a sentence for the page of errors. */
+  /** What happened, as a sentence for `docs/errors.md`. */
   readonly cause: string
   /** How to fix it. */
   readonly remedy: string

@@ -2,7 +2,10 @@ import { clipText, isError, messageOf } from './errors.ts'
 
 /** Deeper than any log line needs to be read. */
 const MAX_DEPTH = 32
-/** After this many values no more objects are opened. A shared object counts each time, so that few objects cannot make a huge line. */
+/**
+ * After this many values no more objects are opened. A shared object counts each time, so that few objects cannot make a
+ * huge line.
+ */
 const MAX_VALUES = 10_000
 
 /** Where a value stands: the objects around it, and how many values may still be copied. */

@@ -4,12 +4,12 @@ import type { LostDelivery, QueueStats } from '../contract/index.ts'
 import type { Logger } from '../logger.ts'
 import type { SupervisedConsumer } from './ipc.ts'
 
-/** How long `close` waits for reclaims that do not come through. */
+/** How long `close` waits for pending reclaims. */
 const CLOSE_TIMEOUT_MS = 2_000
 
 /**
- * Renews the leases of the worker processes that live, on connections of its own, so that a handler may block its process
- * for minutes. Ends the leases of processes that have ended, at once.
+ * Renews the leases of running worker processes on its own connections, so that a handler may block its process for minutes.
+ * Ends the leases of ended processes at once.
  */
 export class LeaseKeeper {
   readonly #log: Logger
@@ -26,33 +26,33 @@ export class LeaseKeeper {
     this.#consumers = consumers
   }
 
-  /** Begins to renew, three times in each lease. */
+  /** Starts to renew, three times in each lease. */
   start(leaseMs: number): void {
     this.#timer = setInterval(() => void this.renew(leaseMs), leaseMs / 3)
   }
 
-  /** Renews once more: for consumers that have just begun, whose process may be blocked a moment later. Never rejects. */
+  /** Renews immediately. Must be called for new consumers, because their process may be blocked soon. Never rejects. */
   async renew(leaseMs: number): Promise<void> {
-    // One that waits for its broker is not overtaken.
+    // Only one renewal runs at a time.
     this.#renewing ??= this.#renewAll(leaseMs).finally(() => {
       this.#renewing = undefined
     })
     await this.#renewing
   }
 
-  /** Ends the lease of a consumer whose process is gone. Never rejects: where it fails, the lease ends by itself. */
+  /** Ends the lease of a consumer whose process has ended. Never rejects: if it fails, the lease runs out. */
   reclaim(consumer: SupervisedConsumer, lost: readonly LostDelivery[]): Promise<void> {
     const work = this.#reclaim(consumer, lost).finally(() => this.#reclaims.delete(work))
     this.#reclaims.add(work)
     return work
   }
 
-  /** Whether jobs of processes that are gone may yet come back. */
+  /** True if jobs of ended processes may still return to their queues. */
   get isReclaiming(): boolean {
     return this.#reclaims.size > 0
   }
 
-  /** The figures of the queues that a consumer serves, as far as they can be known; undefined where the broker is away. */
+  /** The figures of a consumer's queues; undefined if the broker is unavailable. */
   async queues(consumer: SupervisedConsumer): Promise<readonly QueueStats[] | undefined> {
     if (consumer.address.url === undefined) return []
     try {
@@ -65,7 +65,7 @@ export class LeaseKeeper {
     }
   }
 
-  /** Gives reclaims that are under way a moment, then closes its connections. */
+  /** Waits up to two seconds for pending reclaims, then closes the connections. */
   async close(): Promise<void> {
     clearInterval(this.#timer)
     const tooLong = setTimeout(() => void this.#abandon(), CLOSE_TIMEOUT_MS)
@@ -75,7 +75,7 @@ export class LeaseKeeper {
     await this.#renewing
   }
 
-  /** What is under way settles by this. */
+  /** Closes the connections. Pending calls settle because of this. */
   async #abandon(): Promise<void> {
     this.#closing.abort()
     for (const opening of this.#connections.values()) {
@@ -85,7 +85,7 @@ export class LeaseKeeper {
 
   async #reclaim(consumer: SupervisedConsumer, lost: readonly LostDelivery[]): Promise<void> {
     if (consumer.address.url === undefined) return
-    // What hung on its connection is back already: there is nothing to do but to charge.
+    // The jobs returned with the connection. Without lost deliveries there is nothing to report.
     if (!consumer.renewable && lost.length === 0) return
     const since = performance.now()
     for (let tries = 0; ; tries++) {

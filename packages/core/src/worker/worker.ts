@@ -153,8 +153,8 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * Stops receiving, releases unstarted jobs, waits up to `graceMs` for running jobs, aborts and releases those that still
-   * run (`job.signal`), and closes. Never rejects.
+   * Stops receiving, releases unstarted jobs, waits up to `graceMs` for running jobs, then aborts (`job.signal`) and releases
+   * the jobs that still run, and closes. Never rejects.
    */
   drain(): Promise<void> {
     const { graceMs = DEFAULT_GRACE_MS } = this.#options
@@ -306,9 +306,7 @@ export class Worker implements AsyncDisposable {
     if (this.#reachedMaxJobs && running.size === 0 && waiting === 0) void this.finishAndClose()
   }
 
-  /**
-   * Ends the worker and returns true if all loops fail and a supervisor can replace the worker. Running jobs may end.
-   */
+  /** Ends the worker and returns true if all loops fail and a supervisor can replace the worker. Running jobs may end. */
   #endAfterFailures(error: ZyQueueError): boolean {
     if (this.#supervision === undefined || !this.#loops.every((loop) => loop.isFailing)) return false
     this.#supervision.onFinishing(`receiving fails again and again: ${error.code}: ${error.message}`)
