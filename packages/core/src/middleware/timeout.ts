@@ -6,9 +6,9 @@ import type { RunMiddleware } from './middleware.ts'
 const timeoutSchema = z.object({ ms: timerMs })
 
 /**
- * Aborts `job.signal` after `ms`. The attempt goes on until the handler ends, so that two attempts never overlap; where
- * it then throws, it has failed with `ZYQ_JOB_TIMEOUT`. Throws `ConfigError` (`ZYQ_CONFIG`) if `ms` is not a whole number
- * from 1 to 2,147,483,647.
+ * Aborts `job.signal` after `ms`. The attempt ends when the handler ends, so that two attempts never overlap. If the handler
+ * then throws, the attempt fails with `ZYQ_JOB_TIMEOUT`. Throws `ConfigError` (`ZYQ_CONFIG`) if `ms` is not a whole number from
+ * 1 to 2,147,483,647.
  */
 export function timeout(ms: number): RunMiddleware {
   parseOptions(timeoutSchema, { ms }, 'timeout')

@@ -8,25 +8,25 @@ import { keepAlive } from '../keep-alive.ts'
 import { decodeData } from '../messages/envelope.ts'
 import type { BrokerTaskOptions, Priority } from '../tasks/options.ts'
 
-/** How long a call waits for a broker that has gone away, in ms, where its own time is not over before. */
+/** How long a call waits for an unavailable broker, in ms, if its `timeoutMs` is not shorter. */
 const BROKER_TIMEOUT_MS = 10_000
 
-/** What one call may set over its task. */
+/** Options of one call, which override those of its task. */
 export interface CallOptions extends BrokerTaskOptions {
-  /** How long to wait for the job's end, in ms. Default: as long as it takes. */
+  /** How long to wait for the job's end, in ms. Default: unlimited. */
   readonly timeoutMs?: number
-  /** Ends the waiting. A job that runs by then is not stopped. */
+  /** Ends the wait. It does not stop a running job. */
   readonly signal?: AbortSignal
   readonly priority?: Priority
   readonly queue?: string
   readonly connection?: string
   /** Carried beside the data, for `job.headers`. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Called with what the handler tells by `job.progress(done, of)`. */
+  /** Called when the handler calls `job.progress(done, of)`. */
   readonly onProgress?: (done: number, of: number) => void
-  /** Called with what the handler sends by `job.send(data)`, in its order. */
+  /** Called when the handler calls `job.send(data)`, in this order. */
   readonly onData?: (data: unknown) => void
-  /** Called with what the handler says by `job.warn(text)`. */
+  /** Called when the handler calls `job.warn(text)`. */
   readonly onWarning?: (text: string) => void
 }
 
@@ -88,7 +88,7 @@ async function untilSent(
   }
 }
 
-/** What a listener throws ends the call. */
+/** Calls a listener. An error that it throws ends the call. */
 function passOn(update: JobUpdate, { onProgress, onData, onWarning }: CallListeners, end: AbortController): void {
   try {
     if (update.kind === 'progress') onProgress?.(update.done, update.of)
@@ -115,7 +115,7 @@ function resultOf(connection: Connection, result: CallResult): unknown {
   }
 }
 
-/** JSON as a handler of ours returns it, nothing for nothing, and of programs that answer no JSON, their text. */
+/** Decodes a reply: undefined if it is empty, else JSON, else the text of a program that does not answer in JSON. */
 function decodeReply(body: Uint8Array): unknown {
   if (body.byteLength === 0) return undefined
   try {
@@ -127,7 +127,7 @@ function decodeReply(body: Uint8Array): unknown {
   }
 }
 
-/** The reason that a worker of ours gave begins with its code; a stranger's is any text. */
+/** A reason from a ZyQueue worker starts with a code. Other programs may give any text. */
 function errorFrom(reason: string | undefined): JobError {
   const [, code, message] = /^(ZYQ_[A-Z_]+): (.*)$/s.exec(reason ?? '') ?? []
   if (code !== undefined && message !== undefined && isJobCode(code)) return new JobError(code, message)

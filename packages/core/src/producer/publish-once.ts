@@ -2,25 +2,25 @@ import type { Connection } from '../connection/connection.ts'
 import type { OutboundMessage, PublishResult, QueueSpec } from '../contract/index.ts'
 import { BrokerError } from '../errors.ts'
 
-/** A message and the queue it is for. */
+/** A message and its queue. */
 export interface Item {
   readonly queue: QueueSpec
   readonly message: OutboundMessage
 }
 
-/** What one attempt at a message came to, and whether another one cannot store it twice. */
+/** The result of one publish try. `mayRetry` is true if another try cannot store the message twice. */
 export interface PublishAttempt {
   readonly result: PublishResult
   readonly mayRetry: boolean
 }
 
 /**
- * Tries once to send a batch; one answer for each message, in their order, with errors of ours. Never rejects.
+ * Publishes a batch once. Returns one result for each message, in order, with a `ZyQueueError`. Never rejects.
  *
- * A queue that cannot be declared refuses its own messages only: those of other tasks travel in the same batch.
+ * If a queue cannot be declared, only its messages are refused: a batch contains messages of other tasks too.
  */
 export async function publishOnce(connection: Connection, items: readonly Item[]): Promise<readonly PublishAttempt[]> {
-  // A broker that never was there is rather a mistake than a mishap.
+  // A broker that never was reachable is probably configured wrongly: do not retry.
   const isKnown = connection.everOpen
   const refusal = (thrown: unknown): PublishAttempt => {
     const error = connection.wrap(thrown)

@@ -1,12 +1,13 @@
 import { Buffer } from 'node:buffer'
 import { ConfigError } from '../errors.ts'
 
-// What every broker's names can carry: AMQP takes 255 bytes of them, Gearman's admin protocol no white space, and the
-// adapters add prefixes of their own.
+// Every broker must be able to carry a name: AMQP accepts 255 bytes, Gearman's admin protocol no white space, and the
+// adapters
+// add prefixes.
 const MAX_NAME_BYTES = 200
 const UNFIT = /[\s\p{Cc}\p{Cf}\p{Cs}]/u
 
-/** Throws `ConfigError` (`ZYQ_TASK_NAME`, `ZYQ_QUEUE_NAME`) where the name is one that brokers cannot carry. */
+/** Throws `ConfigError` (`ZYQ_TASK_NAME`, `ZYQ_QUEUE_NAME`) if brokers cannot carry the name. */
 export function checkName(what: 'task' | 'queue', name: string): void {
   const fault = faultOf(name)
   if (fault === undefined) return

@@ -2,7 +2,7 @@ import type { Broker, QueueSpec } from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
 import { NORMAL_PRIORITY, priorityLevel, type CheckedSubmitOptions, type CheckedTaskOptions } from './options.ts'
 
-/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) where a task asks for what its broker cannot do. */
+/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) if a task needs a feature that its broker does not have. */
 export function checkTaskSupport({ name, options, queueSpec }: CheckedTask, broker: ServedBroker): void {
   const served = withCapabilitiesFor(broker, queueSpec)
   checkPriority(options.priority, `The task ${name}`, served)
@@ -17,7 +17,7 @@ export function checkTaskSupport({ name, options, queueSpec }: CheckedTask, brok
   }
 }
 
-/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) where a submission asks for what the broker cannot do. */
+/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) if a submission needs a feature that the broker does not have. */
 export function checkSubmitSupport(
   task: string,
   queue: QueueSpec,
@@ -39,7 +39,7 @@ interface CheckedTask {
 
 type ServedBroker = Pick<Broker, 'name' | 'capabilities' | 'capabilitiesOf'>
 
-/** The broker with what it can do for this queue. */
+/** The broker with its capabilities for this queue. */
 function withCapabilitiesFor(broker: ServedBroker, queue: QueueSpec): Pick<Broker, 'name' | 'capabilities'> {
   return { name: broker.name, capabilities: broker.capabilitiesOf?.(queue) ?? broker.capabilities }
 }
