@@ -88,7 +88,7 @@ export function messageOf(error: unknown): string {
       .join(' ')
   } catch {
     // The thrown value may be an object without a prototype or a revoked proxy.
-    return 'something that has no message'
+    return 'a value without a message'
   }
 }
 

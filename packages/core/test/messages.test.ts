@@ -156,7 +156,7 @@ describe('errors', () => {
     revoked.revoke()
     const odd = Object.assign(new Error(), { message: 42 })
     for (const thrown of [Object.create(null), revoked.proxy, { toString: 1 }]) {
-      expect(messageOf(thrown)).toBe('something that has no message')
+      expect(messageOf(thrown)).toBe('a value without a message')
     }
     expect([messageOf(odd), messageOf(undefined), messageOf(Symbol('s')), messageOf(new RangeError())]).toEqual([
       '42',

@@ -138,7 +138,7 @@ export async function createConnection(choice: BrokerChoice, options?: Connectio
  */
 export async function connectionTo(address: ConnectionAddress): Promise<Connection> {
   if (address.url === undefined) {
-    throw new ConfigError('ZYQ_CONFIG', 'The broker was given in code: no other process can connect to it.')
+    throw new ConfigError('ZYQ_CONFIG', 'The broker was given in code, so other processes cannot connect to it.')
   }
   const { plugin } = await findBroker({ server: address.url }, [address.baseDir])
   return new Connection(plugin, address)

@@ -79,7 +79,7 @@ async function findPlugin(choice: BrokerChoice, from: readonly string[]): Promis
   if (server === '' || (server === undefined && connection === '')) {
     throw new ConfigError(
       'ZYQ_CONFIG',
-      `The ${server === '' ? 'server' : 'connection'} is empty: leave it out, or say which.`,
+      `The ${server === '' ? 'server' : 'connection'} is empty. Omit it, or give a value.`,
     )
   }
   const candidates = await candidatesFor(server, connection, from)
@@ -90,7 +90,7 @@ async function findPlugin(choice: BrokerChoice, from: readonly string[]): Promis
   const wanted = candidates[0] ?? ''
   throw new ConfigError(
     'ZYQ_BROKER_NOT_FOUND',
-    `The broker ${JSON.stringify(server ?? schemeOf(connection) ?? EMBEDDED)} is not installed: looked for ` +
+    `The broker ${JSON.stringify(server ?? schemeOf(connection) ?? EMBEDDED)} is not installed: searched for ` +
       `${candidates.join(', ')} from ${from.join(', ')}. Install it: npm install ${isPath(wanted) ? '<its package>' : wanted}`,
   )
 }
@@ -119,8 +119,8 @@ async function candidatesFor(
   throw new ConfigError(
     'ZYQ_CONNECTION_STRING',
     scheme === undefined
-      ? 'The connection names no broker by its scheme (redis://, amqp://, gearman://, sqlite:): say which with `server`.'
-      : `No installed broker reads connections that begin with ${scheme}: — looked at the dependencies of the package.json ` +
+      ? 'The connection has no scheme of a broker (redis://, amqp://, gearman://, sqlite:). Name the broker with `server`.'
+      : `No installed broker reads connections that begin with ${scheme}: — searched the dependencies of the package.json ` +
           `nearest to ${from.join(', ')}. Install the broker’s package, or name it with \`server\`.`,
   )
 }
@@ -139,7 +139,7 @@ function resolveFrom(candidate: string, from: readonly string[]): string | undef
       if (code === 'ERR_PACKAGE_PATH_NOT_EXPORTED') {
         throw new ConfigError(
           'ZYQ_BROKER_EXPORTS',
-          `The package ${candidate} (from ${base}) hides its entry: its \`exports\` map has no \`default\` condition for ".".`,
+          `The package ${candidate} (from ${base}) does not export its entry: its \`exports\` map has no \`default\` condition for ".".`,
           { cause: error },
         )
       }
@@ -169,7 +169,7 @@ function defaultOf(module: unknown): unknown {
 }
 
 function loadError(candidate: string, error: unknown): ConfigError {
-  return new ConfigError('ZYQ_BROKER_LOAD', `The broker ${candidate} was found but threw: ${messageOf(error)}`, {
+  return new ConfigError('ZYQ_BROKER_LOAD', `The broker ${candidate} threw while it was loaded: ${messageOf(error)}`, {
     cause: error,
   })
 }

@@ -109,7 +109,7 @@ function resultOf(connection: Connection, result: CallResult): unknown {
       throw connection.wrap(result.error)
     case 'unknown': {
       const cause = connection.wrap(result.error)
-      const text = `The job may have run or not, and may run still: ${cause.message}`
+      const text = `The job may have run, or may still run: ${cause.message}`
       throw new BrokerError('ZYQ_OUTCOME_UNKNOWN', text, { cause })
     }
   }
@@ -131,7 +131,7 @@ function decodeReply(body: Uint8Array): unknown {
 function errorFrom(reason: string | undefined): JobError {
   const [, code, message] = /^(ZYQ_[A-Z_]+): (.*)$/s.exec(reason ?? '') ?? []
   if (code !== undefined && message !== undefined && isJobCode(code)) return new JobError(code, message)
-  return new JobError('ZYQ_JOB_FAILED', reason ?? 'The job failed; its worker did not say why.')
+  return new JobError('ZYQ_JOB_FAILED', reason ?? 'The job failed. Its worker gave no reason.')
 }
 
 function isJobCode(code: string): code is CodeOf<'job'> {
@@ -142,7 +142,7 @@ function isJobCode(code: string): code is CodeOf<'job'> {
 }
 
 function timeoutError({ id }: OutboundMessage, ms: number | undefined): JobError {
-  return new JobError('ZYQ_JOB_TIMEOUT', `The job ${id} had not ended after ${ms} ms.`)
+  return new JobError('ZYQ_JOB_TIMEOUT', `The job ${id} did not end within ${ms} ms.`)
 }
 
 export function callsUnsupported(broker: string): ConfigError {

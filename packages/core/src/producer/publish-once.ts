@@ -63,7 +63,7 @@ function attemptFrom(connection: Connection, result: PublishResult): PublishAtte
   if (result.status === 'stored') return { result, mayRetry: false }
   const error = connection.wrap(result.error)
   if (result.status === 'refused') return { result: { status: 'refused', error }, mayRetry: false }
-  const message = `The job may be stored or not: ${error.message}`
+  const message = `The job may be stored: ${error.message}`
   return {
     result: { status: 'unknown', error: new BrokerError('ZYQ_OUTCOME_UNKNOWN', message, { cause: error }) },
     mayRetry: connection.broker.capabilities.idempotentPublish,

@@ -31,6 +31,6 @@ export async function isDone(
     for (const queue of queues) delayed += queue.delayed ?? 0
   }
   if (!allIdle()) return false
-  if (delayed > 0) log.info({ delayed }, 'nothing is ready; delayed jobs stay for the next workers')
+  if (delayed > 0) log.info({ delayed }, 'no job is ready; delayed jobs remain for later workers')
   return true
 }

@@ -60,7 +60,7 @@ export class LeaseKeeper {
       await connection.open()
       return await connection.broker.admin.queues(consumer.queues)
     } catch (error) {
-      this.#log.debug({ err: error }, 'could not look at the queues')
+      this.#log.debug({ err: error }, 'cannot read the queues')
       return undefined
     }
   }
@@ -100,7 +100,10 @@ export class LeaseKeeper {
         return
       } catch (error) {
         if (performance.now() - since > consumer.leaseMs || this.#closing.signal.aborted) {
-          this.#log.warn({ err: error }, 'jobs of an ended worker not taken back: they wait for its lease to run out')
+          this.#log.warn(
+            { err: error },
+            'cannot reclaim the jobs of an ended worker: they return when its lease runs out',
+          )
           return
         }
         await pause(backoffMs(RECONNECT, tries), this.#closing.signal)
@@ -131,7 +134,7 @@ export class LeaseKeeper {
         throw connection.wrap(error)
       })
     } catch (error) {
-      if (!this.#closing.signal.aborted) this.#log.warn({ err: error }, 'leases not renewed by the supervisor')
+      if (!this.#closing.signal.aborted) this.#log.warn({ err: error }, 'cannot renew the leases of the workers')
     }
   }
 

@@ -39,7 +39,7 @@ export class Liveness {
     const jobs = [...decision.culprits, ...decision.runAlone].map(({ jobId }) => jobId)
     this.#log.error(
       { worker: worker.name, pid: worker.pid, jobs },
-      'job is past its hard timeout: its process is killed',
+      'job exceeded its hard timeout: killing its process',
     )
     worker.killFor(decision)
   }
@@ -53,10 +53,7 @@ export class Liveness {
     const since = this.#stuckSince.get(worker)
     if (since === undefined) this.#stuckSince.set(worker, performance.now())
     else if (performance.now() - since > this.#stallMs) {
-      this.#log.error(
-        { worker: worker.name, pid: worker.pid },
-        'worker gives no sign of life and runs no job: it is killed',
-      )
+      this.#log.error({ worker: worker.name, pid: worker.pid }, 'worker sends no heartbeat and runs no job: killing it')
       worker.kill()
     }
   }
@@ -67,7 +64,7 @@ export class Liveness {
     this.#slowStarts.add(worker)
     this.#log.warn(
       { worker: worker.name, pid: worker.pid },
-      'worker is not ready yet: its task file or its broker takes long',
+      'worker is not ready yet: its task file or its broker is slow',
     )
   }
 }

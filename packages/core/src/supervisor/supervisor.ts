@@ -213,7 +213,7 @@ export class Supervisor {
       const jobs = end.cutShort.map(({ jobId }) => jobId)
       this.#log.warn(
         { worker: worker.name, pid: worker.pid, jobs },
-        'worker did not end in time and was killed: its jobs go back',
+        'worker did not end in time and was killed: its jobs return to their queues',
       )
     }
     if (slot.worker === worker) {
@@ -246,7 +246,7 @@ export class Supervisor {
       slot.failures = 0
       return this.#start(slot)
     }
-    this.#log.warn({ worker: worker.name, pid: worker.pid }, 'worker is replaced before it has done a job')
+    this.#log.warn({ worker: worker.name, pid: worker.pid }, 'worker is replaced before it completed a job')
     this.#startLater(slot)
   }
 
@@ -261,7 +261,7 @@ export class Supervisor {
   /** Ends the supervisor and returns true if too many starts failed in a row and no process has ever worked. */
   #endAfterFailedStarts(worker: WorkerHandle, how: string): boolean {
     if (this.#proven || ++this.#failedStarts < MAX_FAILED_STARTS * this.#slots.length) return false
-    const when = worker.consumers.length > 0 ? 'before they had done a job' : 'before they were ready'
+    const when = worker.consumers.length > 0 ? 'before they completed a job' : 'before they were ready'
     const message = `Worker processes ended ${how} ${when}, ${this.#failedStarts} times in a row.`
     this.#shutDown('stop', { reason: 'failed', error: new JobError('ZYQ_WORKER_START', message) })
     return true

@@ -37,7 +37,10 @@ process.on('message', (received) => {
   const { success, data: message, error } = toWorkerSchema.safeParse(received)
   if (!success)
     reportFatal(
-      new ConfigError('ZYQ_CONFIG', `The supervisor said what this @zyqueue/core does not know: ${error.message}`),
+      new ConfigError(
+        'ZYQ_CONFIG',
+        `The supervisor sent a message that this @zyqueue/core does not know: ${error.message}`,
+      ),
     )
   else if (message.type === 'start') void start(message)
   else if (message.type === 'drain') void end((running) => running.drain())
@@ -46,7 +49,7 @@ process.on('message', (received) => {
 process.on('exit', () => worker?.releaseUnstarted())
 // The supervisor has ended: no other process would restart this one or renew its leases.
 process.on('disconnect', () => void end((running) => running.drain()))
-process.on('SIGTERM', () => void end((running) => running.drain(), 'it was sent SIGTERM'))
+process.on('SIGTERM', () => void end((running) => running.drain(), 'it received SIGTERM'))
 // Ctrl+C and the end of a terminal signal the whole process group. The supervisor handles these signals.
 process.on('SIGINT', () => {}).on('SIGHUP', () => {})
 // A closed log destination must not end the jobs.
@@ -59,7 +62,7 @@ async function start(message: StartMessage): Promise<void> {
     if (message.protocol !== PROTOCOL) {
       throw new ConfigError(
         'ZYQ_CONFIG',
-        `The supervisor speaks version ${message.protocol} of the worker protocol, this @zyqueue/core version ${PROTOCOL}: update them together.`,
+        `The supervisor uses version ${message.protocol} of the worker protocol, this @zyqueue/core version ${PROTOCOL}: update them together.`,
       )
     }
     await loadTasks(message)
@@ -135,7 +138,7 @@ function noteOwnBrokers({ server, connection }: StartMessage, logger: Logger): v
   if (server === undefined && connection === undefined) return
   const own = registeredTasks().filter(({ choice }) => choice.server !== undefined || choice.connection !== undefined)
   const tasks = own.map(({ name }) => name)
-  if (tasks.length > 0) logger.warn({ tasks }, 'tasks that name a broker of their own are served there')
+  if (tasks.length > 0) logger.warn({ tasks }, 'tasks use the brokers that they name')
 }
 
 function superviseWorker(message: StartMessage, logger: Logger): Worker {
@@ -197,7 +200,7 @@ function startHeartbeat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS
       send({ type: 'heartbeat', at: now, done, inHand, idleMs })
     }
     if (maxMemory !== undefined && !ending && process.memoryUsage.rss() > maxMemory) {
-      void end((grown) => grown.finishAndClose(), 'it has grown too large')
+      void end((grown) => grown.finishAndClose(), 'its memory exceeds the limit')
     }
   }, heartbeatMs)
   timer.unref()

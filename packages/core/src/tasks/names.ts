@@ -18,7 +18,7 @@ export function checkName(what: 'task' | 'queue', name: string): void {
 function faultOf(name: string): string | undefined {
   if (name === '') return 'is empty'
   if (Buffer.byteLength(name) > MAX_NAME_BYTES) return `is longer than ${MAX_NAME_BYTES} bytes`
-  if (UNFIT.test(name)) return 'has white space or a control character in it'
+  if (UNFIT.test(name)) return 'contains white space or a control character'
   return undefined
 }
 

@@ -98,7 +98,7 @@ function decorator(options: TaskOptions & { readonly data?: StandardSchemaV1 }) 
     if (typeof context !== 'object' || context.kind !== 'method') {
       throw new ConfigError(
         'ZYQ_CONFIG',
-        '@queueJob is a standard decorator for methods: leave `experimentalDecorators` out of the tsconfig.json.',
+        '@queueJob is a standard decorator for methods. Remove `experimentalDecorators` from the tsconfig.json.',
       )
     }
     if (context.private) throw new ConfigError('ZYQ_CONFIG', '@queueJob: a private method cannot be a task.')
@@ -111,7 +111,7 @@ function decorator(options: TaskOptions & { readonly data?: StandardSchemaV1 }) 
       if (receiver === undefined) {
         throw new ConfigError(
           'ZYQ_CONFIG',
-          `The task ${name} is a method of instances, and none was made: make one in the task file, or let it be static.`,
+          `The task ${name} is an instance method, but no instance was created. Create one in the task file, or make the method static.`,
         )
       }
       return method.call(receiver.value, worker, job)

@@ -66,6 +66,6 @@ function unsupported(
 ): ConfigError {
   return new ConfigError(
     'ZYQ_UNSUPPORTED',
-    `${who} asks for ${option}, and the broker ${broker.name} has no ${feature}. \`zyqueue brokers\` lists the brokers that have it.`,
+    `${who} asks for ${option}, but the broker ${broker.name} has no ${feature}. \`zyqueue brokers\` lists the brokers that have it.`,
   )
 }

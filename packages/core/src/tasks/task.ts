@@ -170,10 +170,7 @@ export class Task<Data = unknown, Result = unknown> {
    */
   divert(choice: BrokerChoice | undefined): void {
     if (choice !== undefined && this.#diverted !== undefined) {
-      throw new ConfigError(
-        'ZYQ_CONFIG',
-        `The task ${this.name} is in another test queue already: close that one first.`,
-      )
+      throw new ConfigError('ZYQ_CONFIG', `The task ${this.name} is in another test queue. Close that queue first.`)
     }
     this.#diverted = choice
   }

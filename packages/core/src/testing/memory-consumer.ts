@@ -84,7 +84,7 @@ export class MemoryConsumer implements Consumer, QueueListener {
 
   async receive(max: number, { signal }: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
     this.#assertLeased()
-    if (this.#waiting !== undefined) throw new BrokerError('ZYQ_BROKER', 'A receive of this consumer is under way.')
+    if (this.#waiting !== undefined) throw new BrokerError('ZYQ_BROKER', 'Another receive of this consumer is pending.')
     if (signal.aborted) return []
     const deliveries = this.#claim(max)
     return deliveries.length > 0 ? deliveries : this.#wait(max, signal)

@@ -265,7 +265,7 @@ class MemoryTestQueue implements TestQueue {
         }
         return results
       },
-      consume: () => Promise.reject(new ConfigError('ZYQ_CONFIG', 'The jobs of a test queue are run by its `run`.')),
+      consume: () => Promise.reject(new ConfigError('ZYQ_CONFIG', 'A test queue has no workers. Call its `run`.')),
       errorCode: (error) => broker.errorCode(error),
       close: () => broker.close(),
     }

@@ -234,7 +234,7 @@ export class ConsumerLoop {
     const { connection, tasks, log } = this.#options
     const { name, capabilities } = connection.broker
     if (capabilities.delay === 'none' && tasks.some(({ options }) => options.retries !== 0)) {
-      log.warn({}, `${name} has no delays: what is retried comes again at once, whatever its backoff`)
+      log.warn({}, `${name} has no delays: failed jobs are retried at once, without backoff`)
     }
   }
 
@@ -246,7 +246,7 @@ export class ConsumerLoop {
         if (level === 'problem') log.error({ remedy }, `${connection.broker.name}: ${message}`)
       }
     } catch (error) {
-      log.debug({ err: connection.wrap(error) }, 'could not look at the settings of the broker')
+      log.debug({ err: connection.wrap(error) }, 'cannot read the settings of the broker')
     }
   }
 
@@ -309,7 +309,7 @@ export class ConsumerLoop {
     const { count, lastingMs } = this.#failures
     const fields = { err: error, ...(count > 1 && { failures: count, lastingMs }) }
     if (!this.isFailing) return this.#options.log.warn(fields, describeFailure(error))
-    this.#options.log.error(fields, `receiving fails again and again: ${ends ? 'the worker ends' : 'retrying'}`)
+    this.#options.log.error(fields, `receiving keeps failing: ${ends ? 'the worker ends' : 'retrying'}`)
   }
 
   async #recover(error: ZyQueueError): Promise<void> {
@@ -324,7 +324,7 @@ export class ConsumerLoop {
       await connection.open()
       if (isConnectionLoss(error)) log.info({}, 'connection is back')
     } catch (stillAway) {
-      log.debug({ err: stillAway }, 'broker still away')
+      log.debug({ err: stillAway }, 'broker still unavailable')
     }
   }
 
@@ -369,8 +369,8 @@ export class ConsumerLoop {
 }
 
 function describeFailure(error: ZyQueueError): string {
-  if (isConnectionLoss(error)) return 'connection lost, coming back'
-  return isOutage(error) ? 'broker is busy, asking again' : 'receiving failed, trying again'
+  if (isConnectionLoss(error)) return 'connection lost, reconnecting'
+  return isOutage(error) ? 'broker is busy, retrying' : 'receiving failed, retrying'
 }
 
 /** Each queue once. Throws `ConfigError` (`ZYQ_CONFIG`) if two tasks want the same queue with different options. */

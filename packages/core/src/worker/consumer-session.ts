@@ -166,7 +166,7 @@ export class ConsumerSession {
 
   async #renewUntilCurrent(): Promise<void> {
     if (this.ended) return
-    this.#log.warn({ consumer: this.consumerId }, 'the lease may have ended: it is renewed before more jobs start')
+    this.#log.warn({ consumer: this.consumerId }, 'the lease may have ended: renewing it before more jobs start')
     for (let tries = 0; !this.ended && !this.#isCurrent(performance.now()); tries++) {
       if (tries > 0) await pause(backoffMs(RECONNECT, tries - 1), this.#end.signal)
       await this.#renew()
@@ -188,12 +188,12 @@ export class ConsumerSession {
       }
       this.#end.abort()
       clearInterval(this.#renewal)
-      this.#log.warn({ consumer: this.consumerId }, 'the lease has ended: its jobs have gone to other workers')
+      this.#log.warn({ consumer: this.consumerId }, 'the lease has ended: its jobs belong to other workers')
       this.#onLeaseLost(this)
     } catch (thrown) {
       const error = this.#connection.wrap(thrown)
       if (!(error instanceof BrokerError && error.code === 'ZYQ_CLOSED')) {
-        this.#log.warn({ err: error }, 'lease not renewed')
+        this.#log.warn({ err: error }, 'cannot renew the lease')
       }
     }
   }

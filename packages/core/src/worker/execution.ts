@@ -81,7 +81,7 @@ export class Execution {
       const maxDeliveries = task.options.maxDeliveries ?? DEFAULT_MAX_DELIVERIES
       const { lost, isPoison, alone } = decidePoison({ deliveryCount, headers, maxDeliveries, countsAllHeld })
       if (isPoison) {
-        return this.#refuse(delivery, `ZYQ_JOB_POISON: ${lost} workers died holding the job`, task)
+        return this.#refuse(delivery, `ZYQ_JOB_POISON: ${lost} workers died while they held the job`, task)
       }
       const job = new Job({
         id: delivery.id,
@@ -157,7 +157,7 @@ export class Execution {
     if (error instanceof Retry) {
       const delayMs = error.delayMs ?? 0
       const why = error.cause === undefined ? '' : `: ${messageOf(error.cause)}`
-      this.#log.info({ ...log, delayMs }, `attempt failed, to be retried${why}`)
+      this.#log.info({ ...log, delayMs }, `attempt failed, retrying${why}`)
       const headers = this.#headersAfterFailure(job, error.cause)
       return { kind: 'release', end: 'retried', delayMs, headers, error: error.cause ?? error }
     }
@@ -180,8 +180,8 @@ export class Execution {
 
   /** Releases the job for later without counting an attempt. Returns an error if the job cannot wait that long. */
   #postpone({ task, job, canDelay }: Work, { readyAtMs }: Postpone): Outcome | JobError {
-    if (job.foreground) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job that its caller waits for.')
-    if (!canDelay) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job, and its broker has no delays.')
+    if (job.foreground) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job with a waiting caller.')
+    if (!canDelay) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job, but its broker has no delays.')
     const now = Date.now()
     const since = timeHeader(job.headers, HEADER.postponedSince, now)
     const { maxPostponeMs = DEFAULT_MAX_POSTPONE_MS } = task.options
@@ -221,12 +221,13 @@ export class Execution {
 
 /** The log text for a rejected job. A job that a caller waits for leaves no dead letter. */
 function describeRejection({ foreground }: Pick<Delivery, 'foreground'>): string {
-  return foreground === true ? 'its caller is told' : 'to the dead letters'
+  return foreground === true ? 'reported to its caller' : 'moved to the dead letters'
 }
 
 function failureOf({ cause }: Retry): unknown {
   return (
-    cause ?? new JobError('ZYQ_JOB_FAILED', 'The handler asked for a retry, and a job that is waited for has none.')
+    cause ??
+    new JobError('ZYQ_JOB_FAILED', 'The handler asked for a retry, but a job with a waiting caller is not retried.')
   )
 }
 

@@ -149,7 +149,7 @@ export class Settler {
       if (!retries || performance.now() - since > this.#leaseMs) {
         if (isOver) this.#logLate(verb, open.length)
         else {
-          this.#log.warn({ jobs: open.length, err: error }, `${verb} did not succeed: the jobs will be run again`)
+          this.#log.warn({ jobs: open.length, err: error }, `${verb} failed: the jobs will run again`)
           if (isRenewable || error === undefined || !isConnectionLoss(error)) this.#onUnsettled()
         }
         this.#onSettled(open.length)
@@ -164,11 +164,11 @@ export class Settler {
     const [first] = returned
     if (first === undefined) return
     const err = this.#connection.wrap(first.error)
-    this.#log.warn({ jobs: returned.length, err }, `${verb} did not succeed: the jobs go back and will be run again`)
+    this.#log.warn({ jobs: returned.length, err }, `${verb} failed: the jobs return to their queues and run again`)
   }
 
   #logLate(verb: string, jobs: number): void {
-    this.#log.warn({ jobs }, `${verb} came too late: the jobs have gone back, or to another owner`)
+    this.#log.warn({ jobs }, `${verb} came too late: the jobs returned to their queues or belong to other workers`)
   }
 
   async #attempt<Item>(items: readonly Item[], call: Call<Item>): Promise<SettleAttempt> {

@@ -70,7 +70,7 @@ export class StallWatch {
     if (sinceCheck > stallMs * 0.75) return this.#restart(now)
     if (!hasFreeSlot()) return
     if (this.#receivingSince !== undefined && now - this.#receivingSince > Math.max(stallMs, MIN_ANSWER_MS)) {
-      log.warn({ stallMs }, 'the consumer does not answer: it is replaced')
+      log.warn({ stallMs }, 'consumer does not answer: replacing it')
       return this.#reportStall()
     }
     const emptySince = this.#emptySince
@@ -80,7 +80,7 @@ export class StallWatch {
     }
     // Another worker may have taken the jobs that the first check saw, or this worker during the check.
     if (this.#emptySince !== emptySince || ++this.#stallCount < 2) return
-    log.warn({ stallMs }, 'work waits and the consumer takes none: it is replaced')
+    log.warn({ stallMs }, 'jobs are ready but the consumer receives none: replacing it')
     this.#reportStall()
   }
 
@@ -90,7 +90,7 @@ export class StallWatch {
       const stats = await connection.broker.admin.queues([...queues])
       return stats.some(({ name, ready = 0 }) => queues.has(name) && ready > 0)
     } catch (error) {
-      log.debug({ err: connection.wrap(error) }, 'could not look at the queues')
+      log.debug({ err: connection.wrap(error) }, 'cannot read the queues')
       return false
     }
   }

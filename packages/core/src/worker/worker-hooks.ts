@@ -18,14 +18,17 @@ export class WorkerHooks {
     this.#starts = new HookBatches<Job, 'start' | Outcome>({
       call: async (hooks, jobs) => (await hooks.start?.(jobs)) ?? [],
       onFailure(job, err) {
-        log.error({ task: job.task, job: job.id, err }, 'start hook failed: the job goes back and is tried again')
+        log.error({ task: job.task, job: job.id, err }, 'start hook failed: the job returns to its queue')
         return { kind: 'release', delayMs: RETRY_MS }
       },
     })
     this.#ends = new HookBatches<EndingJob, Outcome>({
       call: async (hooks, jobs) => (await hooks.settle?.(jobs)) ?? [],
       onFailure(job, err) {
-        log.error({ task: job.task, job: job.id, err }, 'settle hook failed: the job goes back and runs again')
+        log.error(
+          { task: job.task, job: job.id, err },
+          'settle hook failed: the job returns to its queue and runs again',
+        )
         return { kind: 'release', delayMs: RETRY_MS }
       },
     })

@@ -133,7 +133,8 @@ export class Worker implements AsyncDisposable {
    * then. Also resolves if the worker is drained or closed before it is ready.
    */
   async start(): Promise<void> {
-    if (this.status.state !== 'new') throw new BrokerError('ZYQ_CLOSED', 'A worker starts once.')
+    if (this.status.state !== 'new')
+      throw new BrokerError('ZYQ_CLOSED', 'The worker was started before. Create another one with createWorker().')
     this.#enter('starting')
     this.#release = keepAlive()
     try {
@@ -309,7 +310,7 @@ export class Worker implements AsyncDisposable {
   /** Ends the worker and returns true if all loops fail and a supervisor can replace the worker. Running jobs may end. */
   #endAfterFailures(error: ZyQueueError): boolean {
     if (this.#supervision === undefined || !this.#loops.every((loop) => loop.isFailing)) return false
-    this.#supervision.onFinishing(`receiving fails again and again: ${error.code}: ${error.message}`)
+    this.#supervision.onFinishing(`receiving keeps failing: ${error.code}: ${error.message}`)
     void this.finishAndClose()
     return true
   }
@@ -317,8 +318,8 @@ export class Worker implements AsyncDisposable {
   /** Called when `maxJobs` jobs have started: running jobs may take any time, and the others go back. */
   #finishAfterMaxJobs(): void {
     this.#reachedMaxJobs = true
-    this.#log.info({ jobs: this.#options.maxJobs }, 'worker has taken its share of jobs')
-    this.#supervision?.onFinishing('it has done its share of jobs')
+    this.#log.info({ jobs: this.#options.maxJobs }, 'worker has started its maximum number of jobs')
+    this.#supervision?.onFinishing('it reached its maximum number of jobs')
     for (const loop of this.#loops) void loop.stopReceiving()
     this.#giveBackUnstarted()
   }
@@ -328,12 +329,12 @@ export class Worker implements AsyncDisposable {
 
   #endGracePeriod(): void {
     const jobs = [...this.#scheduler.running].map(({ work }) => work.job.id)
-    this.#log.warn({ jobs }, 'the grace period is over: jobs that still run go back to their queues')
+    this.#log.warn({ jobs }, 'grace period is over: running jobs return to their queues')
     this.#giveBackRunning()
   }
 
   #giveBackRunning(): void {
-    const reason = new BrokerError('ZYQ_CLOSED', 'The worker stops; the job is given back.')
+    const reason = new BrokerError('ZYQ_CLOSED', 'The worker stops. The job returns to its queue.')
     for (const job of this.#scheduler.running) {
       if (this.#givenBack.has(job)) continue
       this.#givenBack.add(job)

@@ -99,7 +99,7 @@ test('burst ends when nothing is ready, and leaves delayed jobs', async () => {
   expect(result).toEqual({ reason: 'burst' })
   expect(fixture.lines().toSorted()).toEqual(numbers(5).map((n) => `${n} 0`))
   expect(await fixture.queue('work')).toMatchObject({ ready: 0, delayed: 1 })
-  expect(log.filter(({ msg }) => msg.includes('delayed jobs stay'))).toMatchObject([{ delayed: 1 }])
+  expect(log.filter(({ msg }) => msg.includes('delayed jobs remain'))).toMatchObject([{ delayed: 1 }])
 })
 
 test('reload has new code take over without losing a job or running one twice', async () => {
@@ -171,7 +171,7 @@ export const work = queueJob({}, async function work(worker, job) {
   await untilLogged(log, 'worker is ready', 2)
   const [first = 0] = fixture.pids()
   process.kill(first, 'SIGTERM')
-  await untilLogged(log, 'it was sent SIGTERM')
+  await untilLogged(log, 'it received SIGTERM')
   await until('all jobs', () => fixture.notes().length >= 2_000 || undefined)
   await untilLogged(log, 'worker is ready', 3)
   supervisor.drain()
@@ -186,7 +186,7 @@ export const work = queueJob({}, async function work(worker, job) {
 test('maxMemoryPerWorker below what a process begins with is told, and does not have it replaced at once for ever', async () => {
   const fixture = await SupervisorFixture.create(`export const work = queueJob({}, async function work() {})`)
   const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 1, maxMemoryPerWorker: 1_000_000 })
-  await untilLogged(log, 'replaced before it has done a job', 4)
+  await untilLogged(log, 'replaced before it completed a job', 4)
   const starts = log.filter(({ msg }) => msg === 'worker is ready').map(({ time }) => Number(time))
   expect(starts.length).toBeLessThanOrEqual(5)
   supervisor.drain()
@@ -224,7 +224,7 @@ export const grow = queueJob({}, async function grow(worker, job) {
       .map((n) => `${n} 0`)
       .toSorted(),
   )
-  expect(lineOf(log, 'it has grown too large')).toBeDefined()
+  expect(lineOf(log, 'its memory exceeds the limit')).toBeDefined()
   expect(fixture.pids().length).toBeGreaterThanOrEqual(2)
   expect(fixture.leftovers()).toEqual([])
 })

@@ -55,7 +55,7 @@ export const wait = queueJob({}, async function wait(worker, job) {
   for (const pid of [busy, idle]) process.kill(pid, 'SIGSTOP')
   await until('the end of the idle one', () => !isAlive(idle) || undefined)
   await untilLogged(log, 'worker is ready', 3)
-  expect(log.filter(({ msg }) => msg.includes('gives no sign of life'))).toMatchObject([{ pid: idle }])
+  expect(log.filter(({ msg }) => msg.includes('sends no heartbeat'))).toMatchObject([{ pid: idle }])
   expect(stateOf(busy)).toBe('T')
 
   process.kill(busy, 'SIGCONT')
@@ -135,7 +135,7 @@ test('processes whose broker went away live on, and work when it is back; so doe
   writeFileSync(fixture.project.path('foreign'), 'not a queue '.repeat(500))
   renameSync(fixture.project.path('foreign'), fixture.project.path('queue.db'))
   const before = fixture.pids()
-  await untilLogged(log, 'leases not renewed')
+  await untilLogged(log, 'cannot renew the leases')
   removeQueue(fixture)
   await fixture.submit('count', ['deadly', 'last'])
   await until(
@@ -151,7 +151,7 @@ test('processes whose broker went away live on, and work when it is back; so doe
   expect(log.filter(({ msg }) => msg.startsWith('worker ended'))).toHaveLength(1)
 })
 
-test('a process whose consumer fails again and again is replaced, and finishes what it runs', async () => {
+test('a process whose consumer keeps failing is replaced and finishes its running jobs', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
@@ -186,7 +186,7 @@ export default { ...sqlite, name: 'failing', schemes: ['failing'], create: (opti
   })
   await fixture.untilNoted(1)
   writeFileSync(fails, '')
-  await untilLogged(log, 'worker is replaced: receiving fails again and again: ZYQ_BROKER: ', 2)
+  await untilLogged(log, 'worker is replaced: receiving keeps failing: ZYQ_BROKER: ', 2)
   writeFileSync(fixture.project.path('go'), '')
   await until('the long job', () => fixture.lines().includes('done long') || undefined)
   await fixture.submit('work', ['later'])

@@ -30,7 +30,9 @@ export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, j
     expect([...jobs.values()].map((runs) => runs.map(({ deliveryCount }) => deliveryCount))).toEqual(
       numbers(20).map(() => [0]),
     )
-    expect(await fixture.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died holding the job' }])
+    expect(await fixture.dead('work')).toMatchObject([
+      { reason: 'ZYQ_JOB_POISON: 3 workers died while they held the job' },
+    ])
     expect(log.filter(({ msg }) => msg === `worker ended ${how}`)).toHaveLength(3)
     expect(fixture.leftovers()).toEqual([])
   },
@@ -45,7 +47,9 @@ export const work = queueJob({ maxDeliveries: 1 }, function work(worker, job) {
   await fixture.submit('work', [1, 2, 3, 'poison', 4, 5])
   await fixture.burst({ maxWorkers: 1, concurrency: 10 })
 
-  expect(await fixture.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 1 workers died holding the job' }])
+  expect(await fixture.dead('work')).toMatchObject([
+    { reason: 'ZYQ_JOB_POISON: 1 workers died while they held the job' },
+  ])
   expect(fixture.runs().map(({ deliveryCount }) => deliveryCount)).toEqual(expect.not.arrayContaining([1]))
   expect(byJob(fixture.runs()).size).toBe(6)
 })
@@ -122,7 +126,7 @@ export const calm = queueJob({ retries: 0, maxDeliveries: 1 }, async function ca
       { reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT: .*hard timeout/), headers: { 'zyq-attempts-made': '2' } },
     ])
     expect(await fixture.dead('calm')).toEqual([])
-    expect(log.filter(({ msg }) => msg.includes('past its hard timeout'))).toHaveLength(runs.length)
+    expect(log.filter(({ msg }) => msg.includes('exceeded its hard timeout'))).toHaveLength(runs.length)
     expect(lineOf(log, 'worker ended')).toBeUndefined()
   },
 )
@@ -148,7 +152,7 @@ export const ended = queueJob({ retries: 0 }, function ended(worker, job) { note
     expect(fixture.lines().filter((line) => line === 'block first')).toHaveLength(1)
     expect(fixture.lines()).toContain('block second')
     expect(await fixture.dead('block')).toMatchObject([{ reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT/) }])
-    expect(log.filter(({ msg }) => msg.includes('past its hard timeout'))).toHaveLength(1)
+    expect(log.filter(({ msg }) => msg.includes('exceeded its hard timeout'))).toHaveLength(1)
   },
 )
 
@@ -192,7 +196,9 @@ export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, j
     await until('the end of the lease', async () => (await fixture.queue('work'))?.workers === 0 || undefined)
   }
   expect(new Set(fixture.runs().map(({ job }) => job)).size).toBe(81)
-  expect(await fixture.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died holding the job' }])
+  expect(await fixture.dead('work')).toMatchObject([
+    { reason: 'ZYQ_JOB_POISON: 3 workers died while they held the job' },
+  ])
 })
 
 test('a job that ends its process while that drains is charged all the same', async () => {

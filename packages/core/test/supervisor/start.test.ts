@@ -102,7 +102,7 @@ process.send = (message, ...rest) => {
   expect(failure(await ended)).toEqual({
     reason: 'failed',
     code: 'ZYQ_WORKER_START',
-    message: expect.stringMatching(/with exit code 1 before they had done a job, 6 times/),
+    message: expect.stringMatching(/with exit code 1 before they completed a job, 6 times/),
   })
 })
 

@@ -131,7 +131,7 @@ test('a decorated method is a task: static on its class, of an instance on the f
   await queue.run()
   expect(queue.jobs()).toMatchObject([
     { result: 42 },
-    { state: 'dead', reason: expect.stringMatching(/none was made/) },
+    { state: 'dead', reason: expect.stringMatching(/no instance was created/) },
   ])
   const mailers = [new Mailer('a'), new Mailer('z')]
   await send.submit({ to: 'b' })

@@ -40,7 +40,7 @@ test('a consumer that receives nothing while jobs wait is replaced, and its loop
   await until('it runs', () => ran.mock.calls.length === 1)
   expect(calls).toBeLessThan(200)
   expect(logger.lines).toContainEqual(
-    expect.objectContaining({ level: 'warn', message: expect.stringMatching(/takes none/) }),
+    expect.objectContaining({ level: 'warn', message: expect.stringMatching(/receives none/) }),
   )
 })
 

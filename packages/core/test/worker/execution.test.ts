@@ -255,7 +255,7 @@ describe('a job that its handler postpones', () => {
     const undelayed = await execution.run(work(execution.open(delivery('t'), { canDelay: false })))
     expect(undelayed).toMatchObject({ kind: 'reject', reason: expect.stringContaining('no delays') })
     const called = await execution.run(work(execution.open(delivery('t', {}, { foreground: true }))))
-    expect(called).toMatchObject({ kind: 'reject', reason: expect.stringContaining('caller waits') })
+    expect(called).toMatchObject({ kind: 'reject', reason: expect.stringContaining('waiting caller') })
   })
 
   test.each([{}, { delayMs: Number.NaN }, { delayMs: 5n }, { readyAtMs: new Date('?') }, { delayMs: 1, readyAtMs: 1 }])(

@@ -54,7 +54,7 @@ test('a worker without supervisor says so less and less often, gets a new connec
     { level: 'warn', fields: { err: { message: 'no right to receive 1' } } },
     { level: 'warn', fields: { failures: 4 } },
   ])
-  expect(logged('receiving fails again and again')).toMatchObject([
+  expect(logged('receiving keeps failing')).toMatchObject([
     { level: 'error', fields: { failures: expect.any(Number) } },
   ])
   expect(told.length).toBeLessThan(failure.fails())
@@ -80,7 +80,7 @@ test('jobs that run longer than the failure lasts are started once, and keep the
   const consume = vi.fn((real, options) => real.consume(options))
   broker.script.consume = consume
   const failure = breakReceiving(broker)
-  await until('it lasts', () => logged('receiving fails again and again').length === 1)
+  await until('it lasts', () => logged('receiving keeps failing').length === 1)
   const before = failure.fails()
   await until('it is tried again', () => failure.fails() >= before + 2)
   failure.repair()
@@ -122,7 +122,7 @@ test('a supervised worker goes on for the broker that works, and ends when none 
   await worker.start()
   const made = bad.made()
   breakReceiving(bad)
-  await until('it lasts', () => logged('receiving fails again and again: retrying').length === 1)
+  await until('it lasts', () => logged('receiving keeps failing: retrying').length === 1)
   await until('a new connection', () => bad.made() > made)
   await works.submit(1)
   await until('the other queue is served', () => worker.status.running === 1)
@@ -130,7 +130,7 @@ test('a supervised worker goes on for the broker that works, and ends when none 
   breakReceiving(good)
   await until('it retires', () => worker.status.state === 'draining')
   expect(supervision.onFinishing.mock.calls).toEqual([
-    [expect.stringMatching(/^receiving fails again and again: ZYQ_BROKER: no right to receive \d+$/)],
+    [expect.stringMatching(/^receiving keeps failing: ZYQ_BROKER: no right to receive \d+$/)],
   ])
   let1.open()
   await worker.ended

@@ -143,7 +143,7 @@ test('gives up when the lease must be over', async () => {
   settler.settle(delivery('a'), ACK)
   await settler.flush()
   expect(left()).toBe(1)
-  expect(logger.lines).toMatchObject([{ level: 'warn', message: expect.stringMatching(/did not succeed/) }])
+  expect(logger.lines).toMatchObject([{ level: 'warn', message: expect.stringMatching(/failed/) }])
 })
 
 test('does not insist where the jobs are gone: with their connection, or with their consumer', async () => {
