@@ -51,7 +51,7 @@ test('a worker without a free slot does not count as stalled', async () => {
   await worker.start()
   await until('one runs', () => worker.status.running === 1)
   const queues = vi.spyOn(broker.store, 'queues')
-  // Ten times as long as would make it suspicious.
+  // Ten times `stallMs`.
   await new Promise((resolve) => setTimeout(resolve, 200))
   expect(queues).not.toHaveBeenCalled()
   expect(broker.made()).toBe(2)
@@ -164,7 +164,7 @@ test.each([
   if (!('lease' in script)) return expect(consumed).toEqual([expect.not.closeTo(1)])
   // Idle or not, after a while.
   await until('batches', () => consumed.length === 2)
-  // What killed the process before is first met alone.
+  // The job that killed the last process is received alone.
   expect(consumed).toEqual([1, expect.not.closeTo(1)])
 })
 

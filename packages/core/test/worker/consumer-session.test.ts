@@ -25,17 +25,17 @@ test('after a lost lease running jobs go on, unstarted jobs are dropped, and a n
   await until('there is a new session', () => broker.store.consumers().length === 1)
   release.open()
   await until('all have run', () => stats().ready === 0 && stats().active === 0 && worker.status.done === 4)
-  // The first ran twice: its first owner could not be called back, and was too late to settle it.
+  // The first job ran twice: its first worker lost the lease and settled too late.
   expect(started.toSorted((a, b) => a - b)).toEqual([1, 1, 2, 3])
   expect(logger.lines).toContainEqual(expect.objectContaining({ message: expect.stringMatching(/ack came too late/) }))
 })
 
-/** A worker whose first job freezes it for longer than its lease, and a broker that says then whether the lease has ended. */
+/** A worker whose first job blocks it for longer than its lease. `ended` decides whether the broker ends the lease. */
 function setUpFreeze(ended: boolean, options: WorkerOptions) {
   const events: unknown[] = []
   const consume = vi.fn()
   let state: 'new' | 'frozen' | 'renewed' = 'new'
-  // The lease of the broker lasts: only this worker knows that its own may have ended.
+  // The broker's lease is longer: only the worker assumes that it may have ended.
   const { task, worker } = setUp(
     {
       consume: (real, options) => {
@@ -62,7 +62,7 @@ function setUpFreeze(ended: boolean, options: WorkerOptions) {
 
 test.each([
   ['stands', false, [0, 'renewed', 1, 2, 3, 4]],
-  // The first is given back with the rest: its worker learns too late to settle it.
+  // The first job returns with the others, because its worker settles too late.
   ['has ended', true, [0, 'renewed', 0, 1, 2, 3, 4]],
 ] as const)(
   'after a freeze as long as its lease, a worker renews it before it starts more jobs: the lease %s',

@@ -1,4 +1,4 @@
-/** Consumers that fail although their broker is there. */
+/** Consumers that fail although their broker is available. */
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { BrokerError } from '../../src/errors.ts'
 import { producers } from '../../src/producer/producers.ts'
@@ -29,14 +29,14 @@ function supervise() {
   return { ledger, afterDeath: false, onSessions: vi.fn(), onFinishing: vi.fn() }
 }
 
-/** Has every call of `receive` reject, until the returned function is called. */
+/** Makes every `receive` reject until the returned function is called. */
 function breakReceiving(broker: ScriptedBroker) {
   let fails = 0
   broker.script.receive = () => Promise.reject(new BrokerError('ZYQ_BROKER', `no right to receive ${++fails}`))
   return { fails: () => fails, repair: () => delete broker.script.receive }
 }
 
-test('a worker without supervisor says so less and less often, gets a new connection, and goes on trying', async () => {
+test('a worker without a supervisor logs at growing intervals, replaces the connection, and keeps trying', async () => {
   const broker = scripted()
   const ran = vi.fn()
   const task = taskOn(broker, ({ data }) => ran(data))
@@ -64,7 +64,7 @@ test('a worker without supervisor says so less and less often, gets a new connec
   await worker.ended
 })
 
-test('jobs that run longer than the failure lasts are started once, and keep their consumer', async () => {
+test('jobs that run during a failure run once and keep their consumer', async () => {
   const let1 = gate()
   const ran: unknown[] = []
   const broker = scripted()
@@ -113,7 +113,7 @@ test.each(['ZYQ_LEASE_LOST', 'ZYQ_CLOSED'] as const)('a consumer that answers %s
   expect(consume).toHaveBeenCalledOnce()
 })
 
-test('a supervised worker goes on for the broker that works, and ends when none does', async () => {
+test('a supervised worker continues while one broker works, and ends if none does', async () => {
   const [good, bad] = [scripted(), scripted()]
   const let1 = gate()
   const [works, fails] = [taskOn(good, () => let1.opened), taskOn(bad, () => {})]
