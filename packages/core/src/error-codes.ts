@@ -1,11 +1,11 @@
-/** The four kinds of error: what the caller wrote, what the broker did, what the bytes said, what the job did. */
+/** The kinds of error: configuration, broker, encoding, job. */
 export type ErrorKind = 'config' | 'broker' | 'codec' | 'job'
 
 interface ErrorCodeEntry {
   readonly kind: ErrorKind
-  /** Whether the same call may succeed later without any change. */
+  /** True if the same call may succeed later without a change. */
   readonly retryable: boolean
-  /** What has happened, as a sentence for the page of errors. */
+  /** What happened, as a sentence for `docs/errors.md`. */
   readonly cause: string
   /** How to fix it. */
   readonly remedy: string
@@ -16,31 +16,31 @@ export const ERROR_CODES = {
   ZYQ_CONFIG: {
     kind: 'config',
     retryable: false,
-    cause: 'An option has a value that it cannot have.',
-    remedy: 'The message names the option and what it takes.',
+    cause: 'An option has an invalid value.',
+    remedy: 'The message names the option and its valid values.',
   },
   ZYQ_CONNECTION_STRING: {
     kind: 'config',
     retryable: false,
-    cause: 'The connection string is not of the form that its broker reads, or no broker reads its scheme.',
-    remedy: 'Compare it with the forms in the message; name the broker with `server` where the scheme does not.',
+    cause: 'The connection string does not have the form that its broker reads, or no broker reads its scheme.',
+    remedy: 'Compare it with the forms in the message; name the broker with `server` if the scheme does not.',
   },
   ZYQ_UNSUPPORTED: {
     kind: 'config',
     retryable: false,
-    cause: 'The broker cannot do what an option or a command asks for.',
-    remedy: 'Do without it, or use a broker that can; `zyqueue brokers` shows what is installed.',
+    cause: 'The broker does not support an option or a command.',
+    remedy: 'Remove it, or use a broker that supports it; `zyqueue brokers` lists the installed brokers.',
   },
   ZYQ_TASK_NAME: {
     kind: 'config',
     retryable: false,
-    cause: 'A task has no name, or one that brokers cannot carry.',
+    cause: 'A task has no name, or brokers cannot carry its name.',
     remedy: 'Name the handler function or set `name`: 1 to 200 bytes without white space or control characters.',
   },
   ZYQ_QUEUE_NAME: {
     kind: 'config',
     retryable: false,
-    cause: 'A queue name is one that brokers cannot carry.',
+    cause: 'Brokers cannot carry a queue name.',
     remedy: 'Use 1 to 200 bytes without white space or control characters.',
   },
   ZYQ_TASK_DUPLICATE: {
@@ -52,26 +52,26 @@ export const ERROR_CODES = {
   ZYQ_TASK_UNKNOWN: {
     kind: 'config',
     retryable: false,
-    cause: 'No task of that name is registered here, or a method was given that is not a task.',
+    cause: 'No task with this name is registered, or the given method is not a task.',
     remedy: 'Import the file that defines it; `zyqueue tasks --task-file F` lists what a file defines.',
   },
   ZYQ_TASK_FILE: {
     kind: 'config',
     retryable: false,
     cause: 'The task file could not be loaded, or defines no task.',
-    remedy: 'Fix the place that the message, or the error that the file threw, points to.',
+    remedy: 'Fix the file at the position in the message or in the stack of the error.',
   },
   ZYQ_BROKER_NOT_FOUND: {
     kind: 'config',
     retryable: false,
-    cause: 'No installed package is the broker that was asked for.',
+    cause: 'The requested broker is not installed.',
     remedy: 'Install it with the command in the message, in the project of the task file.',
   },
   ZYQ_BROKER_API_VERSION: {
     kind: 'config',
     retryable: false,
     cause: 'The broker package was made for another version of the adapter contract.',
-    remedy: 'Update the broker package or @zyqueue/core so that both speak the same one.',
+    remedy: 'Update the broker package or @zyqueue/core so that both use the same version.',
   },
   ZYQ_BROKER_EXPORTS: {
     kind: 'config',
@@ -82,8 +82,8 @@ export const ERROR_CODES = {
   ZYQ_BROKER_LOAD: {
     kind: 'config',
     retryable: false,
-    cause: 'The broker package was found, but threw while it was loaded.',
-    remedy: 'The cause says why; reinstall the package if its installation is broken.',
+    cause: 'The broker package threw while it was loaded.',
+    remedy: 'Read the cause; reinstall the package if its installation is broken.',
   },
   ZYQ_UNREACHABLE: {
     kind: 'broker',
@@ -100,14 +100,14 @@ export const ERROR_CODES = {
   ZYQ_CONNECTION_LOST: {
     kind: 'broker',
     retryable: true,
-    cause: 'The connection broke before anything of this call had been sent.',
+    cause: 'The connection was lost before the call was sent.',
     remedy: 'Try again.',
   },
   ZYQ_OUTCOME_UNKNOWN: {
     kind: 'broker',
     retryable: false,
-    cause: 'The connection broke after the call was sent and before it was answered: it may have been carried out.',
-    remedy: 'Submit again only where running the job twice is harmless.',
+    cause: 'The connection was lost after the call was sent and before the answer: the broker may have executed it.',
+    remedy: 'Submit again only if the job may run twice.',
   },
   ZYQ_BROKER_FULL: {
     kind: 'broker',
@@ -124,13 +124,13 @@ export const ERROR_CODES = {
   ZYQ_BODY_TOO_LARGE: {
     kind: 'broker',
     retryable: false,
-    cause: 'The encoded job is larger than the broker takes.',
+    cause: 'The encoded job is larger than the broker accepts.',
     remedy: 'Store the data elsewhere and submit a reference to it.',
   },
   ZYQ_UNROUTABLE: {
     kind: 'broker',
     retryable: false,
-    cause: 'No queue would take the job.',
+    cause: 'No queue accepts the job.',
     remedy: 'Start a worker that declares the queue, or correct the exchange and routing keys.',
   },
   ZYQ_TOPOLOGY: {
@@ -142,31 +142,31 @@ export const ERROR_CODES = {
   ZYQ_QUEUE_NOT_FOUND: {
     kind: 'broker',
     retryable: false,
-    cause: 'The broker knows no queue of that name.',
+    cause: 'The broker has no queue with this name.',
     remedy: '`zyqueue status` lists the queues.',
   },
   ZYQ_JOB_NOT_FOUND: {
     kind: 'broker',
     retryable: false,
-    cause: 'No job of that id is where it was looked for.',
-    remedy: 'It may have run already, or run now; `zyqueue jobs` and `zyqueue dead list` show what is there.',
+    cause: 'No job with this id was found.',
+    remedy: 'It may have run, or be running; `zyqueue jobs` and `zyqueue dead list` list the jobs.',
   },
   ZYQ_STORAGE_NOT_FOUND: {
     kind: 'broker',
     retryable: false,
-    cause: 'There is no queue file at that path, and only a worker or a submit makes one.',
+    cause: 'There is no queue file at this path. Only a worker or a submit creates one.',
     remedy: 'Compare the path with the one that jobs are submitted to; relative ones start at the working directory.',
   },
   ZYQ_STORAGE_DAMAGED: {
     kind: 'broker',
     retryable: false,
-    cause: 'The queue file is damaged. It was left as it was.',
+    cause: 'The queue file is damaged. It was not changed.',
     remedy: 'Restore it from a backup, or move it away to start with an empty one.',
   },
   ZYQ_STORAGE_FOREIGN: {
     kind: 'broker',
     retryable: false,
-    cause: 'The file is not a ZyQueue queue. It was left as it was.',
+    cause: 'The file is not a ZyQueue queue. It was not changed.',
     remedy: 'Give the path of a queue file, or of a file that does not exist yet.',
   },
   ZYQ_STORAGE_VERSION: {
@@ -178,8 +178,8 @@ export const ERROR_CODES = {
   ZYQ_LEASE_LOST: {
     kind: 'broker',
     retryable: false,
-    cause: 'The job was taken back from this worker before it was settled; another owner has it.',
-    remedy: 'Nothing: the job is run by its new owner. If it happens often, look at what freezes the process.',
+    cause: 'The worker lost its lease before it settled the job. Another worker has the job.',
+    remedy: 'Nothing: the other worker runs the job. If it happens often, find out what blocks the process.',
   },
   ZYQ_CLOSED: {
     kind: 'broker',
@@ -232,20 +232,20 @@ export const ERROR_CODES = {
   ZYQ_POSTPONE_LIMIT: {
     kind: 'job',
     retryable: false,
-    cause: 'The handler postponed the job until later than `maxPostponeMs` after it did so the first time.',
+    cause: 'The handler postponed the job until later than `maxPostponeMs` after the first time.',
     remedy: 'Find out why the job is never ready, or raise `maxPostponeMs`; then `zyqueue dead retry`.',
   },
   ZYQ_JOB_POISON: {
     kind: 'job',
     retryable: false,
-    cause: 'Workers died holding this job, more often than `maxDeliveries` allows.',
+    cause: 'Workers died while they held this job, as often as `maxDeliveries` allows.',
     remedy: 'Look for what ends the process: out of memory, process.exit, a crash in native code.',
   },
   ZYQ_WORKER_START: {
     kind: 'job',
     retryable: false,
-    cause: 'Worker processes ended before they were ready, again and again.',
-    remedy: 'The last output of the worker says why.',
+    cause: 'Worker processes repeatedly ended before they were ready.',
+    remedy: 'Read the last output of the worker.',
   },
 } as const satisfies Record<string, ErrorCodeEntry>
 

@@ -6,12 +6,12 @@ const brand: unique symbol = Symbol.for('@zyqueue/core/error@1')
 /**
  * Every error that ZyQueue rejects or throws with.
  *
- * `instanceof` looks at a brand and the kind, not at the class, so it holds between two copies of this package
- * (a task file's and an npx cache's).
+ * `instanceof` checks a brand and the kind, not the class, so it works between two copies of this package (the task file's
+ * and the npx cache's).
  */
 export abstract class ZyQueueError<Kind extends ErrorKind = ErrorKind> extends Error {
   readonly code: CodeOf<Kind>
-  /** Whether the same call may succeed later without any change. */
+  /** True if the same call may succeed later without a change. */
   readonly retryable: boolean
   readonly [brand]: ErrorKind
 
@@ -27,7 +27,7 @@ export abstract class ZyQueueError<Kind extends ErrorKind = ErrorKind> extends E
   }
 }
 
-/** What the caller wrote cannot be: an option, a name, a package that is not there. */
+/** An option, a name or a package is invalid or missing. */
 export class ConfigError extends ZyQueueError<'config'> {
   override readonly name = 'ConfigError'
 
@@ -36,7 +36,7 @@ export class ConfigError extends ZyQueueError<'config'> {
   }
 }
 
-/** The broker could not, would not, or did not answer. */
+/** The broker failed, refused, or did not answer. */
 export class BrokerError extends ZyQueueError<'broker'> {
   override readonly name: string = 'BrokerError'
 
@@ -45,7 +45,7 @@ export class BrokerError extends ZyQueueError<'broker'> {
   }
 }
 
-/** Data that cannot be encoded, bytes that cannot be decoded, or either that does not fit the task's schema. */
+/** Data cannot be encoded or decoded, or does not fit the task's schema. */
 export class CodecError extends ZyQueueError<'codec'> {
   override readonly name = 'CodecError'
 
@@ -54,7 +54,7 @@ export class CodecError extends ZyQueueError<'codec'> {
   }
 }
 
-/** A job did not come to its end: it threw, ran too long, or took its worker with it. */
+/** A job failed: it threw, ran too long, or ended its worker process. */
 export class JobError extends ZyQueueError<'job'> {
   override readonly name = 'JobError'
 
@@ -67,16 +67,16 @@ function kindOf(value: unknown): unknown {
   try {
     return typeof value === 'object' && value !== null && brand in value ? value[brand] : undefined
   } catch {
-    // A proxy may throw at any touch, and `errorCode` of an adapter must not.
+    // A proxy may throw on any access, and `errorCode` of an adapter must not throw.
     return undefined
   }
 }
 
-/** The longest text that is read out of a foreign error, in UTF-16 code units. */
+/** The maximum text of a foreign error, in UTF-16 code units. */
 const MAX_TEXT = 16_384
 
 /**
- * The message of anything that was thrown, on one line and without a stack; of a long one the beginning. Never throws.
+ * The message of any thrown value, on one line, without a stack, cut if it is long. Never throws.
  */
 export function messageOf(error: unknown): string {
   try {
@@ -87,28 +87,28 @@ export function messageOf(error: unknown): string {
       .filter((line) => line !== '')
       .join(' ')
   } catch {
-    // Anything can be thrown: an object without a prototype, a revoked proxy.
-    return 'something that has no message'
+    // The thrown value may be an object without a prototype or a revoked proxy.
+    return 'a value without a message'
   }
 }
 
-/** The beginning of a text that may be of any length. */
+/** Cuts a text to `MAX_TEXT`. */
 export function clipText(text: string): string {
   return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text
 }
 
-/** Whether it is an error, also one of another realm, as code in a `vm` context throws. Never throws. */
+/** True for an error, also of another realm such as a `vm` context. Never throws. */
 export function isError(value: unknown): value is Error {
   try {
     return value instanceof Error || types.isNativeError(value)
   } catch {
-    // A proxy may throw at any touch.
+    // A proxy may throw on any access.
     return false
   }
 }
 
 function ownMessage(error: unknown): string {
-  // Whatever their types say, these two may hold anything.
+  // At run time, `message` and `name` may have any type.
   const message: unknown = isError(error) ? error.message || error.name : error
   // Some libraries throw plain objects that look like errors.
   const isLikeError = typeof message === 'object' && message !== null && 'message' in message

@@ -4,8 +4,8 @@ let holders = 0
 let timer: NodeJS.Timeout | undefined
 
 /**
- * Keeps the process alive until the returned function is called. Adapters unref all they hold, so a process whose
- * submits have resolved ends; while core waits for a broker, this is what Node has to wait for.
+ * Keeps the process alive until the returned function is called. Adapters unref their sockets and timers, so a process ends
+ * when its submits have resolved. While core waits for a broker, this timer keeps the process alive.
  */
 export function keepAlive(): () => void {
   timer ??= setInterval(() => {}, MAX_TIMER_MS)

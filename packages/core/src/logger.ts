@@ -1,7 +1,7 @@
 import { isError, messageOf } from './errors.ts'
 import { plain, property } from './plain.ts'
 
-/** Levels in their order; `silent` logs nothing. */
+/** Levels in ascending order; `silent` logs nothing. */
 export const LOG_LEVELS: readonly ['debug', 'info', 'warn', 'error', 'silent'] = [
   'debug',
   'info',
@@ -13,7 +13,7 @@ export type LogLevel = (typeof LOG_LEVELS)[number]
 
 type Log = (fields: object, message?: string) => void
 
-/** What ZyQueue logs through. A pino logger is one. */
+/** The logger that ZyQueue writes to. A pino logger fits. */
 export interface Logger {
   debug: Log
   info: Log
@@ -26,13 +26,13 @@ export interface Logger {
 export interface LoggerOptions {
   /** The lowest level that is written. Default: `info`. */
   readonly level?: LogLevel
-  /** Default: `pretty` where the destination is a terminal, else `json`: one object a line, `time` in ms since 1970. */
+  /** Default: `pretty` if the destination is a terminal, else `json`: one object per line, `time` in ms since 1970. */
   readonly format?: 'pretty' | 'json'
   /** Default: standard error. */
   readonly destination?: { write(text: string): unknown; readonly isTTY?: boolean }
 }
 
-/** A small logger. Give ZyQueue your own pino logger instead if you have one. */
+/** Creates a small logger. You can give ZyQueue a pino logger instead. */
 export function createLogger(options: LoggerOptions = {}): Logger {
   const { level = 'info', destination = process.stderr } = options
   const format = options.format ?? (destination.isTTY === true ? 'pretty' : 'json')
@@ -55,12 +55,12 @@ export function createLogger(options: LoggerOptions = {}): Logger {
   return safeLogger(loggerWith({}))
 }
 
-/** What `safeLogger` made: it is not wrapped again. */
+/** The results of `safeLogger`, which are not wrapped again. */
 const safeLoggers = new WeakSet<Logger>()
 
 /**
- * The same logger, except that no method of it throws or leaves a promise that rejects: a log line that cannot be written
- * must not change how a job ends.
+ * Wraps a logger so that no method throws or leaves a rejected promise: a log line that cannot be written must not change how
+ * a job ends.
  */
 export function safeLogger(logger: Logger): Logger {
   if (safeLoggers.has(logger)) return logger
@@ -71,7 +71,7 @@ export function safeLogger(logger: Logger): Logger {
         // A logger may return anything that has a `then`.
         if (written !== undefined) Promise.resolve(written).catch(() => {})
       } catch {
-        // There is nowhere to report it.
+        // The error cannot be reported.
       }
     }
   }
@@ -97,7 +97,7 @@ export const silentLogger: Logger = createLogger({ level: 'silent' })
 
 function jsonLine(level: LogLevel, fields: object, msg: string): string {
   const own = { level, time: Date.now() }
-  // Its own fields come first, and once more: a task's `level` must not pass for the line's.
+  // The logger's fields come first and override the caller's `level` and `time`.
   const line = Object.assign({ ...own }, fields, own, { msg })
   return `${JSON.stringify(plain(line))}\n`
 }

@@ -1,25 +1,28 @@
 import { clipText, isError, messageOf } from './errors.ts'
 
-/** Deeper than any log line needs to be read. */
+/** Objects that are nested deeper are not copied. */
 const MAX_DEPTH = 32
-/** After this many values no more objects are opened. A shared object counts each time, so that few objects cannot make a huge line. */
+/**
+ * After this many values, objects are not copied. A shared object counts each time, so that few objects cannot make a
+ * huge line.
+ */
 const MAX_VALUES = 10_000
 
-/** Where a value stands: the objects around it, and how many values may still be copied. */
+/** The position of a value: the objects around it, and the number of values that may still be copied. */
 interface Place {
   readonly holders: readonly object[]
   readonly budget: { left: number }
 }
 
 /**
- * A copy of any value that `JSON.stringify` takes. Errors are written out; what cannot be read is described by a word, and the
- * rest of the value stays. Never throws.
+ * Copies any value into one that `JSON.stringify` accepts. Errors become objects, and unreadable parts become a short text.
+ * Never throws.
  */
 export function plain(value: unknown): unknown {
   return copy(value, { holders: [], budget: { left: MAX_VALUES } })
 }
 
-/** A property of a foreign object, or a word about why it cannot be read. Never throws. */
+/** Reads a property of a foreign object. Returns a short text if it cannot be read. Never throws. */
 export function property(holder: object, key: string): unknown {
   try {
     const value: unknown = Reflect.get(holder, key)

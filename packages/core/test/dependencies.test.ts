@@ -3,10 +3,10 @@ import { isBuiltin } from 'node:module'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 
-/** All that core may need from others. A package is added here in the change that says why. */
+/** The packages that core may depend on. A change that adds one must state the reason. */
 const ALLOWED = ['@standard-schema/spec', 'zod']
 
-/** What would open connections: that is the work of brokers. */
+/** Modules that open connections, which only brokers may do. */
 const FORBIDDEN = ['net', 'tls', 'http', 'https', 'http2', 'dgram', 'sqlite'].map((name) => `node:${name}`)
 
 const folder = join(import.meta.dirname, '..')
@@ -21,7 +21,7 @@ const imports = files.flatMap((file) => {
 })
 
 describe('core', () => {
-  test('is looked at here', () => {
+  test('has source files', () => {
     expect(imports.map(({ specifier }) => specifier)).toContain('../error-codes.ts')
   })
 
@@ -50,7 +50,7 @@ describe('core', () => {
     )
   })
 
-  test('names no broker, but in the table of schemes by which one is found', () => {
+  test('names brokers only in the table of schemes', () => {
     const named = files.filter((file) => /\b(?:redis|rabbitmq|amqp|gearman)\b/i.test(withoutComments(file)))
     expect(named.filter((file) => file !== 'connection/discovery.ts')).toEqual([])
   })

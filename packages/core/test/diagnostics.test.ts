@@ -23,7 +23,7 @@ async function working(run: (job: Job) => unknown, options: TaskOptions = {}) {
   return { task, worker }
 }
 
-/** What is published on a channel from now on until the test ends. */
+/** Collects the messages of a channel until the test ends. */
 function messagesOf(channel: string): unknown[] {
   const messages: unknown[] = []
   const note = (message: unknown): unknown => messages.push(message)
@@ -32,7 +32,7 @@ function messagesOf(channel: string): unknown[] {
   return messages
 }
 
-test('zyqueue.job tells how each attempt ended', async () => {
+test('zyqueue.job reports the end of each attempt', async () => {
   const events = messagesOf('zyqueue.job')
   const failure = new Error('not today')
   const ways: Readonly<Record<number, () => unknown>> = {
@@ -67,7 +67,7 @@ test('zyqueue.job reports a job that is refused without an attempt', async () =>
   expect(events).toMatchObject([{ end: 'dead', id, task: undefined, attempt: 0, durationMs: 0, error }])
 })
 
-test('zyqueue.worker tells each state of a worker', async () => {
+test('zyqueue.worker reports each state of a worker', async () => {
   const events = messagesOf('zyqueue.worker')
   const { worker } = await working(() => {})
   await worker.drain()
@@ -105,7 +105,7 @@ test('a subscriber of zyqueue.submit adds headers, which arrive, and zyqueue.run
   expect(steps.toSorted()).toEqual(['ended', 'failed: no', 'run 00-1-2-01', 'stored', 'submit 1 to scripted'])
 })
 
-test('a header that no job may have refuses the submit', async () => {
+test('an invalid header rejects the submit', async () => {
   const submits = tracingChannel('zyqueue.submit')
   const subscribers = { ...unheard, start: (message: unknown) => void (Object(message).headers['zyq-task'] = 'x') }
   submits.subscribe(subscribers)

@@ -9,7 +9,7 @@ function written(options: Parameters<typeof createLogger>[0] = {}) {
   return { lines, logger: createLogger({ ...options, destination: { write: (text) => lines.push(text) } }) }
 }
 
-test('writes one object a line', () => {
+test('writes one object per line', () => {
   const { lines, logger } = written()
   logger.child({ worker: 'w' }).warn({ jobs: 3 }, 'careful')
   expect(JSON.parse(lines[0] ?? '')).toEqual({
@@ -54,7 +54,7 @@ test.each(['json', 'pretty'] as const)('%s: nothing that is logged throws', (for
   )
 })
 
-test('a few objects that hold each other many times make no huge line', () => {
+test('shared objects do not make a huge line', () => {
   const { lines, logger } = written()
   let value: object = { end: 1 }
   for (let level = 0; level < 30; level++) value = { a: value, b: value }
@@ -64,13 +64,13 @@ test('a few objects that hold each other many times make no huge line', () => {
   expect(lines[0]).toContain('[too large]')
 })
 
-test('a logger is made safe once, and what it returns may reject in its own way', () => {
+test('a logger is wrapped once, and a rejected promise that it returns is handled', () => {
   const { logger } = written()
   expect(safeLogger(logger)).toBe(logger)
   let calls = 0
   const safe = safeLogger({
     ...logger,
-    // A promise of another realm is no instance of this one's class. Left alone, it would end the process.
+    // A promise of another realm is not an instance of this realm's Promise. Unhandled, it would end the process.
     warn: () => (calls++, runInNewContext('Promise.reject(new Error("cannot write"))')),
   })
   safe.warn({})

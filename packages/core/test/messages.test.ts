@@ -28,7 +28,7 @@ describe('names', () => {
 })
 
 describe('job ids', () => {
-  test('are of 28 characters that every broker carries, and sort by their index', () => {
+  test('have 28 characters that every broker can carry, and sort by index', () => {
     const idAt = createIdSeries()
     fc.assert(
       fc.property(fc.nat(36 ** 8 - 2), (index) => {
@@ -39,7 +39,7 @@ describe('job ids', () => {
     )
   })
 
-  test('no two are alike, of one series or of several', () => {
+  test('are unique within and across series', () => {
     const series = Array.from({ length: 200 }, createIdSeries)
     const next = createJobIds()
     const ids = [...series.flatMap((idAt) => [idAt(0), idAt(1)]), ...Array.from({ length: 1000 }, next)]
@@ -48,7 +48,7 @@ describe('job ids', () => {
 })
 
 describe('data', () => {
-  test('survives the way through bytes as it does the way through JSON', () => {
+  test('survives encoding as it survives JSON', () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         expect(decodeData(encodeData(value))).toEqual(JSON.parse(JSON.stringify(value)))
@@ -56,7 +56,7 @@ describe('data', () => {
     )
   })
 
-  test('is read from a part of a larger buffer', () => {
+  test('is decoded from a part of a larger buffer', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.nat(10), (value, offset) => {
         const body = encodeData(value)
@@ -67,11 +67,11 @@ describe('data', () => {
     )
   })
 
-  test('nothing is null', () => {
+  test('undefined becomes null', () => {
     expect(decodeData(encodeData(undefined))).toBe(null)
   })
 
-  test('that is no JSON is refused, both ways', () => {
+  test('that is not JSON is refused in both directions', () => {
     const cyclic: { self?: unknown } = {}
     cyclic.self = cyclic
     for (const data of [cyclic, 1n, { toJSON: () => 1n }]) {
@@ -82,7 +82,7 @@ describe('data', () => {
     }
   })
 
-  test('any bytes decode, or are refused as what they are', () => {
+  test('any bytes decode or are refused with ZYQ_DECODE', () => {
     fc.assert(
       fc.property(fc.uint8Array(), (body) => {
         try {
@@ -94,7 +94,7 @@ describe('data', () => {
     )
   })
 
-  test('brings no key that means more than it says', () => {
+  test('with a key such as __proto__ has no side effect', () => {
     const data = decodeData(Buffer.from('{"__proto__":{"admin":true}}'))
     expect(Object.getPrototypeOf(data)).toBe(Object.prototype)
     expect(Reflect.get(Object(data), 'admin')).toBe(undefined)
@@ -102,7 +102,7 @@ describe('data', () => {
 })
 
 describe('headers', () => {
-  test('that count', () => {
+  test('with counts', () => {
     const withCount = (text: string) => withHeaders(NO_HEADERS, { 'zyq-attempts': text })
     fc.assert(
       fc.property(fc.nat(999_999_999), (count) => countHeader(withCount(String(count)), 'zyq-attempts', 7) === count),
@@ -115,7 +115,7 @@ describe('headers', () => {
     }
   })
 
-  test('are changed in a copy, which has no prototype', () => {
+  test('are copied into an object without a prototype', () => {
     const before = Object.assign(emptyHeaders(), { a: '1', b: '2' })
     const after = withHeaders(before, { b: undefined, c: '3' })
     expect({ ...before }).toEqual({ a: '1', b: '2' })
@@ -124,7 +124,7 @@ describe('headers', () => {
     expect('toString' in after).toBe(false)
   })
 
-  test('that tell an error are one short line of text, whatever was thrown', () => {
+  test('with an error are one short line, for any thrown value', () => {
     expect(errorHeader(new TypeError('a\n  b'))).toBe('TypeError: a b')
     const cut = errorHeader(`x${'💡'.repeat(2000)}`)
     expect(Buffer.from(cut).toString()).toBe(cut)
@@ -139,7 +139,7 @@ describe('headers', () => {
 })
 
 describe('errors', () => {
-  test('are told apart by kind, also between two copies of this package', async () => {
+  test('have a kind that works between two copies of this package', async () => {
     vi.resetModules()
     const copy = await import('../src/errors.ts')
     const foreign = new copy.BrokerError('ZYQ_UNREACHABLE', 'away')
@@ -151,12 +151,12 @@ describe('errors', () => {
     expect([foreign.retryable, new BrokerError('ZYQ_AUTH', 'no').retryable]).toEqual([true, false])
   })
 
-  test('have a message, whatever they are', () => {
+  test('have a message, for any thrown value', () => {
     const revoked = Proxy.revocable({}, {})
     revoked.revoke()
     const odd = Object.assign(new Error(), { message: 42 })
     for (const thrown of [Object.create(null), revoked.proxy, { toString: 1 }]) {
-      expect(messageOf(thrown)).toBe('something that has no message')
+      expect(messageOf(thrown)).toBe('a value without a message')
     }
     expect([messageOf(odd), messageOf(undefined), messageOf(Symbol('s')), messageOf(new RangeError())]).toEqual([
       '42',

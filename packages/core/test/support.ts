@@ -13,7 +13,7 @@ import { Connection } from '../src/connection/connection.ts'
 import type { Logger } from '../src/logger.ts'
 import { createMemoryBroker, createMemoryStore, type MemoryStore } from '../src/testing/index.ts'
 
-/** Calls of a broker that a test puts its own in the place of; each may still make the real one. */
+/** Replacements for calls of a broker. Each may make the real call. */
 export interface Script {
   capabilities?: Partial<BrokerCapabilities>
   connect?: (real: Broker) => Promise<void>
@@ -32,13 +32,13 @@ export interface Script {
 
 export interface ScriptedBroker extends BrokerPlugin {
   readonly store: MemoryStore
-  /** May be changed at any time. */
+  /** A test may change it at any time. */
   readonly script: Script
-  /** How many brokers were made. */
+  /** The number of created brokers. */
   readonly made: () => number
 }
 
-/** An in-memory broker that misbehaves as a test says. */
+/** An in-memory broker whose calls a test replaces. */
 export function scripted(script: Script = {}): ScriptedBroker {
   const store = createMemoryStore()
   let made = 0
@@ -100,7 +100,7 @@ export function connectionTo(plugin: BrokerPlugin): Connection {
   return new Connection(plugin, { baseDir: process.cwd() })
 }
 
-/** Waits for a condition, a minute at most. */
+/** Waits up to a minute for a condition. */
 export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
   const giveUpAt = performance.now() + 60_000
   while (!(await isSo())) {
@@ -109,7 +109,7 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
   }
 }
 
-/** A promise and what settles it. */
+/** A promise and the function that resolves it. */
 export function gate(): { readonly opened: Promise<void>; open(): void } {
   let open = (): void => {}
   const opened = new Promise<void>((resolve) => {
@@ -124,7 +124,7 @@ export interface LogLine {
   readonly message: string
 }
 
-/** A logger that keeps what it is given. */
+/** A logger that records its lines. */
 export function recordingLogger(): Logger & { readonly lines: LogLine[] } {
   const lines: LogLine[] = []
   const at =
@@ -137,7 +137,7 @@ export function recordingLogger(): Logger & { readonly lines: LogLine[] } {
 
 let names = 0
 
-/** A task name that no other test of this process has. */
+/** A task name that is unique in this process. */
 export function uniqueName(stem = 'task'): string {
   return `${stem}-${names++}`
 }

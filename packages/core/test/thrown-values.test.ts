@@ -13,7 +13,7 @@ afterEach(() => producers.close())
 
 const names = Object.keys(thrownValues)
 
-/** Runs a job for each item, which throws what `thrown` makes of it, until each has ended. */
+/** Runs a job for each item, which throws the result of `thrown`, until all have ended. */
 async function jobsThatThrow(items: readonly string[], thrown: (item: string) => unknown, logger: Logger) {
   const broker = scripted()
   const options = { server: broker, retries: { limit: 1, minDelayMs: 1, maxDelayMs: 1 } }
@@ -74,7 +74,7 @@ test.each(['json', 'pretty'] as const)(
   },
 )
 
-test('a logger of the user that throws or rejects changes nothing', async () => {
+test('a user logger that throws or rejects has no effect on jobs', async () => {
   const unhandled: unknown[] = []
   const onUnhandled = (error: unknown): void => void unhandled.push(error)
   process.on('unhandledRejection', onUnhandled)
@@ -97,7 +97,7 @@ test('a logger of the user that throws or rejects changes nothing', async () => 
   expect(unhandled).toEqual([])
 })
 
-test('a reason that is no text still discards or rejects the job', () => {
+test('a reason that is not a string discards or rejects the job', () => {
   for (const [item, make] of Object.entries(thrownValues)) {
     const reason = make()
     for (const Signal of [Discard, Reject]) {

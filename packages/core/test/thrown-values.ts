@@ -55,7 +55,7 @@ const hostile: ProxyHandler<object> = {
   getOwnPropertyDescriptor: fail,
 }
 
-/** Anything that JavaScript can throw, each made again. */
+/** Values that JavaScript can throw, created for each use. */
 export const thrownValues: Readonly<Record<string, () => unknown>> = {
   undefined: () => undefined,
   null: () => null,

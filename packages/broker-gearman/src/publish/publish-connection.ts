@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer'
-import type { CallOptions, CallResult, JobUpdate, PublishResult } from '@zyqueue/core/broker'
+import type { CallRequest, CallResult, JobUpdate, PublishResult } from '@zyqueue/core/broker'
 import type { PacketConnection } from '../connection/packet-connection.ts'
 import { PACKET, PacketWriter, ProtocolError, splitArguments, type Packet } from '../connection/protocol.ts'
 import { GearmanError } from '../errors.ts'
@@ -43,7 +43,7 @@ export class PublishConnection {
    * Submits a job and waits for its end. Rejects with the signal's reason if it is aborted, and otherwise only if the connection
    * had ended before.
    */
-  async call(submission: Submission, { signal, onUpdate }: CallOptions): Promise<CallResult> {
+  async call(submission: Submission, { signal, onUpdate }: CallRequest): Promise<CallResult> {
     const connection = this.#connection
     connection.assertOpen()
     signal.throwIfAborted()

@@ -88,8 +88,8 @@ describe.skipIf(!tool.installed).each([
       dead: 0,
     })
     const log = lines.join('')
-    expect(log).toContain('its caller is told')
-    expect(log).not.toMatch(/dead letters|to be retried/)
+    expect(log).toContain('reported to its caller')
+    expect(log).not.toMatch(/dead letters|retrying/)
   })
 })
 

@@ -4,23 +4,23 @@ import type { Broker, BrokerPlugin, ConnectOptions, QueueSpec } from '../contrac
 import { findBroker, type BrokerChoice } from './discovery.ts'
 import { resolution, withEnvironment } from './resolution.ts'
 
-/** True if the error says that the connection is gone. Only `connect` helps then. */
+/** True if the error means that the connection is lost. The caller must connect again. */
 export function isConnectionLoss(error: ZyQueueError): boolean {
   return error.code === 'ZYQ_CONNECTION_LOST' || error.code === 'ZYQ_UNREACHABLE'
 }
 
-/** What another process needs to open the same connection. Holds the connection's secrets: only for a child of ours. */
+/** The data with which another process opens the same connection. It contains secrets: send it only to child processes. */
 export interface ConnectionAddress {
-  /** URL of the module that the broker came from; absent where it was given in code, which no other process can have. */
+  /** URL of the broker's module. Absent if the plugin was given in code: no other process can load it. */
   readonly url?: string | undefined
   readonly connection?: string | undefined
   readonly baseDir: string
 }
 
-/** What holds for one connection only, wherever it leads. */
+/** Options of one connection. */
 export type ConnectionOptions = Pick<ConnectOptions, 'create'>
 
-/** A broker with its state: opened on first use, opened again after a loss, replaced where it is stuck. */
+/** A broker and its state: opened on first use, opened again after a loss, replaced if it is stuck. */
 export class Connection {
   readonly address: ConnectionAddress
   readonly #plugin: BrokerPlugin
@@ -42,44 +42,46 @@ export class Connection {
     return this.#broker
   }
 
-  /** Whether it has been open before: a broker that was there may come back, one that never was is rather a mistake. */
+  /**
+   * True if it was open before. A broker that never was reachable is probably configured wrongly, so core does not retry.
+   */
   get everOpen(): boolean {
     return this.#everOpen
   }
 
-  /** Resolves when it is open. One attempt, shared by all callers. Rejects with `ZyQueueError`. */
+  /** Resolves when the connection is open. One attempt, shared by all callers. Rejects with `ZyQueueError`. */
   open(): Promise<void> {
     if (this.#closed) return Promise.reject(new BrokerError('ZYQ_CLOSED', 'The connection was closed.'))
     this.#opening ??= this.#connect(this.#broker)
     return this.#opening
   }
 
-  /** Opens, and makes sure that the queues exist: once for each, until the connection is lost. */
+  /** Opens the connection and declares the queues, each once until the connection is lost. */
   async declare(queues: readonly QueueSpec[]): Promise<void> {
     await this.open()
     await Promise.all(queues.map((queue) => this.#declare(queue)))
   }
 
-  /** What a call of the broker rejected with, as ours. Takes note where the connection is lost. */
+  /** Converts an error of the broker to a `ZyQueueError`. If the connection is lost, the next call connects again. */
   wrap(error: unknown): ZyQueueError {
     const wrapped =
       error instanceof ZyQueueError
         ? error
         : new BrokerError(this.#broker.errorCode(error), `${this.#broker.name}: ${messageOf(error)}`, { cause: error })
-    if (isConnectionLoss(wrapped)) this.#forget()
+    if (isConnectionLoss(wrapped)) this.#resetOpening()
     return wrapped
   }
 
-  /** Puts a new broker in the place of one that is stuck; what is under way on the old one settles by its `close`. */
+  /** Replaces a stuck broker. Pending calls of the old one settle when it closes. */
   async replace(): Promise<void> {
     if (this.#closed) return
     const stuck = this.#broker
     this.#broker = this.#create()
-    this.#forget()
+    this.#resetOpening()
     await stuck.close()
   }
 
-  /** Keeps the process alive until it has closed: what an adapter holds meanwhile does not. */
+  /** Keeps the process alive until the broker has closed, because an adapter does not. */
   async close(): Promise<void> {
     this.#closed = true
     await this.#broker.close().finally(keepAlive())
@@ -95,7 +97,7 @@ export class Connection {
       await broker.connect()
       this.#everOpen = true
     } catch (error) {
-      // Not where another broker has taken its place meanwhile.
+      // The broker may have been replaced meanwhile.
       if (broker === this.#broker) this.#opening = undefined
       throw this.wrap(error)
     }
@@ -114,27 +116,29 @@ export class Connection {
     return declared
   }
 
-  #forget(): void {
+  #resetOpening(): void {
     this.#opening = undefined
     this.#declared = new Map()
   }
 }
 
-/** A connection of its own to the broker that is meant; not yet open. Rejects with `ConfigError`. */
+/** Creates an unopened connection to the broker of a choice and the environment. Rejects with `ConfigError`. */
 export async function createConnection(choice: BrokerChoice, options?: ConnectionOptions): Promise<Connection> {
   const { resolveFrom, baseDir } = resolution()
   const meant = withEnvironment(choice)
   const { plugin, url } = await findBroker(meant, resolveFrom)
   const { connection } = meant
-  // A relative path in code starts where the code is; one in the environment, in the folder where the program was started.
+  // A relative path in code is relative to the script; one in the environment, to the working directory.
   const base = choice.connection === undefined && connection !== undefined ? process.cwd() : baseDir
   return new Connection(plugin, { url, connection, baseDir: base }, options)
 }
 
-/** A connection to where another process has one. Rejects with `ConfigError`, also where the broker was given in code. */
+/**
+ * Creates a connection from another process's address. Rejects with `ConfigError`, also if that broker was given in code.
+ */
 export async function connectionTo(address: ConnectionAddress): Promise<Connection> {
   if (address.url === undefined) {
-    throw new ConfigError('ZYQ_CONFIG', 'The broker was given in code: no other process can connect to it.')
+    throw new ConfigError('ZYQ_CONFIG', 'The broker was given in code, so other processes cannot connect to it.')
   }
   const { plugin } = await findBroker({ server: address.url }, [address.baseDir])
   return new Connection(plugin, address)

@@ -9,10 +9,10 @@ import type { BrokerPlugin } from '../contract/index.ts'
 import { checkInherited } from './inherit.ts'
 import { schemeOf } from './scheme.ts'
 
-/** The broker that is meant where neither `server` nor `connection` was given. */
+/** The broker if neither `server` nor `connection` is given. */
 const EMBEDDED = 'sqlite'
 
-/** Brokers of ours, by the schemes of connection strings. Others say theirs in their package.json. */
+/** ZyQueue's brokers by the schemes of connection strings. Other packages state their schemes in their package.json. */
 const OWN_SCHEMES: Readonly<Record<string, string>> = {
   sqlite: 'sqlite',
   redis: 'redis',
@@ -50,36 +50,36 @@ export interface BrokerChoice {
   /** A short name (`redis`), a package name, a path, or a plugin in code. */
   readonly server?: string | BrokerPlugin | undefined
   readonly connection?: string | undefined
-  /** Where the connection comes from, if it was not given together with the server: the two may contradict each other. */
+  /** The source of the connection if it was not given together with the server. The two may contradict each other. */
   readonly connectionFrom?: string | undefined
 }
 
 export interface FoundBroker {
   readonly plugin: BrokerPlugin
-  /** The URL of the module it came from; absent for a plugin given in code. */
+  /** The URL of its module. Absent for a plugin given in code. */
   readonly url?: string
 }
 
 /**
- * Finds the broker that a server and connection name, and loads its package. Looks from each of the folders or files of
- * `from`, in their order. Never falls back to another broker.
+ * Finds the broker for a server and connection and loads its package. Searches from each folder or file of `from`, in this
+ * order. Never falls back to another broker.
  *
  * Rejects with `ConfigError`: `ZYQ_BROKER_NOT_FOUND`, `ZYQ_BROKER_EXPORTS`, `ZYQ_BROKER_LOAD`, `ZYQ_BROKER_API_VERSION`,
  * `ZYQ_CONNECTION_STRING` if no broker reads the connection's scheme, or `ZYQ_CONFIG` if the choice contradicts itself.
  */
 export async function findBroker(choice: BrokerChoice, from: readonly string[]): Promise<FoundBroker> {
-  const found = await lookFor(choice, from)
+  const found = await findPlugin(choice, from)
   checkInherited(choice, found.plugin)
   return found
 }
 
-async function lookFor(choice: BrokerChoice, from: readonly string[]): Promise<FoundBroker> {
+async function findPlugin(choice: BrokerChoice, from: readonly string[]): Promise<FoundBroker> {
   const { server, connection } = choice
   if (typeof server === 'object') return { plugin: checkPlugin(server, 'The broker given in code') }
   if (server === '' || (server === undefined && connection === '')) {
     throw new ConfigError(
       'ZYQ_CONFIG',
-      `The ${server === '' ? 'server' : 'connection'} is empty: leave it out, or say which.`,
+      `The ${server === '' ? 'server' : 'connection'} is empty. Omit it, or give a value.`,
     )
   }
   const candidates = await candidatesFor(server, connection, from)
@@ -90,12 +90,12 @@ async function lookFor(choice: BrokerChoice, from: readonly string[]): Promise<F
   const wanted = candidates[0] ?? ''
   throw new ConfigError(
     'ZYQ_BROKER_NOT_FOUND',
-    `The broker ${JSON.stringify(server ?? schemeOf(connection) ?? EMBEDDED)} is not installed: looked for ` +
+    `The broker ${JSON.stringify(server ?? schemeOf(connection) ?? EMBEDDED)} is not installed: searched for ` +
       `${candidates.join(', ')} from ${from.join(', ')}. Install it: npm install ${isPath(wanted) ? '<its package>' : wanted}`,
   )
 }
 
-/** The packages, or the path, that may hold the broker, the likeliest first. */
+/** The packages, or the path, that may contain the broker, the most likely first. */
 async function candidatesFor(
   server: string | undefined,
   connection: string | undefined,
@@ -104,7 +104,7 @@ async function candidatesFor(
   if (server !== undefined) {
     if (isPath(server) || server.startsWith('@') || server.startsWith('zyqueue-broker-')) return [server]
     const prefixed = [`@zyqueue/broker-${server}`, `zyqueue-broker-${server}`]
-    // A package that bears the plain name of an engine is a client library, and no broker.
+    // A package with the plain name of an engine is a client library, not a broker.
     return Object.values(OWN_SCHEMES).includes(server) ? prefixed : [...prefixed, server]
   }
   if (connection === undefined) return [`@zyqueue/broker-${EMBEDDED}`]
@@ -119,8 +119,8 @@ async function candidatesFor(
   throw new ConfigError(
     'ZYQ_CONNECTION_STRING',
     scheme === undefined
-      ? 'The connection names no broker by its scheme (redis://, amqp://, gearman://, sqlite:): say which with `server`.'
-      : `No installed broker reads connections that begin with ${scheme}: — looked at the dependencies of the package.json ` +
+      ? 'The connection has no scheme of a broker (redis://, amqp://, gearman://, sqlite:). Name the broker with `server`.'
+      : `No installed broker reads connections that begin with ${scheme}: — searched the dependencies of the package.json ` +
           `nearest to ${from.join(', ')}. Install the broker’s package, or name it with \`server\`.`,
   )
 }
@@ -139,7 +139,7 @@ function resolveFrom(candidate: string, from: readonly string[]): string | undef
       if (code === 'ERR_PACKAGE_PATH_NOT_EXPORTED') {
         throw new ConfigError(
           'ZYQ_BROKER_EXPORTS',
-          `The package ${candidate} (from ${base}) hides its entry: its \`exports\` map has no \`default\` condition for ".".`,
+          `The package ${candidate} (from ${base}) does not export its entry: its \`exports\` map has no \`default\` condition for ".".`,
           { cause: error },
         )
       }
@@ -159,7 +159,7 @@ async function load(candidate: string, path: string): Promise<FoundBroker> {
     throw loadError(candidate, error)
   }
   const exported = defaultOf(module)
-  // A compiled CommonJS module has its default export within the object that `import` takes for it.
+  // `import` of a compiled CommonJS module returns an object that contains the default export.
   const plugin = isPlugin(exported) ? exported : (defaultOf(exported) ?? exported)
   return { plugin: checkPlugin(plugin, `The package ${candidate}`), url }
 }
@@ -169,7 +169,7 @@ function defaultOf(module: unknown): unknown {
 }
 
 function loadError(candidate: string, error: unknown): ConfigError {
-  return new ConfigError('ZYQ_BROKER_LOAD', `The broker ${candidate} was found but threw: ${messageOf(error)}`, {
+  return new ConfigError('ZYQ_BROKER_LOAD', `The broker ${candidate} threw while it was loaded: ${messageOf(error)}`, {
     cause: error,
   })
 }
@@ -201,16 +201,16 @@ interface BrokerPackage {
 }
 
 export interface InstalledBroker extends BrokerPackage {
-  /** The short name; absent where the package could not be loaded. */
+  /** The short name. Absent if the package could not be loaded. */
   readonly name?: string
-  /** The file that it is loaded from. */
+  /** The file from which it is loaded. */
   readonly path?: string
-  /** Absent where it is not installed, or could not be loaded. */
+  /** Absent if the package is not installed or could not be loaded. */
   readonly plugin?: BrokerPlugin
   readonly error?: ConfigError
 }
 
-/** The broker packages among the direct dependencies of the package.json nearest to each of `from`, loaded. */
+/** Loads the broker packages among the direct dependencies of the package.json nearest to each of `from`. */
 export async function installedBrokers(options: {
   readonly from: readonly string[]
 }): Promise<readonly InstalledBroker[]> {
@@ -254,7 +254,7 @@ async function brokerPackage(name: string, dir: string): Promise<BrokerPackage |
   return field.success ? { packageName: name, schemes: field.data.schemes, version: manifest?.version } : undefined
 }
 
-/** Where a package is installed. Walked by hand: an `exports` map may hide package.json from `resolve`. */
+/** The folder of an installed package. `resolve` is not used, because an `exports` map may hide package.json from it. */
 function packageFolder(name: string, from: string): string | undefined {
   for (let folder = from; ; folder = dirname(folder)) {
     const found = join(folder, 'node_modules', name)

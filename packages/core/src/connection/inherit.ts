@@ -4,9 +4,9 @@ import type { BrokerChoice } from './discovery.ts'
 import { schemeOf } from './scheme.ts'
 
 /**
- * What is meant by a choice, given the one that stands behind it: the task's behind a submit's, the environment's behind both.
- * No choice means the other one, and a connection says all. A server alone does not mean its default place while there is a
- * connection behind it: it takes that, and `findBroker` refuses the two if they contradict each other.
+ * Completes a choice with its fallback: a submit falls back to its task, and both fall back to the environment. A choice with
+ * a connection needs no fallback, and an empty choice is the fallback. A server alone takes the fallback's connection;
+ * `findBroker` rejects the pair if they contradict each other.
  *
  * Throws `ConfigError` (`ZYQ_CONFIG`) if the connection belongs to another server. `source` names where it comes from.
  */
@@ -15,7 +15,7 @@ export function inherit(choice: BrokerChoice, behind: BrokerChoice, source: stri
   if (choice.connection !== undefined) return choice
   if (server === undefined || server === behind.server) return behind
   const { connection } = behind
-  // A plugin in code that reads no connections has one place only.
+  // A plugin in code without schemes needs no connection.
   if (connection === undefined || (typeof server === 'object' && server.schemes.length === 0)) return choice
   if (behind.server !== undefined && schemeOf(connection) === undefined) {
     throw contradiction(server, source, `is one of the server ${nameOf(behind.server)}`)
@@ -23,7 +23,7 @@ export function inherit(choice: BrokerChoice, behind: BrokerChoice, source: stri
   return { server, connection, connectionFrom: behind.connectionFrom ?? source }
 }
 
-/** Throws `ConfigError` (`ZYQ_CONFIG`) if the connection was not given with the server, and is not one that it reads. */
+/** Throws `ConfigError` (`ZYQ_CONFIG`) if the connection comes from another source and the server cannot read it. */
 export function checkInherited({ server, connection, connectionFrom }: BrokerChoice, plugin: BrokerPlugin): void {
   const scheme = schemeOf(connection)
   if (server === undefined || connectionFrom === undefined || scheme === undefined) return

@@ -7,18 +7,17 @@ import { keepAlive } from '../keep-alive.ts'
 export type OpenBroker = Pick<Broker, 'name' | 'location' | 'capabilities' | 'admin' | 'close'>
 
 /**
- * A connected broker for administration. The caller must close it. Neither server nor connection means what
- * `ZYQUEUE_SERVER` and `ZYQUEUE_CONNECTION` say, else the embedded one; a server alone means that server at
- * `ZYQUEUE_CONNECTION`, if that is set. One attempt. With `create: false` no queue file is
- * made if there is none.
+ * Opens a broker for administration. The caller must close it. An empty choice means `ZYQUEUE_SERVER` and
+ * `ZYQUEUE_CONNECTION`, or the embedded broker if they are not set. A server alone uses `ZYQUEUE_CONNECTION` if it is set.
+ * It tries once. With `create: false` it does not create a missing queue file.
  *
- * Rejects with `ConfigError` where the broker is not found, and with `BrokerError` where it does not answer, or its file is
- * not to be made (`ZYQ_STORAGE_NOT_FOUND`).
+ * Rejects with `ConfigError` if the broker is not found, and with `BrokerError` if it does not answer or its file is missing
+ * (`ZYQ_STORAGE_NOT_FOUND`).
  */
 export async function openBroker(choice: BrokerChoice, options?: ConnectionOptions): Promise<OpenBroker> {
   const connection = await createConnection(choice, options)
   try {
-    await awake(connection.open())
+    await whileAlive(connection.open())
   } catch (error) {
     await connection.close()
     throw error
@@ -28,15 +27,15 @@ export async function openBroker(choice: BrokerChoice, options?: ConnectionOptio
   return location === undefined ? open : { ...open, location }
 }
 
-/** Keeps the process alive for as long as the call takes: what an adapter holds does not. */
-function awake<Result>(call: Promise<Result>): Promise<Result> {
+/** Keeps the process alive during a call, because an adapter does not. */
+function whileAlive<Result>(call: Promise<Result>): Promise<Result> {
   return call.finally(keepAlive())
 }
 
 /** Adapters reject with the engine's own errors; callers of this function get ZyQueue's errors. */
 function withOurErrors(admin: BrokerAdmin, connection: Connection): BrokerAdmin {
   const ours = <Result>(call: Promise<Result>): Promise<Result> =>
-    awake(call).catch((error: unknown) => {
+    whileAlive(call).catch((error: unknown) => {
       throw connection.wrap(error)
     })
   const { deadLetters, workers, jobs, cancel, limit, compact, shutdown } = admin

@@ -4,21 +4,21 @@ import { fileURLToPath } from 'node:url'
 import type { BrokerChoice } from './discovery.ts'
 import { inherit } from './inherit.ts'
 
-/** Where this process looks for brokers, and what relative paths in connections are relative to. */
+/** Where this process searches for brokers, and the base of relative paths in connections. */
 export interface Resolution {
-  /** Folders, the likeliest first. */
+  /** Folders, the most likely first. */
   readonly resolveFrom: readonly string[]
   readonly baseDir: string
 }
 
 const key: unique symbol = Symbol.for('@zyqueue/core/resolution@1')
 
-// One for the process: the copy of this package that a command brings knows the place, the task file's copy needs it.
+// One value per process: the CLI's copy of this package sets it, and the task file's copy reads it.
 const home: { [key]?: Resolution } = Object(globalThis)
 
 /**
- * The folder of the script that was started, unless a tool (a test runner, a CLI) started it; then the working directory,
- * then this package's own place.
+ * The folder of the started script (not of a tool such as a test runner or CLI), then the working directory, then the folder
+ * of this package.
  */
 export function resolution(): Resolution {
   if (home[key] !== undefined) return home[key]
@@ -28,7 +28,7 @@ export function resolution(): Resolution {
   return { resolveFrom: script === undefined ? [cwd, here] : [script, cwd, here], baseDir: script ?? cwd }
 }
 
-/** For programs that know better than their own place: a worker process looks from its task file. */
+/** Replaces the default resolution: a worker process searches from its task file. */
 export function setResolution(resolution: Resolution): void {
   home[key] = { ...resolution, resolveFrom: [...new Set(resolution.resolveFrom)] }
 }
@@ -39,7 +39,7 @@ function scriptDir(): string | undefined {
   return dirname(script)
 }
 
-/** What is meant by a choice in this environment. Throws `ConfigError` (`ZYQ_CONFIG`) if they contradict each other. */
+/** Completes a choice from the environment. Throws `ConfigError` (`ZYQ_CONFIG`) if they contradict each other. */
 export function withEnvironment(choice: BrokerChoice): BrokerChoice {
   const environment = {
     server: process.env['ZYQUEUE_SERVER'] || undefined,

@@ -1,4 +1,4 @@
-/** The scheme of a connection string. A single letter is a Windows drive, and `host:4730` has none, nor a list of such. */
+/** The scheme of a connection string. A single letter is a Windows drive; `host:4730` and lists of hosts have no scheme. */
 export function schemeOf(connection: string | undefined): string | undefined {
   return connection?.match(/^([a-z][a-z0-9+.-]+):(?!\d+(?:$|[,/]))/i)?.[1]?.toLowerCase()
 }

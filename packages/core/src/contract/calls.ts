@@ -4,14 +4,14 @@ import type { Delivery, OutboundMessage } from './message.ts'
 /** Jobs whose submitter waits for their end. */
 export interface Calls {
   /** Waits for the end of the job, without a time limit. Rejects with the signal's reason, or if nothing was sent. */
-  call(message: OutboundMessage, options: CallOptions): Promise<CallResult>
+  call(message: OutboundMessage, options: CallRequest): Promise<CallResult>
   /** Acks deliveries of any of the broker's consumers and sends the results to the callers. */
   answer(answers: readonly Answer[]): Promise<readonly SettleResult[]>
   /** Updates the caller of an unsettled delivery, if there is one. Never throws. */
   sendUpdate(delivery: Delivery, update: JobUpdate): void
 }
 
-export interface CallOptions {
+export interface CallRequest {
   readonly signal: AbortSignal
   /** In their order. */
   readonly onUpdate: (update: JobUpdate) => void

@@ -14,7 +14,10 @@ export interface EndingJob {
   readonly task: string
   readonly queue: string
   readonly headers: Headers
-  /** Whether this worker started it. False for a job that may not run: its data is unreadable, or too many workers died with it. */
+  /**
+   * True if this worker started the job. False for a job that may not run: its data is unreadable, or too many workers died
+   * with it.
+   */
   readonly started: boolean
   readonly outcome: Outcome
 }

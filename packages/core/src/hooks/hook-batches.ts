@@ -9,7 +9,7 @@ interface Pending<Item, Result> {
   readonly resolve: (result: Result) => void
 }
 
-/** The items that wait for one hooks, and how many of its calls run. */
+/** The items that wait for one hooks object, and the number of its running calls. */
 interface Line<Item, Result> {
   waiting: Pending<Item, Result>[]
   inFlight: number
@@ -21,11 +21,11 @@ export interface HookBatchesOptions<Item, Result> {
   readonly call: (hooks: BatchHooks, items: readonly Item[]) => Promise<readonly Result[]>
   /** The result of an item if the call rejects, or returns no result for it. */
   readonly onFailure: (item: Item, error: unknown) => Result
-  /** How many jobs an item stands for. Default: 1. */
+  /** The number of jobs in an item. Default: 1. */
   readonly sizeOf?: (item: Item) => number
 }
 
-/** Gathers what comes in the same turn of the event loop, and hands it to its hook in batches. */
+/** Batches the items of one turn of the event loop and passes them to their hook. */
 export class HookBatches<Item, Result> {
   readonly #options: HookBatchesOptions<Item, Result>
   readonly #lines = new Map<BatchHooks, Line<Item, Result>>()

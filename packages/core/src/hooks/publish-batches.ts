@@ -12,7 +12,7 @@ export interface MessageGroup {
 type Results = readonly PublishResult[]
 type Publish = (queue: QueueSpec, messages: readonly OutboundMessage[]) => Promise<Results>
 
-/** Passes messages through the publish hooks of their tasks. `publish` sends what the hooks pass on. */
+/** Passes messages through the publish hooks of their tasks. `publish` sends the messages that the hooks pass on. */
 export function createPublishBatches(publish: Publish): HookBatches<MessageGroup, Results> {
   return new HookBatches<MessageGroup, Results>({
     async call(hooks, groups) {

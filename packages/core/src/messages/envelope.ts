@@ -2,25 +2,25 @@ import { Buffer, isUtf8 } from 'node:buffer'
 import type { Headers } from '../contract/index.ts'
 import { CodecError, isError, messageOf } from '../errors.ts'
 
-/** Headers that core puts beside a job's body. All are absent on a plain first submission to a queue of one task. */
+/** The headers that core adds to a job. A first submission without options to the task's own queue has none. */
 export const HEADER = {
-  /** The task, where the queue does not bear its name. */
+  /** The task, if the queue has another name. */
   task: 'zyq-task',
-  /** How many attempts have failed. */
+  /** The number of failed attempts. */
   attempts: 'zyq-attempts',
-  /** What the last failed attempt threw, in one line. */
+  /** The error of the last failed attempt, in one line. */
   error: 'zyq-error',
-  /** Retries that this submission asked for, over the task's own. */
+  /** The submission's retry limit, which overrides the task's. */
   retries: 'zyq-retries',
-  /** Set by the supervisor on a job whose process it had to kill: the code of what the job had done. */
+  /** Set by the supervisor if it killed the process because of this job: the error code. */
   killed: 'zyq-killed',
   /** Set by the supervisor if a killed process was blocked and ran several jobs: the job must run alone the next time. */
   runAlone: 'zyq-run-alone',
-  /** How many of its lost deliveries were such kills: those count as attempts or not at all, and not as deaths. */
+  /** The number of lost deliveries that were such kills. They do not count against `maxDeliveries`. */
   kills: 'zyq-kills',
   /** When the job was postponed the first time, in ms since 1970. */
   postponedSince: 'zyq-postponed-since',
-  /** On a dead letter: how many attempts it had. */
+  /** On a dead letter: the number of attempts. */
   attemptsMade: 'zyq-attempts-made',
 } as const
 
@@ -28,12 +28,15 @@ const ERROR_LENGTH = 1000
 
 export const NO_HEADERS: Headers = Object.freeze(emptyHeaders())
 
-/** Headers without a prototype, so that no key of a stranger's message means more than it says. */
+/** Headers without a prototype, so that a foreign key such as `__proto__` has no effect. */
 export function emptyHeaders(): Record<string, string> {
   return Object.create(null)
 }
 
-/** A copy with changes; `undefined` takes a header away. What a handler put in that is no text is left out: no broker can carry it. */
+/**
+ * Copies headers with changes. `undefined` removes a header. Values that are not strings are dropped: no broker can carry
+ * them.
+ */
 export function withHeaders(headers: Headers, changes: Readonly<Record<string, string | undefined>>): Headers {
   const result = emptyHeaders()
   for (const [key, value] of Object.entries(headers)) if (typeof value === 'string') result[key] = value
@@ -53,7 +56,7 @@ export function encodeData(data: unknown): Uint8Array {
   }
 }
 
-/** The data in a body. Throws `CodecError` (`ZYQ_DECODE`). */
+/** Decodes a body. Throws `CodecError` (`ZYQ_DECODE`). */
 export function decodeData(body: Uint8Array): unknown {
   if (!isUtf8(body)) throw new CodecError('ZYQ_DECODE', 'The body is not JSON: it is not UTF-8.')
   try {
@@ -63,7 +66,7 @@ export function decodeData(body: Uint8Array): unknown {
   }
 }
 
-/** A count that a header carries; `fallback` where it is absent. Throws `CodecError` (`ZYQ_DECODE`) where it is no count. */
+/** Reads a count from a header, or `fallback` if it is absent. Throws `CodecError` (`ZYQ_DECODE`) if it is not a count. */
 export function countHeader(headers: Headers, name: string, fallback: number): number {
   const text = headers[name]
   if (text === undefined) return fallback
@@ -71,16 +74,16 @@ export function countHeader(headers: Headers, name: string, fallback: number): n
   return Number(text)
 }
 
-/** An instant in ms since 1970 that a header carries; `fallback` if it is absent or another program wrote something else. */
+/** Reads a time in ms since 1970 from a header, or `fallback` if it is absent or invalid. */
 export function timeHeader(headers: Headers, name: string, fallback: number): number {
   const text = headers[name]
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : fallback
 }
 
-/** What was thrown, in one line short enough for a header. Never throws. */
+/** Describes a thrown value in one line that fits into a header. Never throws. */
 export function errorHeader(error: unknown): string {
   const text = `${nameOf(error)}${messageOf(error)}`
-  // By way of bytes: half a surrogate pair, cut off here or thrown as it is, would be no text that brokers can carry.
+  // Encoding to bytes and back replaces half a surrogate pair, which brokers cannot carry.
   return Buffer.from(text.length > ERROR_LENGTH ? `${text.slice(0, ERROR_LENGTH)}…` : text).toString()
 }
 

@@ -3,9 +3,9 @@ import { randomBytes } from 'node:crypto'
 const COUNTER_DIGITS = 8
 
 /**
- * A series of job ids of 28 characters: the time at which the series began (9, base 36), 55 random bits (11), and the
- * index (8). The ids of one series sort by their index, and one costs no system call. Brokers may rely on this form, which
- * the contract states.
+ * Creates a series of job ids of 28 characters: the start time of the series (9, base 36), 55 random bits (11), and the index
+ * (8). The ids of a series sort by index, and an id needs no system call. The contract states this form, so brokers may rely
+ * on it.
  */
 export function createIdSeries(): (index: number) => string {
   const random = randomBytes(8).readBigUInt64BE() >> 9n
@@ -13,7 +13,7 @@ export function createIdSeries(): (index: number) => string {
   return (index) => prefix + index.toString(36).padStart(COUNTER_DIGITS, '0')
 }
 
-/** Ids one after the other. */
+/** Creates a generator of job ids. */
 export function createJobIds(): () => string {
   const idAt = createIdSeries()
   let count = 0

@@ -6,8 +6,8 @@ export interface MiddlewareContext {
 }
 
 /**
- * Wraps the attempts of jobs: it awaits `next` once for what is inside, the handler at last. What it returns is the job's
- * result; what it throws is the attempt's failure.
+ * Wraps the attempts of jobs. It must await `next` once, which runs the inner middleware and the handler. Its return value is
+ * the job's result; an error that it throws fails the attempt.
  */
 export type RunMiddleware = (context: MiddlewareContext, next: () => Promise<unknown>) => Promise<unknown>
 
@@ -15,16 +15,16 @@ export type RunMiddleware = (context: MiddlewareContext, next: () => Promise<unk
 export interface Submission {
   readonly task: string
   readonly queue: string
-  /** What was submitted. A middleware may replace it. */
+  /** The submitted data. A middleware may replace it. */
   data: unknown
-  /** Headers of the job. A middleware may add some: keys in lower case that do not begin with `zyq-`. */
+  /** Headers of the job. A middleware may add headers: keys in lower case that do not begin with `zyq-`. */
   readonly headers: Record<string, string>
 }
 
-/** Sees each job that a task submits, before the schema does. What it throws refuses the submission. */
+/** Runs for each job that a task submits, before the schema. An error that it throws rejects the submission. */
 export type SubmitMiddleware = (submission: Submission) => void | Promise<void>
 
-/** What wraps a task on both sides. A function is the run side. */
+/** Wraps a task's submissions and runs. A function is the run side. */
 export type Middleware = RunMiddleware | { readonly submit?: SubmitMiddleware; readonly run?: RunMiddleware }
 
 export function runSideOf(middleware: Middleware): RunMiddleware | undefined {
@@ -35,7 +35,7 @@ export function submitSideOf(middleware: Middleware): SubmitMiddleware | undefin
   return typeof middleware === 'function' ? undefined : middleware.submit?.bind(middleware)
 }
 
-/** One function out of a chain, the first outermost. */
+/** Composes a chain into one function. The first middleware is the outermost. */
 export function compose(
   chain: readonly RunMiddleware[],
   innermost: (context: MiddlewareContext) => Promise<unknown>,

@@ -1,7 +1,8 @@
 import { backoffMs } from '../connection/backoff.ts'
 import { CodecError, JobError } from '../errors.ts'
 import { countHeader, HEADER } from '../messages/envelope.ts'
-import { parseOptions, retryPolicySchema, type RetryPolicy } from '../tasks/options.ts'
+import { parseOptions } from '../parse-options.ts'
+import { retryPolicySchema, type RetryPolicy } from './retry-policy.ts'
 import type { Job } from '../worker/job.ts'
 import type { RunMiddleware } from './middleware.ts'
 import { checkDelay, Discard, Postpone, Reject, Retry } from './signals.ts'
@@ -12,9 +13,9 @@ const MAX_DELAY_MS = 600_000
 
 /**
  * Turns a failed attempt into a `Retry` with exponential backoff and full jitter, until `limit` retries are used up.
- * Not retried: a `Reject`, a `Discard`, a `Postpone`, and data that does not decode or fit its schema, which would not fit the next time either.
+ * It does not retry a `Reject`, a `Discard`, a `Postpone`, or data that does not decode or fit its schema.
  *
- * Throws `ConfigError` (`ZYQ_CONFIG`) if the policy is not one that a task may have.
+ * Throws `ConfigError` (`ZYQ_CONFIG`) if the policy is invalid.
  */
 export function retry(policy: RetryPolicy): RunMiddleware {
   parseOptions(retryPolicySchema, policy, 'retry')
@@ -22,13 +23,13 @@ export function retry(policy: RetryPolicy): RunMiddleware {
     try {
       return await next()
     } catch (error) {
-      throw retried(policy, job, error)
+      throw retryOrFail(policy, job, error)
     }
   }
 }
 
-/** What a failed attempt is to throw in the place of what it threw: a `Retry`, or its failure for good. Never throws. */
-export function retried(policy: RetryPolicy, job: Job, thrown: unknown): unknown {
+/** The error with which a failed attempt ends: a `Retry`, or the failure if no retries are left. Never throws. */
+export function retryOrFail(policy: RetryPolicy, job: Job, thrown: unknown): unknown {
   if (thrown instanceof Discard || thrown instanceof Reject || thrown instanceof Postpone) return thrown
   if (thrown instanceof CodecError) return thrown
   const { cause, delayMs } = failureOf(thrown)
@@ -46,7 +47,7 @@ interface Failure {
   readonly delayMs?: number | undefined
 }
 
-/** A `Retry` may come from another copy of this package or have been changed: if its delay does not fit, that is the failure. */
+/** A `Retry` of another copy of this package may have an invalid delay. The error about the delay is then the failure. */
 function failureOf(thrown: unknown): Failure {
   if (!(thrown instanceof Retry)) return { cause: thrown }
   try {
@@ -57,7 +58,7 @@ function failureOf(thrown: unknown): Failure {
   }
 }
 
-/** The submission's own limit, else the task's. A header that is no count must not hide what the handler threw. */
+/** The submission's limit, else the task's. An invalid header must not hide the handler's error. */
 function limitOf({ limit }: RetryPolicy, { headers }: Job): number {
   try {
     return countHeader(headers, HEADER.retries, limit)

@@ -4,9 +4,9 @@ import { MAX_DELAY_MS } from '../limits.ts'
 const brand: unique symbol = Symbol.for('@zyqueue/core/signal@1')
 
 export interface RetryOptions {
-  /** Not before this many ms from now, at most ten years. Default: what the task's backoff says. */
+  /** The job is ready again after this many ms, at most ten years. Default: the task's backoff. */
   readonly delayMs?: number
-  /** Why; kept with the job. */
+  /** The reason, which is stored with the job. */
   readonly cause?: unknown
 }
 
@@ -30,7 +30,7 @@ export class Retry extends Error {
   }
 }
 
-/** Thrown by a handler: the job is of no use any more and is done, without retries and without a dead letter. Not logged as an error. */
+/** Thrown by a handler: the job is obsolete. It ends without retries and without a dead letter. Not logged as an error. */
 export class Discard extends Error {
   override readonly name = 'Discard'
   readonly [brand] = 'discard'
@@ -45,14 +45,14 @@ export class Discard extends Error {
 }
 
 /**
- * Thrown by a handler: the job has failed for good. It goes to the dead letters at once, whatever retries are left; a caller that waits
- * for it (`task.call`) is told.
+ * Thrown by a handler: the job has failed permanently. It becomes a dead letter, also if retries are left. A waiting caller
+ * (`task.call`) receives the error.
  */
 export class Reject extends Error {
   override readonly name = 'Reject'
   readonly [brand] = 'reject'
 
-  /** `reason` is kept with the dead letter. */
+  /** `reason` is stored with the dead letter. */
   constructor(reason = 'The handler rejected the job', options?: { readonly cause?: unknown }) {
     super(textOf(reason), options)
   }
@@ -98,7 +98,7 @@ export class Postpone extends Error {
   }
 }
 
-/** Looks at the types first: callers without types give anything. */
+/** Checks the types first, because callers in JavaScript may give any value. */
 function readyAtOf(options: unknown): number {
   const given = typeof options === 'object' && options !== null ? options : {}
   const delayMs: unknown = 'delayMs' in given ? given.delayMs : undefined
@@ -114,7 +114,7 @@ function readyAtOf(options: unknown): number {
   )
 }
 
-/** Throws `ConfigError` (`ZYQ_CONFIG`). Looks at the type first: a BigInt, a `Date` and a text compare like numbers. */
+/** Throws `ConfigError` (`ZYQ_CONFIG`). Checks the type first: a BigInt, a `Date` and a string compare like numbers. */
 export function checkDelay(delayMs: unknown): void {
   if (delayMs === undefined) return
   if (typeof delayMs === 'number' && delayMs >= 0 && delayMs <= MAX_DELAY_MS) return
@@ -122,7 +122,7 @@ export function checkDelay(delayMs: unknown): void {
   throw new ConfigError('ZYQ_CONFIG', `Retry: delayMs must be a number of ms from 0 to ${MAX_DELAY_MS}, not ${got}.`)
 }
 
-/** Callers without types give errors and other values as a reason: the job must end as they asked all the same. */
+/** Callers in JavaScript may give errors and other values as a reason. */
 function textOf(reason: unknown): string {
   return typeof reason === 'string' ? reason : messageOf(reason)
 }
@@ -131,7 +131,7 @@ function signalOf(value: unknown): unknown {
   try {
     return typeof value === 'object' && value !== null && brand in value ? value[brand] : undefined
   } catch {
-    // A proxy may throw at any touch, and any thrown value must be handled.
+    // A proxy may throw on any access, and any thrown value must be handled.
     return undefined
   }
 }

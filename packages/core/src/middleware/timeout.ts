@@ -1,14 +1,14 @@
 import { z } from 'zod'
 import { JobError } from '../errors.ts'
-import { parseOptions, timerMs } from '../tasks/options.ts'
+import { parseOptions, timerMs } from '../parse-options.ts'
 import type { RunMiddleware } from './middleware.ts'
 
 const timeoutSchema = z.object({ ms: timerMs })
 
 /**
- * Aborts `job.signal` after `ms`. The attempt goes on until the handler ends, so that two attempts never overlap; where
- * it then throws, it has failed with `ZYQ_JOB_TIMEOUT`. Throws `ConfigError` (`ZYQ_CONFIG`) if `ms` is not a whole number
- * from 1 to 2,147,483,647.
+ * Aborts `job.signal` after `ms`. The attempt ends when the handler ends, so that two attempts never overlap. If the handler
+ * then throws, the attempt fails with `ZYQ_JOB_TIMEOUT`. Throws `ConfigError` (`ZYQ_CONFIG`) if `ms` is not a whole number from
+ * 1 to 2,147,483,647.
  */
 export function timeout(ms: number): RunMiddleware {
   parseOptions(timeoutSchema, { ms }, 'timeout')
@@ -17,7 +17,7 @@ export function timeout(ms: number): RunMiddleware {
     let isLate = false
     const timer = setTimeout(() => {
       isLate = true
-      worker.log.warn({ task: job.task, job: job.id, timeoutMs: ms }, 'job is past its timeout')
+      worker.log.warn({ task: job.task, job: job.id, timeoutMs: ms }, 'job exceeded its timeout')
       job.abort(late)
     }, ms)
     try {

@@ -1,8 +1,8 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import { validate as validateData } from '../tasks/schema.ts'
+import { validate as validateData } from '../messages/schema.ts'
 import type { RunMiddleware } from './middleware.ts'
 
-/** Checks `job.data` against a Standard Schema once more at receipt: others may submit to the queue too. */
+/** Validates `job.data` with a Standard Schema at receipt, because other programs may submit to the queue. */
 export function validate(schema: StandardSchemaV1): RunMiddleware {
   return async ({ job }, next) => {
     job.data = await validateData(schema, job.data, `The data of job ${job.id}`)

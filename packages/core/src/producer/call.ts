@@ -8,25 +8,25 @@ import { keepAlive } from '../keep-alive.ts'
 import { decodeData } from '../messages/envelope.ts'
 import type { BrokerTaskOptions, Priority } from '../tasks/options.ts'
 
-/** How long a call waits for a broker that has gone away, in ms, where its own time is not over before. */
-const PATIENCE_MS = 10_000
+/** How long a call waits for an unavailable broker, in ms, if its `timeoutMs` is not shorter. */
+const BROKER_TIMEOUT_MS = 10_000
 
-/** What one call may set over its task. */
+/** Options of one call, which override those of its task. */
 export interface CallOptions extends BrokerTaskOptions {
-  /** How long to wait for the job's end, in ms. Default: as long as it takes. */
+  /** How long to wait for the job's end, in ms. Default: unlimited. */
   readonly timeoutMs?: number
-  /** Ends the waiting. A job that runs by then is not stopped. */
+  /** Ends the wait. It does not stop a running job. */
   readonly signal?: AbortSignal
   readonly priority?: Priority
   readonly queue?: string
   readonly connection?: string
   /** Carried beside the data, for `job.headers`. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Called with what the handler tells by `job.progress(done, of)`. */
+  /** Called when the handler calls `job.progress(done, of)`. */
   readonly onProgress?: (done: number, of: number) => void
-  /** Called with what the handler sends by `job.send(data)`, in its order. */
+  /** Called when the handler calls `job.send(data)`, in this order. */
   readonly onData?: (data: unknown) => void
-  /** Called with what the handler says by `job.warn(text)`. */
+  /** Called when the handler calls `job.warn(text)`. */
   readonly onWarning?: (text: string) => void
 }
 
@@ -47,7 +47,7 @@ export async function callJob(
   const timer =
     listeners.timeoutMs === undefined
       ? undefined
-      : setTimeout(() => end.abort(late(message, listeners.timeoutMs)), listeners.timeoutMs)
+      : setTimeout(() => end.abort(timeoutError(message, listeners.timeoutMs)), listeners.timeoutMs)
   const onAbort = (): void => end.abort(listeners.signal?.reason)
   listeners.signal?.addEventListener('abort', onAbort)
   try {
@@ -81,19 +81,19 @@ async function untilSent(
       end.signal.throwIfAborted()
       if (thrown instanceof ConfigError) throw thrown
       const error = connection.wrap(thrown)
-      if (!error.retryable || !connection.everOpen || performance.now() - since > PATIENCE_MS) throw error
+      if (!error.retryable || !connection.everOpen || performance.now() - since > BROKER_TIMEOUT_MS) throw error
       await pause(backoffMs(RECONNECT, tries), end.signal)
       end.signal.throwIfAborted()
     }
   }
 }
 
-/** What a listener throws ends the call. */
+/** Calls a listener. An error that it throws ends the call. */
 function passOn(update: JobUpdate, { onProgress, onData, onWarning }: CallListeners, end: AbortController): void {
   try {
     if (update.kind === 'progress') onProgress?.(update.done, update.of)
     else if (update.kind === 'warning') onWarning?.(update.text)
-    else onData?.(readable(update.body))
+    else onData?.(decodeReply(update.body))
   } catch (error) {
     end.abort(error)
   }
@@ -102,21 +102,21 @@ function passOn(update: JobUpdate, { onProgress, onData, onWarning }: CallListen
 function resultOf(connection: Connection, result: CallResult): unknown {
   switch (result.status) {
     case 'done':
-      return readable(result.body)
+      return decodeReply(result.body)
     case 'failed':
-      throw failure(result.reason)
+      throw errorFrom(result.reason)
     case 'refused':
       throw connection.wrap(result.error)
     case 'unknown': {
       const cause = connection.wrap(result.error)
-      const text = `The job may have run or not, and may run still: ${cause.message}`
+      const text = `The job may have run, or may still run: ${cause.message}`
       throw new BrokerError('ZYQ_OUTCOME_UNKNOWN', text, { cause })
     }
   }
 }
 
-/** JSON as a handler of ours returns it, nothing for nothing, and of programs that answer no JSON, their text. */
-function readable(body: Uint8Array): unknown {
+/** Decodes a reply: undefined if it is empty, else JSON, else the text of a program that does not answer in JSON. */
+function decodeReply(body: Uint8Array): unknown {
   if (body.byteLength === 0) return undefined
   try {
     return decodeData(body)
@@ -127,11 +127,11 @@ function readable(body: Uint8Array): unknown {
   }
 }
 
-/** The reason that a worker of ours gave begins with its code; a stranger's is any text. */
-function failure(reason: string | undefined): JobError {
+/** A reason from a ZyQueue worker starts with a code. Other programs may give any text. */
+function errorFrom(reason: string | undefined): JobError {
   const [, code, message] = /^(ZYQ_[A-Z_]+): (.*)$/s.exec(reason ?? '') ?? []
   if (code !== undefined && message !== undefined && isJobCode(code)) return new JobError(code, message)
-  return new JobError('ZYQ_JOB_FAILED', reason ?? 'The job failed; its worker did not say why.')
+  return new JobError('ZYQ_JOB_FAILED', reason ?? 'The job failed. Its worker gave no reason.')
 }
 
 function isJobCode(code: string): code is CodeOf<'job'> {
@@ -141,8 +141,8 @@ function isJobCode(code: string): code is CodeOf<'job'> {
   )
 }
 
-function late({ id }: OutboundMessage, ms: number | undefined): JobError {
-  return new JobError('ZYQ_JOB_TIMEOUT', `The job ${id} had not ended after ${ms} ms.`)
+function timeoutError({ id }: OutboundMessage, ms: number | undefined): JobError {
+  return new JobError('ZYQ_JOB_TIMEOUT', `The job ${id} did not end within ${ms} ms.`)
 }
 
 export function callsUnsupported(broker: string): ConfigError {

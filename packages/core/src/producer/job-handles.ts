@@ -1,4 +1,4 @@
-/** A job that the broker has. */
+/** A job that the broker has stored. */
 export interface JobHandle {
   readonly id: string
   readonly task: string
@@ -6,8 +6,8 @@ export interface JobHandle {
 }
 
 /**
- * The handles of a stream of submissions, in its order. Their ids are a series, so that a million of them weigh nothing;
- * each handle is made when it is asked for.
+ * The handles of a stream of submissions, in order. The ids are a series, so a million handles need no memory: each is
+ * created on access.
  */
 export class JobHandles implements Iterable<JobHandle> {
   readonly length: number

@@ -6,12 +6,12 @@ import type { Connection } from '../connection/connection.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { publishOnce, type Item } from './publish-once.ts'
 
-/** Batches in flight at once: one that is being answered, and others that keep the connection busy. */
+/** Batches in flight at once, so that the connection is busy while the broker answers one. */
 const MAX_IN_FLIGHT = 4
 /** A batch is full at this many bytes of bodies, whatever its count. */
 export const MAX_BATCH_BYTES: number = 4 * 1024 * 1024
-/** How long a message waits for a broker that has gone away before it is refused. */
-const PATIENCE_MS = 10_000
+/** How long a message waits for an unavailable broker before it is refused. */
+const BROKER_TIMEOUT_MS = 10_000
 
 /** Messages of one caller that are answered together. */
 interface PendingSubmit {
@@ -22,15 +22,15 @@ interface PendingSubmit {
 }
 
 /**
- * The way out: gathers what is submitted in the same moment into batches, with a bounded number in flight.
+ * Publishes messages: batches the submits of one event loop turn, with a bounded number of batches in flight.
  *
- * Retries only what surely was not sent, or what the broker recognises by its id; everything else is the caller's.
+ * It retries only if the message surely was not sent, or if the broker deduplicates by id. Otherwise the caller must decide.
  */
 export class Producer {
   readonly connection: Connection
   readonly #maxBatch: number
   #waiting: PendingSubmit[] = []
-  /** Where the first of those stands: taking them out one batch at a time would move all that are behind. */
+  /** The index of the first waiting submit. Removing each batch from the array would move all entries behind it. */
   #next = 0
   #inFlight = 0
   #scheduled = false
@@ -44,8 +44,8 @@ export class Producer {
   }
 
   /**
-   * At most `maxBatch` messages for one queue, through the task's publish hook if it has one. Never rejects: each message has
-   * its result, with errors of ours.
+   * Publishes at most `maxBatch` messages to one queue, through the task's publish hook if it has one. Never rejects: each
+   * message has a result, with a `ZyQueueError`.
    */
   publish(
     queue: QueueSpec,
@@ -62,7 +62,7 @@ export class Producer {
     })
   }
 
-  /** Any number of messages for one queue, in as many batches as they need. */
+  /** Publishes any number of messages to one queue, in batches. */
   async publishAll(
     queue: QueueSpec,
     messages: readonly OutboundMessage[],
@@ -82,12 +82,12 @@ export class Producer {
     return (await Promise.all(batches)).flat()
   }
 
-  /** Resolves when nothing is under way. */
+  /** Resolves when no message is pending. */
   async idle(): Promise<void> {
     if (this.#release !== undefined) await new Promise<void>((idle) => this.#whenIdle.push(idle))
   }
 
-  /** Waits for what is under way, then closes the connection. */
+  /** Waits for pending messages, then closes the connection. */
   async close(): Promise<void> {
     await this.idle()
     await this.connection.close()
@@ -138,7 +138,7 @@ export class Producer {
   async #send(submits: readonly PendingSubmit[]): Promise<void> {
     const items: Item[] = []
     for (const { queue, messages } of submits) for (const message of messages) items.push({ queue, message })
-    const results = await this.#patiently(items)
+    const results = await this.#publishWithRetry(items)
     let start = 0
     for (const { messages, settle } of submits) {
       settle(submits.length === 1 ? results : results.slice(start, start + messages.length))
@@ -148,17 +148,17 @@ export class Producer {
     this.#pump()
   }
 
-  async #patiently(items: readonly Item[]): Promise<readonly PublishResult[]> {
+  async #publishWithRetry(items: readonly Item[]): Promise<readonly PublishResult[]> {
     const since = performance.now()
     const first = await publishOnce(this.connection, items)
     const results = first.map(({ result }) => result)
     let open = indexesWhere(first, ({ mayRetry }) => mayRetry)
-    for (let tries = 0; open.length > 0 && performance.now() - since < PATIENCE_MS; tries++) {
+    for (let tries = 0; open.length > 0 && performance.now() - since < BROKER_TIMEOUT_MS; tries++) {
       await pause(backoffMs(RECONNECT, tries))
       const attempts = await publishOnce(this.connection, pick(items, open))
       for (const [position, index] of open.entries()) {
         const result = attempts[position]?.result
-        // What was sent once and not answered for stays unknown, whatever keeps it from being sent again.
+        // If an earlier try has an unknown outcome, a refusal of the retry does not change that.
         if (result !== undefined && (result.status === 'stored' || results[index]?.status !== 'unknown')) {
           results[index] = result
         }

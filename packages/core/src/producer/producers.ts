@@ -3,21 +3,21 @@ import { createConnection } from '../connection/connection.ts'
 import type { BrokerChoice } from '../connection/discovery.ts'
 import { Producer } from './producer.ts'
 
-/** A shared producer, and the number of callers that are about to use it. */
+/** A shared producer and the number of its current users. */
 interface Shared {
   readonly producer: Promise<Producer>
   users: number
   unused: (() => void) | undefined
 }
 
-/** By server and then by connection: every task that submits to the same place shares one. */
+/** By server, then by connection. Tasks with the same choice share a producer. */
 const open = new Map<string | BrokerPlugin | undefined, Map<string | undefined, Shared>>()
 /** Producers that are being closed. */
 const closing = new Set<Promise<void>>()
 
 /**
- * Calls `use` with the process's producer for a broker and connection, which is opened on first use and not closed before
- * `use` has settled. Rejects as `use` does, and with `ConfigError` where the broker is not found.
+ * Calls `use` with the process's producer for a broker and connection. It is opened on first use and not closed before `use`
+ * has settled. Rejects as `use` does, and with `ConfigError` if the broker is not found.
  */
 export async function withProducer<Result>(
   choice: BrokerChoice,
@@ -47,9 +47,9 @@ export async function closeProducer({ server, connection }: BrokerChoice): Promi
 }
 
 /**
- * The connections that this process submits through. They need no closing: they do not keep the process alive. To close
- * them explicitly: `await using _ = producers` or `await producers.close()` waits for the submits that are under way
- * and closes all; a `submitMany` that is still reading then rejects with `ZYQ_CLOSED`. The next submit opens new ones.
+ * The connections through which this process submits. They do not keep the process alive, so closing them is optional:
+ * `await producers.close()` or `await using _ = producers` waits for pending submits and closes all connections. A
+ * `submitMany` that is still reading then rejects with `ZYQ_CLOSED`. The next submit opens new connections.
  */
 export const producers: AsyncDisposable & { close(): Promise<void> } = {
   async close() {
@@ -74,7 +74,7 @@ function sharedFor(choice: BrokerChoice): Shared {
   const shared: Shared = { producer, users: 0, unused: undefined }
   byConnection.set(connection, shared)
   producer.catch(() => {
-    // A broker that is not installed may be by the next submit.
+    // A missing broker may be installed before the next submit.
     if (byConnection.get(connection) === shared) byConnection.delete(connection)
   })
   return shared

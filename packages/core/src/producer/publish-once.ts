@@ -2,31 +2,31 @@ import type { Connection } from '../connection/connection.ts'
 import type { OutboundMessage, PublishResult, QueueSpec } from '../contract/index.ts'
 import { BrokerError } from '../errors.ts'
 
-/** A message and the queue it is for. */
+/** A message and its queue. */
 export interface Item {
   readonly queue: QueueSpec
   readonly message: OutboundMessage
 }
 
-/** What one attempt at a message came to, and whether another one cannot store it twice. */
-export interface Attempt {
+/** The result of one publish try. `mayRetry` is true if another try cannot store the message twice. */
+export interface PublishAttempt {
   readonly result: PublishResult
   readonly mayRetry: boolean
 }
 
 /**
- * Tries once to send a batch; one answer for each message, in their order, with errors of ours. Never rejects.
+ * Publishes a batch once. Returns one result for each message, in order, with a `ZyQueueError`. Never rejects.
  *
- * A queue that cannot be declared refuses its own messages only: those of other tasks travel in the same batch.
+ * If a queue cannot be declared, only its messages are refused: a batch contains messages of other tasks too.
  */
-export async function publishOnce(connection: Connection, items: readonly Item[]): Promise<readonly Attempt[]> {
-  // A broker that never was there is rather a mistake than a mishap.
+export async function publishOnce(connection: Connection, items: readonly Item[]): Promise<readonly PublishAttempt[]> {
+  // A broker that never was reachable is probably configured wrongly: do not retry.
   const isKnown = connection.everOpen
-  const refusal = (thrown: unknown): Attempt => {
+  const refusal = (thrown: unknown): PublishAttempt => {
     const error = connection.wrap(thrown)
     return { result: { status: 'refused', error }, mayRetry: error.retryable && isKnown }
   }
-  const refused = new Map<QueueSpec, Attempt>()
+  const refused = new Map<QueueSpec, PublishAttempt>()
   const queues = new Set(items.map(({ queue }) => queue))
   await Promise.all(
     [...queues].map((queue) =>
@@ -39,19 +39,19 @@ export async function publishOnce(connection: Connection, items: readonly Item[]
   const answers = sent.length === 0 ? [] : await publish(connection, sent, refusal)
   if (sent === items) return answers
   let next = 0
-  return items.map(({ queue }) => refused.get(queue) ?? answers[next++] ?? unanswered(connection))
+  return items.map(({ queue }) => refused.get(queue) ?? answers[next++] ?? unknownAttempt(connection))
 }
 
 async function publish(
   connection: Connection,
   items: readonly Item[],
-  refusal: (thrown: unknown) => Attempt,
-): Promise<readonly Attempt[]> {
+  refusal: (thrown: unknown) => PublishAttempt,
+): Promise<readonly PublishAttempt[]> {
   try {
     const results = await connection.broker.publish(items.map(({ message }) => message))
     return items.map((_, index) => {
       const result = results[index]
-      return result === undefined ? unanswered(connection) : answered(connection, result)
+      return result === undefined ? unknownAttempt(connection) : attemptFrom(connection, result)
     })
   } catch (error) {
     const refused = refusal(error)
@@ -59,18 +59,18 @@ async function publish(
   }
 }
 
-function answered(connection: Connection, result: PublishResult): Attempt {
+function attemptFrom(connection: Connection, result: PublishResult): PublishAttempt {
   if (result.status === 'stored') return { result, mayRetry: false }
   const error = connection.wrap(result.error)
   if (result.status === 'refused') return { result: { status: 'refused', error }, mayRetry: false }
-  const message = `The job may be stored or not: ${error.message}`
+  const message = `The job may be stored: ${error.message}`
   return {
     result: { status: 'unknown', error: new BrokerError('ZYQ_OUTCOME_UNKNOWN', message, { cause: error }) },
     mayRetry: connection.broker.capabilities.idempotentPublish,
   }
 }
 
-function unanswered(connection: Connection): Attempt {
+function unknownAttempt(connection: Connection): PublishAttempt {
   const error = new BrokerError('ZYQ_BROKER', `${connection.broker.name} did not answer for every message.`)
-  return answered(connection, { status: 'unknown', error })
+  return attemptFrom(connection, { status: 'unknown', error })
 }

@@ -1,20 +1,20 @@
 import { BrokerError, messageOf } from '../errors.ts'
 import type { JobHandle } from './job-handles.ts'
 
-/** One job of a list or stream that was not stored, or perhaps not. */
+/** One job of a list or stream that was not stored, or whose outcome is unknown. */
 export interface FailedSubmission {
-  /** Its place in the list or stream. */
+  /** Its index in the list or stream. */
   readonly index: number
   readonly error: unknown
 }
 
-/** Of a list or stream, some jobs were stored and some were not (`ZYQ_SUBMIT_PARTIAL`). The cause is the first failure. */
+/** Some jobs of a list or stream were stored and some were not (`ZYQ_SUBMIT_PARTIAL`). The cause is the first failure. */
 export class SubmitError extends BrokerError {
   override readonly name: string = 'SubmitError'
   readonly stored: Iterable<JobHandle> & { readonly length: number }
-  /** Surely not stored: these may be submitted again. */
+  /** Not stored. The caller may submit them again. */
   readonly refused: readonly FailedSubmission[]
-  /** Stored or not: the connection broke before the broker answered. */
+  /** Possibly stored: the connection was lost before the broker answered. */
   readonly unknown: readonly FailedSubmission[]
 
   constructor(

@@ -10,13 +10,13 @@ import { SubmitError, type FailedSubmission } from './submit-error.ts'
 
 /** Batches in flight at once. */
 const MAX_CHUNKS = 4
-/** How long jobs of an asynchronous source wait for others, to travel with them. */
+/** How long a job of an asynchronous source waits for a full batch. */
 const LINGER_MS = 50
 
 export interface SubmitProgress {
   /** Jobs read from the source. */
   readonly submitted: number
-  /** Jobs that the broker has. */
+  /** Jobs that the broker has stored. */
   readonly stored: number
 }
 
@@ -61,7 +61,7 @@ class StreamSubmission {
   #lingering: NodeJS.Timeout | undefined
   #submitted = 0
   #stored = 0
-  /** Of the source, of the data or of the caller's own `onProgress`. */
+  /** The error of the source, of the data or of `onProgress`. */
   #failure: { readonly error: unknown } | undefined
   readonly #refused: FailedSubmission[] = []
   readonly #unknown: FailedSubmission[] = []
@@ -78,7 +78,7 @@ class StreamSubmission {
     } catch (error) {
       this.#failure ??= { error }
     }
-    // What was read before the source failed is sent all the same: it is the caller's to know, not to guess.
+    // Jobs that were read before a failure are sent too, so that the error lists the outcome of each.
     this.#sendChunk()
     while (this.#inFlight.size > 0) await Promise.race(this.#inFlight)
     const { task, queue } = this.#stream
@@ -90,7 +90,7 @@ class StreamSubmission {
 
   async #read(): Promise<void> {
     const { source } = this.#stream
-    // A synchronous source is not awaited item by item: that would cost more than the jobs.
+    // A synchronous source is not awaited for each item, because that would cost more than the jobs.
     if (Symbol.iterator in source) {
       for (const data of source) {
         const full = this.#take(data)
@@ -104,7 +104,7 @@ class StreamSubmission {
     }
   }
 
-  /** Takes one job in. Returns a promise if the caller must wait; it resolves to whether to go on. */
+  /** Adds one job. Returns a promise if the caller must wait. It resolves to false if the caller must stop. */
   #take(data: unknown): Promise<boolean> | undefined {
     const message = this.#stream.message(this.#idAt(this.#submitted), data)
     if (message instanceof Promise) return message.then((made) => this.#push(made) ?? true)
@@ -131,7 +131,7 @@ class StreamSubmission {
     return this.#failure !== undefined || this.#refused.length > 0 || this.#unknown.length > 0
   }
 
-  /** A source that takes its time keeps no job back until a chunk is full. */
+  /** Sends an incomplete chunk, so that a slow source does not delay jobs. */
   #sendLate(): void {
     if (this.#inFlight.size < MAX_CHUNKS) this.#sendChunk()
     else this.#lingering = setTimeout(() => this.#sendLate(), LINGER_MS)

@@ -3,19 +3,19 @@ import type { LeaseKeeper } from './lease-keeper.ts'
 import type { SupervisedConsumer } from './ipc.ts'
 import type { WorkerHandle } from './worker-handle.ts'
 
-/** How long all processes must have held no job before the queues are read. */
+/** All processes must hold no job for this time before the queues are read. */
 const IDLE_MS = 500
 
 /**
  * `--burst`: true if no process holds a job and no queue has a job that is ready. Delayed jobs do not count.
- * False where a broker cannot be asked.
+ * False if a broker is unavailable.
  */
 export async function isDone(
   workers: readonly (WorkerHandle | undefined)[],
   leases: LeaseKeeper,
   log: Logger,
 ): Promise<boolean> {
-  // What a process said last may be a while ago: what it runs, its ledger tells at once.
+  // The last message of a process may be old. Its ledger is up to date.
   const isIdle = (worker: WorkerHandle | undefined): boolean =>
     worker !== undefined && worker.idleMs >= IDLE_MS && worker.running().length === 0
   const allIdle = (): boolean => !leases.isReclaiming && workers.every(isIdle)
@@ -31,6 +31,6 @@ export async function isDone(
     for (const queue of queues) delayed += queue.delayed ?? 0
   }
   if (!allIdle()) return false
-  if (delayed > 0) log.info({ delayed }, 'nothing is ready; delayed jobs stay for the next workers')
+  if (delayed > 0) log.info({ delayed }, 'no job is ready; delayed jobs remain for later workers')
   return true
 }

@@ -1,4 +1,4 @@
-/** Why a worker process cannot run. The supervisor logs it once for all processes. */
+/** Sends the error because of which a worker process cannot run to the supervisor, which logs it once for all processes. */
 import { ERROR_CODES, type CodeOf, type ErrorCode, type ErrorKind } from '../error-codes.ts'
 import { BrokerError, CodecError, ConfigError, isError, JobError, messageOf, ZyQueueError } from '../errors.ts'
 import { property } from '../plain.ts'
@@ -17,7 +17,7 @@ export function fatalMessage(error: unknown): FatalMessage {
   }
 }
 
-/** The error again, with the stack of its cause. */
+/** Restores the error with the stack of its cause. */
 export function fatalError({ code, message, detail }: FatalMessage): ZyQueueError {
   const options: ErrorOptions = detail === undefined ? {} : { cause: causeOf(detail) }
   if (isCode(code)) {

@@ -2,10 +2,10 @@ import { z } from 'zod'
 import { LOG_LEVELS } from '../logger.ts'
 import { workerNumbers } from '../worker/options.ts'
 
-/** The version of what supervisor and worker process say to each other. */
+/** The version of the messages between supervisor and worker process. */
 export const PROTOCOL = 2
 
-/** The descriptor on which a worker process finds the file for its ledger: the one behind the IPC channel. */
+/** The descriptor of the ledger file in a worker process: the one after the IPC channel. */
 export const LEDGER_FILE = 4
 
 const addressSchema = z.object({
@@ -24,7 +24,7 @@ const startSchema = z.object({
   resolveFrom: z.array(z.string()),
   baseDir: z.string(),
   name: z.string(),
-  /** The process before it in its place died. */
+  /** True if the process replaces one that died. */
   afterDeath: z.boolean(),
   queues: z.array(z.string()).optional(),
   ...workerNumbers,
@@ -32,12 +32,12 @@ const startSchema = z.object({
   log: z.object({ level: z.enum(LOG_LEVELS).optional(), format: z.enum(['pretty', 'json']).optional() }),
 })
 
-/** What the supervisor says to a worker process. */
+/** Messages from the supervisor to a worker process. */
 export const toWorkerSchema = z.discriminatedUnion('type', [
   startSchema,
-  /** Finish the jobs that run, then end. */
+  /** Finish the running jobs, then end. */
   z.object({ type: z.literal('drain') }),
-  /** Give back all jobs, then end. */
+  /** Release all jobs, then end. */
   z.object({ type: z.literal('stop') }),
 ])
 
@@ -46,27 +46,29 @@ const consumerSchema = z.object({
   consumerId: z.string(),
   leaseMs: z.number(),
   renewable: z.boolean(),
-  /** The broker and where it is, for people. */
+  /** The name and location of the broker, for logs. */
   broker: z.string(),
   queues: z.array(z.string()),
 })
 
-/** What a worker process says to the supervisor. */
+/** Messages from a worker process to the supervisor. */
 export const toSupervisorSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('ready'),
     /** The names of the queues that it serves. */
     tasks: z.array(z.string()),
-    /** Whether a task has a hard timeout, so that the ledger wants looking at. */
+    /** True if a task has a hard timeout: the supervisor must check the ledger. */
     hardTimeouts: z.boolean(),
   }),
-  /** All its consumers, whenever one begins or ends. */
+  /** All consumers of the process. Sent when one starts or ends. */
   z.object({ type: z.literal('consumers'), consumers: z.array(consumerSchema) }),
-  /** A sign of life. `at`: when it was given, in ms on the host's monotonic clock. `idleMs`: how long it has held no job. */
+  /**
+   * `at`: the time of the heartbeat, in ms on the host's monotonic clock. `idleMs`: how long the process has held no job.
+   */
   z.object({ type: z.literal('heartbeat'), at: z.number(), done: z.number(), inHand: z.number(), idleMs: z.number() }),
-  /** It takes no more jobs and ends soon: time for a successor. */
+  /** The process stops receiving and ends soon. The supervisor must start its replacement. */
   z.object({ type: z.literal('retiring'), reason: z.string(), done: z.number() }),
-  /** It cannot run: what is wrong will be wrong in the next one too. */
+  /** The process cannot run, and its replacement would fail for the same reason. */
   z.object({
     type: z.literal('fatal'),
     code: z.string(),

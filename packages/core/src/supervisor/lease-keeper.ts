@@ -4,55 +4,55 @@ import type { LostDelivery, QueueStats } from '../contract/index.ts'
 import type { Logger } from '../logger.ts'
 import type { SupervisedConsumer } from './ipc.ts'
 
-/** How long `close` waits for reclaims that do not come through. */
-const CLOSE_PATIENCE_MS = 2_000
+/** How long `close` waits for pending reclaims. */
+const CLOSE_TIMEOUT_MS = 2_000
 
 /**
- * Renews the leases of the worker processes that live, on connections of its own, so that a handler may block its process
- * for minutes. Ends the leases of processes that have ended, at once.
+ * Renews the leases of running worker processes on its own connections, so that a handler may block its process for minutes.
+ * Ends the leases of ended processes at once.
  */
 export class LeaseKeeper {
   readonly #log: Logger
   readonly #connections = new Map<string, Promise<Connection>>()
-  readonly #living: () => readonly SupervisedConsumer[]
-  readonly #under = new Set<Promise<void>>()
+  readonly #consumers: () => readonly SupervisedConsumer[]
+  readonly #reclaims = new Set<Promise<void>>()
   readonly #closing = new AbortController()
   #timer: NodeJS.Timeout | undefined
   #renewing: Promise<unknown> | undefined
 
-  /** `living` returns the consumers whose leases must be renewed. */
-  constructor(log: Logger, living: () => readonly SupervisedConsumer[]) {
+  /** `consumers` returns the consumers whose leases must be renewed. */
+  constructor(log: Logger, consumers: () => readonly SupervisedConsumer[]) {
     this.#log = log
-    this.#living = living
+    this.#consumers = consumers
   }
 
-  /** Begins to renew, three times in each lease. */
+  /** Starts to renew, three times in each lease. */
   start(leaseMs: number): void {
     this.#timer = setInterval(() => void this.renew(leaseMs), leaseMs / 3)
   }
 
-  /** Renews once more: for consumers that have just begun, whose process may be blocked a moment later. Never rejects. */
+  /** Renews immediately. Must be called for new consumers, because their process may be blocked soon. Never rejects. */
   async renew(leaseMs: number): Promise<void> {
-    // One that waits for its broker is not overtaken.
+    // Only one renewal runs at a time.
     this.#renewing ??= this.#renewAll(leaseMs).finally(() => {
       this.#renewing = undefined
     })
     await this.#renewing
   }
 
-  /** Ends the lease of a consumer whose process is gone. Never rejects: where it fails, the lease ends by itself. */
+  /** Ends the lease of a consumer whose process has ended. Never rejects: if it fails, the lease runs out. */
   reclaim(consumer: SupervisedConsumer, lost: readonly LostDelivery[]): Promise<void> {
-    const work = this.#reclaim(consumer, lost).finally(() => this.#under.delete(work))
-    this.#under.add(work)
+    const work = this.#reclaim(consumer, lost).finally(() => this.#reclaims.delete(work))
+    this.#reclaims.add(work)
     return work
   }
 
-  /** Whether jobs of processes that are gone may yet come back. */
+  /** True if jobs of ended processes may still return to their queues. */
   get isReclaiming(): boolean {
-    return this.#under.size > 0
+    return this.#reclaims.size > 0
   }
 
-  /** The figures of the queues that a consumer serves, as far as they can be known; undefined where the broker is away. */
+  /** The figures of a consumer's queues; undefined if the broker is unavailable. */
   async queues(consumer: SupervisedConsumer): Promise<readonly QueueStats[] | undefined> {
     if (consumer.address.url === undefined) return []
     try {
@@ -60,22 +60,22 @@ export class LeaseKeeper {
       await connection.open()
       return await connection.broker.admin.queues(consumer.queues)
     } catch (error) {
-      this.#log.debug({ err: error }, 'could not look at the queues')
+      this.#log.debug({ err: error }, 'cannot read the queues')
       return undefined
     }
   }
 
-  /** Gives reclaims that are under way a moment, then closes its connections. */
+  /** Waits up to two seconds for pending reclaims, then closes the connections. */
   async close(): Promise<void> {
     clearInterval(this.#timer)
-    const tooLong = setTimeout(() => void this.#abandon(), CLOSE_PATIENCE_MS)
-    await Promise.all(this.#under)
+    const tooLong = setTimeout(() => void this.#abandon(), CLOSE_TIMEOUT_MS)
+    await Promise.all(this.#reclaims)
     clearTimeout(tooLong)
     await this.#abandon()
     await this.#renewing
   }
 
-  /** What is under way settles by this. */
+  /** Closes the connections. Pending calls settle because of this. */
   async #abandon(): Promise<void> {
     this.#closing.abort()
     for (const opening of this.#connections.values()) {
@@ -85,7 +85,7 @@ export class LeaseKeeper {
 
   async #reclaim(consumer: SupervisedConsumer, lost: readonly LostDelivery[]): Promise<void> {
     if (consumer.address.url === undefined) return
-    // What hung on its connection is back already: there is nothing to do but to charge.
+    // The jobs returned with the connection. Without lost deliveries there is nothing to report.
     if (!consumer.renewable && lost.length === 0) return
     const since = performance.now()
     for (let tries = 0; ; tries++) {
@@ -100,7 +100,10 @@ export class LeaseKeeper {
         return
       } catch (error) {
         if (performance.now() - since > consumer.leaseMs || this.#closing.signal.aborted) {
-          this.#log.warn({ err: error }, 'jobs of an ended worker not taken back: they wait for its lease to run out')
+          this.#log.warn(
+            { err: error },
+            'cannot reclaim the jobs of an ended worker: they return when its lease runs out',
+          )
           return
         }
         await pause(backoffMs(RECONNECT, tries), this.#closing.signal)
@@ -110,7 +113,7 @@ export class LeaseKeeper {
 
   async #renewAll(leaseMs: number): Promise<void> {
     const groups = new Map<string, SupervisedConsumer[]>()
-    for (const consumer of this.#living()) {
+    for (const consumer of this.#consumers()) {
       if (!consumer.renewable || consumer.address.url === undefined) continue
       const key = JSON.stringify(consumer.address)
       groups.set(key, [...(groups.get(key) ?? []), consumer])
@@ -131,7 +134,7 @@ export class LeaseKeeper {
         throw connection.wrap(error)
       })
     } catch (error) {
-      if (!this.#closing.signal.aborted) this.#log.warn({ err: error }, 'leases not renewed by the supervisor')
+      if (!this.#closing.signal.aborted) this.#log.warn({ err: error }, 'cannot renew the leases of the workers')
     }
   }
 

@@ -4,28 +4,31 @@ import { fstatSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** A job that a worker process has said it runs. */
+/** A running job of a worker process. */
 export interface LedgerEntry {
   readonly consumerId: string
   readonly jobId: string
-  /** False if its handler has not begun: an earlier job holds up the process. Up to date while a job with a deadline runs. */
+  /**
+   * False if its handler has not started because an earlier job blocks the process. Accurate while a job with a deadline
+   * runs.
+   */
   readonly started: boolean
-  /** From when on its process may be killed, in ms on the host's monotonic clock; 0 is never. */
+  /** The time after which its process may be killed, in ms on the host's monotonic clock. 0 means never. */
   readonly deadlineMs: number
 }
 
-// One record a slot: state (1 byte), deadline (8), length of the consumer id (2), of the job id (2), both ids.
+// One record per slot: state (1 byte), deadline (8), length of the consumer id (2), length of the job id (2), both ids.
 const RECORD_BYTES = 640
 const IDS_AT = 13
 const FREE = 0
 const NOTED = 1
 const STARTED = 2
-/** As long as any broker's ids are; what is longer is cut. */
+/** Longer ids are cut. No broker has longer ids. */
 const MAX_ID_BYTES = 255
 
 /**
- * Opens a file for a ledger; returns its descriptor. The supervisor hands it down to a worker process and reads it through
- * its own. The file has no name any more when this returns, so that no file remains, whichever process is killed.
+ * Opens a file for a ledger and returns its descriptor. The supervisor passes the descriptor to a worker process and reads
+ * the file. The file is unlinked immediately, so that it disappears even if both processes are killed.
  */
 export function openLedgerFile(): number {
   const path = join(tmpdir(), `zyqueue-${randomUUID()}.ledger`)
@@ -35,9 +38,9 @@ export function openLedgerFile(): number {
 }
 
 /**
- * Notes, in a file, which jobs a worker process runs, before it runs them. The file outlives the process, however that
- * ends: the supervisor reads from it which jobs were running then. A write goes to the page cache and costs about two
- * microseconds for all that start in the same moment; a message for each would cost the supervisor as much as the worker.
+ * Records the jobs of a worker process in a file before they run. The file survives the process, so the supervisor reads
+ * from it which jobs ran at the end. A write goes to the page cache and costs about two microseconds for all jobs that start
+ * in the same turn; one message per job would cost the supervisor as much as the worker.
  */
 export class Ledger<Item> {
   readonly #file: number
@@ -50,13 +53,13 @@ export class Ledger<Item> {
   #dirtyTo = 0
   #laterFlush = false
 
-  /** `file` is an open descriptor, and stays its owner's; `slots` is how many jobs may run at once. */
+  /** `file` is an open descriptor, which the caller must close. `slots` is the number of jobs that may run at once. */
   constructor(file: number, slots: number, describe: (item: Item) => Pick<LedgerEntry, 'consumerId' | 'jobId'>) {
     this.#file = file
     this.#describe = describe
     this.#records = Buffer.alloc(slots * RECORD_BYTES)
     this.#free = Array.from({ length: slots }, (_, index) => slots - 1 - index)
-    // All the room that it will ever need, so that a full disk is met here and not by a job.
+    // Allocates the whole file, so that a full disk fails here and not at a job.
     this.#touch(0, this.#records.length)
     this.flush()
   }
@@ -77,8 +80,8 @@ export class Ledger<Item> {
   }
 
   /**
-   * To be called when the handler of a noted job begins. With `deadlineMs`, on the host's monotonic clock, its process may be
-   * killed from then on. While such a job runs, each start and each end is written at once: they say which job is overdue alone.
+   * Must be called when the handler of a recorded job starts. After `deadlineMs`, on the host's monotonic clock, its process may
+   * be killed. While such a job runs, each start and each end is written at once, so that the culprit is known.
    */
   start(item: Item, deadlineMs = 0): void {
     const slot = this.#slots.get(item)
@@ -93,7 +96,7 @@ export class Ledger<Item> {
     if (this.#limited.size > 0) this.flush()
   }
 
-  /** Also for a job that was given back while its handler went on: it must not count a lost delivery. */
+  /** Must also be called for a job that is released while its handler runs: it must not count a lost delivery. */
   end(item: Item): void {
     const slot = this.#slots.get(item)
     if (slot === undefined) return
@@ -101,9 +104,9 @@ export class Ledger<Item> {
     this.#free.push(slot)
     this.#records.writeUInt8(FREE, slot * RECORD_BYTES)
     this.#touch(slot * RECORD_BYTES, 1)
-    // Another job may block this process from now on: this one must not look overdue, or as if it ran beside that one.
+    // Another job may block this process from now on. This job must not look overdue, or as if it ran at the same time.
     if (this.#limited.delete(item) || this.#limited.size > 0) return this.flush()
-    // Usually the next job's begin writes it. If no job comes, this does.
+    // Usually the next start writes the change. If no job starts, this does.
     if (this.#laterFlush) return
     this.#laterFlush = true
     setImmediate(() => {
@@ -125,7 +128,7 @@ export class Ledger<Item> {
   }
 }
 
-/** The jobs that run, or ran when the process ended. [] where the process never began a ledger. A torn record is left out. */
+/** The jobs that run, or ran when the process ended. Empty if the process wrote no ledger. Skips torn records. */
 export function readLedger(file: number): LedgerEntry[] {
   const records = Buffer.alloc(fstatSync(file).size)
   const length = readSync(file, records, 0, records.length, 0)

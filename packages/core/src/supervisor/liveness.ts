@@ -3,12 +3,12 @@ import type { Logger } from '../logger.ts'
 import { decideKill } from '../worker/poison.ts'
 import type { WorkerHandle } from './worker-handle.ts'
 
-/** A process that runs jobs and is silent for so long, some beats, has its event loop blocked. */
+/** If a process that runs jobs sends no heartbeat for this time, its event loop is blocked. */
 const BLOCKED_MS = 1_200
 
 /**
- * Kills worker processes whose job is past its hard timeout, and processes that are up, silent and run no job. A process that
- * is silent because its handler blocks it is left alone.
+ * Kills worker processes whose job is past its hard timeout, and ready processes that send no heartbeat and run no job. A
+ * process whose handler blocks the event loop is not killed before a hard timeout.
  */
 export class Liveness {
   readonly #stallMs: number
@@ -21,7 +21,7 @@ export class Liveness {
     this.#log = log
   }
 
-  /** To be called for each worker several times a second. */
+  /** Must be called for each worker several times a second. */
   look(worker: WorkerHandle): void {
     this.#killOverdue(worker)
     this.#killStuck(worker)
@@ -39,7 +39,7 @@ export class Liveness {
     const jobs = [...decision.culprits, ...decision.runAlone].map(({ jobId }) => jobId)
     this.#log.error(
       { worker: worker.name, pid: worker.pid, jobs },
-      'job is past its hard timeout: its process is killed',
+      'job exceeded its hard timeout: killing its process',
     )
     worker.killFor(decision)
   }
@@ -49,14 +49,11 @@ export class Liveness {
       this.#stuckSince.delete(worker)
       return
     }
-    // Where this very process was frozen, beats that have come meanwhile are about to be read.
+    // If the supervisor itself was frozen, it has not read the latest heartbeats yet.
     const since = this.#stuckSince.get(worker)
     if (since === undefined) this.#stuckSince.set(worker, performance.now())
     else if (performance.now() - since > this.#stallMs) {
-      this.#log.error(
-        { worker: worker.name, pid: worker.pid },
-        'worker gives no sign of life and runs no job: it is killed',
-      )
+      this.#log.error({ worker: worker.name, pid: worker.pid }, 'worker sends no heartbeat and runs no job: killing it')
       worker.kill()
     }
   }
@@ -67,7 +64,7 @@ export class Liveness {
     this.#slowStarts.add(worker)
     this.#log.warn(
       { worker: worker.name, pid: worker.pid },
-      'worker is not ready yet: its task file or its broker takes long',
+      'worker is not ready yet: its task file or its broker is slow',
     )
   }
 }

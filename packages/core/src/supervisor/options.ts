@@ -4,11 +4,11 @@ import type { ZyQueueError } from '../errors.ts'
 import { LOG_LEVELS, type Logger, type LogLevel } from '../logger.ts'
 import { workerNumbers } from '../worker/options.ts'
 
-/** What each worker process imports, and calls `register(data)` of, before it imports the task file. */
+/** A module that each worker process imports before the task file. The process calls its `register(data)`. */
 export interface TaskFileLoader {
   /** URL of an ES module that exports `register`. */
   readonly module: string
-  /** Plain data, as JSON carries it. */
+  /** Data that JSON can encode. */
   readonly data: unknown
 }
 
@@ -20,36 +20,36 @@ export interface SupervisorOptions {
   readonly maxWorkers?: number
   /** Jobs that one process runs at once. Default: 10. */
   readonly concurrency?: number
-  /** Jobs that one process holds at once. Default: as many as take a tenth of a second, 500 at the most. */
+  /** The maximum number of jobs that one process holds. Default: the number that completes in 100 ms, at most 500. */
   readonly prefetch?: number
   /** Only the tasks of these queues. */
   readonly queues?: readonly string[]
-  /** How long jobs may run on after `drain`, in ms. Default: 30,000. */
+  /** How long `drain` waits for running jobs, in ms. Default: 30,000. */
   readonly graceMs?: number
-  /** How long the jobs of a host that is gone stay with it, in ms. Default: 30,000. */
+  /** The jobs of a lost host go to other workers after this many ms. Default: 30,000. */
   readonly leaseMs?: number
-  /** A worker that takes nothing for this many ms although work waits is replaced. Default: 30,000. */
+  /** A worker that receives nothing for this many ms although jobs are ready is replaced. Default: 30,000. */
   readonly stallMs?: number
   /** A process is replaced after this many jobs. Default: never. */
   readonly maxJobsPerWorker?: number
-  /** A process is replaced when it has grown beyond this many bytes. Default: never. */
+  /** A process is replaced if its memory exceeds this many bytes. Default: never. */
   readonly maxMemoryPerWorker?: number
   /** End when all queues are empty. Default: false. */
   readonly burst?: boolean
-  /** For tasks that name no broker of their own. */
+  /** The broker for tasks that name none. */
   readonly server?: string
-  /** For tasks that name no broker of their own. */
+  /** The connection for tasks that name none. */
   readonly connection?: string
-  /** Folders to look for broker packages in, after the task file's and the working directory. */
+  /** Folders that are searched for broker packages, after the task file's folder and the working directory. */
   readonly resolveFrom?: readonly string[]
-  /** The supervisor's own. Default: `createLogger()`. */
+  /** The logger of the supervisor. Default: `createLogger()`. */
   readonly logger?: Logger
-  /** How worker processes log to standard error. Default: `info`, and what `createLogger` takes for a format. */
+  /** How worker processes log to standard error. Default: level `info`, and the default format of `createLogger`. */
   readonly workerLog?: { readonly level?: LogLevel; readonly format?: 'pretty' | 'json' }
 }
 
 export interface SupervisorResult {
-  /** `drained`: asked to. `stopped`: asked to stop at once. `burst`: the queues were empty. `failed`: see `error`. */
+  /** `drained`: after `drain`. `stopped`: after `stop`. `burst`: the queues were empty. `failed`: see `error`. */
   readonly reason: 'drained' | 'stopped' | 'burst' | 'failed'
   readonly error?: ZyQueueError
 }

@@ -3,7 +3,7 @@ import { backoffMs, type Backoff } from '../connection/backoff.ts'
 import { JobError, messageOf, type ZyQueueError } from '../errors.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
-import { parseOptions } from '../tasks/options.ts'
+import { parseOptions } from '../parse-options.ts'
 import { DEFAULT_GRACE_MS, DEFAULT_LEASE_MS, DEFAULT_STALL_MS } from '../worker/options.ts'
 import { lostDeliveries } from '../worker/poison.ts'
 import { isDone } from './burst.ts'
@@ -20,30 +20,30 @@ import {
 } from './options.ts'
 import { WorkerHandle, type WorkerEnd } from './worker-handle.ts'
 
-/** How worker processes that end unasked are started again. */
+/** The delays before failed worker processes are restarted. */
 const RESTART: Backoff = { minMs: 200, maxMs: 30_000 }
-/** A process that has been up for so long has not failed at its start. */
-const SETTLED_MS = 10_000
-/** Starts in a row that may fail, for each process there should be, before the supervisor gives up. */
+/** A process that has been ready for longer than this did not fail at its start. */
+const STABLE_MS = 10_000
+/** The supervisor ends after this many failed starts in a row for each slot. */
 const MAX_FAILED_STARTS = 3
-/** How often processes are looked at. */
-const ROUND_MS = 250
+/** How often the processes are checked. */
+const CHECK_INTERVAL_MS = 250
 
-/** A place for one worker process at a time. */
+/** Holds one worker process at a time. */
 interface Slot {
   readonly number: number
   worker: WorkerHandle | undefined
-  /** How many have failed there, one after the other. */
+  /** The number of processes of this slot that failed in a row. */
   failures: number
-  /** Whether the last one there died. */
+  /** True if the last process of this slot died. */
   afterDeath: boolean
   restart: NodeJS.Timeout | undefined
 }
 
 /**
- * Runs a task file in several processes and keeps them running: restarts processes that end, replaces processes that are
- * stuck or have grown, kills a process whose job is past its hard timeout, and has the jobs of every process that ends unasked
- * taken back at once. It never runs a line of the task file itself.
+ * Runs a task file in several processes: restarts processes that end, replaces processes that are stuck or use too much
+ * memory, kills a process whose job is past its hard timeout, and returns the jobs of a dead process to their queues at once.
+ * It does not load the task file itself.
  */
 export class Supervisor {
   readonly #options: CheckedSupervisorOptions
@@ -51,18 +51,18 @@ export class Supervisor {
   readonly #leases: LeaseKeeper
   readonly #liveness: Liveness
   readonly #slots: Slot[]
-  /** Every process that has not ended, also if it is being replaced. */
+  /** Every process that has not ended, also one that is being replaced. */
   readonly #alive = new Set<WorkerHandle>()
   #loader: TaskFileLoader | undefined
   #outcome: SupervisorResult | undefined
   #finish: (() => void) | undefined
-  #round: NodeJS.Timeout | undefined
-  #lookedAt = performance.now()
+  #checkTimer: NodeJS.Timeout | undefined
+  #checkedAt = performance.now()
   #skipped = false
-  #looking = false
-  /** Whether a process has taken jobs since the start, or since the last reload. */
+  #checksBurst = false
+  /** True if a process has become ready since the start or the last reload. */
   #everReady = false
-  /** Whether one has done a job since, or been up for long. */
+  /** True if a process has completed a job since then, or has been ready for long. */
   #proven = false
   #failedStarts = 0
 
@@ -84,30 +84,30 @@ export class Supervisor {
     }))
   }
 
-  /** Starts the processes; resolves when all have ended. Never rejects: what went wrong is in the result. Once only. */
+  /** Starts the processes. Resolves when all have ended. Never rejects: the result has the error. Call it once. */
   async run(): Promise<SupervisorResult> {
     const finished = new Promise<void>((resolve) => {
       this.#finish = resolve
     })
-    // To the very end: what an adapter holds while it closes keeps no process alive.
+    // Held until the end, because an adapter that closes does not keep the process alive.
     const release = keepAlive()
     this.#leases.start(this.#leaseMs)
-    this.#round = setInterval(() => this.#look(), ROUND_MS)
+    this.#checkTimer = setInterval(() => this.#checkWorkers(), CHECK_INTERVAL_MS)
     for (const slot of this.#slots) this.#start(slot)
     this.#endIfEmpty()
     await finished
-    clearInterval(this.#round)
+    clearInterval(this.#checkTimer)
     await this.#leases.close()
     release()
     return this.#outcome ?? { reason: 'drained' }
   }
 
-  /** Lets every process finish its jobs within the grace period, then ends. */
+  /** Lets each process finish its jobs within the grace period, then ends. */
   drain(): void {
     this.#shutDown('drain', { reason: 'drained' })
   }
 
-  /** Makes every process give back its jobs now, then ends. */
+  /** Makes each process release its jobs now, then ends. */
   stop(): void {
     this.#shutDown('stop', { reason: 'stopped' })
   }
@@ -145,7 +145,7 @@ export class Supervisor {
           this.#log.info({ worker: worker.name, pid: worker.pid }, `worker is replaced: ${reason}`)
           if (slot.worker === worker) this.#startReplacement(slot, worker)
         },
-        onFatal: (message) => this.#cannotRun(fatalError(message)),
+        onFatal: (message) => this.#failToStart(fatalError(message)),
         onEnd: (end) => this.#ended(slot, worker, end),
       })
       slot.worker = worker
@@ -153,7 +153,7 @@ export class Supervisor {
       this.#alive.add(worker)
     } catch (error) {
       const message = `A worker process could not be started: ${messageOf(error)}`
-      this.#cannotRun(new JobError('ZYQ_WORKER_START', message, { cause: error }))
+      this.#failToStart(new JobError('ZYQ_WORKER_START', message, { cause: error }))
       this.#startLater(slot)
     }
   }
@@ -193,15 +193,17 @@ export class Supervisor {
     this.#everReady = true
   }
 
-  /** What was wrong with the very first process will be wrong with every other. Those before a reload may finish. */
-  #cannotRun(error: ZyQueueError): void {
+  /**
+   * If no process was ready before, the others would fail for the same reason. Processes from before a reload may finish.
+   */
+  #failToStart(error: ZyQueueError): void {
     if (this.#everReady) return this.#log.error({ err: error }, 'worker could not start')
     const othersEnd = [...this.#alive].some(({ stage }) => stage === 'ending')
     this.#shutDown(othersEnd ? 'drain' : 'stop', { reason: 'failed', error })
   }
 
   #ended(slot: Slot, worker: WorkerHandle, end: WorkerEnd): void {
-    this.#takeBack(worker, end)
+    this.#reclaim(worker, end)
     this.#alive.delete(worker)
     if (!end.expected && worker.killDecision === undefined && this.#outcome?.reason !== 'failed') {
       const jobs = end.killedJobs.map(({ jobId }) => jobId)
@@ -211,7 +213,7 @@ export class Supervisor {
       const jobs = end.cutShort.map(({ jobId }) => jobId)
       this.#log.warn(
         { worker: worker.name, pid: worker.pid, jobs },
-        'worker did not end in time and was killed: its jobs go back',
+        'worker did not end in time and was killed: its jobs return to their queues',
       )
     }
     if (slot.worker === worker) {
@@ -221,8 +223,8 @@ export class Supervisor {
     this.#endIfEmpty()
   }
 
-  /** Ends its leases, and reports the lost deliveries of the jobs that it was killed for or that may have killed it. */
-  #takeBack({ consumers, killDecision }: WorkerHandle, { killedJobs }: WorkerEnd): void {
+  /** Ends the leases of a process and reports its lost deliveries: see `poison.ts`. */
+  #reclaim({ consumers, killDecision }: WorkerHandle, { killedJobs }: WorkerEnd): void {
     for (const consumer of consumers) {
       void this.#leases.reclaim(consumer, lostDeliveries(consumer.consumerId, killDecision, killedJobs))
     }
@@ -231,24 +233,24 @@ export class Supervisor {
   #replace(slot: Slot, worker: WorkerHandle, { expected, how, killedJobs }: WorkerEnd): void {
     slot.afterDeath = !expected
     const failed = !expected && worker.killDecision === undefined
-    if (!failed || worker.upMs > SETTLED_MS) slot.failures = 0
+    if (!failed || worker.upMs > STABLE_MS) slot.failures = 0
     if (!failed) this.#start(slot)
-    // A process that died while it ran a job has started well.
-    else if (killedJobs.length > 0 || !this.#giveUp(worker, how)) this.#startLater(slot)
+    // A process that died while it ran a job did not fail at its start.
+    else if (killedJobs.length > 0 || !this.#endAfterFailedStarts(worker, how)) this.#startLater(slot)
   }
 
-  /** Starts the successor of a process that retires; one that did nothing before it did is followed less and less soon. */
+  /** Starts the replacement of an ending process, with backoff if that process has not completed a job. */
   #startReplacement(slot: Slot, worker: WorkerHandle): void {
     if (hasWorked(worker)) {
       this.#proven = true
       slot.failures = 0
       return this.#start(slot)
     }
-    this.#log.warn({ worker: worker.name, pid: worker.pid }, 'worker is replaced before it has done a job')
+    this.#log.warn({ worker: worker.name, pid: worker.pid }, 'worker is replaced before it completed a job')
     this.#startLater(slot)
   }
 
-  /** At once the first time; with backoff where it goes on like that. */
+  /** Starts a process at once after the first failure, and with backoff after more failures in a row. */
   #startLater(slot: Slot): void {
     if (this.#outcome !== undefined) return
     const delayMs = slot.failures === 0 ? 0 : backoffMs(RESTART, slot.failures - 1)
@@ -256,28 +258,28 @@ export class Supervisor {
     slot.restart = setTimeout(() => this.#start(slot), delayMs)
   }
 
-  /** Whether it is in vain to go on: no process has ever done a job, or been up for long. What has worked before may work again. */
-  #giveUp(worker: WorkerHandle, how: string): boolean {
+  /** Ends the supervisor and returns true if too many starts failed in a row and no process has ever worked. */
+  #endAfterFailedStarts(worker: WorkerHandle, how: string): boolean {
     if (this.#proven || ++this.#failedStarts < MAX_FAILED_STARTS * this.#slots.length) return false
-    const when = worker.consumers.length > 0 ? 'before they had done a job' : 'before they were ready'
+    const when = worker.consumers.length > 0 ? 'before they completed a job' : 'before they were ready'
     const message = `Worker processes ended ${how} ${when}, ${this.#failedStarts} times in a row.`
     this.#shutDown('stop', { reason: 'failed', error: new JobError('ZYQ_WORKER_START', message) })
     return true
   }
 
-  #look(): void {
-    // Where this very process was frozen, or its host asleep, what the others have said meanwhile is still to be read.
-    const skips = !this.#skipped && performance.now() - this.#lookedAt > 2 * ROUND_MS
+  #checkWorkers(): void {
+    // If the supervisor was frozen or the host was asleep, the messages of the workers are not read yet.
+    const skips = !this.#skipped && performance.now() - this.#checkedAt > 2 * CHECK_INTERVAL_MS
     this.#skipped = skips
-    this.#lookedAt = performance.now()
+    this.#checkedAt = performance.now()
     for (const worker of this.#alive) {
       if (!skips) this.#liveness.look(worker)
       if (worker.stage === 'ready' && hasWorked(worker)) this.#proven = true
     }
-    if (this.#options.burst && !this.#looking && this.#outcome === undefined) {
-      this.#looking = true
+    if (this.#options.burst && !this.#checksBurst && this.#outcome === undefined) {
+      this.#checksBurst = true
       void this.#endWhenDone().finally(() => {
-        this.#looking = false
+        this.#checksBurst = false
       })
     }
   }
@@ -288,7 +290,7 @@ export class Supervisor {
   }
 
   #shutDown(how: 'drain' | 'stop', outcome: SupervisorResult): void {
-    // The first reason counts; a stop overtakes a drain.
+    // The first reason counts, but a stop replaces a drain.
     if (this.#outcome === undefined || (how === 'stop' && this.#outcome.reason !== 'failed')) this.#outcome = outcome
     for (const slot of this.#slots) clearTimeout(slot.restart)
     for (const worker of this.#alive) worker.end(how)
@@ -300,12 +302,12 @@ export class Supervisor {
   }
 }
 
-/** Whether its start was a success: it has done a job, or been up for long. */
+/** True if the process has completed a job or been ready for long. */
 function hasWorked({ done, upMs }: WorkerHandle): boolean {
-  return done > 0 || upMs > SETTLED_MS
+  return done > 0 || upMs > STABLE_MS
 }
 
-/** A supervisor for a task file; `run` sets it going. Throws `ConfigError`. */
+/** Creates a supervisor for a task file. Call `run` to start it. Throws `ConfigError`. */
 export function createSupervisor(options: SupervisorOptions): Supervisor {
   return new Supervisor(options)
 }

@@ -13,23 +13,23 @@ import {
   type ToWorker,
 } from './ipc.ts'
 
-/** The program that a worker process runs: this copy of core's own. */
+/** The program of a worker process, from this copy of core. */
 const PROGRAM = fileURLToPath(new URL('./worker-process.js', import.meta.url))
-/** What a process that was asked to end may take beyond what it was given. */
+/** A process is killed if it runs for this time longer than it may after `drain` or `stop`. */
 const END_MARGIN_MS = 2_000
 
-/** `ending`: it takes no more jobs, because it was asked to or for reasons of its own. */
+/** `ending`: the process takes no more jobs, because the supervisor or the worker itself ends it. */
 type WorkerStage = 'starting' | 'ready' | 'ending' | 'ended'
 
-/** How a worker process has ended. */
+/** How a worker process ended. */
 export interface WorkerEnd {
-  /** For people: `with exit code 3`, `by SIGKILL`. */
+  /** For logs: `with exit code 3`, `by SIGKILL`. */
   readonly how: string
-  /** Whether it ended as it had been asked to, or had said it would. */
+  /** True if the supervisor ended the process, or the process announced its end. */
   readonly expected: boolean
-  /** The jobs that ran at its end, any of which may have caused it. Empty if the cause is known. */
+  /** The jobs that ran at the end of the process. Each of them may be the cause. Empty if the cause is known. */
   readonly killedJobs: readonly LedgerEntry[]
-  /** The jobs that ran when the time was over that it had been given to end. */
+  /** The jobs that still ran when the process was killed because it did not end in time. */
   readonly cutShort: readonly LedgerEntry[]
 }
 
@@ -41,7 +41,7 @@ export interface WorkerHandleEvents {
   onEnd(end: WorkerEnd): void
 }
 
-/** One worker process, seen from its supervisor. */
+/** The supervisor's handle of one worker process. */
 export class WorkerHandle {
   readonly name: string
   readonly #graceMs: number
@@ -52,10 +52,10 @@ export class WorkerHandle {
   #consumers: readonly SupervisedConsumer[] = []
   #killDecision: KillDecision<LedgerEntry> | undefined
   #hardTimeouts = false
-  #asked = false
+  #endRequested = false
   #outOfTime = false
-  /** When the last message was read: it may have lain there for a while. */
-  #heardAt = performance.now()
+  /** When the last message was read. It may have arrived earlier. */
+  #lastMessageAt = performance.now()
   #freeAt = 0
   #readyAt: number | undefined
   #idleMs = 0
@@ -67,7 +67,7 @@ export class WorkerHandle {
     this.#graceMs = graceMs
     try {
       this.#child = fork(PROGRAM, [], {
-        // stdin is the supervisor's, and so is stdout: what a program of documents reads there is not for tasks to write.
+        // Tasks must not write to the supervisor's stdout, because its output may be read by a program.
         stdio: ['ignore', 2, 2, 'ipc', this.#ledgerFile],
         execArgv: inheritedArguments(),
       })
@@ -76,19 +76,19 @@ export class WorkerHandle {
       throw error
     }
     this.#child.on('message', (message) => this.#receive(message, events))
-    // Whatever could not be done to it: its end is what counts, and is told below.
+    // The `close` event below reports the end of the process.
     this.#child.on('error', () => {})
-    // Nothing can be said to it any more, and it drains by itself; most often it is about to end anyway.
+    // A process drains when its channel closes. Most often it is about to end.
     this.#child.on('disconnect', () => {
       if (this.#killTimer === undefined) this.#killIn(this.#graceMs + END_MARGIN_MS)
     })
     if (this.#child.pid === undefined) this.#child.once('error', (error) => this.#end(messageOf(error), events))
-    // Not at `exit`: what it said last may still have to be read then.
+    // At `exit`, the last messages may not be read yet.
     else
       this.#child.on('close', (code, signal) =>
         this.#end(signal === null ? `with exit code ${code}` : `by ${signal}`, events, code),
       )
-    this.#tell(start)
+    this.#send(start)
   }
 
   get pid(): number | undefined {
@@ -103,60 +103,63 @@ export class WorkerHandle {
     return this.#consumers
   }
 
-  /** Attempts that it has ended, as far as it has said. */
+  /** The number of ended attempts in the last heartbeat. */
   get done(): number {
     return this.#done
   }
 
-  /** How long it has held no job, in ms; 0 if it is not known to be idle. */
+  /** How long the process has held no job, in ms. 0 if it may hold one. */
   get idleMs(): number {
     return this.#stage === 'ready' ? this.#idleMs : 0
   }
 
-  /** How long it has given no sign of life, in ms. */
+  /** The time since the last message, in ms. */
   get silentMs(): number {
-    return performance.now() - this.#heardAt
+    return performance.now() - this.#lastMessageAt
   }
 
   get hardTimeouts(): boolean {
     return this.#hardTimeouts
   }
 
-  /** When its event loop was free the last time that is known, in ms on the host's monotonic clock. */
+  /** The last time at which its event loop is known to have run, in ms on the host's monotonic clock. */
   get freeAt(): number {
     return this.#freeAt
   }
 
-  /** How long ago it was started, in ms. */
+  /** The time since the start of the process, in ms. */
   get ageMs(): number {
     return performance.now() - this.#startedAt
   }
 
-  /** How long it has been up, in ms; 0 until it is ready. */
+  /** The time since the process became ready, in ms. 0 before. */
   get upMs(): number {
     return this.#readyAt === undefined ? 0 : performance.now() - this.#readyAt
   }
 
-  /** The decision because of which it was killed. */
+  /** Set if the process was killed because of a hard timeout. */
   get killDecision(): KillDecision<LedgerEntry> | undefined {
     return this.#killDecision
   }
 
-  /** The jobs that it runs. */
+  /** The running jobs, read from the ledger. */
   running(): readonly LedgerEntry[] {
     return this.#stage === 'ended' ? [] : readLedger(this.#ledgerFile)
   }
 
-  /** Asks it to end, and kills it where it does not: after the grace period when it is to drain, soon when it is to stop. */
+  /**
+   * Ends the process. Kills it if it does not end in time: after the grace period for `drain`, after two seconds for
+   * `stop`.
+   */
   end(how: 'drain' | 'stop'): void {
     if (this.#stage === 'ended') return
     this.#stage = 'ending'
-    this.#asked = true
-    this.#tell({ type: how })
+    this.#endRequested = true
+    this.#send({ type: how })
     this.#killIn(how === 'drain' ? this.#graceMs + END_MARGIN_MS : END_MARGIN_MS)
   }
 
-  /** Kills it because of jobs that have run too long. */
+  /** Kills the process because of a hard timeout. */
   killFor(decision: KillDecision<LedgerEntry>): void {
     this.#killDecision = decision
     this.kill()
@@ -169,12 +172,12 @@ export class WorkerHandle {
   #killIn(ms: number): void {
     clearTimeout(this.#killTimer)
     this.#killTimer = setTimeout(() => {
-      this.#outOfTime = this.#asked
+      this.#outOfTime = this.#endRequested
       this.kill()
     }, ms)
   }
 
-  #tell(message: ToWorker): void {
+  #send(message: ToWorker): void {
     if (this.#child.connected) this.#child.send(message, () => {})
   }
 
@@ -190,13 +193,13 @@ export class WorkerHandle {
 
   #receive(received: unknown, events: WorkerHandleEvents): void {
     const { success, data: message } = toSupervisorSchema.safeParse(received)
-    // Task code may use the channel for its own ends.
+    // Task code may send other messages on the channel.
     if (!success || this.#stage === 'ended') return
-    this.#heardAt = performance.now()
+    this.#lastMessageAt = performance.now()
     switch (message.type) {
       case 'ready':
         this.#hardTimeouts = message.hardTimeouts
-        // A process that was asked to end meanwhile is not ready for jobs.
+        // A process that is ending does not become ready.
         if (this.#stage !== 'starting') return
         this.#stage = 'ready'
         this.#readyAt = performance.now()
@@ -210,7 +213,7 @@ export class WorkerHandle {
         this.#idleMs = message.idleMs
         return
       case 'retiring':
-        // Before it has ever been ready, that is a failure like any other.
+        // A process that ends before it is ready has failed.
         if (this.#stage !== 'ready') return
         this.#stage = 'ending'
         this.#done = message.done

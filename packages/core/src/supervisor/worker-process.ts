@@ -1,6 +1,6 @@
 /**
- * The program of a worker process. The supervisor forks it and speaks to it over Node's IPC channel; it runs one task file
- * until it is told to end, or its supervisor is gone.
+ * The program of a worker process. The supervisor forks it and sends it messages over Node's IPC channel. It runs one task
+ * file until the supervisor ends it or the channel closes.
  */
 import { dirname } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -27,7 +27,7 @@ import {
 import { Ledger } from './ledger.ts'
 
 const HEARTBEAT_MS = 500
-/** A process that has nothing to do says so less often. */
+/** The interval of an idle process. */
 const IDLE_HEARTBEAT_MS = 2_000
 
 let worker: Worker | undefined
@@ -37,19 +37,22 @@ process.on('message', (received) => {
   const { success, data: message, error } = toWorkerSchema.safeParse(received)
   if (!success)
     reportFatal(
-      new ConfigError('ZYQ_CONFIG', `The supervisor said what this @zyqueue/core does not know: ${error.message}`),
+      new ConfigError(
+        'ZYQ_CONFIG',
+        `The supervisor sent a message that this @zyqueue/core does not know: ${error.message}`,
+      ),
     )
   else if (message.type === 'start') void start(message)
   else if (message.type === 'drain') void end((running) => running.drain())
   else void end((running) => running.close())
 })
 process.on('exit', () => worker?.releaseUnstarted())
-// The supervisor is gone: no other process would restart this one or renew its leases.
+// The supervisor has ended: no other process would restart this one or renew its leases.
 process.on('disconnect', () => void end((running) => running.drain()))
-process.on('SIGTERM', () => void end((running) => running.drain(), 'it was sent SIGTERM'))
-// Ctrl+C and the end of a terminal reach the whole process group; the supervisor decides what they mean.
+process.on('SIGTERM', () => void end((running) => running.drain(), 'it received SIGTERM'))
+// Ctrl+C and the end of a terminal signal the whole process group. The supervisor handles these signals.
 process.on('SIGINT', () => {}).on('SIGHUP', () => {})
-// The reader of the log may be gone; the jobs must go on.
+// A closed log destination must not end the jobs.
 process.stdout.on('error', () => {})
 process.stderr.on('error', () => {})
 
@@ -59,7 +62,7 @@ async function start(message: StartMessage): Promise<void> {
     if (message.protocol !== PROTOCOL) {
       throw new ConfigError(
         'ZYQ_CONFIG',
-        `The supervisor speaks version ${message.protocol} of the worker protocol, this @zyqueue/core version ${PROTOCOL}: update them together.`,
+        `The supervisor uses version ${message.protocol} of the worker protocol, this @zyqueue/core version ${PROTOCOL}: update them together.`,
       )
     }
     await loadTasks(message)
@@ -110,11 +113,11 @@ const loaderSchema = z.object({
   register: z.custom<(data: unknown) => unknown>((value) => typeof value === 'function', 'the loader has no register'),
 })
 
-/** What the supervisor was given stands for tasks that name no broker. Rejects with `ConfigError`. */
+/** Sets the supervisor's broker as the default for tasks that name none. Rejects with `ConfigError`. */
 async function setDefaultBroker({ server, connection }: StartMessage): Promise<void> {
   const meant = withEnvironment({ server, connection })
   if (typeof meant.server === 'object') return
-  // Checked here: what is set as one pair is not looked at again.
+  // The pair must be checked here: a server and a connection from the environment are not checked again.
   if (meant.connectionFrom !== undefined) await findBroker(meant, resolution().resolveFrom)
   setEnvironment('ZYQUEUE_SERVER', meant.server)
   setEnvironment('ZYQUEUE_CONNECTION', meant.connection)
@@ -130,12 +133,12 @@ function loggerOf({ name, log }: StartMessage): Logger {
   return logger.child({ worker: name })
 }
 
-/** If a broker is named when the workers are started, all of them must use it. */
+/** Warns if the supervisor was started for one broker and tasks name another. */
 function noteOwnBrokers({ server, connection }: StartMessage, logger: Logger): void {
   if (server === undefined && connection === undefined) return
   const own = registeredTasks().filter(({ choice }) => choice.server !== undefined || choice.connection !== undefined)
   const tasks = own.map(({ name }) => name)
-  if (tasks.length > 0) logger.warn({ tasks }, 'tasks that name a broker of their own are served there')
+  if (tasks.length > 0) logger.warn({ tasks }, 'tasks use the brokers that they name')
 }
 
 function superviseWorker(message: StartMessage, logger: Logger): Worker {
@@ -177,7 +180,7 @@ function describeConsumer({ session, connection, queues }: ConsumerLoop, leaseMs
   ]
 }
 
-/** Tells the supervisor every now and then how it goes, and ends this process when it has grown too large. */
+/** Sends heartbeats to the supervisor. Ends this process if its memory exceeds `maxMemory`. */
 function startHeartbeat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS }: StartMessage): void {
   const heartbeatMs = Math.min(HEARTBEAT_MS, stallMs / 3)
   const idleHeartbeatMs = Math.min(IDLE_HEARTBEAT_MS, stallMs / 3)
@@ -191,13 +194,13 @@ function startHeartbeat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS
     if (inHand > 0 || done > lastDone) busyAt = now
     lastDone = done
     const idleMs = now - busyAt
-    // That it has become idle is told at once: a burst may wait for that.
+    // The first idle heartbeats are sent at once, because a burst may wait for them.
     if (idleMs <= 2 * heartbeatMs || now - toldAt >= idleHeartbeatMs) {
       toldAt = now
       send({ type: 'heartbeat', at: now, done, inHand, idleMs })
     }
     if (maxMemory !== undefined && !ending && process.memoryUsage.rss() > maxMemory) {
-      void end((grown) => grown.finishAndClose(), 'it has grown too large')
+      void end((grown) => grown.finishAndClose(), 'its memory exceeds the limit')
     }
   }, heartbeatMs)
   timer.unref()
@@ -214,7 +217,7 @@ async function end(how: (running: Worker) => Promise<void>, retiring?: string): 
 }
 
 function send(message: ToSupervisor): void {
-  // Without a callback, a supervisor that is just gone would be an error that ends this process.
+  // Without a callback, a closed channel would throw an error that ends this process.
   if (process.connected) process.send?.(message, undefined, {}, () => {})
 }
 

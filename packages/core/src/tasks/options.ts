@@ -1,47 +1,44 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { z } from 'zod'
 import type { BrokerPlugin } from '../contract/index.ts'
-import { ConfigError, messageOf } from '../errors.ts'
 import type { BatchHooks } from '../hooks/batch-hooks.ts'
-import { MAX_DELAY_MS, MAX_RETRIES, MAX_TIMER_MS } from '../limits.ts'
+import { MAX_DELAY_MS, MAX_RETRIES } from '../limits.ts'
 import type { Middleware } from '../middleware/middleware.ts'
+import { delayMsSchema, retriesSchema, retryPolicySchema, type RetryPolicy } from '../middleware/retry-policy.ts'
+import { parseOptions, readOptions, timerMs } from '../parse-options.ts'
 
 /**
- * Options that only one kind of broker knows. Its package adds them by declaration merging:
+ * Options of one kind of broker. Its package adds them by declaration merging:
  * `declare module '@zyqueue/core' { interface BrokerTaskOptions { exchange?: string } }`.
  */
 // oxlint-disable-next-line typescript/no-empty-interface, typescript/no-empty-object-type
 export interface BrokerTaskOptions {}
 
-/** A whole number from 0 to 9, the higher first. `low` is 1, `normal` 4, `high` 7. */
+/** A whole number from 0 to 9. Higher priorities run first. `low` is 1, `normal` 4, `high` 7. */
 export type Priority = 'low' | 'normal' | 'high' | number
-
-export interface RetryPolicy {
-  /** Retries after the first attempt, at most 999,999. */
-  readonly limit: number
-  /** Bound of the wait before the first retry, in ms; each later one doubles it. Default: 1,000. */
-  readonly minDelayMs?: number | undefined
-  /** Bound of every wait, in ms. Default: 600,000 (ten minutes). */
-  readonly maxDelayMs?: number | undefined
-}
 
 export interface TaskOptions extends BrokerTaskOptions {
   /** Default: the name of the handler. */
   readonly name?: string
-  /** The broker: a short name (`redis`), a package, a path or a plugin. Default: what `connection` names, else `ZYQUEUE_SERVER`, else the embedded one. */
+  /**
+   * The broker: a short name (`redis`), a package, a path or a plugin. Default: the scheme of `connection`, else
+   * `ZYQUEUE_SERVER`, else SQLite.
+   */
   readonly server?: string | BrokerPlugin
   /**
-   * Where the broker is. Default: `ZYQUEUE_CONNECTION`, else the broker's own default. If `server` is given and does not read
-   * what the variable says, that is a `ConfigError` (`ZYQ_CONFIG`).
+   * The broker's address. Default: `ZYQUEUE_CONNECTION`, else the broker's default. If `server` is given and cannot read the
+   * variable's value, a `ConfigError` (`ZYQ_CONFIG`) is thrown.
    */
   readonly connection?: string
   /** Default: the task's name. */
   readonly queue?: string
   /** Retries after a failed attempt, at most 999,999, with exponential backoff and full jitter. Default: 3. */
   readonly retries?: number | RetryPolicy
-  /** After this many ms `job.signal` is aborted; an attempt that then throws has failed with `ZYQ_JOB_TIMEOUT`. Default: none. */
+  /**
+   * After this many ms `job.signal` is aborted. An attempt that then throws fails with `ZYQ_JOB_TIMEOUT`. Default: none.
+   */
   readonly timeoutMs?: number
-  /** After this many ms the supervisor kills the process that runs the attempt, and the attempt has failed. Default: none. */
+  /** After this many ms the supervisor kills the process that runs the attempt, and the attempt fails. Default: none. */
   readonly hardTimeoutMs?: number
   /** Default: `normal`. */
   readonly priority?: Priority
@@ -55,23 +52,23 @@ export interface TaskOptions extends BrokerTaskOptions {
    * `ZYQ_POSTPONE_LIMIT`. Default: thirty days.
    */
   readonly maxPostponeMs?: number
-  /** Wrapped around the handler, the first outermost. */
+  /** Wraps the handler. The first middleware is the outermost. */
   readonly middleware?: readonly Middleware[]
   /** Functions that run once for many jobs: before they are published, before they start, before they are settled. */
   readonly hooks?: BatchHooks
 }
 
-/** What one submission may set over its task. */
+/** Options of one submission, which override those of its task. */
 export interface SubmitOptions extends BrokerTaskOptions {
   readonly server?: string | BrokerPlugin
   readonly connection?: string
   readonly queue?: string
-  /** Not before this many ms from now. Default: 0. */
+  /** The job is ready after this many ms. Default: 0. */
   readonly delayMs?: number
   readonly priority?: Priority
   /** Retries after a failed attempt, at most 999,999. */
   readonly retries?: number
-  /** Carried beside the data, for `job.headers`. Keys in lower case; keys that begin with `zyq-` are reserved. */
+  /** Headers for `job.headers`. Keys must be lower case; keys that begin with `zyq-` are reserved. */
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -80,15 +77,6 @@ export const NORMAL_PRIORITY: number = PRIORITY_NAMES.normal
 
 const prioritySchema = z.union([z.literal(['low', 'normal', 'high']), z.int().min(0).max(9)], {
   error: 'expected a whole number from 0 to 9, or low, normal, high',
-})
-const delayMs = z.int().positive().max(MAX_DELAY_MS)
-export const timerMs: z.ZodType<number> = z.int().positive().max(MAX_TIMER_MS)
-const retriesSchema = z.int().nonnegative().max(MAX_RETRIES)
-
-export const retryPolicySchema = z.strictObject({
-  limit: retriesSchema,
-  minDelayMs: delayMs.optional(),
-  maxDelayMs: delayMs.optional(),
 })
 
 const sharedShape = {
@@ -110,7 +98,7 @@ const taskSchema = z
     timeoutMs: timerMs,
     hardTimeoutMs: timerMs,
     maxDeliveries: z.int().positive(),
-    maxPostponeMs: delayMs,
+    maxPostponeMs: delayMsSchema,
     middleware: z.array(z.custom<Middleware>(isMiddleware, 'expected a function, or { submit, run }')),
     hooks: z.custom<BatchHooks>(isBatchHooks, 'expected { publish, start, settle }, each a function or absent'),
     data: z.custom<StandardSchemaV1>(isStandardSchema, 'expected a Standard Schema, such as one of Zod'),
@@ -141,7 +129,7 @@ function isBatchHooks(value: unknown): boolean {
   return hasFunctions(value, ['publish', 'start', 'settle'])
 }
 
-/** Whether an object has at least one of these, and only functions under these names. */
+/** True if an object has at least one of these members and all of them are functions. */
 function hasFunctions(value: unknown, names: readonly string[]): boolean {
   if (typeof value !== 'object' || value === null) return false
   const members: unknown[] = names.map((name) => Reflect.get(value, name)).filter((member) => member !== undefined)
@@ -155,7 +143,7 @@ function isStandardSchema(value: unknown): boolean {
 export type CheckedTaskOptions = z.infer<typeof taskSchema>
 export type CheckedSubmitOptions = z.infer<typeof submitSchema>
 
-/** Core's options apart from the broker's. */
+/** Options, split into core's and the broker's. */
 export interface SplitOptions<Core> {
   readonly core: Core
   readonly broker: Readonly<Record<string, unknown>>
@@ -176,34 +164,13 @@ export function checkCallTimeout(timeoutMs: number | undefined): void {
   if (timeoutMs !== undefined) parseOptions(callSchema, { timeoutMs }, 'call')
 }
 
-/** What comes of no options, the same object each time. */
+/** The result for absent options: always the same object. */
 export const NO_OPTIONS: SplitOptions<CheckedSubmitOptions> = { core: {}, broker: {} }
 
 function split<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>, options: object, call: string) {
-  const given = reading(call, () => Object.entries(options).filter(([, value]) => value !== undefined))
+  const given = readOptions(call, () => Object.entries(options).filter(([, value]) => value !== undefined))
   const core = parseOptions(schema, Object.fromEntries(given.filter(([key]) => key in schema.shape)), call)
   return { core, broker: Object.fromEntries(given.filter(([key]) => !(key in schema.shape))) }
-}
-
-/** Checks options against a schema. Throws `ConfigError` (`ZYQ_CONFIG`) that names each option that does not fit. */
-export function parseOptions<Schema extends z.ZodType>(
-  schema: Schema,
-  options: unknown,
-  call: string,
-): z.infer<Schema> {
-  const result = reading(call, () => schema.safeParse(options))
-  if (result.success) return result.data
-  const faults = result.error.issues.map(({ path, message }) => `${path.join('.') || 'options'}: ${message}`)
-  throw new ConfigError('ZYQ_CONFIG', `${call}: ${faults.join('; ')}`)
-}
-
-/** Options may be any objects, and their getters may throw. */
-function reading<Result>(call: string, read: () => Result): Result {
-  try {
-    return read()
-  } catch (error) {
-    throw new ConfigError('ZYQ_CONFIG', `${call}: the options cannot be read: ${messageOf(error)}`, { cause: error })
-  }
 }
 
 export function priorityLevel(priority: CheckedTaskOptions['priority']): number {

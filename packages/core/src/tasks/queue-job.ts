@@ -5,7 +5,7 @@ import type { TaskOptions } from './options.ts'
 import { registerTask, taskOfMethod } from './registry.ts'
 import { Task, type AnyTask, type Handler } from './task.ts'
 
-/** A method that `@queueJob` can make a task of. */
+/** A method that `@queueJob` can turn into a task. */
 type Method<This, Data, Result> = (this: This, worker: WorkerContext, job: Job<Data>) => Result | Promise<Result>
 
 type WithSchema<Schema extends StandardSchemaV1> = TaskOptions & {
@@ -14,7 +14,7 @@ type WithSchema<Schema extends StandardSchemaV1> = TaskOptions & {
 }
 
 /**
- * Defines a task: ties the handler that runs its jobs to the place where they are submitted.
+ * Defines a task: one object that submits jobs and has the handler that runs them.
  *
  * ```ts
  * export const resize = queueJob({ data: z.object({ file: z.string() }) }, async function resize(worker, job) {
@@ -23,8 +23,8 @@ type WithSchema<Schema extends StandardSchemaV1> = TaskOptions & {
  * await resize.submit({ file: 'a.png' })
  * ```
  *
- * Without a handler it is a TC39 decorator for a method, static or not; `taskOf(Class.method)` is then the task. The method
- * of an instance runs on the first instance that was made.
+ * Without a handler it returns a TC39 decorator for a static or instance method; `taskOf(Class.method)` returns the task. An
+ * instance method runs on the first instance that is created.
  *
  * Throws `ConfigError`: `ZYQ_CONFIG`, `ZYQ_TASK_NAME`, `ZYQ_QUEUE_NAME`, `ZYQ_TASK_DUPLICATE`.
  */
@@ -59,14 +59,14 @@ export function queueJob(
 }
 
 /**
- * The producer's half of a task that is defined elsewhere, in another program or language. It runs nothing here.
+ * Defines a task whose handler is in another program. It only submits.
  * Throws `ConfigError`.
  */
 export function remoteTask<Data = unknown>(name: string, options: Omit<TaskOptions, 'name'> = {}): Task<Data> {
   return new Task<Data>(name, options)
 }
 
-/** The data that a handler or method takes. */
+/** The data type of a handler or method. */
 type DataOf<Run> = Run extends (worker: WorkerContext, job: Job<infer Data>) => unknown ? Data : never
 
 /** The task of a method that `@queueJob` decorates. Throws `ConfigError` (`ZYQ_TASK_UNKNOWN`). */
@@ -94,11 +94,11 @@ function nameOf(name: string | undefined, handler: { readonly name: string }): s
 
 function decorator(options: TaskOptions & { readonly data?: StandardSchemaV1 }) {
   return (method: Method<unknown, never, unknown>, context: ClassMethodDecoratorContext) => {
-    // The decorators that came before the standard are given a class, a name and a descriptor.
+    // Legacy decorators receive a class, a name and a descriptor.
     if (typeof context !== 'object' || context.kind !== 'method') {
       throw new ConfigError(
         'ZYQ_CONFIG',
-        '@queueJob is a standard decorator for methods: leave `experimentalDecorators` out of the tsconfig.json.',
+        '@queueJob is a standard decorator for methods. Remove `experimentalDecorators` from the tsconfig.json.',
       )
     }
     if (context.private) throw new ConfigError('ZYQ_CONFIG', '@queueJob: a private method cannot be a task.')
@@ -111,7 +111,7 @@ function decorator(options: TaskOptions & { readonly data?: StandardSchemaV1 }) 
       if (receiver === undefined) {
         throw new ConfigError(
           'ZYQ_CONFIG',
-          `The task ${name} is a method of instances, and none was made: make one in the task file, or let it be static.`,
+          `The task ${name} is an instance method, but no instance was created. Create one in the task file, or make the method static.`,
         )
       }
       return method.call(receiver.value, worker, job)

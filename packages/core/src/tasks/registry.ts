@@ -9,7 +9,7 @@ interface Registry {
   readonly methods: WeakMap<object, AnyTask>
 }
 
-// One for the process: a TypeScript loader or an npx cache may bring a second copy of this package.
+// One registry per process: a TypeScript loader or an npx cache may load a second copy of this package.
 const home: { [key]?: Registry } = Object(globalThis)
 
 function registry(): Registry {
@@ -29,7 +29,7 @@ export function registerTask(task: AnyTask, method?: object): void {
   if (method !== undefined) methods.set(method, task)
 }
 
-/** Every task that this process has defined, in the order of their definition. */
+/** All tasks that this process has defined, in this order. */
 export function registeredTasks(): readonly AnyTask[] {
   return [...registry().tasks.values()]
 }

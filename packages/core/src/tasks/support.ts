@@ -2,9 +2,9 @@ import type { Broker, QueueSpec } from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
 import { NORMAL_PRIORITY, priorityLevel, type CheckedSubmitOptions, type CheckedTaskOptions } from './options.ts'
 
-/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) where a task asks for what its broker cannot do. */
+/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) if a task needs a feature that its broker does not have. */
 export function checkTaskSupport({ name, options, queueSpec }: CheckedTask, broker: ServedBroker): void {
-  const served = serving(broker, queueSpec)
+  const served = withCapabilitiesFor(broker, queueSpec)
   checkPriority(options.priority, `The task ${name}`, served)
   if (asksForBackoff(options) && served.capabilities.delay === 'none') {
     throw unsupported(`The task ${name}`, 'a backoff between retries', served, 'delays')
@@ -17,14 +17,14 @@ export function checkTaskSupport({ name, options, queueSpec }: CheckedTask, brok
   }
 }
 
-/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) where a submission asks for what the broker cannot do. */
+/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) if a submission needs a feature that the broker does not have. */
 export function checkSubmitSupport(
   task: string,
   queue: QueueSpec,
   options: CheckedSubmitOptions,
   broker: ServedBroker,
 ): void {
-  const served = serving(broker, queue)
+  const served = withCapabilitiesFor(broker, queue)
   checkPriority(options.priority, `A submit to ${task}`, served)
   if ((options.delayMs ?? 0) > 0 && served.capabilities.delay === 'none') {
     throw unsupported(`A submit to ${task}`, '`delayMs`', served, 'delays')
@@ -39,8 +39,8 @@ interface CheckedTask {
 
 type ServedBroker = Pick<Broker, 'name' | 'capabilities' | 'capabilitiesOf'>
 
-/** The broker with what it can do for this queue. */
-function serving(broker: ServedBroker, queue: QueueSpec): Pick<Broker, 'name' | 'capabilities'> {
+/** The broker with its capabilities for this queue. */
+function withCapabilitiesFor(broker: ServedBroker, queue: QueueSpec): Pick<Broker, 'name' | 'capabilities'> {
   return { name: broker.name, capabilities: broker.capabilitiesOf?.(queue) ?? broker.capabilities }
 }
 
@@ -66,6 +66,6 @@ function unsupported(
 ): ConfigError {
   return new ConfigError(
     'ZYQ_UNSUPPORTED',
-    `${who} asks for ${option}, and the broker ${broker.name} has no ${feature}. \`zyqueue brokers\` lists the brokers that have it.`,
+    `${who} asks for ${option}, but the broker ${broker.name} has no ${feature}. \`zyqueue brokers\` lists the brokers that have it.`,
   )
 }

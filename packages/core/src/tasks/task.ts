@@ -28,46 +28,46 @@ import {
   type SubmitOptions,
   type TaskOptions,
 } from './options.ts'
-import { validate } from './schema.ts'
+import { validate } from '../messages/schema.ts'
 import { checkSubmitSupport, checkTaskSupport } from './support.ts'
 
-/** What runs a task's jobs. The worker comes first, as in the system that this one succeeds. */
+/** Runs the jobs of a task. */
 export type Handler<Data, Result> = (worker: WorkerContext, job: Job<Data>) => Result | Promise<Result>
 
-/** The same without the type of its data, which only the schema and the handler know. */
+/** A handler without the type of its data, which only the schema and the handler know. */
 export interface AnyHandler<Result = unknown> {
   run(worker: WorkerContext, job: Job): Result | Promise<Result>
 }
 
-/** Any task, whatever its data. */
+/** A task with any data type. */
 export type AnyTask = Task
 
-/** One task's way to one queue of one broker. */
+/** The producer and queue of a submit, and how its messages are made. */
 interface Route {
   readonly producer: Producer
   readonly queue: QueueSpec
-  /** `added`: headers beside those of the options. */
+  /** `added`: headers in addition to those of the options. */
   readonly message: (id: string, data: unknown, added: Headers | undefined) => OutboundMessage
 }
 
 const nextId = createJobIds()
 
-/** A registered handler and the way to submit jobs to it. */
+/** Submits jobs to a queue, and has the handler that runs them. */
 export class Task<Data = unknown, Result = unknown> {
   readonly name: string
-  /** The queue that its jobs go to. */
+  /** The queue of its jobs. */
   readonly queue: string
   readonly options: CheckedTaskOptions
-  /** Options that only its kind of broker knows. */
+  /** Options for its kind of broker. */
   readonly brokerOptions: Readonly<Record<string, unknown>>
-  /** Absent where the task is defined elsewhere (`remoteTask`). */
+  /** Absent for a `remoteTask`. */
   readonly handler: AnyHandler<Result> | undefined
   readonly #submitSides: readonly SubmitMiddleware[]
   readonly #queues = new Map<string, QueueSpec>()
   #diverted: BrokerChoice | undefined
-  /** Whose broker is known to do what the options ask for. */
+  /** The producer whose broker passed `checkTaskSupport`. */
   #servedBy: Producer | undefined
-  /** The way of submits without options, which are most. */
+  /** The route of submits without options, the usual case. */
   #plainRoute: Route | undefined
 
   /** Use `queueJob` or `remoteTask`. Throws `ConfigError`. */
@@ -83,29 +83,29 @@ export class Task<Data = unknown, Result = unknown> {
     checkName('queue', this.queue)
   }
 
-  /** The broker as given in the options. */
+  /** The broker of the options, or of the test queue. */
   get choice(): BrokerChoice {
     return this.#diverted ?? { server: this.options.server, connection: this.options.connection }
   }
 
-  /** The task's queue, as the broker gets it. */
+  /** The task's queue in the form that the broker receives. */
   get queueSpec(): QueueSpec {
     return this.#queueSpec(this.queue, this.brokerOptions)
   }
 
   /**
-   * Submits a list of jobs as one batch; resolves to a handle for each once the broker has all.
+   * Submits a list of jobs as one batch. Resolves to one handle for each when the broker has stored all.
    *
-   * Nothing is sent where one does not fit the schema. Rejects with `SubmitError` where only some were stored, and
-   * otherwise as for one job.
+   * If one job does not fit the schema, none is sent. Rejects with `SubmitError` if only some were stored, and otherwise like
+   * a submit of one job.
    */
   submit(list: readonly Data[], options?: SubmitOptions): Promise<JobHandle[]>
   /**
-   * Submits one job; resolves once the broker has it. Submits of the same moment travel together.
+   * Submits one job. Resolves when the broker has stored it. Submits of one event loop turn are sent together.
    *
-   * Rejects with `CodecError` (`ZYQ_VALIDATION`, `ZYQ_ENCODE`), `ConfigError`, or `BrokerError`: `ZYQ_OUTCOME_UNKNOWN` where
-   * the connection broke before the answer, anything else where the job was not stored. A broker that was reached before
-   * and is away is waited for, about ten seconds.
+   * Rejects with `CodecError` (`ZYQ_VALIDATION`, `ZYQ_ENCODE`), `ConfigError`, or `BrokerError`: `ZYQ_OUTCOME_UNKNOWN` if the
+   * connection was lost before the answer, another code if the job was not stored. If the broker was reachable before and is
+   * unavailable, the submit waits for it for about ten seconds.
    */
   submit(data: Data extends readonly unknown[] ? never : Data, options?: SubmitOptions): Promise<JobHandle>
   async submit(data: unknown, options?: SubmitOptions): Promise<JobHandle | JobHandle[]> {
@@ -119,10 +119,10 @@ export class Task<Data = unknown, Result = unknown> {
   }
 
   /**
-   * Submits all that an iterable yields, in batches and with a bounded number in flight: the source is read no faster than
-   * the broker stores. Resolves to the handles once the broker has all.
+   * Submits the items of an iterable, in batches and with a bounded number in flight: the source is read no faster than the
+   * broker stores. Resolves to the handles when the broker has stored all.
    *
-   * The first failure ends it: what is in flight is waited for, and it rejects with `SubmitError`.
+   * The first failure ends it: it waits for the batches in flight and rejects with `SubmitError`.
    */
   async submitMany(source: Iterable<Data> | AsyncIterable<Data>, options: SubmitManyOptions = {}): Promise<JobHandles> {
     const { onProgress, ...submitOptions } = options
@@ -141,12 +141,12 @@ export class Task<Data = unknown, Result = unknown> {
   }
 
   /**
-   * Submits one job and waits for its end: resolves to what its handler returned. Nothing is stored for later: the job ends
-   * when the caller no longer waits for it, and a failure is not retried but the caller's to know at once.
+   * Submits one job and waits for its end. Resolves to the handler's result. The job is not stored durably and not retried: it
+   * ends with its caller, and the caller receives a failure at once.
    *
-   * Rejects with `JobError`: `ZYQ_JOB_FAILED` with what the handler threw, `ZYQ_JOB_TIMEOUT` after `timeoutMs`. With `BrokerError`
-   * (`ZYQ_OUTCOME_UNKNOWN`) where the connection breaks meanwhile. With `ConfigError` (`ZYQ_UNSUPPORTED`) where the broker has
-   * no calls; otherwise as `submit`.
+   * Rejects with `JobError`: `ZYQ_JOB_FAILED` with the handler's error, `ZYQ_JOB_TIMEOUT` after `timeoutMs`. Rejects with
+   * `BrokerError` (`ZYQ_OUTCOME_UNKNOWN`) if the connection is lost, with `ConfigError` (`ZYQ_UNSUPPORTED`) if the broker has no
+   * calls, and otherwise like `submit`.
    */
   call(data: Data, options?: CallOptions): Promise<Result>
   async call(data: Data, options: CallOptions = {}): Promise<unknown> {
@@ -165,20 +165,17 @@ export class Task<Data = unknown, Result = unknown> {
   }
 
   /**
-   * Sends this task's jobs to a broker of the caller's, whatever the options of the task or a submit say, until it is
-   * called with `undefined`. For `createTestQueue`.
+   * Sends this task's jobs to another broker, whatever the options of the task or a submit are, until it is called with
+   * `undefined`. For `createTestQueue`.
    */
   divert(choice: BrokerChoice | undefined): void {
     if (choice !== undefined && this.#diverted !== undefined) {
-      throw new ConfigError(
-        'ZYQ_CONFIG',
-        `The task ${this.name} is in another test queue already: close that one first.`,
-      )
+      throw new ConfigError('ZYQ_CONFIG', `The task ${this.name} is in another test queue. Close that queue first.`)
     }
     this.#diverted = choice
   }
 
-  /** Without a subscriber it costs one look. A subscriber may add headers. */
+  /** Publishes the submit to `zyqueue.submit` if the channel has a subscriber. A subscriber may add headers. */
   #traced<Done>(
     route: Route,
     jobs: number | undefined,
@@ -248,7 +245,7 @@ export class Task<Data = unknown, Result = unknown> {
     const headers = this.#headers(queue, options)
     const delayMs = Math.ceil(options.delayMs ?? 0)
     const priority = priorityLevel(options.priority ?? this.options.priority)
-    // Written out: to spread what they have in common costs more than the rest of a submit.
+    // Both objects are written out: object spread would cost more than the rest of a submit.
     const withAdded = (added: Headers | undefined): Headers => (added ? withHeaders(headers, added) : headers)
     if (Object.keys(broker).length === 0) {
       return (id, data, added) => {
@@ -300,12 +297,15 @@ export class Task<Data = unknown, Result = unknown> {
   ): OutboundMessage | Promise<OutboundMessage> {
     const { data: schema } = this.options
     if (schema === undefined) return route.message(id, data, added)
-    // The input travels, not what the schema makes of it: receipt runs the schema once more.
+    // The input is sent, not the output of the schema: the worker runs the schema again.
     const valid = validate(schema, data, `The data for ${this.name}${which}`)
     return valid instanceof Promise ? valid.then(() => route.message(id, data, added)) : route.message(id, data, added)
   }
 
-  /** All of a list, before any is sent: async so that one that throws at once leaves no promise of another behind. */
+  /**
+   * Makes all messages of a list before one is sent. The callback is async, so that a synchronous error leaves no
+   * unhandled promise.
+   */
   #messages(route: Route, list: readonly unknown[], added: Headers | undefined): Promise<readonly OutboundMessage[]> {
     const which = list.length === 1 ? '' : ', item '
     return Promise.all(
@@ -317,7 +317,7 @@ export class Task<Data = unknown, Result = unknown> {
     return { id, task: this.name, queue: route.queue.name }
   }
 
-  /** The same object each time: the producer tells queues apart by identity. */
+  /** Returns the same object for the same queue: the producer compares queues by identity. */
   #queueSpec(name: string, options: Readonly<Record<string, unknown>>): QueueSpec {
     let spec = this.#queues.get(name)
     if (spec === undefined) {

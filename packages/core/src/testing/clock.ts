@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Heap, type HeapItem } from './heap.ts'
 
-/** Where the in-memory broker has its time from. */
+/** The clock of the in-memory broker. */
 export interface Clock {
   /** Milliseconds since 1970. */
   now(): number
@@ -12,7 +12,7 @@ export interface Clock {
 /** Node clamps longer timeouts to 1 ms. */
 const longestTimeout = 2 ** 31 - 1
 
-/** The time of this machine. It does not jump when the machine's clock is set, and its timers keep no process alive. */
+/** The time of this machine. It does not jump if the machine's clock is set. Its timers do not keep the process alive. */
 export const systemClock: Clock = {
   now: () => performance.timeOrigin + performance.now(),
 
@@ -28,11 +28,11 @@ export const systemClock: Clock = {
   },
 }
 
-/** A clock that stands still until it is told to advance. */
+/** A clock that moves only in `advance`. */
 export interface VirtualClock extends Clock {
   /**
-   * Moves the time on by `ms` milliseconds, and runs each timer that becomes due at its own moment, in order, also timers that
-   * are set on the way included. Before, between and after, whatever can go on without time passing does. Calls queue up.
+   * Advances the time by `ms` milliseconds and runs the due timers in order, also timers that are set meanwhile. Before, between
+   * and after timers it waits for pending work that needs no time. Concurrent calls run one after the other.
    */
   advance(ms: number): Promise<void>
 }
@@ -43,7 +43,7 @@ interface VirtualTimer extends HeapItem {
   readonly run: () => void
 }
 
-/** A clock for tests: it starts at `startMs` (default: the year 2000) and moves only in `advance`. */
+/** Creates a clock for tests. It starts at `startMs` (default: the year 2000). */
 export function createVirtualClock(startMs: number = Date.UTC(2000, 0, 1)): VirtualClock {
   const timers = new Heap<VirtualTimer>((a, b) => (a.dueAtMs === b.dueAtMs ? a.order < b.order : a.dueAtMs < b.dueAtMs))
   let nowMs = startMs

@@ -1,10 +1,10 @@
-/** What a heap holds: it notes in the item where it stands, so that an item is in one heap at most. */
+/** An item of a heap. The heap stores its index in the item, so an item can be in one heap only. */
 export interface HeapItem {
-  /** Owned by the heap; -1 outside. */
+  /** Set by the heap. -1 if the item is in no heap. */
   heapIndex: number
 }
 
-/** A binary heap: the first item in O(1); push, shift and remove in O(log n). */
+/** A binary heap: reads the first item in O(1), and has `push`, `shift` and `remove` in O(log n). */
 export class Heap<Item extends HeapItem> {
   #items: Item[] = []
   readonly #isBefore: (a: Item, b: Item) => boolean
@@ -31,7 +31,7 @@ export class Heap<Item extends HeapItem> {
     return first
   }
 
-  /** Takes out an item that stands in this heap. */
+  /** Removes an item of this heap. */
   remove(item: Item): void {
     const index = item.heapIndex
     const last = this.#items.pop()
@@ -42,7 +42,7 @@ export class Heap<Item extends HeapItem> {
     else this.#sink(last, index)
   }
 
-  /** All items, the first one first. */
+  /** All items in order. */
   sorted(): readonly Item[] {
     return this.#items.toSorted((a, b) => (this.#isBefore(a, b) ? -1 : 1))
   }

@@ -1,4 +1,4 @@
-/** For tests of what is built on ZyQueue: a broker without a server, and a clock that tests move. */
+/** For tests of programs that use ZyQueue: a broker without a server, and a clock that tests advance. */
 export { createVirtualClock, systemClock, type Clock, type VirtualClock } from './clock.ts'
 export { createMemoryBroker } from './memory-broker.ts'
 export { memoryBroker } from './memory-plugin.ts'

@@ -2,7 +2,7 @@ import type { BrokerAdmin, DeadLetters } from '../contract/index.ts'
 import { storedJob } from './memory-queue.ts'
 import type { MemoryStore } from './memory-store.ts'
 
-/** Looks into a store. `assertOpen` throws where the broker that it belongs to cannot be used. */
+/** The administration of a store. `assertOpen` throws if its broker is not open. */
 export function createMemoryAdmin(store: MemoryStore, assertOpen: () => void): BrokerAdmin {
   const deadLetters: DeadLetters = {
     async list(name, { limit }) {

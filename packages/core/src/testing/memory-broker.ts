@@ -35,9 +35,9 @@ const capabilities: BrokerCapabilities = Object.freeze({
 })
 
 /**
- * A broker in the memory of this process, with everything that a broker can do. Brokers on one store share its jobs, as
- * a producer and a worker do; without a store it has one of its own. It is strict where core is bound by the contract:
- * before `connect`, on a queue that was not declared and on a batch that is too long, it rejects.
+ * Creates a broker in the memory of this process that implements the whole contract. Brokers with the same store share its
+ * jobs; without a store, the broker has its own. It checks the contract strictly: it rejects calls before `connect`, queues
+ * that are not declared, and batches that are too long.
  */
 export function createMemoryBroker(store: MemoryStore = createMemoryStore()): Broker {
   return new MemoryBroker(store)

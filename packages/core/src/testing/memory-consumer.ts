@@ -18,7 +18,7 @@ import type { MemoryStore } from './memory-store.ts'
 /** How long `receive` waits for a first job. */
 const receiveWaitMs = 1000
 
-/** A job in the hands of a consumer, which settles it. */
+/** An unsettled job of a consumer. */
 export class MemoryDelivery implements Delivery {
   readonly consumer: MemoryConsumer
   readonly id: string
@@ -43,13 +43,13 @@ export class MemoryDelivery implements Delivery {
   }
 }
 
-/** One owner of a lease. It is in the store's list, and the queues', for as long as the lease holds. */
+/** A consumer with a lease. The store and the queues list it while the lease holds. */
 export class MemoryConsumer implements Consumer, QueueListener {
   readonly id: string
   readonly client: ClientInfo
   readonly queues: readonly MemoryQueue[]
   readonly connectedAtMs: number
-  /** The broker that made it, and closes it. */
+  /** The broker that created it and closes it. */
   readonly owner: object
   readonly #store: MemoryStore
   readonly #prefetch: number
@@ -57,7 +57,7 @@ export class MemoryConsumer implements Consumer, QueueListener {
   #mode: 'open' | 'lease-lost' | 'closed' = 'open'
   #waiting: { readonly max: number; settle(deliveries: readonly Delivery[] | BrokerError): void } | undefined
   #cancelLease: () => void
-  /** The queue that is asked first next time, so that a long one does not starve the others. */
+  /** The queue from which the next `receive` takes first, so that a long queue does not starve the others. */
   #turn = 0
 
   constructor(store: MemoryStore, options: ConsumeOptions, owner: object) {
@@ -77,14 +77,14 @@ export class MemoryConsumer implements Consumer, QueueListener {
     return this.#inHand.size
   }
 
-  /** What it holds of a queue. */
+  /** The number of its unsettled jobs of a queue. */
   jobsOf(queue: MemoryQueue): readonly MemoryJob[] {
     return [...this.#inHand.values()].filter((job) => job.queue === queue)
   }
 
   async receive(max: number, { signal }: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
     this.#assertLeased()
-    if (this.#waiting !== undefined) throw new BrokerError('ZYQ_BROKER', 'A receive of this consumer is under way.')
+    if (this.#waiting !== undefined) throw new BrokerError('ZYQ_BROKER', 'Another receive of this consumer is pending.')
     if (signal.aborted) return []
     const deliveries = this.#claim(max)
     return deliveries.length > 0 ? deliveries : this.#wait(max, signal)
@@ -152,7 +152,7 @@ export class MemoryConsumer implements Consumer, QueueListener {
     this.#cancelLease = this.#startLease(leaseMs)
   }
 
-  /** Takes all back; the lost ones, or every one, count one more delivery. */
+  /** Returns all jobs to their queues. The lost jobs, or all of them, count one more delivery. */
   loseLease(lost: readonly LostDelivery[] | 'every'): void {
     const losses = lost === 'every' ? undefined : new Map(lost.map((loss) => [loss.id, loss]))
     this.#endLease('lease-lost', (job) => {
@@ -198,7 +198,7 @@ export class MemoryConsumer implements Consumer, QueueListener {
     })
   }
 
-  /** Takes one job of each queue in turn, within the budget. */
+  /** Takes one job of each queue in turn, up to the budget. */
   #claim(max: number): readonly Delivery[] {
     const budget = Math.min(max, this.#prefetch - this.#inHand.size)
     const deliveries: Delivery[] = []

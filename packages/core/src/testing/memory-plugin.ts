@@ -4,7 +4,7 @@ import { systemClock, type Clock } from './clock.ts'
 import { createMemoryBroker } from './memory-broker.ts'
 import { createMemoryStore, type MemoryStore } from './memory-store.ts'
 
-/** The stores that connection strings name, of each clock. They live as long as the process, or their clock. */
+/** The named stores of each clock. They live as long as the process or their clock. */
 const storesOf = new WeakMap<Clock, Map<string, MemoryStore>>()
 
 function storeNamed(name: string, clock: Clock): MemoryStore {
@@ -16,8 +16,8 @@ function storeNamed(name: string, clock: Clock): MemoryStore {
 }
 
 /**
- * The in-memory broker as a plugin. `memory:NAME` is the one store of that name, and of the clock, in this process;
- * `memory:` and no connection are the one without a name.
+ * The in-memory broker as a plugin. `memory:NAME` is the store with this name and clock in this process. `memory:` and an
+ * absent connection are the store without a name.
  */
 export function memoryBroker(options: { readonly clock?: Clock } = {}): BrokerPlugin {
   const clock = options.clock ?? systemClock

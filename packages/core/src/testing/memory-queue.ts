@@ -3,10 +3,10 @@ import { NO_HEADERS } from '../messages/envelope.ts'
 import type { Clock } from './clock.ts'
 import { Heap, type HeapItem } from './heap.ts'
 
-/** How long the id of a stored message is remembered. */
+/** How long the id of a stored message is kept for deduplication. */
 const idempotenceMs = 600_000
 
-/** One job, in any state: ready, delayed, held or dead. */
+/** One job in any state: ready, delayed, held or dead. */
 export interface MemoryJob extends HeapItem {
   readonly id: string
   readonly queue: MemoryQueue
@@ -16,13 +16,13 @@ export interface MemoryJob extends HeapItem {
   headers: Headers
   deliveryCount: number
   readyAtMs: number
-  /** Its place among those of its priority: the lower first. */
+  /** Its position within its priority: lower first. */
   place: number
 }
 
 /** A listener for the jobs of a queue. */
 export interface QueueListener {
-  /** Takes jobs if it wants any; true when it took some. */
+  /** Takes jobs if it has room. Returns true if it took some. */
   wake(): boolean
 }
 
@@ -43,7 +43,10 @@ export class MemoryQueue {
     a.readyAtMs === b.readyAtMs ? a.place < b.place : a.readyAtMs < b.readyAtMs,
   )
   readonly #dead = new Map<string, Death>()
-  /** When each id was stored, the oldest first: by them a retried publish is recognised, though the job be done. */
+  /**
+   * The time at which each id was stored, the oldest first. A retried publish is recognised by its id, also if the job is
+   * done.
+   */
   readonly #storedIds = new Map<string, number>()
   readonly #listeners = new Set<QueueListener>()
   #active = 0
@@ -55,7 +58,7 @@ export class MemoryQueue {
     this.#clock = clock
   }
 
-  /** Stores a message, unless its id was stored of late. Call `wake` after. */
+  /** Stores a message if its id was not stored recently. Call `wake` after it. */
   store(message: OutboundMessage): void {
     const nowMs = this.#clock.now()
     for (const [id, storedAtMs] of this.#storedIds) {
@@ -67,7 +70,7 @@ export class MemoryQueue {
     const job: MemoryJob = {
       id: message.id,
       queue: this,
-      // `slice` of a Buffer is a view of the caller's bytes.
+      // `slice` of a Buffer would be a view of the caller's bytes.
       body: new Uint8Array(message.body),
       priority: message.priority,
       storedAtMs: nowMs,
@@ -92,18 +95,18 @@ export class MemoryQueue {
     return job
   }
 
-  /** Ends a job that was taken. */
+  /** Deletes a taken job. */
   forget(): void {
     this.#active -= 1
   }
 
-  /** Returns a job that was taken to where it stood, or to the delayed. Call `wake` after. */
+  /** Returns a taken job to its position, or to the delayed jobs. Call `wake` after it. */
   giveBack(job: MemoryJob, delayMs: number): void {
     this.#active -= 1
     this.#put(job, delayMs)
   }
 
-  /** Puts a job that was taken among the dead letters. */
+  /** Moves a taken job to the dead letters. */
   bury(job: MemoryJob, reason: string): void {
     this.#active -= 1
     this.#dead.set(job.id, { job, reason, diedAtMs: this.#clock.now() })
@@ -129,7 +132,7 @@ export class MemoryQueue {
     this.#arm()
   }
 
-  /** Deletes what is ready or delayed; returns how many those were. */
+  /** Deletes the ready and delayed jobs. Returns their number. */
   purge(): number {
     const count = this.#ready.size + this.#delayed.size
     this.#ready.clear()
@@ -138,13 +141,13 @@ export class MemoryQueue {
     return count
   }
 
-  /** What is ready, then what is delayed, each in the order in which it will be taken. */
+  /** The ready jobs, then the delayed jobs, each in the order in which they will be taken. */
   waiting(): readonly StoredJob[] {
     this.#promote()
     return [...this.#ready.sorted().map(storedJob('ready')), ...this.#delayed.sorted().map(storedJob('delayed'))]
   }
 
-  /** Deletes those of these jobs that are ready or delayed; returns how many those were. */
+  /** Deletes the given jobs if they are ready or delayed. Returns the number of deleted jobs. */
   cancel(ids: readonly string[]): number {
     let count = 0
     for (const heap of [this.#ready, this.#delayed]) {
@@ -181,7 +184,7 @@ export class MemoryQueue {
     }))
   }
 
-  /** Makes dead letters ready, at the end of the queue. Call `wake` after. */
+  /** Makes dead letters ready, at the end of the queue. Call `wake` after it. */
   requeueDead(ids: readonly string[] | undefined): number {
     const deaths = this.#exhume(ids)
     for (const { job } of deaths) {
@@ -217,7 +220,7 @@ export class MemoryQueue {
     this.#arm()
   }
 
-  /** Makes the delayed jobs ready whose time has come; they join the end of the queue. */
+  /** Makes due delayed jobs ready, at the end of the queue. */
   #promote(): void {
     const first = this.#delayed.first()
     if (first === undefined) return
@@ -230,7 +233,7 @@ export class MemoryQueue {
     }
   }
 
-  /** Holds one timer, for the next delayed job, while there is a listener. */
+  /** Sets one timer for the next delayed job if there is a listener. */
   #arm(): void {
     const next = this.#listeners.size > 0 ? this.#delayed.first() : undefined
     if (this.#timer?.dueAtMs === next?.readyAtMs) return
@@ -247,7 +250,7 @@ export class MemoryQueue {
   }
 }
 
-/** A job as administration shows it. */
+/** A job in the form of the administration. */
 export function storedJob(state: StoredJob['state']): (job: MemoryJob) => StoredJob {
   return ({ id, queue, headers, body, priority, storedAtMs, readyAtMs }) => {
     const job = { id, queue: queue.name, state, headers, body: body.slice(), priority, storedAtMs }
@@ -255,7 +258,7 @@ export function storedJob(state: StoredJob['state']): (job: MemoryJob) => Stored
   }
 }
 
-/** The headers as a frozen object of their own, without a prototype. */
+/** Copies headers into a frozen object without a prototype. */
 export function copyOfHeaders(...sources: readonly Headers[]): Headers {
   if (sources.every((source) => source === NO_HEADERS)) return NO_HEADERS
   const copy: Record<string, string> = Object.create(null)

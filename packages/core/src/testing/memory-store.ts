@@ -1,21 +1,21 @@
-import type { CallOptions, CallResult, LostDelivery, OutboundMessage } from '../contract/index.ts'
+import type { CallRequest, CallResult, LostDelivery, OutboundMessage } from '../contract/index.ts'
 import { BrokerError } from '../errors.ts'
 import { systemClock, type Clock } from './clock.ts'
 import type { MemoryConsumer } from './memory-consumer.ts'
 import { MemoryQueue } from './memory-queue.ts'
 
-/** The caller that waits for the end of a job. */
+/** The caller that waits for a job's end. */
 export interface MemoryCall {
-  readonly onUpdate: CallOptions['onUpdate']
+  readonly onUpdate: CallRequest['onUpdate']
   end(result: CallResult): void
 }
 
-/** What in-memory brokers share: the queues with their jobs, and the consumers with their leases. */
+/** The queues with their jobs and the consumers with their leases. Several in-memory brokers may share a store. */
 export class MemoryStore {
   readonly clock: Clock
   readonly #queues = new Map<string, MemoryQueue>()
   readonly #consumers = new Map<string, MemoryConsumer>()
-  /** By the ids of the jobs. */
+  /** By job id. */
   readonly #calls = new Map<string, MemoryCall>()
 
   constructor(clock: Clock) {
@@ -30,7 +30,7 @@ export class MemoryStore {
     return [...this.#queues.values()]
   }
 
-  /** Throws `ZYQ_QUEUE_NOT_FOUND` for one that was never declared. */
+  /** Throws `ZYQ_QUEUE_NOT_FOUND` if the queue was not declared. */
   queue(name: string): MemoryQueue {
     const queue = this.#queues.get(name)
     if (queue === undefined) throw new BrokerError('ZYQ_QUEUE_NOT_FOUND', `There is no queue '${name}' in memory.`)
@@ -41,7 +41,7 @@ export class MemoryStore {
     return [...this.#consumers.values()]
   }
 
-  /** From now on the consumer's lease can be renewed and reclaimed. */
+  /** Adds a consumer. Its lease can then be renewed and reclaimed. */
   addConsumer(consumer: MemoryConsumer): void {
     if (this.#consumers.has(consumer.id)) {
       throw new BrokerError('ZYQ_BROKER', `A consumer with the id '${consumer.id}' is open already.`)
@@ -53,7 +53,7 @@ export class MemoryStore {
     this.#consumers.delete(consumer.id)
   }
 
-  /** Stores messages that are in order, and wakes the consumers that wait for them. */
+  /** Stores checked messages and wakes the consumers that wait for them. */
   publish(messages: readonly OutboundMessage[]): void {
     const queues = new Set<MemoryQueue>()
     for (const message of messages) {
@@ -67,7 +67,7 @@ export class MemoryStore {
   /** Publishes a message for a call. `onCall` gets the function that ends the call. */
   call(
     message: OutboundMessage,
-    { signal, onUpdate }: CallOptions,
+    { signal, onUpdate }: CallRequest,
     onCall: (call: MemoryCall) => void,
   ): Promise<CallResult> {
     return new Promise((resolve, reject) => {
@@ -100,7 +100,7 @@ export class MemoryStore {
     return this.#calls.get(jobId)
   }
 
-  /** Returns the ids whose lease has ended. */
+  /** Renews leases. Returns the ids whose lease has ended. */
   renew(consumerIds: readonly string[], leaseMs: number): readonly string[] {
     return consumerIds.filter((id) => {
       const consumer = this.#consumers.get(id)
@@ -114,7 +114,7 @@ export class MemoryStore {
   }
 }
 
-/** A store of its own, to be shared by the brokers of one test. */
+/** Creates a store that the brokers of one test share. */
 export function createMemoryStore(options: { readonly clock?: Clock } = {}): MemoryStore {
   return new MemoryStore(options.clock ?? systemClock)
 }

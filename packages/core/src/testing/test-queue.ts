@@ -16,49 +16,48 @@ import { createMemoryBroker } from './memory-broker.ts'
 import { createMemoryStore } from './memory-store.ts'
 
 export interface TestQueueOptions {
-  /** The tasks whose jobs come here, wherever they would go otherwise. Each in one test queue at a time. */
+  /** The tasks whose jobs go to this queue instead of their brokers. A task can be in one test queue at a time. */
   readonly tasks: readonly AnyTask[]
-  /** Wrapped around every task's own middleware, as a worker's would be. */
+  /** Wraps every task's own middleware, like a worker's middleware. */
   readonly middleware?: readonly Middleware[]
-  /** Default: silent. */
+  /** Default: logs nothing. */
   readonly logger?: Logger
 }
 
-/** What has become of one submitted job. */
+/** The state of one submitted job. */
 export interface TestJob {
   readonly id: string
   /** The name of the task. */
   readonly task: string
   readonly queue: string
-  /** As it was submitted, by way of JSON. */
+  /** The submitted data, encoded and decoded as JSON. */
   readonly data: unknown
   /**
-   * `waiting`: for `run`, or for its time. `done`: the handler returned, or discarded it. `dead`: it would be among the
-   * dead letters.
+   * `waiting`: for `run` or its delay. `done`: the handler returned or discarded it. `dead`: it is a dead letter.
    */
   readonly state: 'waiting' | 'running' | 'done' | 'dead'
-  /** When a job that waits may run, in ms of the queue's clock. */
+  /** When a waiting job is ready, in ms of the queue's clock. */
   readonly dueAtMs: number
-  /** Attempts that have ended. */
+  /** The number of ended attempts. */
   readonly attempts: number
-  /** What the handler returned. */
+  /** The handler's result. */
   readonly result: unknown
-  /** What each attempt that failed threw, the last one last. */
+  /** The error of each failed attempt, in order. */
   readonly errors: readonly unknown[]
-  /** Why it is dead: begins with a `ZYQ_` code. */
+  /** The reason of a dead job. It begins with a `ZYQ_` code. */
   readonly reason: string | undefined
 }
 
-/** A queue to test tasks with: in memory, on a clock that only the test moves, its jobs run only when the test says so. */
+/** A queue for tests of tasks: in memory, with a clock that the test advances. Jobs run only in `run` and `advance`. */
 export interface TestQueue extends AsyncDisposable {
   readonly clock: VirtualClock
   /** Runs all jobs that are ready, one after the other, and the jobs that they submit. Resolves when none is ready. */
   run(): Promise<void>
-  /** Moves the clock on by this many ms, and runs each job when it becomes due. */
+  /** Advances the clock by this many ms and runs each job when it becomes ready. */
   advance(ms: number): Promise<void>
-  /** Every job that was submitted, in that order; of one task, if it is named. */
+  /** All submitted jobs in this order, or those of one task. */
   jobs(task?: AnyTask | string): readonly TestJob[]
-  /** Lets the tasks' jobs go where they went before. Idempotent. */
+  /** Returns the tasks to their brokers. Idempotent. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -71,7 +70,7 @@ interface TestEntry extends HeapItem {
 }
 
 /**
- * Takes in the jobs of tasks, so that a test can submit, run and inspect them without a server.
+ * Creates a queue for the jobs of tasks, so that a test can submit, run and inspect them without a server.
  *
  * ```ts
  * await using queue = createTestQueue({ tasks: [resize] })
@@ -80,8 +79,8 @@ interface TestEntry extends HeapItem {
  * queue.jobs(resize) // [{ state: 'done', result: true, … }]
  * ```
  *
- * Delays and backoffs are on its clock; the handlers themselves, and `timeoutMs`, on the machine's. It keeps no hard timeout.
- * Throws `ConfigError` where a task is in another test queue.
+ * Delays and backoffs use its clock. Handlers and `timeoutMs` use the machine's. Hard timeouts are ignored. Throws
+ * `ConfigError` if a task is in another test queue.
  */
 export function createTestQueue(options: TestQueueOptions): TestQueue {
   return new MemoryTestQueue(options)
@@ -148,7 +147,7 @@ class MemoryTestQueue implements TestQueue {
     await this.close()
   }
 
-  /** One after the other, also where a test does not await. */
+  /** Runs calls one after the other, also if a test does not await them. */
   #inTurn(work: () => Promise<void>): Promise<void> {
     const turn = this.#last.then(work)
     this.#last = turn.catch(() => {})
@@ -174,13 +173,13 @@ class MemoryTestQueue implements TestQueue {
     }
   }
 
-  /** Jobs that a handler submitted without await must be visible too. */
+  /** Waits for jobs that a handler submitted without await. */
   async #settled(idle: () => Promise<void>): Promise<void> {
     await nextTurn()
     await idle()
   }
 
-  /** Serves the queues that have had a job by now. */
+  /** Consumes the queues that have received a job. */
   async #consume(): Promise<Consumer> {
     const queues = [...this.#queues].map((name): QueueSpec => ({ name, options: {} }))
     await this.#broker.declare(queues)
@@ -232,7 +231,7 @@ class MemoryTestQueue implements TestQueue {
     }
   }
 
-  /** What handlers return and throw, which a worker does not keep. */
+  /** Records the results and errors of handlers, which a worker does not keep. */
   readonly #note: RunMiddleware = async ({ job }, next) => {
     const entry = this.#entries.get(job.id)
     try {
@@ -249,7 +248,7 @@ class MemoryTestQueue implements TestQueue {
     return this.#waiting.first()?.job.dueAtMs ?? Number.POSITIVE_INFINITY
   }
 
-  /** The broker that tasks submit to: takes any broker's options, and notes what it stores. */
+  /** The broker that tasks submit to. It accepts the options of any broker and records the stored jobs. */
   #noting(broker: Broker): Broker {
     const plain = ({ name }: QueueSpec): QueueSpec => ({ name, options: {} })
     return {
@@ -266,7 +265,7 @@ class MemoryTestQueue implements TestQueue {
         }
         return results
       },
-      consume: () => Promise.reject(new ConfigError('ZYQ_CONFIG', 'The jobs of a test queue are run by its `run`.')),
+      consume: () => Promise.reject(new ConfigError('ZYQ_CONFIG', 'A test queue has no workers. Call its `run`.')),
       errorCode: (error) => broker.errorCode(error),
       close: () => broker.close(),
     }
@@ -280,7 +279,7 @@ class MemoryTestQueue implements TestQueue {
       task: headers[HEADER.task] ?? queue,
       data: decodeData(body),
       state: 'waiting',
-      // Whole, so that the clock meets it exactly.
+      // Rounded, so that the clock reaches it exactly.
       dueAtMs: Math.ceil(this.clock.now() + delayMs),
       attempts: 0,
       result: undefined,

@@ -10,16 +10,19 @@ import { StallWatch } from './stall-watch.ts'
 import type { Prefetch } from './prefetch.ts'
 import { countsAllHeld, HOLD_ALONE_MS } from './poison.ts'
 import { ConsumerSession } from './consumer-session.ts'
-import { within } from './within.ts'
+import { settledOrAborted } from './settled-or-aborted.ts'
 
 /** How long a worker waits at its start for a broker that does not answer. */
-const START_PATIENCE_MS = 30_000
-/** How long a call of the broker may hold up the end of receiving; it should heed its signal at once. */
-const STOP_PATIENCE_MS = 2_000
-/** `receive` waits about a second for a first job; a broker that comes back with nothing sooner than this is asked less often. */
-const HASTY_MS = 50
-const SPENT_PAUSE_MS = 1_000
-const HASTY_PAUSE = { minMs: 4, maxMs: 100 }
+const START_TIMEOUT_MS = 30_000
+/** How long `stopReceiving` waits for a `receive` that ignores its signal. */
+const STOP_TIMEOUT_MS = 2_000
+/**
+ * `receive` waits about a second for a first job. If it returns nothing within this time, the loop pauses before the next
+ * call.
+ */
+const EARLY_RETURN_MS = 50
+const STUCK_JOBS_PAUSE_MS = 1_000
+const EARLY_RETURN_PAUSE = { minMs: 4, maxMs: 100 }
 
 export interface ConsumerLoopOptions {
   readonly connection: Connection
@@ -28,32 +31,32 @@ export interface ConsumerLoopOptions {
   readonly leaseMs: number
   readonly stallMs: number
   readonly clientName: string
-  /** Whether it comes after one that died, perhaps of a job that it is to get now. */
+  /** True if the worker replaces a process that died. The job that killed it may come first. */
   readonly afterDeath: boolean
   readonly log: Logger
-  /** Whether the worker could start one more job at once. */
+  /** True if the worker can start one more job now. */
   readonly hasFreeSlot: () => boolean
-  /** How many jobs of the session the worker has not started. */
+  /** The number of the session's jobs that the worker has not started. */
   readonly countUnstarted: (session: ConsumerSession) => number
   readonly onDeliveries: (loop: ConsumerLoop, session: ConsumerSession, deliveries: readonly Delivery[]) => void
-  /** A session is over: its jobs that have not started must be forgotten. */
+  /** Called when a session ends: the worker must drop its unstarted jobs. */
   readonly onSessionEnd: (session: ConsumerSession) => void
   readonly onSessionStart: (session: ConsumerSession) => void
-  /** Called when it has failed again and again without an outage of the broker. True if the worker ends for that. */
-  readonly endsFor: (error: ZyQueueError) => boolean
+  /** Called if receiving keeps failing without an outage of the broker. Returns true if the worker ends because of it. */
+  readonly shouldEnd: (error: ZyQueueError) => boolean
 }
 
 /**
- * A worker's way in from one broker: one consumer for all its queues, begun again whenever it is lost.
- * Asks for as much as the prefetch allows, whenever there is room for a batch or an idle slot.
+ * Receives the jobs of one broker for a worker: one consumer for all its queues, which is replaced when it is lost.
+ * Asks for as many jobs as the prefetch allows if there is room for half of it or a slot is idle.
  */
 export class ConsumerLoop {
-  /** The names of the queues that it serves. */
+  /** The names of the queues that this loop serves. */
   readonly queues: ReadonlySet<string>
-  /** Whether it takes one job at a time, and holds no other: see `takeSingly`. */
-  #single: boolean
-  /** When a job came that must be held alone, or the session began. */
-  #aloneAt = 0
+  /** True if the loop holds one job at a time: see `takeOneByOne`. */
+  #oneByOne: boolean
+  /** The time of the last job that must be held alone, or of the session's start. */
+  #oneByOneSince = 0
   readonly #options: ConsumerLoopOptions
   readonly #stop = new AbortController()
   readonly #watch: StallWatch
@@ -61,18 +64,18 @@ export class ConsumerLoop {
   #session: ConsumerSession | undefined
   #receiving = new AbortController()
   #running: Promise<void> = Promise.resolve()
-  #hasty = 0
-  /** When a lasting failure had the connection replaced last. */
+  #emptyReceives = 0
+  /** The last time that the connection was replaced because of a lasting failure. */
   #replacedAt = -Infinity
   #wake: (() => void) | undefined
-  #giveUp: (() => void) | undefined
+  #abandonReceive: (() => void) | undefined
 
   constructor(options: ConsumerLoopOptions) {
     this.#options = options
     const { connection, tasks, stallMs, log, hasFreeSlot, afterDeath } = options
     // The job that killed the last process most likely comes first. If every prefetched job of a dead worker counts a lost
     // delivery, other jobs must not be held with it again.
-    this.#single = afterDeath && this.countsAllHeld
+    this.#oneByOne = afterDeath && this.countsAllHeld
     this.queues = new Set(tasks.map((task) => task.queue))
     this.#failures = new Failures(stallMs)
     this.#watch = new StallWatch({
@@ -93,7 +96,7 @@ export class ConsumerLoop {
     return this.#options.connection
   }
 
-  /** Whether receiving has failed for a long time without an outage of the broker, and still does. */
+  /** True if receiving keeps failing without an outage of the broker: see `Failures`. */
   get isFailing(): boolean {
     return this.#failures.isLasting
   }
@@ -107,7 +110,7 @@ export class ConsumerLoop {
     return this.connection.broker.capabilities.delay !== 'none'
   }
 
-  /** Resolves when it consumes. Rejects with `ZyQueueError` where the broker refuses, or is away for half a minute. */
+  /** Resolves when it consumes. Rejects with `ZyQueueError` if the broker refuses, or is unavailable for 30 seconds. */
   start(): Promise<void> {
     const started = this.#begin()
     this.#running = started.then(
@@ -117,42 +120,45 @@ export class ConsumerLoop {
     return started
   }
 
-  /** To be called when a slot or room in the prefetch has become free. */
+  /** Must be called when a slot or room in the prefetch becomes free. */
   wake(): void {
     this.#wake?.()
   }
 
   /**
    * Begins a session that holds one job at a time, for a job that must be held alone (see `poison.ts`). The caller must
-   * give back what the present session holds. Returns false if the session holds one job at a time already.
+   * release the jobs that the present session holds. Returns false if the session holds one job at a time already.
    */
-  takeSingly(session: ConsumerSession): boolean {
-    this.#aloneAt = performance.now()
-    if (session.single) return false
-    this.#single = true
+  takeOneByOne(session: ConsumerSession): boolean {
+    this.#oneByOneSince = performance.now()
+    if (session.oneByOne) return false
+    this.#oneByOne = true
     return true
   }
 
-  /** Returns to batches after what is unsettled, and not at once: such jobs come together, and a new session costs calls. */
-  takeMany(session: ConsumerSession): void {
-    if (session.single && performance.now() - this.#aloneAt > HOLD_ALONE_MS) this.#single = false
+  /**
+   * Returns to batches some time after the last job that must be held alone: such jobs come together, and a new session
+   * costs calls.
+   */
+  takeBatches(session: ConsumerSession): void {
+    if (session.oneByOne && performance.now() - this.#oneByOneSince > HOLD_ALONE_MS) this.#oneByOne = false
   }
 
-  /** Ends receiving; unsettled jobs stay. Resolves when no more jobs will come. Never rejects. */
+  /** Stops receiving; unsettled jobs stay. Resolves when no more jobs will come. Never rejects. */
   async stopReceiving(): Promise<void> {
     this.#stop.abort()
     this.#receiving.abort()
     this.#watch.stop()
     this.wake()
     const late = new AbortController()
-    const timer = setTimeout(() => late.abort(), STOP_PATIENCE_MS)
-    await within(late.signal, this.#running)
+    const timer = setTimeout(() => late.abort(), STOP_TIMEOUT_MS)
+    await settledOrAborted(late.signal, this.#running)
     clearTimeout(timer)
   }
 
   /**
-   * Settles what has an outcome, gives back the rest, and closes the connection: at once when the signal is aborted,
-   * settled or not. Never rejects.
+   * Settles the jobs that have an outcome, releases the others, and closes the connection. If the signal is aborted, it
+   * closes without waiting for settlements. Never rejects.
    */
   async close(overdue: AbortSignal): Promise<void> {
     await this.stopReceiving()
@@ -173,7 +179,7 @@ export class ConsumerLoop {
       } catch (thrown) {
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
-        if (!error.retryable || performance.now() - since > START_PATIENCE_MS) throw error
+        if (!error.retryable || performance.now() - since > START_TIMEOUT_MS) throw error
         if (tries === 0) this.#options.log.warn({ err: error }, 'broker unavailable, retrying')
         await pause(backoffMs(RECONNECT, tries), this.#stop.signal)
       }
@@ -186,8 +192,8 @@ export class ConsumerLoop {
     const session = await ConsumerSession.begin({
       connection,
       queues: queuesOf(tasks),
-      // Twice the limit: a job that is being settled counts against the prefetch until the broker has answered.
-      prefetch: this.#single ? 1 : prefetch.ceiling * 2,
+      // Twice the limit: a job whose settlement is in flight counts against the prefetch until the broker answers.
+      prefetch: this.#oneByOne ? 1 : prefetch.ceiling * 2,
       leaseMs,
       clientName,
       log,
@@ -195,7 +201,7 @@ export class ConsumerLoop {
       onLeaseLost: (lost) => this.#forgetUnstarted(lost),
     })
     if (this.#stop.signal.aborted) return session.abandon()
-    this.#aloneAt = performance.now()
+    this.#oneByOneSince = performance.now()
     this.#session = session
     onSessionStart(session)
   }
@@ -211,11 +217,11 @@ export class ConsumerLoop {
         if (this.#session === undefined) await this.#consume()
         else await this.#receive(this.#session)
       } catch (thrown) {
-        this.#watch.forget()
+        this.#watch.reset()
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
         const logs = this.#failures.add(error)
-        const ends = this.isFailing && this.#options.endsFor(error)
+        const ends = this.isFailing && this.#options.shouldEnd(error)
         if (logs || ends) this.#logFailure(error, ends)
         if (ends) return
         await this.#recover(error)
@@ -223,16 +229,16 @@ export class ConsumerLoop {
     }
   }
 
-  /** A backoff that a task asks for by name is refused; the usual one, and what a handler asks for, cannot be. */
+  /** `start` refuses an explicit backoff on a broker without delays. The default backoff gets a warning instead. */
   #reportLimits(): void {
     const { connection, tasks, log } = this.#options
     const { name, capabilities } = connection.broker
     if (capabilities.delay === 'none' && tasks.some(({ options }) => options.retries !== 0)) {
-      log.warn({}, `${name} has no delays: what is retried comes again at once, whatever its backoff`)
+      log.warn({}, `${name} has no delays: failed jobs are retried at once, without backoff`)
     }
   }
 
-  /** Settings by which jobs can be lost are told at the start; what else there is, `zyqueue doctor` tells. Never rejects. */
+  /** Logs broker settings that can lose jobs. `zyqueue doctor` reports the other findings. Never rejects. */
   async #reportProblems(): Promise<void> {
     const { connection, log } = this.#options
     try {
@@ -240,54 +246,57 @@ export class ConsumerLoop {
         if (level === 'problem') log.error({ remedy }, `${connection.broker.name}: ${message}`)
       }
     } catch (error) {
-      log.debug({ err: connection.wrap(error) }, 'could not look at the settings of the broker')
+      log.debug({ err: connection.wrap(error) }, 'cannot read the settings of the broker')
     }
   }
 
   async #receive(session: ConsumerSession): Promise<void> {
-    if (session.inHand === 0) this.takeMany(session)
-    if (session.ended || (this.#isOutdated(session) && session.inHand === 0)) {
+    if (session.unsettled === 0) this.takeBatches(session)
+    if (session.ended || (this.#isOutdated(session) && session.unsettled === 0)) {
       await this.#end(session)
-      // What could not be settled once may not be so at once again.
-      if (session.spent) await pause(SPENT_PAUSE_MS, this.#stop.signal)
+      // The broker may refuse the same settlement again: the pause prevents a tight loop.
+      if (session.hasStuckJobs) await pause(STUCK_JOBS_PAUSE_MS, this.#stop.signal)
       return
     }
     const room = await this.#room(session)
     if (room === 0 || this.#stop.signal.aborted) return
     this.#receiving = new AbortController()
     const { signal } = this.#receiving
-    this.#watch.asked()
+    this.#watch.noteReceive()
     const askedAt = performance.now()
-    const deliveries = await this.#unlessGivenUp(session.receive(room, signal))
-    this.#watch.answered(deliveries.length)
+    const deliveries = await this.#untilAbandoned(session.receive(room, signal))
+    this.#watch.noteDeliveries(deliveries.length)
     if (deliveries.length > 0) {
-      this.#hasty = 0
+      this.#emptyReceives = 0
       this.#options.onDeliveries(this, session, deliveries)
-    } else if (!signal.aborted && performance.now() - askedAt < HASTY_MS) {
-      await pause(backoffMs(HASTY_PAUSE, this.#hasty++), signal)
+    } else if (!signal.aborted && performance.now() - askedAt < EARLY_RETURN_MS) {
+      await pause(backoffMs(EARLY_RETURN_PAUSE, this.#emptyReceives++), signal)
     }
-    // One that was given up has received nothing.
+    // An abandoned `receive` does not prove that the broker works.
     if (!signal.aborted) this.#failures.clear()
   }
 
-  /** A stuck `receive` may ignore its signal too; jobs that it returns later go back with its consumer. */
-  #unlessGivenUp(receiving: Promise<readonly Delivery[]>): Promise<readonly Delivery[]> {
+  /** A stuck `receive` may ignore its signal. The jobs that it returns later go back when its consumer closes. */
+  #untilAbandoned(receiving: Promise<readonly Delivery[]>): Promise<readonly Delivery[]> {
     const givenUp = new Promise<readonly Delivery[]>((resolve) => {
-      this.#giveUp = () => resolve([])
+      this.#abandonReceive = () => resolve([])
     })
     return Promise.race([receiving, givenUp])
   }
 
   /** True if another session must take its place as soon as all its jobs are settled. */
   #isOutdated(session: ConsumerSession): boolean {
-    return session.spent || session.single !== this.#single
+    return session.hasStuckJobs || session.oneByOne !== this.#oneByOne
   }
 
-  /** How many jobs to ask for: waits until an idle slot wants one, or a batch is worth a call. 0 when there is reason to look again. */
+  /**
+   * The number of jobs to ask for. If there is room for none, waits for `wake` and returns 0: the caller must check
+   * again.
+   */
   async #room(session: ConsumerSession): Promise<number> {
     const { prefetch, hasFreeSlot } = this.#options
-    const limit = this.#isOutdated(session) ? 0 : session.single ? 1 : prefetch.limit
-    const room = limit - session.inHand
+    const limit = this.#isOutdated(session) ? 0 : session.oneByOne ? 1 : prefetch.limit
+    const room = limit - session.unsettled
     if (room > 0 && (hasFreeSlot() || room >= limit / 2)) return room
     await new Promise<void>((resolve) => {
       this.#wake = resolve
@@ -299,8 +308,8 @@ export class ConsumerLoop {
   #logFailure(error: ZyQueueError, ends: boolean): void {
     const { count, lastingMs } = this.#failures
     const fields = { err: error, ...(count > 1 && { failures: count, lastingMs }) }
-    if (!this.isFailing) return this.#options.log.warn(fields, whatIsDoneAbout(error))
-    this.#options.log.error(fields, `receiving fails again and again: ${ends ? 'the worker ends' : 'retrying'}`)
+    if (!this.isFailing) return this.#options.log.warn(fields, describeFailure(error))
+    this.#options.log.error(fields, `receiving keeps failing: ${ends ? 'the worker ends' : 'retrying'}`)
   }
 
   async #recover(error: ZyQueueError): Promise<void> {
@@ -315,24 +324,24 @@ export class ConsumerLoop {
       await connection.open()
       if (isConnectionLoss(error)) log.info({}, 'connection is back')
     } catch (stillAway) {
-      log.debug({ err: stillAway }, 'broker still away')
+      log.debug({ err: stillAway }, 'broker still unavailable')
     }
   }
 
-  /** Whether the error ends the session: a renewable lease outlives all but its own end, and its jobs go on. */
+  /** True if the error ends the session. A renewable lease survives a lost connection, and its jobs go on. */
   #isOver({ code }: ZyQueueError): boolean {
     const isRenewable = this.connection.broker.leases.kind === 'renewable'
     return !isRenewable || code === 'ZYQ_LEASE_LOST' || code === 'ZYQ_CLOSED'
   }
 
-  /** Whether a failure that lasts may have the connection replaced: not often, and not under jobs that run or are being settled. */
+  /** True if a lasting failure should replace the connection: not often, and not while jobs run or are being settled. */
   #mayReplace(): boolean {
     if (!this.isFailing || performance.now() - this.#replacedAt < this.#failures.lastsAfterMs) return false
     const session = this.#session
-    return session === undefined || session.inHand === this.#options.countUnstarted(session)
+    return session === undefined || session.unsettled === this.#options.countUnstarted(session)
   }
 
-  /** Its jobs belong to other workers now. Jobs that run go on; no other job of it may start. */
+  /** The session lost its lease: its jobs belong to other workers. Running jobs go on; no other job of it may start. */
   #forgetUnstarted(session: ConsumerSession): void {
     this.#options.onSessionEnd(session)
     if (this.#session !== session) return
@@ -346,11 +355,11 @@ export class ConsumerLoop {
     await session.abandon()
   }
 
-  /** Replaces the connection of a consumer that takes nothing while work waits. */
+  /** Replaces the connection of a stalled consumer. */
   async #rebuild(): Promise<void> {
     const session = this.#session
     this.#receiving.abort()
-    this.#giveUp?.()
+    this.#abandonReceive?.()
     const replaced = this.connection.replace().catch((error: unknown) => {
       this.#options.log.debug({ err: error }, 'the stuck connection did not close')
     })
@@ -359,12 +368,12 @@ export class ConsumerLoop {
   }
 }
 
-function whatIsDoneAbout(error: ZyQueueError): string {
-  if (isConnectionLoss(error)) return 'connection lost, coming back'
-  return isOutage(error) ? 'broker is busy, asking again' : 'receiving failed, trying again'
+function describeFailure(error: ZyQueueError): string {
+  if (isConnectionLoss(error)) return 'connection lost, reconnecting'
+  return isOutage(error) ? 'broker is busy, retrying' : 'receiving failed, retrying'
 }
 
-/** Each queue once. Throws `ConfigError` (`ZYQ_CONFIG`) where two tasks want the same one with other options. */
+/** Each queue once. Throws `ConfigError` (`ZYQ_CONFIG`) if two tasks want the same queue with different options. */
 function queuesOf(tasks: readonly AnyTask[]): readonly QueueSpec[] {
   const queues = new Map<string, QueueSpec>()
   for (const { name, queueSpec } of tasks) {

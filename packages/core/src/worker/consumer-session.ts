@@ -7,7 +7,7 @@ import { BrokerError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Outcome } from './outcome.ts'
 import { Settler } from './settler.ts'
-import { within } from './within.ts'
+import { settledOrAborted } from './settled-or-aborted.ts'
 
 export interface ConsumerSessionOptions {
   readonly connection: Connection
@@ -16,23 +16,23 @@ export interface ConsumerSessionOptions {
   readonly leaseMs: number
   readonly clientName: string
   readonly log: Logger
-  /** Called when deliveries have left its hands. */
+  /** Called when deliveries are settled or given up. */
   readonly onSettled: () => void
-  /** Called when its lease has turned out to be over. */
+  /** Called when the broker reports that the lease has ended. */
   readonly onLeaseLost: (session: ConsumerSession) => void
 }
 
-/** A moment on two clocks: on Linux the monotonic one stands still while the host sleeps, and the other may be set. */
+/** A moment on two clocks. On Linux the monotonic clock stops while the host sleeps; the wall clock may be set. */
 interface Moment {
   readonly monotonicMs: number
   readonly wallMs: number
 }
 
-/** One consumer's life: its lease, what it holds, and the way back for it. A loop goes through one after the other. */
+/** One consumer with its lease and its unsettled jobs. A loop has one session at a time. */
 export class ConsumerSession {
   readonly consumerId: string
-  /** Whether it holds one job at most. */
-  readonly single: boolean
+  /** True if the session holds one job at a time. */
+  readonly oneByOne: boolean
   readonly #consumer: Consumer
   readonly #settler: Settler
   readonly #connection: Connection
@@ -40,15 +40,15 @@ export class ConsumerSession {
   readonly #isRenewable: boolean
   readonly #log: Logger
   readonly #onLeaseLost: (session: ConsumerSession) => void
-  #inHand = 0
-  readonly #over = new AbortController()
-  #spent = false
-  /** When the last call began that made or renewed its lease. */
+  #unsettled = 0
+  readonly #end = new AbortController()
+  #hasStuckJobs = false
+  /** The start of the last call that created or renewed the lease. */
   #renewedAt: Moment
   #confirming: Promise<void> | undefined
   #renewal: NodeJS.Timeout | undefined
 
-  /** Opens the connection where it is not, and begins to consume. Rejects with `ZyQueueError`. */
+  /** Opens the connection if it is not open, and starts a consumer. Rejects with `ZyQueueError`. */
   static async begin(options: ConsumerSessionOptions): Promise<ConsumerSession> {
     const { connection, queues, prefetch, leaseMs, clientName } = options
     const client: ClientInfo = { name: clientName, host: hostname(), pid: process.pid }
@@ -66,7 +66,7 @@ export class ConsumerSession {
   private constructor(consumerId: string, consumer: Consumer, since: Moment, options: ConsumerSessionOptions) {
     const { connection, prefetch, leaseMs, log, onSettled, onLeaseLost } = options
     this.consumerId = consumerId
-    this.single = prefetch === 1
+    this.oneByOne = prefetch === 1
     this.#consumer = consumer
     this.#renewedAt = since
     this.#connection = connection
@@ -78,12 +78,12 @@ export class ConsumerSession {
       consumer,
       leaseMs,
       log,
-      settled: (count) => {
-        this.#inHand -= count
+      onSettled: (count) => {
+        this.#unsettled -= count
         onSettled()
       },
-      gaveUp: () => {
-        this.#spent = true
+      onUnsettled: () => {
+        this.#hasStuckJobs = true
       },
     })
     this.#isRenewable = connection.broker.leases.kind === 'renewable'
@@ -93,39 +93,39 @@ export class ConsumerSession {
     }
   }
 
-  /** Deliveries that have come and not been answered for. */
-  get inHand(): number {
-    return this.#inHand
+  /** The number of deliveries that are received and not settled. */
+  get unsettled(): number {
+    return this.#unsettled
   }
 
-  /** Whether its lease is known to have ended: what it holds belongs to others now. */
+  /** True if the session has ended: its unsettled jobs belong to other workers. */
   get ended(): boolean {
-    return this.#over.signal.aborted
+    return this.#end.signal.aborted
   }
 
   /**
-   * Whether its lease surely stands at `now` (of `performance.now()`). False after the process was frozen or blocked, or the broker
-   * away, for as long as the lease lasts: then `confirm` tells. A lease that is the connection's stands until the session ends.
+   * True if the lease surely holds at `now` (of `performance.now()`). False if the process was blocked, or the broker
+   * unavailable, for as long as the lease lasts: then call `confirmLease`. A lease of the connection holds until the session ends.
    */
-  stands(now: number): boolean {
+  holdsLease(now: number): boolean {
     if (this.ended) return false
     return !this.#isRenewable || (this.#confirming === undefined && this.#isCurrent(now))
   }
 
-  /** Renews the lease. Resolves when it surely stands, or the session has ended. Never rejects. */
-  confirm(): Promise<void> {
-    this.#confirming ??= this.#confirm().finally(() => (this.#confirming = undefined))
+  /** Renews the lease. Resolves when it surely holds, or the session has ended. Never rejects. */
+  confirmLease(): Promise<void> {
+    this.#confirming ??= this.#renewUntilCurrent().finally(() => (this.#confirming = undefined))
     return this.#confirming
   }
 
   /** True if its consumer may hold jobs that will not be settled. Only the end of the consumer gives them back. */
-  get spent(): boolean {
-    return this.#spent
+  get hasStuckJobs(): boolean {
+    return this.#hasStuckJobs
   }
 
   async receive(max: number, signal: AbortSignal): Promise<readonly Delivery[]> {
     const deliveries = await this.#consumer.receive(max, { signal })
-    this.#inHand += deliveries.length
+    this.#unsettled += deliveries.length
     return deliveries
   }
 
@@ -138,16 +138,19 @@ export class ConsumerSession {
     this.#settler.settle(delivery, outcome)
   }
 
-  /** Settles what has an outcome, then ends the lease; what has none goes back. Waits no longer than for the signal. Never rejects. */
+  /**
+   * Settles the jobs that have an outcome, then ends the lease: the others go back. The signal ends the wait. Never
+   * rejects.
+   */
   async close(overdue: AbortSignal): Promise<void> {
-    await within(overdue, this.#settler.flush())
-    await within(overdue, this.abandon())
+    await settledOrAborted(overdue, this.#settler.flush())
+    await settledOrAborted(overdue, this.abandon())
   }
 
-  /** Ends it without waiting for settlements. Never rejects. */
+  /** Ends the session without waiting for settlements. Never rejects. */
   async abandon(): Promise<void> {
     clearInterval(this.#renewal)
-    this.#over.abort()
+    this.#end.abort()
     try {
       await this.#consumer.close()
     } catch (error) {
@@ -161,11 +164,11 @@ export class ConsumerSession {
     return now - monotonicMs < this.#leaseMs && Date.now() - wallMs < this.#leaseMs
   }
 
-  async #confirm(): Promise<void> {
+  async #renewUntilCurrent(): Promise<void> {
     if (this.ended) return
-    this.#log.warn({ consumer: this.consumerId }, 'the lease may have ended: it is renewed before more jobs start')
+    this.#log.warn({ consumer: this.consumerId }, 'the lease may have ended: renewing it before more jobs start')
     for (let tries = 0; !this.ended && !this.#isCurrent(performance.now()); tries++) {
-      if (tries > 0) await pause(backoffMs(RECONNECT, tries - 1), this.#over.signal)
+      if (tries > 0) await pause(backoffMs(RECONNECT, tries - 1), this.#end.signal)
       await this.#renew()
     }
   }
@@ -183,14 +186,14 @@ export class ConsumerSession {
         this.#renewedAt = since
         return
       }
-      this.#over.abort()
+      this.#end.abort()
       clearInterval(this.#renewal)
-      this.#log.warn({ consumer: this.consumerId }, 'the lease has ended: its jobs have gone to other workers')
+      this.#log.warn({ consumer: this.consumerId }, 'the lease has ended: its jobs belong to other workers')
       this.#onLeaseLost(this)
     } catch (thrown) {
       const error = this.#connection.wrap(thrown)
       if (!(error instanceof BrokerError && error.code === 'ZYQ_CLOSED')) {
-        this.#log.warn({ err: error }, 'lease not renewed')
+        this.#log.warn({ err: error }, 'cannot renew the lease')
       }
     }
   }

@@ -6,7 +6,7 @@ import { DEFAULT_MAX_POSTPONE_MS } from '../limits.ts'
 import type { Logger } from '../logger.ts'
 import { countHeader, decodeData, errorHeader, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import { compose, runSideOf, type Middleware, type RunMiddleware } from '../middleware/middleware.ts'
-import { DEFAULT_RETRIES, retried } from '../middleware/retry.ts'
+import { DEFAULT_RETRIES, retryOrFail } from '../middleware/retry.ts'
 import { Discard, Postpone, Retry } from '../middleware/signals.ts'
 import { timeout } from '../middleware/timeout.ts'
 import { validate } from '../middleware/validate.ts'
@@ -16,13 +16,13 @@ import { Job, type UpdateSender, type WorkerContext } from './job.ts'
 import { ACK, DISCARD, type Outcome } from './outcome.ts'
 import { afterAttempt, decidePoison, DEFAULT_MAX_DELIVERIES, WITHOUT_KILLS } from './poison.ts'
 
-/** A delivery whose task is known: what there is to run. */
+/** A delivery that can run, with its task. */
 export interface Work {
   readonly task: AnyTask
   readonly job: Job
   /** True if it must run alone in its process: see `poison.ts`. */
   readonly alone: boolean
-  /** Whether the broker of the job has delays. */
+  /** True if the broker of the job has delays. */
   readonly canDelay: boolean
 }
 
@@ -33,7 +33,7 @@ export interface Refusal {
   readonly outcome: Outcome
 }
 
-/** What is known of the broker that a delivery comes from. */
+/** Facts about the broker that a delivery comes from. */
 export interface Origin {
   readonly updates?: UpdateSender
   /** True if every prefetched job of a dead worker counts a lost delivery. Default: false. */
@@ -42,10 +42,10 @@ export interface Origin {
   readonly canDelay?: boolean
 }
 
-/** Runs an attempt: what it returns is the result or a promise of it. */
+/** Runs an attempt. Returns the handler's result or a promise of it. */
 type Pipeline = (worker: WorkerContext, job: Job) => unknown
 
-/** Makes jobs of deliveries, runs them, and says what is to become of each. Knows nothing of queues or leases. */
+/** Turns deliveries into jobs, runs them, and returns the outcome of each. It does not settle. */
 export class Execution {
   readonly #worker: WorkerContext
   readonly #log: Logger
@@ -63,12 +63,12 @@ export class Execution {
     }
   }
 
-  /** What a delivery asks for, or its outcome if it must not run. */
+  /** The job of a delivery, or its outcome if it must not run. */
   open(delivery: Delivery, { updates, countsAllHeld = false, canDelay = true }: Origin = {}): Work | Refusal {
     const { headers, queue, deliveryCount } = delivery
     let task: AnyTask | undefined
     try {
-      // First: what cannot be read does not name its task either.
+      // Checked first, because the headers of an undecodable message may not name the task.
       if (delivery.undecodable !== undefined) {
         return this.#refuse(delivery, `ZYQ_DECODE: ${delivery.undecodable}`)
       }
@@ -81,7 +81,7 @@ export class Execution {
       const maxDeliveries = task.options.maxDeliveries ?? DEFAULT_MAX_DELIVERIES
       const { lost, isPoison, alone } = decidePoison({ deliveryCount, headers, maxDeliveries, countsAllHeld })
       if (isPoison) {
-        return this.#refuse(delivery, `ZYQ_JOB_POISON: ${lost} workers died holding the job`, task)
+        return this.#refuse(delivery, `ZYQ_JOB_POISON: ${lost} workers died while they held the job`, task)
       }
       const job = new Job({
         id: delivery.id,
@@ -103,7 +103,10 @@ export class Execution {
     }
   }
 
-  /** Runs one attempt. Never throws or rejects. No promise where the handler gives none: most of what a short job costs. */
+  /**
+   * Runs one attempt. Never throws or rejects. Returns a promise only if the handler does: a promise costs more than a
+   * short job.
+   */
   run(work: Work): Outcome | Promise<Outcome> {
     const { task, job } = work
     try {
@@ -142,9 +145,10 @@ export class Execution {
     const { task, job } = work
     const postponed = thrown instanceof Postpone ? this.#postpone(work, thrown) : undefined
     if (postponed !== undefined && 'kind' in postponed) return postponed
-    const judged = postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : judge(task, job, postponed ?? thrown)
-    // The caller gets the error at once and decides whether to call again.
-    const error = job.foreground && judged instanceof Retry ? failureOf(judged) : judged
+    const failure =
+      postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : applyRetryPolicy(task, job, postponed ?? thrown)
+    // The caller receives the error at once and decides whether to call again.
+    const error = job.foreground && failure instanceof Retry ? failureOf(failure) : failure
     const log = { task: task.name, job: job.id, attempt: job.attempt }
     if (error instanceof Discard) {
       this.#log.info(log, `job discarded: ${messageOf(error)}`)
@@ -153,18 +157,18 @@ export class Execution {
     if (error instanceof Retry) {
       const delayMs = error.delayMs ?? 0
       const why = error.cause === undefined ? '' : `: ${messageOf(error.cause)}`
-      this.#log.info({ ...log, delayMs }, `attempt failed, to be retried${why}`)
+      this.#log.info({ ...log, delayMs }, `attempt failed, retrying${why}`)
       const headers = this.#headersAfterFailure(job, error.cause)
       return { kind: 'release', end: 'retried', delayMs, headers, error: error.cause ?? error }
     }
-    this.#log.error({ ...log, err: error }, `job failed, ${whereTo(job)}`)
+    this.#log.error({ ...log, err: error }, `job failed, ${describeRejection(job)}`)
     return {
       kind: 'reject',
       end: 'dead',
       error,
       reason: `${codeOf(error)}: ${errorHeader(error)}`,
       headers: withHeaders(job.headers, {
-        // Put back into its queue by hand, it starts afresh.
+        // A job that an operator requeues starts from its first attempt.
         [HEADER.attempts]: undefined,
         [HEADER.postponedSince]: undefined,
         ...WITHOUT_KILLS,
@@ -174,10 +178,10 @@ export class Execution {
     }
   }
 
-  /** Gives the job back for later, uncounted; the error that it fails with if it cannot wait that long. */
+  /** Releases the job for later without counting an attempt. Returns an error if the job cannot wait that long. */
   #postpone({ task, job, canDelay }: Work, { readyAtMs }: Postpone): Outcome | JobError {
-    if (job.foreground) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job that its caller waits for.')
-    if (!canDelay) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job, and its broker has no delays.')
+    if (job.foreground) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job with a waiting caller.')
+    if (!canDelay) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job, but its broker has no delays.')
     const now = Date.now()
     const since = timeHeader(job.headers, HEADER.postponedSince, now)
     const { maxPostponeMs = DEFAULT_MAX_POSTPONE_MS } = task.options
@@ -203,7 +207,10 @@ export class Execution {
   }
 
   #refuse(delivery: Delivery, reason: string, task?: AnyTask): Refusal {
-    this.#log.error({ queue: delivery.queue, job: delivery.id }, `job refused, ${whereTo(delivery)}: ${reason}`)
+    this.#log.error(
+      { queue: delivery.queue, job: delivery.id },
+      `job refused, ${describeRejection(delivery)}: ${reason}`,
+    )
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
       ...WITHOUT_KILLS,
@@ -212,30 +219,34 @@ export class Execution {
   }
 }
 
-/** What becomes of a job that is rejected: one that a caller waits for leaves no dead letter. */
-function whereTo({ foreground }: Pick<Delivery, 'foreground'>): string {
-  return foreground === true ? 'its caller is told' : 'to the dead letters'
+/** The log text for a rejected job. A job that a caller waits for leaves no dead letter. */
+function describeRejection({ foreground }: Pick<Delivery, 'foreground'>): string {
+  return foreground === true ? 'reported to its caller' : 'moved to the dead letters'
 }
 
 function failureOf({ cause }: Retry): unknown {
   return (
-    cause ?? new JobError('ZYQ_JOB_FAILED', 'The handler asked for a retry, and a job that is waited for has none.')
+    cause ??
+    new JobError('ZYQ_JOB_FAILED', 'The handler asked for a retry, but a job with a waiting caller is not retried.')
   )
 }
 
 /** Retries are outermost and cost nothing if the attempt succeeds. */
-function judge({ options }: AnyTask, job: Job, thrown: unknown): unknown {
+function applyRetryPolicy({ options }: AnyTask, job: Job, thrown: unknown): unknown {
   const { retries = DEFAULT_RETRIES } = options
-  return retried(typeof retries === 'number' ? { limit: retries } : retries, job, thrown)
+  return retryOrFail(typeof retries === 'number' ? { limit: retries } : retries, job, thrown)
 }
 
-/** The code that a dead letter's reason begins with: an error of ours may have been changed, or come from a newer version. */
+/**
+ * The code at the start of a dead letter's reason. An unknown code (changed, or of a newer version) becomes
+ * `ZYQ_JOB_FAILED`.
+ */
 function codeOf(error: unknown): string {
   const code = error instanceof ZyQueueError ? property(error, 'code') : undefined
   return typeof code === 'string' && Object.hasOwn(ERROR_CODES, code) ? code : 'ZYQ_JOB_FAILED'
 }
 
-/** The soft timeout, then what users wrap around, then the schema, at last the handler. */
+/** From the outside: soft timeout, the users' middleware, schema, handler. */
 function pipelineOf(task: AnyTask, middleware: readonly Middleware[]): Pipeline {
   const { timeoutMs, data, middleware: own = [] } = task.options
   const chain: RunMiddleware[] = []

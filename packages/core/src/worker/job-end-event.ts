@@ -9,7 +9,9 @@ interface AttemptFacts {
   readonly durationMs: number
 }
 
-/** Publishes the end of an attempt or refusal, if the channel has a subscriber. A job that goes back unstarted has no end. */
+/**
+ * Publishes the end of an attempt or refusal, if the channel has a subscriber. A job that goes back unstarted has no end.
+ */
 export function publishJobEnd(
   { id, queue }: Delivery,
   task: AnyTask | undefined,

@@ -3,7 +3,7 @@ import { ConfigError, messageOf } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { encodeData } from '../messages/envelope.ts'
 
-/** The worker that runs a job, as its handler sees it. */
+/** The worker that runs a job: the first argument of a handler. */
 export interface WorkerContext {
   /** Unique among all workers of the broker. */
   readonly id: string
@@ -12,7 +12,7 @@ export interface WorkerContext {
   readonly log: Logger
 }
 
-/** What a job is made of. */
+/** The fields of a job. */
 export interface JobFields<Data> {
   readonly id: string
   readonly task: string
@@ -23,7 +23,7 @@ export interface JobFields<Data> {
   readonly deliveryCount: number
   readonly storedAtMs?: number | undefined
   readonly foreground?: boolean | undefined
-  /** Its delivery, and what sends updates to its caller. */
+  /** The delivery of the job. Required for updates to its caller. */
   readonly delivery?: Delivery
   readonly updates?: UpdateSender | undefined
 }
@@ -33,23 +33,23 @@ export interface UpdateSender {
   sendUpdate(delivery: Delivery, update: JobUpdate): void
 }
 
-/** One attempt at a submitted unit of work, in the hands of its handler. */
+/** One attempt at a submitted job: the second argument of a handler. */
 export class Job<Data = unknown> {
   readonly id: string
   /** The name of the task. */
   readonly task: string
   readonly queue: string
-  /** What was submitted. With a schema: what the schema made of it. */
+  /** The submitted data. If the task has a schema: the output of the schema. */
   data: Data
   /** Headers of the submission and of core. */
   readonly headers: Headers
-  /** 1 on the first attempt; attempts that failed count, workers that died do not. */
+  /** 1 on the first attempt. Failed attempts count; workers that died do not. */
   readonly attempt: number
-  /** How many workers died holding the job before this one. */
+  /** The number of workers that died while they held the job. */
   readonly deliveryCount: number
-  /** When the broker stored it, in ms since 1970, where the broker knows. */
+  /** When the broker stored the job, in ms since 1970. Undefined if the broker does not know. */
   readonly storedAtMs: number | undefined
-  /** Whether its submitter is known to wait for its end (`task.call`): a failure is theirs to know at once, and not retried. */
+  /** True if a caller waits for the job's end (`task.call`). Such a job is not retried: its caller receives the error. */
   readonly foreground: boolean
   readonly #delivery: Delivery | undefined
   readonly #updates: UpdateSender | undefined
@@ -70,9 +70,12 @@ export class Job<Data = unknown> {
     this.#updates = fields.updates
   }
 
-  /** Aborted at the soft timeout, and when the worker has to stop before the handler has ended. Pass it on to what you wait for. */
+  /**
+   * Aborted at the soft timeout, and if the worker stops before the handler ends. Pass it to the calls that the handler
+   * waits for.
+   */
   get signal(): AbortSignal {
-    // Made when it is asked for: most handlers never do.
+    // Created on first use, because most handlers do not use it.
     this.#controller ??= new AbortController()
     if (this.#aborted !== undefined) this.#controller.abort(this.#aborted.reason)
     return this.#controller.signal

@@ -11,20 +11,25 @@ export interface WorkerOptions {
   readonly queues?: readonly string[]
   /** Jobs that run at once. Default: 10. */
   readonly concurrency?: number
-  /** The most unsettled jobs at once, running and waiting. Default: as many as take a tenth of a second, 500 at the most. */
+  /**
+   * The maximum number of unsettled jobs, running and waiting. Default: the number that completes in 100 ms, at most 500.
+   */
   readonly prefetch?: number
-  /** How long the broker waits for a sign of life before it gives the worker's jobs to others, in ms. Default: 30,000. */
+  /**
+   * If the worker does not renew its lease for this time, in ms, the broker gives its jobs to other workers. Default:
+   * 30,000.
+   */
   readonly leaseMs?: number
-  /** How long `drain` lets jobs run on before they are given back, in ms. Default: 30,000. */
+  /** How long `drain` waits for running jobs before it releases them, in ms. Default: 30,000. */
   readonly graceMs?: number
   /**
-   * A consumer that takes nothing for this many ms although work waits is replaced. If receiving fails for twice as long while the
-   * broker is there, the worker ends. Default: 30,000.
+   * A consumer is replaced if it receives nothing for this many ms although jobs are ready. If receiving fails for twice as long
+   * while the broker is available, a supervised worker ends. Default: 30,000.
    */
   readonly stallMs?: number
   /** The worker drains itself after this many jobs. Default: never. */
   readonly maxJobs?: number
-  /** For people: what `zyqueue workers` shows. Default: `worker`. */
+  /** The name that `zyqueue workers` shows. Default: `worker`. */
   readonly name?: string
   /** Default: `createLogger({ level: 'warn' })`, so that failed jobs are logged. */
   readonly logger?: Logger
@@ -47,7 +52,7 @@ export const workerNumbers = {
   maxJobs: z.int().positive().optional(),
 } as const
 
-/** All of an in-process worker's options: what is no number is checked where it is used. */
+/** The options of an in-process worker. Options that are not numbers are checked when they are used. */
 export const workerOptionsSchema: z.ZodType = z.strictObject({
   ...workerNumbers,
   tasks: z.unknown().optional(),

@@ -5,12 +5,12 @@ export type Outcome =
   | {
       readonly kind: 'ack'
       readonly end: 'done' | 'discarded'
-      /** What the handler returned, for a caller that waits. */
+      /** The handler's result, for a waiting caller. */
       readonly result?: unknown
     }
   | {
       readonly kind: 'release'
-      /** Absent: there was no attempt. */
+      /** Absent if there was no attempt. */
       readonly end?: 'retried' | 'postponed'
       readonly delayMs: number
       readonly headers?: Headers
@@ -28,5 +28,5 @@ export type Outcome =
 
 export const ACK: Outcome = { kind: 'ack', end: 'done' }
 export const DISCARD: Outcome = { kind: 'ack', end: 'discarded' }
-/** Gives back a job that was not started, unchanged. */
+/** Releases an unstarted job without changes. */
 export const GIVE_BACK: Outcome = { kind: 'release', delayMs: 0 }

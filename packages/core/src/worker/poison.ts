@@ -34,7 +34,9 @@ export interface PoisonDecision {
   readonly alone: boolean
 }
 
-/** Decides whether a delivered job may run, and whether it must run alone. Throws `CodecError` if a header is not a count. */
+/**
+ * Decides whether a delivered job may run, and whether it must run alone. Throws `CodecError` if a header is not a count.
+ */
 export function decidePoison(options: {
   readonly deliveryCount: number
   readonly headers: Headers
@@ -75,7 +77,7 @@ interface RunningJob {
   readonly deadlineMs: number
 }
 
-/** The jobs because of which a process is killed. */
+/** The jobs that cause the kill of a process. */
 export interface KillDecision<Job> {
   /** Past their hard timeout. */
   readonly culprits: readonly Job[]

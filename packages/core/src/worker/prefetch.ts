@@ -1,12 +1,12 @@
-/** How much work to keep at hand, in ms of it: enough to hide a round trip, not so much that a neighbour starves. */
+/** How much work to prefetch, in ms: enough to hide a round trip, and not so much that other workers are idle. */
 const HORIZON_MS = 100
 const MAX_PREFETCH = 500
 /** Weight of the newest job in the mean. */
 const NEWEST = 0.05
 
 /**
- * How many jobs a worker holds: a fixed number, or as many as it does in a tenth of a second, by how long they have been
- * taking. Long jobs are not hoarded, and short ones come in batches.
+ * The number of jobs that a worker holds: a fixed number, or the number that it completes in 100 ms, estimated from the mean
+ * duration. A worker with long jobs holds few, and a worker with short jobs receives batches.
  */
 export class Prefetch {
   readonly #fixed: number | undefined
@@ -18,7 +18,7 @@ export class Prefetch {
     this.#fixed = fixed
   }
 
-  /** The most that a limit can become. */
+  /** The upper bound of `limit`. */
   get ceiling(): number {
     return this.#fixed ?? Math.max(MAX_PREFETCH, this.#concurrency)
   }
@@ -30,7 +30,7 @@ export class Prefetch {
     return Math.min(Math.max(worth, this.#concurrency), this.ceiling)
   }
 
-  /** Takes note of how long a job took. */
+  /** Adds the duration of a job to the mean. */
   note(ms: number): void {
     this.#meanMs = this.#meanMs === undefined ? ms : this.#meanMs + (ms - this.#meanMs) * NEWEST
   }

@@ -2,15 +2,15 @@ import { AsyncResource } from 'node:async_hooks'
 
 /** Something to run: one job of one session. */
 export interface Runnable {
-  /** Whether nothing may run beside it. */
+  /** True if no other job may run at the same time. */
   readonly alone: boolean
 }
 
-/** Notes jobs before they run. */
+/** Records jobs before they run. */
 export interface RunLedger<Item> {
   begin(item: Item): void
   end(item: Item): void
-  /** Writes what has begun and ended since the last call to where the supervisor reads it. */
+  /** Writes the changes since the last call to the file that the supervisor reads. */
   flush(): void
 }
 
@@ -19,12 +19,12 @@ export type Run = void | Promise<void> | typeof HELD
 
 export interface SchedulerOptions<Item> {
   readonly concurrency: number
-  /** How many to start in all. Default: no bound. */
+  /** The number of items to start in all. Default: unlimited. */
   readonly maxStarts?: number | undefined
   readonly ledger?: RunLedger<Item> | undefined
   /**
-   * Runs one: has done so when it returns, or when its promise resolves. Never throws or rejects. `HELD` if the item must not
-   * start yet: it waits for `resume`, and others may start meanwhile.
+   * Runs an item, which has ended when the call returns or its promise resolves. Never throws or rejects. Returns `HELD` if the
+   * item must not start yet: it waits for `resume`, and others may start meanwhile.
    */
   readonly run: (item: Item) => Run
   /** Called when an item has ended and no longer runs. */
@@ -32,23 +32,26 @@ export interface SchedulerOptions<Item> {
 }
 
 /**
- * Runs what it is given, in order, up to `concurrency` at a time. A job that must run alone waits for the others to end, and
- * holds those behind it back until it has.
+ * Runs items in order, up to `concurrency` at a time. An item that must run alone waits until the running items have ended;
+ * the items after it wait until it has ended.
  */
 export class Scheduler<Item extends Runnable> {
   readonly #concurrency: number
   readonly #ledger: RunLedger<Item> | undefined
   readonly #runItem: (item: Item) => Run
   readonly #onEnd: () => void
-  /** The async context of whatever made this scheduler: what ends a job and starts the next does so in that job's. */
+  /**
+   * The async context of the scheduler's creator. Without it, a job would start in the context of the job that ended
+   * before.
+   */
   readonly #context = new AsyncResource('ZyQueueScheduler')
   #startsLeft: number
   readonly #running = new Set<Item>()
   #waiting: Item[] = []
   #held: Item[] = []
-  /** The jobs that were noted last, and how many of them have started. */
+  /** The jobs that were recorded last. `#startedCount` of them have started. */
   #starting: readonly Item[] = []
-  #begun = 0
+  #startedCount = 0
   #next = 0
   #scheduled = false
 
@@ -64,12 +67,12 @@ export class Scheduler<Item extends Runnable> {
     return this.#running
   }
 
-  /** Noted to run, and not begun: those behind the one that is running at this very moment. */
-  get unbegun(): readonly Item[] {
-    return this.#starting.slice(this.#begun)
+  /** Jobs that are recorded and have not started: an earlier job runs synchronously. */
+  get unstarted(): readonly Item[] {
+    return this.#starting.slice(this.#startedCount)
   }
 
-  /** Those held included. */
+  /** The number of unstarted items, with held items. */
   get waiting(): number {
     return this.#ready + this.#held.length
   }
@@ -78,7 +81,7 @@ export class Scheduler<Item extends Runnable> {
     return this.#waiting.length - this.#next
   }
 
-  /** Whether it has started all that it ever will. */
+  /** True if `maxStarts` items have started. */
   get exhausted(): boolean {
     return this.#startsLeft === 0
   }
@@ -93,12 +96,12 @@ export class Scheduler<Item extends Runnable> {
     this.#schedule()
   }
 
-  /** How many that are meant have not been started. */
+  /** The number of unstarted items for which `isMeant` returns true. */
   count(isMeant: (item: Item) => boolean): number {
     return [...this.#held, ...this.#waiting.slice(this.#next)].filter(isMeant).length
   }
 
-  /** Takes out what has not been started and is meant. */
+  /** Removes and returns the unstarted items for which `isMeant` returns true. */
   remove(isMeant: (item: Item) => boolean): readonly Item[] {
     const held = this.#held
     this.#held = held.filter((item) => !isMeant(item))
@@ -118,7 +121,7 @@ export class Scheduler<Item extends Runnable> {
     this.#schedule()
   }
 
-  /** Jobs that end in the same moment make room together: the ledger is written once for all that start then. */
+  /** Jobs that end in the same turn are replaced together, so that the ledger is written once for all starts. */
   #schedule(): void {
     if (this.#scheduled || this.#ready === 0) return
     this.#scheduled = true
@@ -142,12 +145,12 @@ export class Scheduler<Item extends Runnable> {
     if (starting.length === 0) return
     this.#ledger?.flush()
     this.#starting = starting
-    this.#begun = 0
+    this.#startedCount = 0
     for (const item of starting) {
-      this.#begun++
+      this.#startedCount++
       this.#run(item)
     }
-    // An idle worker is not to hold on to its last jobs.
+    // An idle worker must not keep references to its last jobs.
     this.#starting = []
   }
 

@@ -6,35 +6,35 @@ import type { Logger } from '../logger.ts'
 import { encodeData } from '../messages/envelope.ts'
 import type { Outcome } from './outcome.ts'
 
-interface Settlement {
+interface SettledDelivery {
   readonly delivery: Delivery
   readonly outcome: Outcome
 }
 
-/** What one call came to; `error` is set if the outcome of an item is unknown. */
+/** The result of one call. `error` is set if the outcome of an item is unknown. */
 interface SettleAttempt {
   readonly results: readonly SettleResult[]
   readonly error?: ZyQueueError
-  /** Whether the call failed as a whole, and not for the connection or the load of the broker. */
+  /** True if the whole call failed, and not because of the connection or the load of the broker. */
   readonly isRefused?: boolean
 }
 
 type Call<Item> = (items: readonly Item[]) => Promise<readonly SettleResult[]>
 
 /**
- * Tells the broker what became of deliveries: gathers the outcomes of one moment into one call of each kind, one at a
- * time, and insists, for as long as the lease can last, where the answer was lost on the way.
+ * Settles deliveries: batches the outcomes of one event loop turn into one call of each kind. If an answer is lost, it
+ * retries while the lease can last.
  */
 export class Settler {
   readonly #connection: Connection
   readonly #consumer: Consumer
   readonly #leaseMs: number
   readonly #log: Logger
-  readonly #settled: (count: number) => void
-  readonly #gaveUp: () => void
-  #gathered: Settlement[] = []
+  readonly #onSettled: (count: number) => void
+  readonly #onUnsettled: () => void
+  #pending: SettledDelivery[] = []
   #flushing: Promise<void> | undefined
-  /** Those whose outcome a hook still decides. */
+  /** Deliveries whose outcome a hook has not decided yet. */
   readonly #undecided = new Set<Promise<void>>()
   #scheduled = false
 
@@ -43,23 +43,23 @@ export class Settler {
     readonly consumer: Consumer
     readonly leaseMs: number
     readonly log: Logger
-    /** Called with how many deliveries have left the consumer's hands. */
-    readonly settled: (count: number) => void
+    /** Called with the number of deliveries that are settled or given up. */
+    readonly onSettled: (count: number) => void
     /** Called when the consumer may hold jobs that will not be settled. */
-    readonly gaveUp: () => void
+    readonly onUnsettled: () => void
   }) {
     this.#connection = options.connection
     this.#consumer = options.consumer
     this.#leaseMs = options.leaseMs
     this.#log = options.log
-    this.#settled = options.settled
-    this.#gaveUp = options.gaveUp
+    this.#onSettled = options.onSettled
+    this.#onUnsettled = options.onUnsettled
   }
 
-  /** Settles a delivery, when its outcome is known. A promise of the outcome must not reject. */
+  /** Settles a delivery when its outcome is known. A promise of the outcome must not reject. */
   settle(delivery: Delivery, outcome: Outcome | Promise<Outcome>): void {
     if (outcome instanceof Promise) return this.#settleLater(delivery, outcome)
-    this.#gathered.push({ delivery, outcome })
+    this.#pending.push({ delivery, outcome })
     if (this.#scheduled || this.#flushing !== undefined) return
     this.#scheduled = true
     setImmediate(() => {
@@ -77,19 +77,19 @@ export class Settler {
     this.settle(delivery, await deciding)
   }
 
-  /** Resolves when all that was settled before has been answered, or given up. Never rejects. */
+  /** Resolves when all earlier settlements are answered or given up. Never rejects. */
   async flush(): Promise<void> {
     if (this.#undecided.size > 0) await Promise.all(this.#undecided)
-    while (this.#flushing !== undefined || this.#gathered.length > 0) {
-      this.#flushing ??= this.#send(this.#gathered.splice(0)).finally(() => {
+    while (this.#flushing !== undefined || this.#pending.length > 0) {
+      this.#flushing ??= this.#send(this.#pending.splice(0)).finally(() => {
         this.#flushing = undefined
-        if (this.#gathered.length > 0) void this.flush()
+        if (this.#pending.length > 0) void this.flush()
       })
       await this.#flushing
     }
   }
 
-  async #send(settlements: readonly Settlement[]): Promise<void> {
+  async #send(settlements: readonly SettledDelivery[]): Promise<void> {
     const acks: Delivery[] = []
     const answers: Answer[] = []
     const releases: Parameters<Consumer['release']>[0][number][] = []
@@ -110,14 +110,17 @@ export class Settler {
       }
     }
     await Promise.all([
-      this.#insist('ack', acks, (items) => this.#consumer.ack(items)),
-      this.#insist('ack', answers, async (items) => (await this.#connection.broker.calls?.answer(items)) ?? []),
-      this.#insist('release', releases, (items) => this.#consumer.release(items)),
-      this.#insist('reject', rejections, (items) => this.#consumer.reject(items)),
+      this.#sendWithRetry('ack', acks, (items) => this.#consumer.ack(items)),
+      this.#sendWithRetry('ack', answers, async (items) => (await this.#connection.broker.calls?.answer(items)) ?? []),
+      this.#sendWithRetry('release', releases, (items) => this.#consumer.release(items)),
+      this.#sendWithRetry('reject', rejections, (items) => this.#consumer.reject(items)),
     ])
   }
 
-  /** Encodes a result for the job's caller; undefined if the broker has no calls. A result that is no JSON fails the job. */
+  /**
+   * Encodes a result for the job's caller; undefined if the broker has no calls. A result that is not JSON fails a job
+   * with a caller.
+   */
   #encode(delivery: Delivery, result: unknown): Uint8Array | CodecError | undefined {
     if (this.#connection.broker.calls === undefined) return undefined
     try {
@@ -127,45 +130,45 @@ export class Settler {
     }
   }
 
-  async #insist<Item>(verb: string, items: readonly Item[], call: Call<Item>): Promise<void> {
+  async #sendWithRetry<Item>(verb: string, items: readonly Item[], call: Call<Item>): Promise<void> {
     const since = performance.now()
     let open = items
     for (let tries = 0; open.length > 0; tries++) {
       const { results, error } = await this.#attemptEach(open, call, tries, since + this.#leaseMs)
       const lost = results.filter((result) => result.status === 'lease-lost').length
-      if (lost > 0) this.#tooLate(verb, lost)
-      this.#noteReturned(verb, results)
+      if (lost > 0) this.#logLate(verb, lost)
+      this.#logReturned(verb, results)
       const again = open.filter((_, index) => results[index]?.status === 'unknown')
-      this.#settled(open.length - again.length)
+      this.#onSettled(open.length - again.length)
       open = again
       if (open.length === 0) return
-      // A connection's own jobs return with it, and a lease that has run out will not come back.
+      // A retry is useless if the connection held the jobs, because they return with it, or if the lease has run out.
       const isOver = error?.code === 'ZYQ_CLOSED'
       const isRenewable = this.#connection.broker.leases.kind === 'renewable'
-      const insists = (isRenewable || error?.code === 'ZYQ_BROKER_FULL') && !isOver
-      if (!insists || performance.now() - since > this.#leaseMs) {
-        if (isOver) this.#tooLate(verb, open.length)
+      const retries = (isRenewable || error?.code === 'ZYQ_BROKER_FULL') && !isOver
+      if (!retries || performance.now() - since > this.#leaseMs) {
+        if (isOver) this.#logLate(verb, open.length)
         else {
-          this.#log.warn({ jobs: open.length, err: error }, `${verb} did not succeed: the jobs will be run again`)
-          if (isRenewable || error === undefined || !isConnectionLoss(error)) this.#gaveUp()
+          this.#log.warn({ jobs: open.length, err: error }, `${verb} failed: the jobs will run again`)
+          if (isRenewable || error === undefined || !isConnectionLoss(error)) this.#onUnsettled()
         }
-        this.#settled(open.length)
+        this.#onSettled(open.length)
         return
       }
       await pause(backoffMs(RECONNECT, tries))
     }
   }
 
-  #noteReturned(verb: string, results: readonly SettleResult[]): void {
+  #logReturned(verb: string, results: readonly SettleResult[]): void {
     const returned = results.filter((result) => result.status === 'returned')
     const [first] = returned
     if (first === undefined) return
     const err = this.#connection.wrap(first.error)
-    this.#log.warn({ jobs: returned.length, err }, `${verb} did not succeed: the jobs go back and will be run again`)
+    this.#log.warn({ jobs: returned.length, err }, `${verb} failed: the jobs return to their queues and run again`)
   }
 
-  #tooLate(verb: string, jobs: number): void {
-    this.#log.warn({ jobs }, `${verb} came too late: the jobs have gone back, or to another owner`)
+  #logLate(verb: string, jobs: number): void {
+    this.#log.warn({ jobs }, `${verb} came too late: the jobs returned to their queues or belong to other workers`)
   }
 
   async #attempt<Item>(items: readonly Item[], call: Call<Item>): Promise<SettleAttempt> {
@@ -185,9 +188,9 @@ export class Settler {
   }
 
   /**
-   * A call that was refused as a whole may fail for some items that the adapter cannot write: the others are settled without
-   * them. Three items are tried alone first. If all of these are refused too, the broker refuses everything, and the next try
-   * takes three others.
+   * If a whole call is refused, the cause may be single items that the adapter cannot write: the others are settled without
+   * them. Three items are tried alone first. If all three are refused, the broker refuses everything; the next try takes
+   * three others.
    */
   async #attemptEach<Item>(
     items: readonly Item[],
@@ -202,23 +205,23 @@ export class Settler {
       const alone = await this.#attempt(items.slice(at, at + 1), call)
       if (alone.isRefused === true) continue
       const before = await this.#divide(items.slice(0, at), call, untilMs)
-      return joined(before, alone, await this.#divide(items.slice(at + 1), call, untilMs))
+      return joinAttempts(before, alone, await this.#divide(items.slice(at + 1), call, untilMs))
     }
     return attempt
   }
 
-  /** Attempts all at once, and what is refused in halves, until `untilMs` on the clock of `performance.now()`. */
+  /** Settles all items in one call, and refused items in halves, until `untilMs` on the clock of `performance.now()`. */
   async #divide<Item>(items: readonly Item[], call: Call<Item>, untilMs: number): Promise<SettleAttempt> {
     if (items.length === 0) return { results: [] }
     const attempt = await this.#attempt(items, call)
     if (attempt.isRefused !== true || items.length < 2 || performance.now() > untilMs) return attempt
     const middle = items.length >> 1
     const first = await this.#divide(items.slice(0, middle), call, untilMs)
-    return joined(first, await this.#divide(items.slice(middle), call, untilMs))
+    return joinAttempts(first, await this.#divide(items.slice(middle), call, untilMs))
   }
 }
 
-function joined(...attempts: readonly SettleAttempt[]): SettleAttempt {
+function joinAttempts(...attempts: readonly SettleAttempt[]): SettleAttempt {
   const error = attempts.find((attempt) => attempt.error !== undefined)?.error
   return { results: attempts.flatMap(({ results }) => results), ...(error && { error }) }
 }

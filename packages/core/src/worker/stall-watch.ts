@@ -1,109 +1,109 @@
 import type { Connection } from '../connection/connection.ts'
 import type { Logger } from '../logger.ts'
 
-/** `receive` takes a second if no job comes. */
+/** The lower bound for an unanswered `receive`, which takes a second if no job comes. */
 const MIN_ANSWER_MS = 2_000
 
 interface StallWatchOptions {
   readonly connection: Connection
   readonly queues: ReadonlySet<string>
-  /** The silence, in ms, after which it checks for a stall. */
+  /** A consumer that receives nothing for this time, in ms, may be stalled. */
   readonly stallMs: number
   readonly log: Logger
-  /** Whether the worker could start a job now. */
+  /** True if the worker can start a job now. */
   readonly hasFreeSlot: () => boolean
   readonly onStall: () => void
 }
 
 /**
- * Notices a consumer that is up, connected and idle while work waits: one whose `receive` does not come back, or comes
- * back with nothing although the broker says, twice in a row, that jobs are ready.
+ * Detects a stalled consumer: its `receive` does not return, or it returns nothing although the broker reports ready jobs
+ * in two checks in a row.
  */
 export class StallWatch {
   readonly #options: StallWatchOptions
   #timer: NodeJS.Timeout | undefined
-  /** When the call of `receive` began that is under way. */
-  #askedAt: number | undefined
-  /** When the loop asked for jobs and has had none since. */
-  #hungryAt: number | undefined
-  #suspicions = 0
-  #lookedAt = performance.now()
+  /** The start of the pending `receive`. */
+  #receivingSince: number | undefined
+  /** The start of the first `receive` since the last delivery. */
+  #emptySince: number | undefined
+  #stallCount = 0
+  #checkedAt = performance.now()
 
   constructor(options: StallWatchOptions) {
     this.#options = options
   }
 
   start(): void {
-    this.#lookedAt = performance.now()
-    this.#timer = setInterval(() => void this.#look(), this.#options.stallMs / 2)
+    this.#checkedAt = performance.now()
+    this.#timer = setInterval(() => void this.#check(), this.#options.stallMs / 2)
     this.#timer.unref()
   }
 
   stop(): void {
     clearInterval(this.#timer)
-    this.forget()
+    this.reset()
   }
 
-  asked(): void {
-    this.#askedAt = performance.now()
-    this.#hungryAt ??= this.#askedAt
+  noteReceive(): void {
+    this.#receivingSince = performance.now()
+    this.#emptySince ??= this.#receivingSince
   }
 
-  answered(count: number): void {
-    this.#askedAt = undefined
-    if (count > 0) this.forget()
+  noteDeliveries(count: number): void {
+    this.#receivingSince = undefined
+    if (count > 0) this.reset()
   }
 
-  /** What was, says nothing of what is to come: jobs have come, or the connection is known to be lost. */
-  forget(): void {
-    this.#askedAt = undefined
-    this.#hungryAt = undefined
-    this.#suspicions = 0
+  /** Must be called if the connection is lost. */
+  reset(): void {
+    this.#receivingSince = undefined
+    this.#emptySince = undefined
+    this.#stallCount = 0
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const { stallMs, hasFreeSlot, log } = this.#options
     const now = performance.now()
-    const sinceLook = now - this.#lookedAt
-    this.#lookedAt = now
-    // A handler blocked this process, or something froze it: nothing could come meanwhile, and what has is yet to be read.
-    if (sinceLook > stallMs * 0.75) return this.#beginAnew(now)
+    const sinceCheck = now - this.#checkedAt
+    this.#checkedAt = now
+    // The process was blocked or frozen: deliveries that arrived meanwhile are not read yet.
+    if (sinceCheck > stallMs * 0.75) return this.#restart(now)
     if (!hasFreeSlot()) return
-    if (this.#askedAt !== undefined && now - this.#askedAt > Math.max(stallMs, MIN_ANSWER_MS)) {
-      log.warn({ stallMs }, 'the consumer does not answer: it is replaced')
-      return this.#stalled()
+    if (this.#receivingSince !== undefined && now - this.#receivingSince > Math.max(stallMs, MIN_ANSWER_MS)) {
+      log.warn({ stallMs }, 'consumer does not answer: replacing it')
+      return this.#reportStall()
     }
-    const hungryAt = this.#hungryAt
-    if (hungryAt === undefined || now - hungryAt < stallMs || !(await this.#workWaits())) {
-      this.#suspicions = 0
+    const emptySince = this.#emptySince
+    if (emptySince === undefined || now - emptySince < stallMs || !(await this.#jobsAreReady())) {
+      this.#stallCount = 0
       return
     }
-    // Another worker may have taken what the first look saw, or this one while it was looking.
-    if (this.#hungryAt !== hungryAt || ++this.#suspicions < 2) return
-    log.warn({ stallMs }, 'work waits and the consumer takes none: it is replaced')
-    this.#stalled()
+    // Another worker may have taken the jobs that the first check saw, or this worker during the check.
+    if (this.#emptySince !== emptySince || ++this.#stallCount < 2) return
+    log.warn({ stallMs }, 'jobs are ready but the consumer receives none: replacing it')
+    this.#reportStall()
   }
 
-  async #workWaits(): Promise<boolean> {
+  async #jobsAreReady(): Promise<boolean> {
     const { connection, queues, log } = this.#options
     try {
       const stats = await connection.broker.admin.queues([...queues])
       return stats.some(({ name, ready = 0 }) => queues.has(name) && ready > 0)
     } catch (error) {
-      log.debug({ err: connection.wrap(error) }, 'could not look at the queues')
+      log.debug({ err: connection.wrap(error) }, 'cannot read the queues')
       return false
     }
   }
 
-  #stalled(): void {
-    this.forget()
+  #reportStall(): void {
+    this.reset()
     this.#options.onStall()
   }
 
-  /** Counts from now on what has been waited for so far. */
-  #beginAnew(now: number): void {
-    this.#suspicions = 0
-    if (this.#askedAt !== undefined) this.#askedAt = now
-    if (this.#hungryAt !== undefined) this.#hungryAt = now
+  /** Restarts all measured times at `now`. */
+  #restart(now: number): void {
+    this.#stallCount = 0
+    if (this.#receivingSince !== undefined) this.#receivingSince = now
+    if (this.#emptySince !== undefined) this.#emptySince = now
   }
 }

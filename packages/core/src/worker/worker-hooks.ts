@@ -6,7 +6,7 @@ import type { AnyTask } from '../tasks/task.ts'
 import type { Job } from './job.ts'
 import type { Outcome } from './outcome.ts'
 
-/** How long a job waits after its hook has failed. */
+/** The delay of a job whose hook failed. */
 const RETRY_MS = 1_000
 
 /** Calls the start and settle hooks of a worker's tasks. */
@@ -18,25 +18,31 @@ export class WorkerHooks {
     this.#starts = new HookBatches<Job, 'start' | Outcome>({
       call: async (hooks, jobs) => (await hooks.start?.(jobs)) ?? [],
       onFailure(job, err) {
-        log.error({ task: job.task, job: job.id, err }, 'start hook failed: the job goes back and is tried again')
+        log.error({ task: job.task, job: job.id, err }, 'start hook failed: the job returns to its queue')
         return { kind: 'release', delayMs: RETRY_MS }
       },
     })
     this.#ends = new HookBatches<EndingJob, Outcome>({
       call: async (hooks, jobs) => (await hooks.settle?.(jobs)) ?? [],
       onFailure(job, err) {
-        log.error({ task: job.task, job: job.id, err }, 'settle hook failed: the job goes back and runs again')
+        log.error(
+          { task: job.task, job: job.id, err },
+          'settle hook failed: the job returns to its queue and runs again',
+        )
         return { kind: 'release', delayMs: RETRY_MS }
       },
     })
   }
 
-  /** Whether the job starts, or its outcome if it must not; undefined if no hook decides it. The promise does not reject. */
+  /**
+   * The decision of the start hook: `start`, or an outcome if the job must not start. Undefined without a hook. Never
+   * rejects.
+   */
   start({ options: { hooks } }: AnyTask, job: Job): Promise<'start' | Outcome> | undefined {
     return hooks?.start === undefined || job.foreground ? undefined : this.#starts.add(hooks, job)
   }
 
-  /** The outcome to send to the broker. A promise if a hook decides it, which does not reject. */
+  /** The outcome to send to the broker, or a promise of it if the task has a settle hook. Never rejects. */
   settle(
     task: AnyTask | undefined,
     delivery: Delivery,

@@ -9,7 +9,7 @@ import { workerChannel, type WorkerStateEvent } from '../diagnostics.ts'
 import { hostMonotonicMs } from '../host-clock.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
-import { parseOptions } from '../tasks/options.ts'
+import { parseOptions } from '../parse-options.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Execution, type Work } from './execution.ts'
 import { ConsumerLoop } from './consumer-loop.ts'
@@ -29,8 +29,8 @@ import { WorkerHooks } from './worker-hooks.ts'
 import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
 
-/** How long a broker may take to answer when a worker has to end. */
-const CLOSE_PATIENCE_MS = 2_000
+/** How long `close` waits for the broker. */
+const CLOSE_TIMEOUT_MS = 2_000
 
 type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
 
@@ -54,11 +54,11 @@ export interface WorkerStatus {
 /** What a supervised worker reports to its supervisor. */
 export interface Supervision {
   readonly ledger: RunLedger<ActiveJob> & { start(job: ActiveJob, deadlineMs?: number): void }
-  /** Whether the process in whose place it stands died. */
+  /** True if this process replaces one that died. */
   readonly afterDeath: boolean
-  /** Called whenever a consumer begins or ends. */
+  /** Called when a consumer starts or ends. */
   readonly onSessions: (loops: readonly ConsumerLoop[]) => void
-  /** Called when it ends by itself, and why: it has done its share of jobs, or all its consumers fail. It begins to retire then. */
+  /** Called with the reason when the worker ends by itself: it reached `maxJobs`, or all its consumers fail. */
   readonly onFinishing: (reason: string) => void
 }
 
@@ -85,8 +85,8 @@ export class Worker implements AsyncDisposable {
   #idle: (() => void) | undefined
   #grace: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
-  #hurried = false
-  #hadItsShare = false
+  #isClosingNow = false
+  #reachedMaxJobs = false
   readonly #overdue = new AbortController()
   #deadline: NodeJS.Timeout | undefined
   #release: (() => void) | undefined
@@ -128,12 +128,13 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * Connects and begins to take jobs. Rejects with `ConfigError` where a task asks for what its broker cannot do or no task
-   * is there, and with `BrokerError` where a broker refuses or is away for half a minute; it is closed then. Resolves too
-   * where it was drained or closed before it was ready.
+   * Connects and begins to receive jobs. Rejects with `ConfigError` if a task needs a feature that its broker does not have,
+   * or if there is no task, and with `BrokerError` if a broker refuses or is unavailable for 30 seconds; the worker is closed
+   * then. Also resolves if the worker is drained or closed before it is ready.
    */
   async start(): Promise<void> {
-    if (this.status.state !== 'new') throw new BrokerError('ZYQ_CLOSED', 'A worker starts once.')
+    if (this.status.state !== 'new')
+      throw new BrokerError('ZYQ_CLOSED', 'The worker was started before. Create another one with createWorker().')
     this.#enter('starting')
     this.#release = keepAlive()
     try {
@@ -141,7 +142,7 @@ export class Worker implements AsyncDisposable {
       const { name = 'worker', middleware = [] } = this.#options
       this.#execution = new Execution(tasks, { id: this.id, name, log: this.#log }, middleware)
       const loops = await Promise.all([...groupByBroker(tasks)].map(([choice, group]) => this.#openLoop(choice, group)))
-      // Closed meanwhile: these have nothing open yet.
+      // The worker was closed meanwhile. The loops have opened nothing yet.
       if (this.#closing !== undefined) return
       this.#loops = loops
       await Promise.all(loops.map((loop) => loop.start()))
@@ -153,32 +154,32 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * Takes no more jobs, gives back what it has not started, lets what runs end within `graceMs`, gives back what has not
-   * ended by then (its `job.signal` is aborted), and closes. Never rejects.
+   * Stops receiving, releases unstarted jobs, waits up to `graceMs` for running jobs, then aborts (`job.signal`) and releases
+   * the jobs that still run, and closes. Never rejects.
    */
   drain(): Promise<void> {
     const { graceMs = DEFAULT_GRACE_MS } = this.#options
-    if (this.#state !== 'closed') this.#grace ??= setTimeout(() => this.#giveUpRunning(), graceMs)
+    if (this.#state !== 'closed') this.#grace ??= setTimeout(() => this.#endGracePeriod(), graceMs)
     return this.#end()
   }
 
-  /** Takes no more jobs, gives back what it has not started, lets what runs end however long it takes, and closes. Never rejects. */
+  /** Stops receiving, releases unstarted jobs, waits for running jobs without a time limit, and closes. Never rejects. */
   finishAndClose(): Promise<void> {
     return this.#end()
   }
 
-  /** Stops now: gives back all jobs, also running ones, and closes, within seconds. Never rejects. */
+  /** Stops now: releases all jobs, also running ones, and closes within seconds. Never rejects. */
   close(): Promise<void> {
-    this.#hurried = true
-    this.#giveUpAfter(CLOSE_PATIENCE_MS)
+    this.#isClosingNow = true
+    this.#abandonSettlementsAfter(CLOSE_TIMEOUT_MS)
     this.#giveBackRunning()
     return this.#end()
   }
 
-  /** To be called when this process ends, whatever runs: so that jobs that have ended or not begun count no lost delivery. */
+  /** Must be called when this process ends, so that jobs that have ended or not started count no lost delivery. */
   releaseUnstarted(): void {
     const ledger = this.#supervision?.ledger
-    for (const job of this.#scheduler.unbegun) ledger?.end(job)
+    for (const job of this.#scheduler.unstarted) ledger?.end(job)
     ledger?.flush()
   }
 
@@ -205,7 +206,7 @@ export class Worker implements AsyncDisposable {
         this.#scheduler.remove((job) => job.session === session)
         this.#supervision?.onSessions(this.#loops)
       },
-      endsFor: (error) => this.#endsFor(error),
+      shouldEnd: (error) => this.#endAfterFailures(error),
     })
   }
 
@@ -214,15 +215,15 @@ export class Worker implements AsyncDisposable {
     const { countsAllHeld, canDelay } = loop
     for (const delivery of deliveries) {
       const opened = this.#execution?.open(delivery, { updates: session, countsAllHeld, canDelay })
-      if (opened === undefined || this.#takesNoMore) session.settle(delivery, GIVE_BACK)
+      if (opened === undefined || this.#isEnding) session.settle(delivery, GIVE_BACK)
       else if ('outcome' in opened) {
         const { outcome, task } = opened
         publishJobEnd(delivery, task, outcome)
         session.settle(delivery, this.#hooks.settle(task, delivery, false, outcome))
       } else jobs.push({ session, delivery, work: opened, alone: opened.alone })
     }
-    if (!jobs.some(({ alone }) => alone)) loop.takeMany(session)
-    else if (loop.takeSingly(session)) {
+    if (!jobs.some(({ alone }) => alone)) loop.takeBatches(session)
+    else if (loop.takeOneByOne(session)) {
       const unstarted = [...this.#scheduler.remove((job) => job.session === session), ...jobs]
       for (const { delivery } of unstarted) session.settle(delivery, GIVE_BACK)
       return
@@ -230,23 +231,23 @@ export class Worker implements AsyncDisposable {
     this.#scheduler.add(jobs)
   }
 
-  /** A job that is held gives its start back: the rest of the share is for the jobs that it holds then. */
-  get #takesNoMore(): boolean {
-    return this.#closing !== undefined || this.#hadItsShare || this.#scheduler.exhausted
+  /** True if the worker must release new deliveries. A held job still counts against `maxJobs`. */
+  get #isEnding(): boolean {
+    return this.#closing !== undefined || this.#reachedMaxJobs || this.#scheduler.exhausted
   }
 
   #run(job: ActiveJob): Run {
-    if (!job.session.stands(performance.now())) return this.#hold(job.session)
-    if (this.#scheduler.exhausted && !this.#hadItsShare) this.#takeNoMore()
+    if (!job.session.holdsLease(performance.now())) return this.#hold(job.session)
+    if (this.#scheduler.exhausted && !this.#reachedMaxJobs) this.#finishAfterMaxJobs()
     const deciding = this.#hooks.start(job.work.task, job.work.job)
-    return deciding === undefined ? this.#attempt(job) : this.#runIfMay(job, deciding)
+    return deciding === undefined ? this.#attempt(job) : this.#runIfAllowed(job, deciding)
   }
 
   /** Runs a job if its start hook lets it start. */
-  async #runIfMay(job: ActiveJob, deciding: Promise<'start' | Outcome>): Promise<void> {
+  async #runIfAllowed(job: ActiveJob, deciding: Promise<'start' | Outcome>): Promise<void> {
     const { session, delivery, work } = job
     const decision = await deciding
-    if (!session.stands(performance.now())) await session.confirm()
+    if (!session.holdsLease(performance.now())) await session.confirmLease()
     if (this.#givenBack.has(job) || session.ended) return
     if (decision === 'start') return this.#attempt(job)
     publishJobEnd(delivery, work.task, decision)
@@ -257,14 +258,16 @@ export class Worker implements AsyncDisposable {
     const since = performance.now()
     const { hardTimeoutMs } = job.work.task.options
     this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
-    // Whatever a job enters into an `AsyncLocalStorage` is its own.
+    // Isolates the `AsyncLocalStorage` values that a job enters.
     const context = new AsyncResource('ZyQueueJob')
     const outcome = context.runInAsyncScope(() => this.#execution?.run(job.work)) ?? GIVE_BACK
     if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
     this.#afterAttempt(job, since, outcome)
   }
 
-  /** A job of a lease that may have ended starts, or is dropped, when it is known whether another worker has it now. */
+  /**
+   * Holds a job whose lease may have ended. It starts when the lease is confirmed, and is dropped if the lease has ended.
+   */
   #hold(session: ConsumerSession): typeof HELD {
     void this.#resumeWhenConfirmed(session)
     return HELD
@@ -272,10 +275,10 @@ export class Worker implements AsyncDisposable {
 
   async #resumeWhenConfirmed(session: ConsumerSession): Promise<void> {
     const isOfSession = (job: ActiveJob): boolean => job.session === session
-    await session.confirm()
+    await session.confirmLease()
     if (!session.ended) return this.#scheduler.resume(isOfSession)
     this.#scheduler.remove(isOfSession)
-    this.#retireIfDone()
+    this.#closeIfDone()
   }
 
   #afterAttempt(job: ActiveJob, since: number, outcome: Outcome): void {
@@ -295,46 +298,43 @@ export class Worker implements AsyncDisposable {
 
   #afterRun(): void {
     this.#idle?.()
-    this.#retireIfDone()
+    this.#closeIfDone()
     for (const loop of this.#loops) loop.wake()
   }
 
-  #retireIfDone(): void {
+  #closeIfDone(): void {
     const { running, waiting } = this.#scheduler
-    if (this.#hadItsShare && running.size === 0 && waiting === 0) void this.finishAndClose()
+    if (this.#reachedMaxJobs && running.size === 0 && waiting === 0) void this.finishAndClose()
   }
 
-  /**
-   * Retires the worker, and returns true, if a supervisor puts another in its place and no loop still works. Jobs that run may
-   * end.
-   */
-  #endsFor(error: ZyQueueError): boolean {
+  /** Ends the worker and returns true if all loops fail and a supervisor can replace the worker. Running jobs may end. */
+  #endAfterFailures(error: ZyQueueError): boolean {
     if (this.#supervision === undefined || !this.#loops.every((loop) => loop.isFailing)) return false
-    this.#supervision.onFinishing(`receiving fails again and again: ${error.code}: ${error.message}`)
+    this.#supervision.onFinishing(`receiving keeps failing: ${error.code}: ${error.message}`)
     void this.finishAndClose()
     return true
   }
 
-  /** Its share of jobs is started: running jobs may take any time, and its other jobs go back. */
-  #takeNoMore(): void {
-    this.#hadItsShare = true
-    this.#log.info({ jobs: this.#options.maxJobs }, 'worker has taken its share of jobs')
-    this.#supervision?.onFinishing('it has done its share of jobs')
+  /** Called when `maxJobs` jobs have started: running jobs may take any time, and the others go back. */
+  #finishAfterMaxJobs(): void {
+    this.#reachedMaxJobs = true
+    this.#log.info({ jobs: this.#options.maxJobs }, 'worker has started its maximum number of jobs')
+    this.#supervision?.onFinishing('it reached its maximum number of jobs')
     for (const loop of this.#loops) void loop.stopReceiving()
     this.#giveBackUnstarted()
   }
 
-  /** Jobs that were given back while their handlers went on: their results are ignored. */
+  /** Jobs that were released while their handlers ran: their results are ignored. */
   readonly #givenBack = new WeakSet<ActiveJob>()
 
-  #giveUpRunning(): void {
+  #endGracePeriod(): void {
     const jobs = [...this.#scheduler.running].map(({ work }) => work.job.id)
-    this.#log.warn({ jobs }, 'the grace period is over: jobs that still run go back to their queues')
+    this.#log.warn({ jobs }, 'grace period is over: running jobs return to their queues')
     this.#giveBackRunning()
   }
 
   #giveBackRunning(): void {
-    const reason = new BrokerError('ZYQ_CLOSED', 'The worker stops; the job is given back.')
+    const reason = new BrokerError('ZYQ_CLOSED', 'The worker stops. The job returns to its queue.')
     for (const job of this.#scheduler.running) {
       if (this.#givenBack.has(job)) continue
       this.#givenBack.add(job)
@@ -362,18 +362,18 @@ export class Worker implements AsyncDisposable {
     await this.#untilIdle()
     clearTimeout(this.#grace)
     const leftMs = (this.#options.graceMs ?? DEFAULT_GRACE_MS) - (performance.now() - since)
-    this.#giveUpAfter(this.#hurried ? CLOSE_PATIENCE_MS : Math.max(leftMs, CLOSE_PATIENCE_MS))
+    this.#abandonSettlementsAfter(this.#isClosingNow ? CLOSE_TIMEOUT_MS : Math.max(leftMs, CLOSE_TIMEOUT_MS))
     await Promise.all(this.#loops.map((loop) => loop.close(this.#overdue.signal)))
     clearTimeout(this.#deadline)
-    // A drain that came late may have set it again.
+    // A late `drain` may have set it again.
     clearTimeout(this.#grace)
     this.#enter('closed')
     this.#release?.()
     this.#resolveEnded()
   }
 
-  /** How long the broker has to accept settlements. A broker that is away would delay the end until its leases are over. */
-  #giveUpAfter(ms: number): void {
+  /** Bounds the wait for settlements. Otherwise an unavailable broker would delay the end until the leases run out. */
+  #abandonSettlementsAfter(ms: number): void {
     clearTimeout(this.#deadline)
     if (this.#state !== 'closed') this.#deadline = setTimeout(() => this.#overdue.abort(), ms)
   }
@@ -382,7 +382,7 @@ export class Worker implements AsyncDisposable {
     for (const { session, delivery } of this.#scheduler.remove(() => true)) session.settle(delivery, GIVE_BACK)
   }
 
-  /** Resolves when nothing runs that has not been given back. */
+  /** Resolves when every running job has ended or is released. */
   async #untilIdle(): Promise<void> {
     const isIdle = (): boolean => [...this.#scheduler.running].every((job) => this.#givenBack.has(job))
     while (!isIdle()) {
@@ -393,7 +393,7 @@ export class Worker implements AsyncDisposable {
   }
 }
 
-/** A worker for this process; `start` sets it going. Throws `ConfigError`. */
+/** Creates a worker for this process. Call `start` to run it. Throws `ConfigError`. */
 export function createWorker(options: WorkerOptions = {}): Worker {
   return new Worker(options)
 }

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { run, until } from './project.ts'
 import { byJob, isAlive, lineOf, numbers, SupervisorFixture, untilLogged } from './fixture.ts'
 
-/** Every job waits until it may go on. */
+/** Every job waits for a file. */
 const WAIT = `
 export const wait = queueJob({}, async function wait(worker, job) {
   ran(job)
@@ -22,7 +22,7 @@ function doneJobs(fixture: SupervisorFixture): string[] {
     .toSorted()
 }
 
-test('drain lets what runs end, and gives back the rest uncharged', async () => {
+test('drain lets running jobs end, and releases the others without a lost delivery', async () => {
   const fixture = await SupervisorFixture.create(WAIT)
   await fixture.submit('wait', numbers(10))
   const { supervisor, ended } = fixture.supervise({ maxWorkers: 1, concurrency: 3, prefetch: 10 })
@@ -58,23 +58,26 @@ test.each([
   ['waits', 'drain, then stop', ['drain', 'stop'], 'stopped'],
   ['spins', 'drain', ['drain'], 'drained'],
   ['spins', 'stop', ['stop'], 'stopped'],
-] as const)('a job that %s and does not end is given back uncharged by %s', async (kind, _, calls, reason) => {
-  const fixture = await SupervisorFixture.create(STUBBORN)
-  await fixture.submit('stubborn', [kind, kind])
-  // Only a drain on its own gets to the end of its grace period.
-  const graceMs = calls.length === 1 ? 200 : 600_000
-  const { supervisor, ended } = fixture.supervise({ maxWorkers: 1, concurrency: 1, graceMs })
-  await fixture.untilNoted(1)
-  for (const call of calls) supervisor[call]()
-  expect(await ended).toEqual({ reason })
-  expect(await fixture.queue('stubborn')).toMatchObject({ ready: 2, active: 0 })
-  letGo(fixture)
-  await fixture.burst({ maxWorkers: 1 })
-  expect(fixture.lines()).toEqual(numbers(3).map(() => `${kind} 0`))
-  expect(fixture.leftovers()).toEqual([])
-})
+] as const)(
+  'a job that %s and does not end is released without a lost delivery by %s',
+  async (kind, _, calls, reason) => {
+    const fixture = await SupervisorFixture.create(STUBBORN)
+    await fixture.submit('stubborn', [kind, kind])
+    // Only a drain without a stop reaches the end of its grace period.
+    const graceMs = calls.length === 1 ? 200 : 600_000
+    const { supervisor, ended } = fixture.supervise({ maxWorkers: 1, concurrency: 1, graceMs })
+    await fixture.untilNoted(1)
+    for (const call of calls) supervisor[call]()
+    expect(await ended).toEqual({ reason })
+    expect(await fixture.queue('stubborn')).toMatchObject({ ready: 2, active: 0 })
+    letGo(fixture)
+    await fixture.burst({ maxWorkers: 1 })
+    expect(fixture.lines()).toEqual(numbers(3).map(() => `${kind} 0`))
+    expect(fixture.leftovers()).toEqual([])
+  },
+)
 
-test('asked to end before its processes are ready, a supervisor ends', async () => {
+test('a supervisor ends if it is drained before its processes are ready', async () => {
   const fixture = await SupervisorFixture.create(`note('loading')\nawait new Promise(() => {})`)
   const before = fixture.supervise({ maxWorkers: 2 })
   before.supervisor.drain()
@@ -88,7 +91,7 @@ test('asked to end before its processes are ready, a supervisor ends', async () 
   expect(fixture.leftovers()).toEqual([])
 })
 
-test('burst ends when nothing is ready, and leaves delayed jobs', async () => {
+test('burst ends when no job is ready, and keeps delayed jobs', async () => {
   const fixture = await SupervisorFixture.create(
     `export const work = queueJob({}, async function work(worker, job) { ran(job) })`,
   )
@@ -99,10 +102,10 @@ test('burst ends when nothing is ready, and leaves delayed jobs', async () => {
   expect(result).toEqual({ reason: 'burst' })
   expect(fixture.lines().toSorted()).toEqual(numbers(5).map((n) => `${n} 0`))
   expect(await fixture.queue('work')).toMatchObject({ ready: 0, delayed: 1 })
-  expect(log.filter(({ msg }) => msg.includes('delayed jobs stay'))).toMatchObject([{ delayed: 1 }])
+  expect(log.filter(({ msg }) => msg.includes('delayed jobs remain'))).toMatchObject([{ delayed: 1 }])
 })
 
-test('reload has new code take over without losing a job or running one twice', async () => {
+test('reload replaces the code without losing a job or running one twice', async () => {
   const version = (v: number): string =>
     `export const work = queueJob({}, async function work(worker, job) { if (job.data >= 1_500) await untilExists('reloaded'); note(job.data + ' ' + job.deliveryCount + ' v${v}'); await sleep(2) })`
   const fixture = await SupervisorFixture.create(version(1))
@@ -123,7 +126,7 @@ test('reload has new code take over without losing a job or running one twice', 
   expect(fixture.leftovers()).toEqual([])
 })
 
-test('maxJobsPerWorker replaces processes, runs every job once and cuts no long one short', async () => {
+test('maxJobsPerWorker replaces processes, runs every job once and interrupts no long job', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
@@ -158,7 +161,7 @@ export const work = queueJob({}, async function work(worker, job) {
   expect(fixture.leftovers()).toEqual([])
 })
 
-test('a process that is sent SIGTERM finishes its jobs and is replaced', async () => {
+test('a process that receives SIGTERM finishes its jobs and is replaced', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
@@ -167,11 +170,11 @@ export const work = queueJob({}, async function work(worker, job) {
   await fixture.submit('work', numbers(2_000))
   const { supervisor, ended, log } = fixture.supervise({ concurrency: 5 })
   await fixture.untilNoted(200)
-  // One that is not ready yet would be a start that failed.
+  // A process that is not ready yet would count as a failed start.
   await untilLogged(log, 'worker is ready', 2)
   const [first = 0] = fixture.pids()
   process.kill(first, 'SIGTERM')
-  await untilLogged(log, 'it was sent SIGTERM')
+  await untilLogged(log, 'it received SIGTERM')
   await until('all jobs', () => fixture.notes().length >= 2_000 || undefined)
   await untilLogged(log, 'worker is ready', 3)
   supervisor.drain()
@@ -183,17 +186,17 @@ export const work = queueJob({}, async function work(worker, job) {
   expect(fixture.leftovers()).toEqual([])
 })
 
-test('maxMemoryPerWorker below what a process begins with is told, and does not have it replaced at once for ever', async () => {
+test('maxMemoryPerWorker below the initial memory is logged, and processes are replaced with backoff', async () => {
   const fixture = await SupervisorFixture.create(`export const work = queueJob({}, async function work() {})`)
   const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 1, maxMemoryPerWorker: 1_000_000 })
-  await untilLogged(log, 'replaced before it has done a job', 4)
+  await untilLogged(log, 'replaced before it completed a job', 4)
   const starts = log.filter(({ msg }) => msg === 'worker is ready').map(({ time }) => Number(time))
   expect(starts.length).toBeLessThanOrEqual(5)
   supervisor.drain()
   expect(await ended).toEqual({ reason: 'drained' })
 })
 
-test('a job that does not end in the grace period is logged, whether its process listens or not', async () => {
+test('a job that does not end in the grace period is logged, also if it blocks its process', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
@@ -208,7 +211,7 @@ export const work = queueJob({}, async function work(worker, job) {
   expect(lineOf(log, 'did not end in time')).toMatchObject({ level: 'warn', jobs: [expect.any(String)] })
 })
 
-test('maxMemoryPerWorker replaces a process that has grown, and runs every job once', async () => {
+test('maxMemoryPerWorker replaces a process that exceeds it, and runs every job once', async () => {
   const fixture = await SupervisorFixture.create(`
 const kept = []
 export const grow = queueJob({}, async function grow(worker, job) {
@@ -224,7 +227,7 @@ export const grow = queueJob({}, async function grow(worker, job) {
       .map((n) => `${n} 0`)
       .toSorted(),
   )
-  expect(lineOf(log, 'it has grown too large')).toBeDefined()
+  expect(lineOf(log, 'its memory exceeds the limit')).toBeDefined()
   expect(fixture.pids().length).toBeGreaterThanOrEqual(2)
   expect(fixture.leftovers()).toEqual([])
 })

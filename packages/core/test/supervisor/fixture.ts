@@ -21,8 +21,8 @@ import { onTestFinished, vi } from 'vitest'
 import { makeProject, until, type Project } from './project.ts'
 
 /**
- * What the task files of these tests begin with. `note` appends a line to a file of this process's own, past the broker,
- * so that every run of every job can be counted, whichever process is killed.
+ * The beginning of the task files. `note` appends a line to a file of the process, without the broker, so that every run of
+ * every job is counted, whichever process is killed.
  */
 const PRELUDE = `import { appendFileSync, existsSync, openSync, writeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -56,7 +56,7 @@ export interface Supervised {
   readonly log: LogLine[]
 }
 
-/** A project with one task file on a queue file of its own, and what happens in it. */
+/** A project with one task file and its own queue file. */
 export class SupervisorFixture {
   readonly project: Project
   readonly connection: string
@@ -71,7 +71,7 @@ export class SupervisorFixture {
 
   private constructor(project: Project) {
     this.project = project
-    // A test runner is no place to look for brokers from.
+    // Brokers must not be searched from the test runner's folder.
     setResolution({ resolveFrom: [project.dir], baseDir: project.dir })
     this.connection = `sqlite:${project.path('queue.db')}`
     this.temporary = project.path('temporary')
@@ -83,12 +83,12 @@ export class SupervisorFixture {
     })
   }
 
-  /** Stores jobs; their data are what `data` holds. */
+  /** Submits one job for each item of `data`. */
   async submit(task: string, data: readonly unknown[], options: SubmitOptions = {}): Promise<void> {
     await remoteTask(task, { connection: this.connection }).submitMany(data, options)
   }
 
-  /** Starts a supervisor in this process. Stopped after the test in any case. */
+  /** Starts a supervisor in this process. It is stopped after the test. */
   supervise(options: Partial<SupervisorOptions> = {}): Supervised {
     const log: LogLine[] = []
     vi.stubEnv('TMPDIR', this.temporary)
@@ -96,7 +96,7 @@ export class SupervisorFixture {
       taskFile: this.project.path('tasks.mjs'),
       connection: this.connection,
       maxWorkers: 2,
-      // So long that nothing in a test can be due to a lease that ran out.
+      // So long that no lease runs out during a test.
       leaseMs: 600_000,
       workerLog: { level: 'silent' },
       logger: createLogger({
@@ -121,7 +121,7 @@ export class SupervisorFixture {
     return { ...supervised, result: await supervised.ended }
   }
 
-  /** All that was noted, process by process. */
+  /** All written lines, by process. */
   notes(): { readonly pid: number; readonly line: string }[] {
     return readdirSync(this.project.path('notes')).flatMap((name) =>
       readFileSync(this.project.path(join('notes', name)), 'utf8')
@@ -162,12 +162,12 @@ export class SupervisorFixture {
     return admin.deadLetters.list(queue, { limit: 1000 })
   }
 
-  /** Waits until this many lines have been noted. */
+  /** Waits until this many lines are written. */
   async untilNoted(count: number): Promise<void> {
     await until(`${count} notes`, () => this.notes().length >= count || undefined)
   }
 
-  /** What a supervisor and its processes left of themselves: live or undead processes, temporary files. */
+  /** The processes and temporary files that a supervisor left behind. */
   leftovers(): string[] {
     return [
       ...this.pids()
@@ -196,13 +196,13 @@ export function stateOf(pid: number): string | undefined {
   }
 }
 
-/** Whether a process runs; an orphan that its new parent has not yet buried does not. */
+/** True if a process runs. A zombie does not. */
 export function isAlive(pid: number): boolean {
   const state = stateOf(pid)
   return state !== undefined && state !== 'Z' && state !== 'X'
 }
 
-/** The code and message of why a supervisor failed. */
+/** The code and message of a failed supervisor's error. */
 export function failure({ reason, error }: SupervisorResult): { reason: string; code?: string; message?: string } {
   const told: ZyQueueError | undefined = error
   return told === undefined ? { reason } : { reason, code: told.code, message: told.message }

@@ -51,7 +51,7 @@ test.each([
   fc.assert(fc.property(fc.anything(), (junk) => !schema.safeParse(junk).success))
 })
 
-test('fields that belong to nothing are dropped', () => {
+test('unknown fields are dropped', () => {
   const message = toSupervisorSchema.parse(
     JSON.parse(`{"type":"retiring","reason":"r","done":1,"__proto__":{"x":1},"y":2}`),
   )

@@ -12,18 +12,18 @@ export const count = queueJob({}, async function count(worker, job) {
   await new Promise(setImmediate)
 })`
 
-/** The same, once all are there to take part; and not to the end before that is wanted. */
+/** As above, when all workers are ready; the jobs do not end before the test allows it. */
 const COUNT_TOGETHER = COUNT.replace('ran(job)', "await untilExists(job.data < 1_000 ? 'go' : 'on')\n  ran(job)")
 
-/** Jobs that some process ran and another ran again. */
+/** Jobs that ran in more than one process. */
 function repeatsOf(runs: readonly Run[], killed: ReadonlySet<number>): { again: number; unexplained: number } {
   const repeated = [...byJob(runs).values()].filter((of) => of.length > 1)
-  // Each run but one has to be that of a process that was killed.
+  // All runs but one must belong to killed processes.
   const unexplained = repeated.filter((of) => of.filter(({ pid }) => !killed.has(pid)).length > 1)
   return { again: repeated.length, unexplained: unexplained.length }
 }
 
-test('SIGKILL of workers loses no job, and runs none again except the jobs that ran', async () => {
+test('SIGKILL of workers loses no job, and only jobs that ran run again', async () => {
   const fixture = await SupervisorFixture.create(COUNT)
   await fixture.submit('count', numbers(JOBS))
   const killed = new Set<number>()
@@ -55,7 +55,7 @@ test('SIGKILL of workers loses no job, and runs none again except the jobs that 
   const charged = new Set(runs.filter(({ deliveryCount }) => deliveryCount > 0).map(({ job }) => job))
   const startedByKilled = new Set(runs.filter(({ pid }) => killed.has(pid)).map(({ job }) => job))
   expect(charged.size).toBeLessThanOrEqual(killed.size * CONCURRENCY)
-  // A job is written down before its handler's first line: the kill may come between, behind others that began with it.
+  // A job is recorded before its handler starts, so a kill may come between the two.
   const unseen = [...charged].filter((job) => !startedByKilled.has(job))
   expect(unseen.length).toBeLessThanOrEqual(killed.size * (CONCURRENCY - 1))
   expect(log.filter(({ msg }) => msg === 'worker ended by SIGKILL')).toHaveLength(killed.size)
@@ -63,7 +63,7 @@ test('SIGKILL of workers loses no job, and runs none again except the jobs that 
   expect(fixture.leftovers()).toEqual([])
 })
 
-test('when the supervisor is killed its workers finish their jobs and end, and another goes on', async () => {
+test('if the supervisor is killed, its workers finish their jobs and end, and another supervisor continues', async () => {
   const fixture = await SupervisorFixture.create(COUNT_TOGETHER)
   await fixture.submit('count', numbers(JOBS))
   const { child, ended } = await startWork(fixture, '10m')
@@ -87,7 +87,7 @@ test('when the supervisor is killed its workers finish their jobs and end, and a
   expect(fixture.leftovers().filter((left) => !left.endsWith(' Z'))).toEqual([])
 })
 
-test('when supervisor and workers are killed at once, their jobs come back with the lease', async () => {
+test('if supervisor and workers are killed at once, their jobs return when the leases end', async () => {
   const fixture = await SupervisorFixture.create(COUNT_TOGETHER)
   await fixture.submit('count', numbers(JOBS))
   const { child, ended } = await startWork(fixture, '3s')

@@ -17,14 +17,14 @@ const entryArbitrary: fc.Arbitrary<LedgerEntry> = fc.record({
 function openFile(): number {
   const file = openLedgerFile()
   onTestFinished(async () => {
-    // What a ledger means to write later would go into whichever file has the number by then.
+    // A late flush of a ledger would write to another file with the same descriptor.
     await new Promise(setImmediate)
     closeSync(file)
   })
   return file
 }
 
-/** What of an id fits into 255 bytes of UTF-8, whole characters only. */
+/** Cuts an id to 255 bytes of UTF-8, whole characters only. */
 function cut(id: string): string {
   const bytes = Buffer.alloc(255)
   return bytes.toString('utf8', 0, bytes.write(id))
@@ -36,7 +36,7 @@ function sorted(entries: Iterable<LedgerEntry>): string[] {
     .toSorted()
 }
 
-test('what is read is what has begun and not ended, as of the last flush', () => {
+test('readLedger returns the jobs that had started and not ended at the last flush', () => {
   const action = fc.oneof(
     fc.record({ kind: fc.constant('begin' as const), entry: entryArbitrary }),
     fc.record({ kind: fc.constant('end' as const), index: fc.nat() }),
@@ -61,14 +61,14 @@ test('what is read is what has begun and not ended, as of the last flush', () =>
       let written: string[] = []
       for (const act of actions) {
         if (act.kind === 'begin') {
-          // More at once than there are slots is more than may run: those are not noted.
+          // Jobs beyond the number of slots are not recorded.
           if (running.length < SLOTS) running.push(act.entry)
           ledger.begin(act.entry)
         } else if (act.kind === 'end') {
           const [ended] = running.splice(act.index % Math.max(running.length, 1), 1)
           if (ended === undefined) continue
           ledger.end(ended)
-          // Neither it nor a job that runs beside it may look overdue for the other.
+          // Neither this job nor one that runs at the same time may look overdue because of the other.
           if (limited.delete(ended) || limited.size > 0) written = asWritten()
         } else if (act.kind === 'start') {
           const entry = running[act.index % Math.max(running.length, 1)]
@@ -89,7 +89,7 @@ test('what is read is what has begun and not ended, as of the last flush', () =>
   )
 })
 
-test('an end is written though nothing begins after it', async () => {
+test('an end is written if no job starts after it', async () => {
   const file = openFile()
   const ledger = new Ledger<LedgerEntry>(file, SLOTS, (entry) => entry)
   const entry = { consumerId: 'c', jobId: 'j', started: false, deadlineMs: 0 }
@@ -101,7 +101,7 @@ test('an end is written though nothing begins after it', async () => {
   expect(readLedger(file)).toEqual([])
 })
 
-test('ids of any length and script are kept whole up to 255 bytes', () => {
+test('ids of any length and script are stored up to 255 bytes', () => {
   const file = openFile()
   const ledger = new Ledger<LedgerEntry>(file, SLOTS, (entry) => entry)
   const entries = [
@@ -118,7 +118,7 @@ test('ids of any length and script are kept whole up to 255 bytes', () => {
   expect(readLedger(file)).toEqual([...entries, shortened])
 })
 
-test('a file that is torn anywhere gives no entry that was not written', () => {
+test('a file that is cut at any position yields no wrong entry', () => {
   const entries = ['a', 'b', 'c'].map((jobId) => ({ consumerId: 'consumer', jobId, started: false, deadlineMs: 0 }))
   fc.assert(
     fc.property(fc.double({ min: 0, max: 1, noNaN: true }), (share) => {
@@ -133,7 +133,7 @@ test('a file that is torn anywhere gives no entry that was not written', () => {
   )
 })
 
-test('junk in the file throws nothing', () => {
+test('random bytes in the file do not throw', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 3_000 }), (junk) => {
       const file = openFile()

@@ -11,7 +11,7 @@ export const block = queueJob({}, async function block(worker, job) {
   note('done ' + job.data)
 })`)
   await fixture.submit('block', ['long', ...numbers(5)])
-  // The other process is idle all the while, and would take what is given up.
+  // The other process is idle and would take a released job.
   const { result, log } = await fixture.burst({ maxWorkers: 2, concurrency: 1, prefetch: 1, leaseMs: 4_000 })
   expect(result).toEqual({ reason: 'burst' })
   expect(fixture.lines().toSorted()).toEqual(
@@ -21,7 +21,7 @@ export const block = queueJob({}, async function block(worker, job) {
   expect(log.filter(({ level }) => level === 'warn' || level === 'error')).toEqual([])
 })
 
-test('a handler that blocks its process for longer than a stall takes no job from its neighbours', async () => {
+test('a handler that blocks its process for longer than a stall does not affect jobs of other processes', async () => {
   const fixture = await SupervisorFixture.create(`
 export const block = queueJob({}, async function block(worker, job) {
   ran(job)
@@ -37,14 +37,14 @@ export const block = queueJob({}, async function block(worker, job) {
   expect(log.filter(({ level }) => level === 'error')).toEqual([])
 })
 
-test('a process that is stopped is killed where it runs no job, and left alone where it runs one', async () => {
+test('a stopped process is killed if it runs no job, and not killed if it runs one', async () => {
   const fixture = await SupervisorFixture.create(`
 export const wait = queueJob({}, async function wait(worker, job) {
   ran(job)
   await untilExists('go')
   note('done')
 })`)
-  // With room for another job it might be stopped while it claims, and all would wait for the lock that it has then.
+  // With room for another job it might be stopped during a claim, and the others would wait for its lock.
   const one = { concurrency: 1, prefetch: 1 }
   const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 2, stallMs: 3_000, ...one })
   await untilLogged(log, 'worker is ready', 2)
@@ -55,7 +55,7 @@ export const wait = queueJob({}, async function wait(worker, job) {
   for (const pid of [busy, idle]) process.kill(pid, 'SIGSTOP')
   await until('the end of the idle one', () => !isAlive(idle) || undefined)
   await untilLogged(log, 'worker is ready', 3)
-  expect(log.filter(({ msg }) => msg.includes('gives no sign of life'))).toMatchObject([{ pid: idle }])
+  expect(log.filter(({ msg }) => msg.includes('sends no heartbeat'))).toMatchObject([{ pid: idle }])
   expect(stateOf(busy)).toBe('T')
 
   process.kill(busy, 'SIGCONT')
@@ -84,7 +84,7 @@ export const work = queueJob({}, async function work(worker, job) {
   expect(fixture.leftovers()).toEqual([])
 })
 
-test('a process that closes its channel and then hangs is killed after the grace period, and its job charged', async () => {
+test('a process that closes its channel and hangs is killed after the grace period, and its job counts a lost delivery', async () => {
   const fixture = await SupervisorFixture.create(`
 export const hang = queueJob({ maxDeliveries: 1 }, async function hang(worker, job) {
   ran(job)
@@ -98,7 +98,7 @@ export const hang = queueJob({ maxDeliveries: 1 }, async function hang(worker, j
   expect(await fixture.dead('hang')).toMatchObject([{ reason: expect.stringContaining('ZYQ_JOB_POISON') }])
 })
 
-test('messages that a task file sends for its own ends do no harm', async () => {
+test('unknown messages from a task file are ignored', async () => {
   const fixture = await SupervisorFixture.create(`
 const messages = [null, 0, 'ready', [], {}, { type: 'x' }, { type: 'heartbeat' }, { type: 'consumers', consumers: [{}] }, { type: 'fatal' }, { __proto__: null }]
 for (const message of messages) if (message !== undefined) process.send(message)
@@ -124,18 +124,18 @@ function removeQueue(fixture: SupervisorFixture): void {
   for (const suffix of ['-wal', '-shm', '']) rmSync(fixture.project.path(`queue.db${suffix}`), { force: true })
 }
 
-test('processes whose broker went away live on, and work when it is back; so does the supervisor', async () => {
+test('processes and supervisor survive an unavailable broker and continue when it is back', async () => {
   const fixture = await SupervisorFixture.create(COUNT)
   const { supervisor, ended, log } = fixture.supervise()
   await untilLogged(log, 'worker is ready', 2)
   await fixture.submit('count', numbers(10))
   await fixture.untilNoted(10)
-  // A foreign file in its place is as good as a server that is down: nothing can be done until it is gone again.
+  // A foreign file in its place acts like a server that is down.
   removeQueue(fixture)
   writeFileSync(fixture.project.path('foreign'), 'not a queue '.repeat(500))
   renameSync(fixture.project.path('foreign'), fixture.project.path('queue.db'))
   const before = fixture.pids()
-  await untilLogged(log, 'leases not renewed')
+  await untilLogged(log, 'cannot renew the leases')
   removeQueue(fixture)
   await fixture.submit('count', ['deadly', 'last'])
   await until(
@@ -145,13 +145,13 @@ test('processes whose broker went away live on, and work when it is back; so doe
   await untilLogged(log, 'worker is ready', 3)
   supervisor.drain()
   expect(await ended).toEqual({ reason: 'drained' })
-  // One died of the deadly job, and its job came back through a supervisor that had found the broker again.
+  // A job killed one process, and the reconnected supervisor reclaimed it.
   expect(fixture.pids()).toEqual(expect.arrayContaining(before))
   expect(fixture.pids()).toHaveLength(3)
   expect(log.filter(({ msg }) => msg.startsWith('worker ended'))).toHaveLength(1)
 })
 
-test('a process whose consumer fails again and again is replaced, and finishes what it runs', async () => {
+test('a process whose consumer keeps failing is replaced and finishes its running jobs', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)
@@ -186,7 +186,7 @@ export default { ...sqlite, name: 'failing', schemes: ['failing'], create: (opti
   })
   await fixture.untilNoted(1)
   writeFileSync(fails, '')
-  await untilLogged(log, 'worker is replaced: receiving fails again and again: ZYQ_BROKER: ', 2)
+  await untilLogged(log, 'worker is replaced: receiving keeps failing: ZYQ_BROKER: ', 2)
   writeFileSync(fixture.project.path('go'), '')
   await until('the long job', () => fixture.lines().includes('done long') || undefined)
   await fixture.submit('work', ['later'])
@@ -204,7 +204,7 @@ export default { ...sqlite, name: 'failing', schemes: ['failing'], create: (opti
   expect(log.filter(({ msg }) => msg.startsWith('worker ended'))).toEqual([])
 })
 
-test('a supervisor whose broker is away ends all the same', async () => {
+test('a supervisor ends although its broker is unavailable', async () => {
   const fixture = await SupervisorFixture.create(COUNT)
   const { supervisor, ended, log } = fixture.supervise()
   await untilLogged(log, 'worker is ready', 2)
@@ -261,7 +261,7 @@ export default { ...sqlite, name: 'vault', schemes: ['vault'],
     (pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8') + readFileSync(`/proc/${pid}/comm`, 'utf8'),
   )
   expect(titles.join()).toContain('zyqueue: tasks.mjs.1')
-  // A broker that goes away has much to complain about.
+  // An unavailable broker causes many log lines.
   removeQueue(fixture)
   writeFileSync(fixture.project.path('queue.db'), 'not a queue '.repeat(500))
   writeFileSync(fixture.project.path('go'), '')

@@ -30,13 +30,15 @@ export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, j
     expect([...jobs.values()].map((runs) => runs.map(({ deliveryCount }) => deliveryCount))).toEqual(
       numbers(20).map(() => [0]),
     )
-    expect(await fixture.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died holding the job' }])
+    expect(await fixture.dead('work')).toMatchObject([
+      { reason: 'ZYQ_JOB_POISON: 3 workers died while they held the job' },
+    ])
     expect(log.filter(({ msg }) => msg === `worker ended ${how}`)).toHaveLength(3)
     expect(fixture.leftovers()).toEqual([])
   },
 )
 
-test('of jobs that run at once, ended jobs and jobs that have not begun count no lost delivery', async () => {
+test('if jobs run at once, ended and unstarted jobs count no lost delivery', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({ maxDeliveries: 1 }, function work(worker, job) {
   ran(job)
@@ -45,12 +47,14 @@ export const work = queueJob({ maxDeliveries: 1 }, function work(worker, job) {
   await fixture.submit('work', [1, 2, 3, 'poison', 4, 5])
   await fixture.burst({ maxWorkers: 1, concurrency: 10 })
 
-  expect(await fixture.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 1 workers died holding the job' }])
+  expect(await fixture.dead('work')).toMatchObject([
+    { reason: 'ZYQ_JOB_POISON: 1 workers died while they held the job' },
+  ])
   expect(fixture.runs().map(({ deliveryCount }) => deliveryCount)).toEqual(expect.not.arrayContaining([1]))
   expect(byJob(fixture.runs()).size).toBe(6)
 })
 
-test('a job that ended in time is not overdue for the one behind it', async () => {
+test('a job that ended in time is not overdue because of the next job', async () => {
   const fixture = await SupervisorFixture.create(`
 export const quick = queueJob({ hardTimeoutMs: 1_000 }, function quick() { note('quick') })
 export const slow = queueJob({}, function slow() { note('slow'); spin(4_000) })`)
@@ -60,7 +64,7 @@ export const slow = queueJob({}, function slow() { note('slow'); spin(4_000) })`
   expect(fixture.lines().toSorted()).toEqual(['quick', 'slow'])
 })
 
-test('jobs that ran beside a poisonous one are never dead-lettered: the last chance runs alone', async () => {
+test('jobs that ran at the same time as a poison job are not dead-lettered: the last delivery runs alone', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, job) {
   ran(job)
@@ -78,7 +82,7 @@ export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, j
   )
   expect(lines.filter((line) => line.startsWith('poison'))).toHaveLength(3)
   expect(await fixture.dead('work')).toMatchObject([{ reason: expect.stringContaining('ZYQ_JOB_POISON') }])
-  // They were charged, which is what the last chance is for.
+  // They counted lost deliveries, so their last delivery runs alone.
   expect(lines).toContain('1 2')
 })
 
@@ -105,14 +109,14 @@ export const calm = queueJob({ retries: 0, maxDeliveries: 1 }, async function ca
     await fixture.submit('calm', [1, 2, 3])
     const { supervisor, ended, log } = fixture.supervise({ maxWorkers: 1, concurrency: 4 })
     await until('the dead letter', async () => (await fixture.dead('slow')).length > 0 || undefined)
-    // One that had ended, and was not acknowledged when its process was killed, runs again.
+    // A job that had ended and was not acknowledged before the kill runs again.
     const done = (): readonly string[] => [...new Set(fixture.lines().filter((line) => line.startsWith('done')))]
     await until('the neighbours', () => done().length === 3 || undefined)
     supervisor.drain()
     await ended
 
     const lines = fixture.lines()
-    // A handler that blocks its process beside others cannot be told from them: it is tried once more, alone.
+    // If several jobs run in a blocked process, the culprit is unknown: the job runs again, alone.
     const runs = lines.filter((line) => line.startsWith('slow'))
     expect(new Set(runs.map((line) => line.slice(0, 6)))).toEqual(new Set(['slow 1', 'slow 2']))
     expect(hang.startsWith('spin') ? [3, 4] : [2]).toContain(runs.length)
@@ -122,7 +126,7 @@ export const calm = queueJob({ retries: 0, maxDeliveries: 1 }, async function ca
       { reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT: .*hard timeout/), headers: { 'zyq-attempts-made': '2' } },
     ])
     expect(await fixture.dead('calm')).toEqual([])
-    expect(log.filter(({ msg }) => msg.includes('past its hard timeout'))).toHaveLength(runs.length)
+    expect(log.filter(({ msg }) => msg.includes('exceeded its hard timeout'))).toHaveLength(runs.length)
     expect(lineOf(log, 'worker ended')).toBeUndefined()
   },
 )
@@ -148,7 +152,7 @@ export const ended = queueJob({ retries: 0 }, function ended(worker, job) { note
     expect(fixture.lines().filter((line) => line === 'block first')).toHaveLength(1)
     expect(fixture.lines()).toContain('block second')
     expect(await fixture.dead('block')).toMatchObject([{ reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT/) }])
-    expect(log.filter(({ msg }) => msg.includes('past its hard timeout'))).toHaveLength(1)
+    expect(log.filter(({ msg }) => msg.includes('exceeded its hard timeout'))).toHaveLength(1)
   },
 )
 
@@ -162,7 +166,7 @@ export const work = queueJob({ hardTimeoutMs: 3_000, retries: 0 }, async functio
 })`)
   await fixture.submit('work', [1, 2, 'blocker', 3, 4, 5, 6, 7, 8, 9, 10, 11])
   await fixture.burst({ maxWorkers: 1, concurrency: 10 })
-  // One that had ended, and was not acknowledged when its process was killed, runs again.
+  // A job that had ended and was not acknowledged before the kill runs again.
   const done = new Set(fixture.lines().filter((line) => line.startsWith('done')))
   expect([...done].toSorted()).toEqual(
     numbers(12)
@@ -173,7 +177,7 @@ export const work = queueJob({ hardTimeoutMs: 3_000, retries: 0 }, async functio
   expect(await fixture.dead('work')).toMatchObject([{ reason: expect.stringMatching(/^ZYQ_JOB_TIMEOUT/) }])
 })
 
-test('where supervisor and workers die together, no job is dead-lettered for what it was held beside', async () => {
+test('if supervisor and workers die together, no job is dead-lettered because of another job', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, job) {
   ran(job)
@@ -188,14 +192,16 @@ export const work = queueJob({ maxDeliveries: 3 }, async function work(worker, j
     await ended
     alive = child.exitCode === 0
     expect(alive || child.signalCode === 'SIGKILL').toBe(true)
-    // A burst would end while all is held by the dead.
+    // A burst would end while the dead processes hold all jobs.
     await until('the end of the lease', async () => (await fixture.queue('work'))?.workers === 0 || undefined)
   }
   expect(new Set(fixture.runs().map(({ job }) => job)).size).toBe(81)
-  expect(await fixture.dead('work')).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died holding the job' }])
+  expect(await fixture.dead('work')).toMatchObject([
+    { reason: 'ZYQ_JOB_POISON: 3 workers died while they held the job' },
+  ])
 })
 
-test('a job that ends its process while that drains is charged all the same', async () => {
+test('a job that ends its process during a drain counts a lost delivery', async () => {
   const fixture = await SupervisorFixture.create(`
 export const work = queueJob({}, async function work(worker, job) {
   ran(job)

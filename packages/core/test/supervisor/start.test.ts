@@ -7,7 +7,7 @@ const TASK = `import { queueJob } from '@zyqueue/core'
 export const work = queueJob({}, async function work() {})
 `
 
-/** Has every process of a supervisor leave a line when it starts, whatever becomes of it. */
+/** Makes every process of a supervisor write a line when it starts. */
 function countStarts(fixture: SupervisorFixture): () => number {
   const starts = fixture.project.path('starts')
   const module = fixture.project.path('count-starts.mjs')
@@ -77,7 +77,7 @@ test('a broker that refuses ends the supervisor with one clear error', async () 
   expect(starts()).toBeLessThanOrEqual(2)
 })
 
-test('if no process can be started, that is the error', async () => {
+test('if no process can be started, the result has this error', async () => {
   const fixture = await SupervisorFixture.create(TASK, { prelude: false })
   rmSync(fixture.temporary, { recursive: true })
   const { ended } = fixture.supervise({ maxWorkers: 2 })
@@ -88,7 +88,7 @@ test('if no process can be started, that is the error', async () => {
   })
 })
 
-test('a task file that ends each process soon after its start, job or no job, ends the supervisor', async () => {
+test('a task file that ends each process soon after its start ends the supervisor, with and without jobs', async () => {
   const fixture = await SupervisorFixture.create(
     `${TASK}
 const send = process.send.bind(process)
@@ -102,11 +102,11 @@ process.send = (message, ...rest) => {
   expect(failure(await ended)).toEqual({
     reason: 'failed',
     code: 'ZYQ_WORKER_START',
-    message: expect.stringMatching(/with exit code 1 before they had done a job, 6 times/),
+    message: expect.stringMatching(/with exit code 1 before they completed a job, 6 times/),
   })
 })
 
-test('a reload with a task file that is not sound ends the supervisor, and lets those before finish', async () => {
+test('a reload of an invalid task file ends the supervisor after the old processes have finished', async () => {
   const fixture = await SupervisorFixture.create(`
 if (exists('broken')) throw new Error('broken')
 export const work = queueJob({}, async function work(worker, job) {
@@ -124,7 +124,7 @@ export const work = queueJob({}, async function work(worker, job) {
   expect(fixture.lines()).toEqual(['began', 'ended'])
 })
 
-test('a task file that was sound and no longer is does not end the supervisor, and its repair is noticed', async () => {
+test('a task file that becomes invalid does not end the supervisor, and workers start when it is fixed', async () => {
   const fixture = await SupervisorFixture.create(`
 if (exists('broken')) throw new Error('broken')
 export const work = queueJob({}, async function work(worker, job) { ran(job) })`)

@@ -2,14 +2,14 @@ import { describe, expect, test } from 'vitest'
 import { createVirtualClock, systemClock } from '../../src/testing/clock.ts'
 
 describe('a virtual clock', () => {
-  test('stands still until it is advanced', async () => {
+  test('does not move until it is advanced', async () => {
     const clock = createVirtualClock(1000)
     expect(clock.now()).toBe(1000)
     await clock.advance(250)
     expect(clock.now()).toBe(1250)
   })
 
-  test('runs each timer at its own moment, in order, those set on the way included', async () => {
+  test('runs each timer at its time, in order, also timers that are set meanwhile', async () => {
     const clock = createVirtualClock(0)
     const ran: string[] = []
     const note = (name: string): void => void ran.push(`${name} at ${clock.now()}`)
@@ -25,7 +25,7 @@ describe('a virtual clock', () => {
     expect(clock.now()).toBe(100)
   })
 
-  test('does not run what was cancelled, and cancelling late does nothing', async () => {
+  test('does not run cancelled timers, and a late cancel has no effect', async () => {
     const clock = createVirtualClock(0)
     const ran: number[] = []
     const cancel = clock.setTimer(() => ran.push(1), 10)
@@ -37,7 +37,7 @@ describe('a virtual clock', () => {
     expect(ran).toEqual([2])
   })
 
-  test('lets promises go on before, between and after the timers', async () => {
+  test('runs pending promises before, between and after the timers', async () => {
     const clock = createVirtualClock(0)
     const sleep = (ms: number) => new Promise<void>((resolve) => clock.setTimer(resolve, ms))
     const moments: number[] = []
@@ -54,7 +54,7 @@ describe('a virtual clock', () => {
     expect(moments).toEqual([10, 20, 30])
   })
 
-  test('queues advances up, and goes on after a timer that threw', async () => {
+  test('runs advances one after the other, also after a timer that threw', async () => {
     const clock = createVirtualClock(0)
     clock.setTimer(() => {
       throw new Error('thrown by a timer')
@@ -66,7 +66,7 @@ describe('a virtual clock', () => {
   })
 })
 
-test('the system clock does not overflow at long times', async () => {
+test('the system clock supports long timers', async () => {
   let ran = false
   const cancel = systemClock.setTimer(() => (ran = true), 30 * 86_400_000)
   await new Promise<void>((resolve) => {

@@ -6,7 +6,7 @@ interface Item extends HeapItem {
   readonly rank: number
 }
 
-test('a heap gives what a sorted list gives, whatever is pushed, shifted and removed', () => {
+test('a heap behaves like a sorted list', () => {
   const step = fc.oneof(
     fc.record({ kind: fc.constant('push' as const), rank: fc.integer({ min: 0, max: 20 }) }),
     fc.record({ kind: fc.constant('shift' as const), rank: fc.constant(0) }),

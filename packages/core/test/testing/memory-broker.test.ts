@@ -26,7 +26,7 @@ async function connected(broker: Broker): Promise<Broker> {
   return broker
 }
 
-test('on a virtual clock a delayed job comes when the clock says so', async () => {
+test('on a virtual clock a delayed job becomes ready at its time', async () => {
   const clock = createVirtualClock()
   const broker = await connected(createMemoryBroker(createMemoryStore({ clock })))
   await broker.publish([
@@ -49,7 +49,7 @@ test('on a virtual clock a delayed job comes when the clock says so', async () =
   await broker.close()
 })
 
-test('on a virtual clock a lease ends when the clock says so, and not before', async () => {
+test('on a virtual clock a lease ends at its time, and not before', async () => {
   const clock = createVirtualClock()
   const broker = await connected(createMemoryBroker(createMemoryStore({ clock })))
   await broker.publish([message('job')])
@@ -67,7 +67,7 @@ test('on a virtual clock a lease ends when the clock says so, and not before', a
   await broker.close()
 })
 
-test('an id is remembered for ten minutes, though its job be done', async () => {
+test('an id is kept for ten minutes, also if its job is done', async () => {
   const clock = createVirtualClock()
   const broker = await connected(createMemoryBroker(createMemoryStore({ clock })))
   const ready = async () => (await broker.admin.queues())[0]?.ready
@@ -83,7 +83,7 @@ test('an id is remembered for ten minutes, though its job be done', async () => 
   await broker.close()
 })
 
-test('it is strict where core is bound: connect, declare, short batches, one receive at a time', async () => {
+test('it rejects calls that violate the contract', async () => {
   const broker = createMemoryBroker()
   await expect(broker.declare([queue])).rejects.toMatchObject({ code: 'ZYQ_UNREACHABLE' })
   await broker.connect()
@@ -124,7 +124,7 @@ async function jobs(broker: Broker): Promise<number | undefined> {
   return (await broker.admin.queues())[0]?.ready
 }
 
-test('one name is one store for each clock, and other names are others', async () => {
+test('a name means one store per clock', async () => {
   const clock = createVirtualClock()
   await (await make('memory:shared')).publish([message('job')])
   expect(await jobs(await make('memory:shared'))).toBe(1)
@@ -135,7 +135,7 @@ test('one name is one store for each clock, and other names are others', async (
   expect(() => memoryBroker().create({ baseDir: '.', connection: 'redis://user:s3cret@host' })).toThrow(/memory:NAME/)
 })
 
-test('100,000 jobs of mixed priorities and delays come in order', async () => {
+test('100,000 jobs with mixed priorities and delays are received in order', async () => {
   const clock = createVirtualClock()
   const broker = await connected(createMemoryBroker(createMemoryStore({ clock })))
   const count = 100_000

@@ -14,7 +14,7 @@ function taskThat(run: (job: Job) => unknown, options: ConstructorParameters<typ
   return new Task(uniqueName(), { server: 'nowhere', ...options }, { run: (_worker, job) => run(job) })
 }
 
-test('runs what was submitted, when it is told to, and tells the results', async () => {
+test('run runs the submitted jobs and jobs lists the results', async () => {
   const double = taskThat(({ data }) => Number(data) * 2)
   await using queue = createTestQueue({ tasks: [double] })
   await double.submit([1, 2])
@@ -30,7 +30,7 @@ test('runs what was submitted, when it is told to, and tells the results', async
   expect(queue.jobs('another')).toEqual([])
 })
 
-test('takes jobs in whatever broker, connection or options they name', async () => {
+test('accepts jobs with any broker, connection or options', async () => {
   const options: BrokerTaskOptions = JSON.parse('{"exchange":"x"}')
   const task = taskThat(() => 'done', { ...options, connection: 'nowhere://' })
   await using queue = createTestQueue({ tasks: [task] })
@@ -45,7 +45,7 @@ test('takes jobs in whatever broker, connection or options they name', async () 
   expect(queue.jobs(task)[0]?.queue).toBe('other')
 })
 
-test('delays and backoffs pass on its clock', async () => {
+test('delays and backoffs use its clock', async () => {
   const failing = taskThat(
     () => {
       throw new Error('no')
@@ -68,7 +68,7 @@ test('delays and backoffs pass on its clock', async () => {
   ])
 })
 
-test('each job runs at its own moment', async () => {
+test('each job runs at its own time', async () => {
   const moments: unknown[] = []
   const task = taskThat(({ data }) => moments.push([data, queue.clock.now() - start]))
   await using queue = createTestQueue({ tasks: [task] })
@@ -83,7 +83,7 @@ test('each job runs at its own moment', async () => {
   expect(queue.clock.now() - start).toBe(100)
 })
 
-test('runs what handlers submit, awaited or not', async () => {
+test('runs jobs that handlers submit, with and without await', async () => {
   const leaf = taskThat(() => 'leaf')
   const root = taskThat(async () => {
     await leaf.submit('awaited')
@@ -95,7 +95,7 @@ test('runs what handlers submit, awaited or not', async () => {
   expect(queue.jobs(leaf).map(({ state }) => state)).toEqual(['done', 'done'])
 })
 
-test('Discard, Retry, a schema and middleware are as with a worker', async () => {
+test('Discard, Retry, schemas and middleware work as in a worker', async () => {
   const task = taskThat(
     ({ data, attempt }) => {
       if (data === 'discard') throw new Discard()
@@ -118,7 +118,7 @@ test('Discard, Retry, a schema and middleware are as with a worker', async () =>
   expect(seen).toHaveBeenCalledTimes(3)
 })
 
-test('closed, the tasks go where they went before; a task is in one at a time', async () => {
+test('close returns the tasks to their brokers; a task can be in one test queue only', async () => {
   const broker = scripted()
   const task = taskThat(() => 1, { server: broker })
   const other = taskThat(() => 1, { server: broker })
@@ -132,7 +132,7 @@ test('closed, the tasks go where they went before; a task is in one at a time', 
   await using _again = createTestQueue({ tasks: [task, other] })
 })
 
-test('a thousand jobs, and runs that are not awaited, come one after the other', async () => {
+test('concurrent runs of 1,000 jobs run one after the other', async () => {
   let running = 0
   const task = taskThat(async () => {
     expect(++running).toBe(1)

@@ -1,19 +1,19 @@
 import { expect, expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
-import { producers } from '../src/producer/producers.ts'
-import type { JobHandle } from '../src/producer/job-handles.ts'
-import { queueJob, remoteTask, taskOf } from '../src/tasks/queue-job.ts'
-import { findTask, registeredTasks } from '../src/tasks/registry.ts'
-import { validate } from '../src/tasks/schema.ts'
-import type { Task } from '../src/tasks/task.ts'
-import { createTestQueue, memoryBroker } from '../src/testing/index.ts'
-import type { Job, WorkerContext } from '../src/worker/job.ts'
-import { uniqueName } from './support.ts'
+import { producers } from '../../src/producer/producers.ts'
+import type { JobHandle } from '../../src/producer/job-handles.ts'
+import { queueJob, remoteTask, taskOf } from '../../src/tasks/queue-job.ts'
+import { findTask, registeredTasks } from '../../src/tasks/registry.ts'
+import { validate } from '../../src/messages/schema.ts'
+import type { Task } from '../../src/tasks/task.ts'
+import { createTestQueue, memoryBroker } from '../../src/testing/index.ts'
+import type { Job, WorkerContext } from '../../src/worker/job.ts'
+import { uniqueName } from '../support.ts'
 
 const configError = (text: RegExp, code = 'ZYQ_CONFIG') =>
   expect.objectContaining({ code, message: expect.stringMatching(text) })
 
-test('a task has the name of its handler, or its own, and is registered under it', () => {
+test('a task is registered under its `name` or the name of its handler', () => {
   const named = queueJob({}, async function namedByHandler() {})
   expect(named.name).toBe('namedByHandler')
   expect(named.queue).toBe('namedByHandler')
@@ -26,7 +26,7 @@ test('a task has the name of its handler, or its own, and is registered under it
   expect(findTask('remote')).toBe(undefined)
 })
 
-test('two tasks of one name, and one without, are refused', () => {
+test('two tasks with one name and a task without a name are refused', () => {
   const name = uniqueName()
   queueJob({ name }, () => {})
   expect(() => queueJob({ name }, () => {})).toThrow(configError(/Two tasks/, 'ZYQ_TASK_DUPLICATE'))
@@ -60,7 +60,7 @@ test.each([
   expect(define).toThrow(configError(new RegExp(`queueJob: ${option}`)))
 })
 
-test('the schema types the data, the handler’s own type does without one', () => {
+test('the schema types the data; without a schema the handler does', () => {
   const schema = z.object({ file: z.string(), width: z.coerce.number().default(100) })
   const resize = queueJob({ name: uniqueName(), data: schema }, async (worker, job) => {
     expectTypeOf(worker).toEqualTypeOf<WorkerContext>()
@@ -115,7 +115,7 @@ class Mailer {
   undecorated(_worker: WorkerContext, _job: Job<string>) {}
 }
 
-test('a decorated method is a task: static on its class, of an instance on the first that was made', async () => {
+test('a decorated method is a task; an instance method runs on the first instance', async () => {
   const send = taskOf(Mailer.prototype.send)
   const double = taskOf(Mailer.double)
   expectTypeOf(send).toEqualTypeOf<Task<{ to: string }, string>>()
@@ -131,7 +131,7 @@ test('a decorated method is a task: static on its class, of an instance on the f
   await queue.run()
   expect(queue.jobs()).toMatchObject([
     { result: 42 },
-    { state: 'dead', reason: expect.stringMatching(/none was made/) },
+    { state: 'dead', reason: expect.stringMatching(/no instance was created/) },
   ])
   const mailers = [new Mailer('a'), new Mailer('z')]
   await send.submit({ to: 'b' })
@@ -140,16 +140,16 @@ test('a decorated method is a task: static on its class, of an instance on the f
   expect(mailers).toHaveLength(2)
 })
 
-test('a decorator of the kind before the standard is told what to change', () => {
+test('a legacy decorator throws an error with the remedy', () => {
   const decorate: (...call: unknown[]) => unknown = Object.assign(queueJob({ name: 'old' }))
   expect(() => decorate(Object, 'method', {})).toThrow(/experimentalDecorators/)
 })
 
-test('what is not decorated is no task', () => {
+test('a method that is not decorated is not a task', () => {
   expect(() => taskOf(Mailer.prototype.undecorated)).toThrow(configError(/undecorated/, 'ZYQ_TASK_UNKNOWN'))
 })
 
-test('a schema is run at once or later, and tells the first five faults', async () => {
+test('a schema may be synchronous or asynchronous, and the error names the first five faults', async () => {
   const schema = z.object(Object.fromEntries(['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((key) => [key, z.number()])))
   const run = () => validate(schema, { a: 1 }, 'It')
   expect(run).toThrow(configError(/^It does not fit its schema: b: .*f: .*and 1 more$/, 'ZYQ_VALIDATION'))
@@ -162,7 +162,7 @@ test('a schema is run at once or later, and tells the first five faults', async 
   expect(await validate(later, 7, 'It')).toBe(7)
 })
 
-test('what the schema makes of the data is the handler’s, what was submitted travels', async () => {
+test('the handler gets the output of the schema, and the message has the input', async () => {
   const task = queueJob(
     { name: uniqueName(), data: z.string().transform((text) => text.length) },
     (_worker, job) => job.data,

@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
-import type { OutboundMessage, PublishResult } from '../src/contract/index.ts'
-import { BrokerError } from '../src/errors.ts'
-import { Producer } from '../src/producer/producer.ts'
-import { connectionTo, gate, scripted, until, type Script } from './support.ts'
+import type { OutboundMessage, PublishResult } from '../../src/contract/index.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { Producer } from '../../src/producer/producer.ts'
+import { connectionTo, gate, scripted, until, type Script } from '../support.ts'
 
 const queue = { name: 'mail', options: {} }
 
@@ -23,7 +23,7 @@ function producerOn(script: Script) {
 const lost = () => new BrokerError('ZYQ_CONNECTION_LOST', 'cut')
 const away = () => new BrokerError('ZYQ_UNREACHABLE', 'connection refused')
 
-test('gathers what is submitted in the same moment into as few batches as it needs', async () => {
+test('batches the submits of one turn into as few batches as possible', async () => {
   const batches: number[] = []
   const { producer } = producerOn({
     publish: (real, batch) => {
@@ -50,7 +50,7 @@ test('a batch is full at four megabytes, and one message may be larger', async (
   await producer.close()
 })
 
-test('publishAll answers for each message, in their order', async () => {
+test('publishAll returns one result for each message, in order', async () => {
   const { producer } = producerOn({
     publish: async (_real, batch) =>
       batch.map(({ id }): PublishResult =>
@@ -94,7 +94,7 @@ test('a broker that never was reachable fails at once', async () => {
   await producer.close()
 })
 
-test('a broker that was reachable is waited for', async () => {
+test('publish waits for a broker that was reachable before', async () => {
   const { broker, producer } = producerOn({})
   await producer.publish(queue, [message('first')])
   let refusals = 0
@@ -119,7 +119,7 @@ test('an error that a retry cannot fix is not retried', async () => {
   await producer.close()
 })
 
-test('what is unknown is sent again only where the broker knows it by its id, and only that', async () => {
+test('unknown messages are sent again only if the broker deduplicates by id', async () => {
   for (const idempotentPublish of [true, false]) {
     const sent: string[][] = []
     const { producer } = producerOn({
@@ -140,7 +140,7 @@ test('what is unknown is sent again only where the broker knows it by its id, an
   }
 })
 
-test('what was unknown once stays so, though a later try is refused', async () => {
+test('an unknown result stays unknown if a later try is refused', async () => {
   let calls = 0
   const { producer } = producerOn({
     publish: async (_real, batch) => {
@@ -154,7 +154,7 @@ test('what was unknown once stays so, though a later try is refused', async () =
   await producer.close()
 })
 
-test('a queue that cannot be declared refuses its own messages only', async () => {
+test('if a queue cannot be declared, only its messages are refused', async () => {
   const bad = { name: 'bad', options: {} }
   const { producer } = producerOn({
     declare: (real, queues) =>
@@ -170,7 +170,7 @@ test('a queue that cannot be declared refuses its own messages only', async () =
   await producer.close()
 })
 
-test('a message that the broker did not answer for is unknown', async () => {
+test('a message without a result is unknown', async () => {
   const { producer } = producerOn({
     capabilities: { idempotentPublish: false },
     publish: async () => [{ status: 'stored' }],
@@ -182,7 +182,7 @@ test('a message that the broker did not answer for is unknown', async () => {
   await producer.close()
 })
 
-test('close waits for what is under way; what comes after is refused', async () => {
+test('close waits for pending messages; later messages are refused', async () => {
   const { broker, producer } = producerOn({})
   const all = producer.publishAll(queue, messages(3000))
   await producer.close()

@@ -1,18 +1,18 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import type { Broker, BrokerPlugin, CallOptions, CallResult, OutboundMessage } from '../src/contract/index.ts'
-import { BrokerError } from '../src/errors.ts'
-import { producers } from '../src/producer/producers.ts'
-import { queueJob, remoteTask } from '../src/tasks/queue-job.ts'
-import { memoryBroker } from '../src/testing/index.ts'
-import type { Job } from '../src/worker/job.ts'
-import { createWorker } from '../src/worker/worker.ts'
-import { scripted, uniqueName } from './support.ts'
+import type { Broker, BrokerPlugin, CallRequest, CallResult, OutboundMessage } from '../../src/contract/index.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { producers } from '../../src/producer/producers.ts'
+import { queueJob, remoteTask } from '../../src/tasks/queue-job.ts'
+import { memoryBroker } from '../../src/testing/index.ts'
+import type { Job } from '../../src/worker/job.ts'
+import { createWorker } from '../../src/worker/worker.ts'
+import { scripted, uniqueName } from '../support.ts'
 
 afterEach(() => producers.close())
 
-type Call = (message: OutboundMessage, options: CallOptions) => Promise<CallResult>
+type Call = (message: OutboundMessage, options: CallRequest) => Promise<CallResult>
 
-/** The in-memory broker, with calls that end as the test says. */
+/** The in-memory broker with calls that the test ends. */
 function calling(call: Call): BrokerPlugin {
   const memory = memoryBroker()
   const create: BrokerPlugin['create'] = (options) => {
@@ -27,7 +27,7 @@ function calling(call: Call): BrokerPlugin {
 const taskOn = (call: Call) => remoteTask(uniqueName(), { server: calling(call) })
 const done = (body: string): CallResult => ({ status: 'done', body: Buffer.from(body) })
 
-test('a broker without calls says so before anything is sent', async () => {
+test('call rejects on a broker without calls before the job is sent', async () => {
   const task = remoteTask(uniqueName(), { server: scripted() })
   await expect(task.call({})).rejects.toMatchObject({
     code: 'ZYQ_UNSUPPORTED',
@@ -44,7 +44,7 @@ test.each([
   expect(await taskOn(async () => done(body)).call({})).toEqual(result)
 })
 
-test('bytes that are no text are no result', async () => {
+test('a result that is not text is refused', async () => {
   const task = taskOn(async () => ({ status: 'done', body: Uint8Array.of(0xff) }))
   await expect(task.call({})).rejects.toMatchObject({ code: 'ZYQ_DECODE' })
 })
@@ -60,7 +60,7 @@ test.each([
   await expect(task.call({})).rejects.toMatchObject({ code, message })
 })
 
-test('what is unknown or refused rejects as that', async () => {
+test('an unknown or refused call rejects with its code', async () => {
   const error = new BrokerError('ZYQ_CONNECTION_LOST', 'gone')
   await expect(taskOn(async () => ({ status: 'unknown', error })).call({})).rejects.toMatchObject({
     code: 'ZYQ_OUTCOME_UNKNOWN',
@@ -70,14 +70,14 @@ test('what is unknown or refused rejects as that', async () => {
   await expect(taskOn(async () => ({ status: 'refused', error: full })).call({})).rejects.toBe(full)
 })
 
-test('what was not sent is sent again', async () => {
+test('a call that was not sent is retried', async () => {
   const call = vi.fn<Call>(async () => done('1'))
   call.mockRejectedValueOnce(new BrokerError('ZYQ_CONNECTION_LOST', 'gone'))
   expect(await taskOn(call).call({})).toBe(1)
   expect(call).toHaveBeenCalledTimes(2)
 })
 
-test('a timeout ends the waiting, and so does a signal', async () => {
+test('a timeout or a signal ends the wait', async () => {
   const hang: Call = (_, { signal }) =>
     new Promise((_resolve, reject) => {
       signal.addEventListener('abort', () => reject(new Error('aborted', { cause: signal.reason })))
@@ -88,7 +88,7 @@ test('a timeout ends the waiting, and so does a signal', async () => {
   await expect(taskOn(hang).call({}, { timeoutMs: -1 })).rejects.toMatchObject({ code: 'ZYQ_CONFIG' })
 })
 
-test('the message has what the call and the task ask for', async () => {
+test('the message has the options of the call and the task', async () => {
   const call = vi.fn<Call>(async () => done('1'))
   await taskOn(call).call({ a: 1 }, { priority: 'high', headers: { tenant: 'a' } })
   const [message] = call.mock.calls[0] ?? []
@@ -96,7 +96,7 @@ test('the message has what the call and the task ask for', async () => {
   expect(String(message?.body)).toBe('{"a":1}')
 })
 
-test('a worker answers: what the handler returned, told and threw', async () => {
+test('the caller gets the result, the updates and the error of the handler', async () => {
   const server = memoryBroker()
   const task = queueJob({ name: uniqueName(), server }, (_worker, job: Job<string>) => {
     job.progress(1, 2)

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { BrokerBase } from '../src/adapter/broker-base.ts'
-import type { Consumer } from '../src/contract/consumer.ts'
+import { BrokerBase } from '../../src/adapter/broker-base.ts'
+import type { Consumer } from '../../src/contract/consumer.ts'
 
 class TestBroker extends BrokerBase<object> {
   constructor() {

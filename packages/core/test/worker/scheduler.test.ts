@@ -1,17 +1,17 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { Prefetch } from '../src/worker/prefetch.ts'
-import { HELD, Scheduler, type Runnable } from '../src/worker/scheduler.ts'
+import { Prefetch } from '../../src/worker/prefetch.ts'
+import { HELD, Scheduler, type Runnable } from '../../src/worker/scheduler.ts'
 
 interface Item extends Runnable {
   readonly id: number
-  /** Whether it has ended when `run` returns. */
+  /** True if it has ended when `run` returns. */
   readonly atOnce: boolean
   run(): void | Promise<void>
   end(): void
 }
 
-/** Microtasks that are due, and the microtasks that they cause. */
+/** Runs the pending microtasks and the microtasks that they queue. */
 async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await Promise.resolve()
 }
@@ -30,7 +30,7 @@ const actions = fc.array(
   { maxLength: 40 },
 )
 
-/** What should run: as many as may, in order; what runs alone, alone. */
+/** The model: runs as many items as allowed, in order. */
 function startable(waiting: Item[], running: Item[], concurrency: number, startsLeft: number): Item[] {
   const starting: Item[] = []
   for (const item of waiting) {
@@ -42,7 +42,7 @@ function startable(waiting: Item[], running: Item[], concurrency: number, starts
   return starting
 }
 
-test('runs what a model of it would run', async () => {
+test('behaves like a model', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 5 }),
@@ -120,7 +120,7 @@ test('runs what a model of it would run', async () => {
   )
 })
 
-test('what is held starts later, in its order and before what came meanwhile, and is not counted until then', async () => {
+test('held items start later, in order and before newer items, and do not count until then', async () => {
   const ran: number[] = []
   const told: string[] = []
   let holds = true

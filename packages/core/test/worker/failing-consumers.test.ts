@@ -1,12 +1,12 @@
-/** Consumers that fail although their broker is there. */
+/** Consumers that fail although their broker is available. */
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
-import { BrokerError } from '../src/errors.ts'
-import { producers } from '../src/producer/producers.ts'
-import { Task } from '../src/tasks/task.ts'
-import type { Job } from '../src/worker/job.ts'
-import type { WorkerOptions } from '../src/worker/options.ts'
-import { Worker, type Supervision } from '../src/worker/worker.ts'
-import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from './support.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { producers } from '../../src/producer/producers.ts'
+import { Task } from '../../src/tasks/task.ts'
+import type { Job } from '../../src/worker/job.ts'
+import type { WorkerOptions } from '../../src/worker/options.ts'
+import { Worker, type Supervision } from '../../src/worker/worker.ts'
+import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from '../support.ts'
 
 const STALL_MS = 100
 
@@ -29,14 +29,14 @@ function supervise() {
   return { ledger, afterDeath: false, onSessions: vi.fn(), onFinishing: vi.fn() }
 }
 
-/** Has every call of `receive` reject, until the returned function is called. */
+/** Makes every `receive` reject until the returned function is called. */
 function breakReceiving(broker: ScriptedBroker) {
   let fails = 0
   broker.script.receive = () => Promise.reject(new BrokerError('ZYQ_BROKER', `no right to receive ${++fails}`))
   return { fails: () => fails, repair: () => delete broker.script.receive }
 }
 
-test('a worker without supervisor says so less and less often, gets a new connection, and goes on trying', async () => {
+test('a worker without a supervisor logs at growing intervals, replaces the connection, and keeps trying', async () => {
   const broker = scripted()
   const ran = vi.fn()
   const task = taskOn(broker, ({ data }) => ran(data))
@@ -54,7 +54,7 @@ test('a worker without supervisor says so less and less often, gets a new connec
     { level: 'warn', fields: { err: { message: 'no right to receive 1' } } },
     { level: 'warn', fields: { failures: 4 } },
   ])
-  expect(logged('receiving fails again and again')).toMatchObject([
+  expect(logged('receiving keeps failing')).toMatchObject([
     { level: 'error', fields: { failures: expect.any(Number) } },
   ])
   expect(told.length).toBeLessThan(failure.fails())
@@ -64,7 +64,7 @@ test('a worker without supervisor says so less and less often, gets a new connec
   await worker.ended
 })
 
-test('jobs that run longer than the failure lasts are started once, and keep their consumer', async () => {
+test('jobs that run during a failure run once and keep their consumer', async () => {
   const let1 = gate()
   const ran: unknown[] = []
   const broker = scripted()
@@ -80,7 +80,7 @@ test('jobs that run longer than the failure lasts are started once, and keep the
   const consume = vi.fn((real, options) => real.consume(options))
   broker.script.consume = consume
   const failure = breakReceiving(broker)
-  await until('it lasts', () => logged('receiving fails again and again').length === 1)
+  await until('it lasts', () => logged('receiving keeps failing').length === 1)
   const before = failure.fails()
   await until('it is tried again', () => failure.fails() >= before + 2)
   failure.repair()
@@ -113,7 +113,7 @@ test.each(['ZYQ_LEASE_LOST', 'ZYQ_CLOSED'] as const)('a consumer that answers %s
   expect(consume).toHaveBeenCalledOnce()
 })
 
-test('a supervised worker goes on for the broker that works, and ends when none does', async () => {
+test('a supervised worker continues while one broker works, and ends if none does', async () => {
   const [good, bad] = [scripted(), scripted()]
   const let1 = gate()
   const [works, fails] = [taskOn(good, () => let1.opened), taskOn(bad, () => {})]
@@ -122,7 +122,7 @@ test('a supervised worker goes on for the broker that works, and ends when none 
   await worker.start()
   const made = bad.made()
   breakReceiving(bad)
-  await until('it lasts', () => logged('receiving fails again and again: retrying').length === 1)
+  await until('it lasts', () => logged('receiving keeps failing: retrying').length === 1)
   await until('a new connection', () => bad.made() > made)
   await works.submit(1)
   await until('the other queue is served', () => worker.status.running === 1)
@@ -130,7 +130,7 @@ test('a supervised worker goes on for the broker that works, and ends when none 
   breakReceiving(good)
   await until('it retires', () => worker.status.state === 'draining')
   expect(supervision.onFinishing.mock.calls).toEqual([
-    [expect.stringMatching(/^receiving fails again and again: ZYQ_BROKER: no right to receive \d+$/)],
+    [expect.stringMatching(/^receiving keeps failing: ZYQ_BROKER: no right to receive \d+$/)],
   ])
   let1.open()
   await worker.ended

@@ -1,12 +1,12 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { createConnection } from '../src/connection/connection.ts'
-import type { BrokerPlugin } from '../src/contract/index.ts'
-import type { BrokerChoice } from '../src/connection/discovery.ts'
-import { inherit } from '../src/connection/inherit.ts'
-import { producers } from '../src/producer/producers.ts'
-import { Task } from '../src/tasks/task.ts'
-import { memoryBroker } from '../src/testing/memory-plugin.ts'
-import { scripted, uniqueName } from './support.ts'
+import { createConnection } from '../../src/connection/connection.ts'
+import type { BrokerPlugin } from '../../src/contract/index.ts'
+import type { BrokerChoice } from '../../src/connection/discovery.ts'
+import { inherit } from '../../src/connection/inherit.ts'
+import { producers } from '../../src/producer/producers.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { memoryBroker } from '../../src/testing/memory-plugin.ts'
+import { scripted, uniqueName } from '../support.ts'
 
 afterEach(async () => {
   vi.unstubAllEnvs()
@@ -39,7 +39,7 @@ test.each<[string, BrokerChoice, BrokerChoice, BrokerChoice]>([
   expect(inherit(choice, behind, 'X')).toMatchObject(meant)
 })
 
-test('a server alone is that server at ZYQUEUE_CONNECTION, and never at its default place instead', async () => {
+test('a server alone uses ZYQUEUE_CONNECTION and not its default connection', async () => {
   environment('', 'memory:elsewhere')
   expect(await addressOf({ server: memory })).toBe('memory:elsewhere')
   expect(await addressOf({ server: memory, connection: 'memory:own' })).toBe('memory:own')
@@ -66,7 +66,7 @@ test.each([
   }
 })
 
-test('a server of a submit takes the connection of its task, or is refused', async () => {
+test('the server of a submit uses the connection of its task, or is refused', async () => {
   environment('', 'redis://h')
   const name = uniqueName()
   const task = new Task<number>(name, { connection: `memory:${name}`, server: memory })

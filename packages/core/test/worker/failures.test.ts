@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { BrokerError } from '../src/errors.ts'
-import { Failures } from '../src/worker/failures.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { Failures } from '../../src/worker/failures.ts'
 
 const FAULT = new BrokerError('ZYQ_BROKER', 'no right to receive')
 
@@ -8,7 +8,7 @@ function add(failures: Failures, error: BrokerError, times: number): number[] {
   return Array.from({ length: times }, (_, index) => index + 1).filter(() => failures.add(error))
 }
 
-test('failures are logged less and less often, also if the consumer receives between them', () => {
+test('failures are logged at growing intervals, also if the consumer receives between them', () => {
   const failures = new Failures(60_000)
   expect(add(failures, FAULT, 100)).toEqual([1, 4, 16, 64])
   expect(failures.isLasting).toBe(false)
@@ -18,19 +18,19 @@ test('failures are logged less and less often, also if the consumer receives bet
   expect({ count: failures.count, streak: failures.streak }).toEqual({ count: 105, streak: 5 })
 })
 
-test('they are logged from the first again when the consumer has received and gone without one for `stallMs`', () => {
+test('the first failure is logged again after `stallMs` without failures', () => {
   const failures = new Failures(0)
   expect(add(failures, FAULT, 4)).toEqual([1, 4])
   failures.clear()
   expect(add(failures, FAULT, 4)).toEqual([1, 4])
 })
 
-test('that they last is logged once', () => {
+test('a lasting failure is logged once', () => {
   const failures = new Failures(0)
   expect(add(failures, FAULT, 20)).toEqual([1, 4, 5, 16])
 })
 
-test('they last when there are some in a row, and the consumer has not received between them', () => {
+test('failures are lasting if several occur in a row without a receive between them', () => {
   const failures = new Failures(0)
   add(failures, FAULT, 4)
   expect(failures.isLasting).toBe(false)

@@ -1,17 +1,22 @@
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
-import { CodecError, JobError } from '../src/errors.ts'
-import { silentLogger } from '../src/logger.ts'
-import { NO_HEADERS, withHeaders } from '../src/messages/envelope.ts'
-import { compose, type Middleware, type RunMiddleware, type MiddlewareContext } from '../src/middleware/middleware.ts'
-import { retry } from '../src/middleware/retry.ts'
-import { Discard, Reject, Retry } from '../src/middleware/signals.ts'
-import { producers } from '../src/producer/producers.ts'
-import { Task } from '../src/tasks/task.ts'
-import { scripted, uniqueName } from './support.ts'
-import { timeout } from '../src/middleware/timeout.ts'
-import { validate } from '../src/middleware/validate.ts'
-import { Job } from '../src/worker/job.ts'
+import { CodecError, JobError } from '../../src/errors.ts'
+import { silentLogger } from '../../src/logger.ts'
+import { NO_HEADERS, withHeaders } from '../../src/messages/envelope.ts'
+import {
+  compose,
+  type Middleware,
+  type RunMiddleware,
+  type MiddlewareContext,
+} from '../../src/middleware/middleware.ts'
+import { retry } from '../../src/middleware/retry.ts'
+import { Discard, Reject, Retry } from '../../src/middleware/signals.ts'
+import { producers } from '../../src/producer/producers.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { scripted, uniqueName } from '../support.ts'
+import { timeout } from '../../src/middleware/timeout.ts'
+import { validate } from '../../src/middleware/validate.ts'
+import { Job } from '../../src/worker/job.ts'
 import { z } from 'zod'
 
 function context(fields: { attempt?: number; data?: unknown; retries?: string } = {}): MiddlewareContext {
@@ -36,7 +41,7 @@ async function thrownBy(middleware: RunMiddleware, at: MiddlewareContext, error:
   )
 }
 
-test('the first of a chain is the outermost, and sees result and failure', async () => {
+test('the first middleware is the outermost and gets the result or the failure', async () => {
   const order: string[] = []
   const named =
     (name: string): RunMiddleware =>
@@ -54,7 +59,7 @@ test('the first of a chain is the outermost, and sees result and failure', async
   await expect(compose([named('a')], thrower(new Error('no')))(context())).rejects.toThrow('no')
 })
 
-test('retries wait between nothing and a bound that doubles, up to the longest', async () => {
+test('the bound of the retry delay doubles up to maxDelayMs', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 60 }),
@@ -72,7 +77,7 @@ test('retries wait between nothing and a bound that doubles, up to the longest',
   )
 })
 
-test('the jitter is full: it uses the whole of its range', async () => {
+test('the jitter uses its whole range', async () => {
   const policy = retry({ limit: 5, minDelayMs: 1000 })
   const delays: number[] = []
   for (let index = 0; index < 200; index++) {
@@ -93,14 +98,14 @@ test('retries end at the limit of the task, or of the submission', async () => {
   expect(await thrownBy(policy, context({ attempt: 3 }), undefined)).toBe(undefined)
 })
 
-test('a handler’s own Retry says when; used up, its cause is the failure', async () => {
+test('a Retry sets the delay; without retries left, its cause is the failure', async () => {
   const policy = retry({ limit: 1 })
   expect(await thrownBy(policy, context(), new Retry({ delayMs: 7 }))).toMatchObject({ delayMs: 7 })
   expect(await thrownBy(policy, context({ attempt: 2 }), new Retry({ cause: 'why' }))).toBe('why')
   expect(await thrownBy(policy, context({ attempt: 2 }), new Retry())).toMatchObject({ code: 'ZYQ_JOB_FAILED' })
 })
 
-/** What JavaScript compares like a number, or not at all. */
+/** Values that JavaScript compares like a number, or cannot compare. */
 const unfit: readonly unknown[] = [
   -1,
   Number.NaN,
@@ -116,7 +121,7 @@ const unfit: readonly unknown[] = [
   { valueOf: fail },
 ]
 
-test('a delay, a policy and a timeout that do not fit are refused when they are made', () => {
+test('an invalid delay, policy or timeout throws at creation', () => {
   for (const value of unfit) {
     for (const make of [
       () => Reflect.construct(Retry, [{ delayMs: value }]),
@@ -131,7 +136,7 @@ test('a delay, a policy and a timeout that do not fit are refused when they are 
   expect(() => retry({ limit: 1e9 })).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
 })
 
-test('a Retry that was changed after it was made is a failure like any other', async () => {
+test('a Retry with an invalid delay is a failure', async () => {
   const policy = retry({ limit: 1, minDelayMs: 1, maxDelayMs: 1 })
   const fault = expect.objectContaining({ code: 'ZYQ_CONFIG', message: expect.stringContaining('delayMs') })
   for (const value of unfit) {
@@ -143,7 +148,7 @@ test('a Retry that was changed after it was made is a failure like any other', a
   expect(await thrownBy(policy, context(), broken)).toMatchObject({ delayMs: 1, cause: expect.any(Error) })
 })
 
-test('retries that a submission asks for and that are no count do not hide the failure', async () => {
+test('an invalid retries header does not hide the failure', async () => {
   const error = new Error('the handler’s own')
   expect(await thrownBy(retry({ limit: 0 }), context({ retries: '1000000000' }), error)).toBe(error)
   expect(await thrownBy(retry({ limit: 1 }), context({ retries: 'many' }), error)).toMatchObject({ cause: error })
@@ -156,7 +161,7 @@ test('an error that a retry cannot fix is not retried', async () => {
   }
 })
 
-test('a late handler is told by its signal, and has failed where it then throws', async () => {
+test('a late handler is aborted by its signal, and fails if it then throws', async () => {
   const at = context()
   const handler = () =>
     new Promise<void>((_resolve, reject) => {
@@ -169,7 +174,7 @@ test('a late handler is told by its signal, and has failed where it then throws'
   expect(at.job.signal.reason).toBeInstanceOf(JobError)
 })
 
-test('a late handler that ends well has ended well, and one in time hears nothing', async () => {
+test('a late handler that returns succeeds, and a handler in time is not aborted', async () => {
   const late = context()
   const untilAborted = () => new Promise((resolve) => late.job.signal.addEventListener('abort', () => resolve('well')))
   expect(await timeout(5)(late, untilAborted)).toBe('well')
@@ -179,7 +184,7 @@ test('a late handler that ends well has ended well, and one in time hears nothin
   expect(soon.job.signal.aborted).toBe(false)
 })
 
-test('the schema makes the data, at once or later', async () => {
+test('job.data is the output of the schema, synchronous or asynchronous', async () => {
   const at = context({ data: '5' })
   const seen = vi.fn(async () => at.job.data)
   expect(await validate(z.coerce.number())(at, seen)).toBe(5)
@@ -188,7 +193,7 @@ test('the schema makes the data, at once or later', async () => {
   expect(seen).toHaveBeenCalledTimes(2)
 })
 
-test('a signal that is asked for late is aborted already', () => {
+test('a signal that is read after the abort is aborted', () => {
   const { job } = context()
   job.abort('first')
   job.abort('second')
@@ -229,7 +234,7 @@ describe('the submit side', () => {
     expect(await stored(doubling, (task) => task.submitMany([2, 3]))).toEqual(four)
   })
 
-  test('comes before the schema, and what it throws refuses the submission', async () => {
+  test('runs before the schema, and its error rejects the submission', async () => {
     const odd = z.number().refine((value) => value % 2 === 1)
     await expect(stored(doubling, (task) => task.submit(1), { data: odd })).rejects.toMatchObject({
       code: 'ZYQ_VALIDATION',

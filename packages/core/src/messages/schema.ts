@@ -4,8 +4,8 @@ import { CodecError } from '../errors.ts'
 const MAX_ISSUES = 5
 
 /**
- * Runs a Standard Schema over data: at once where the schema can, else as a promise.
- * Throws or rejects with `CodecError` (`ZYQ_VALIDATION`), whose message names the first five fields that do not fit.
+ * Validates data with a Standard Schema. Returns a promise only if the schema is asynchronous. Throws or rejects with
+ * `CodecError` (`ZYQ_VALIDATION`), whose message names the first five invalid fields.
  */
 export function validate<Output>(
   schema: StandardSchemaV1<unknown, Output>,

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import type { Delivery } from '../src/contract/index.ts'
-import { silentLogger } from '../src/logger.ts'
-import { NO_HEADERS, withHeaders } from '../src/messages/envelope.ts'
-import { Discard, Postpone, Reject, Retry } from '../src/middleware/signals.ts'
-import { Task } from '../src/tasks/task.ts'
-import { Execution, type Refusal, type Work } from '../src/worker/execution.ts'
-import type { Job } from '../src/worker/job.ts'
+import type { Delivery } from '../../src/contract/index.ts'
+import { silentLogger } from '../../src/logger.ts'
+import { NO_HEADERS, withHeaders } from '../../src/messages/envelope.ts'
+import { Discard, Postpone, Reject, Retry } from '../../src/middleware/signals.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { Execution, type Refusal, type Work } from '../../src/worker/execution.ts'
+import type { Job } from '../../src/worker/job.ts'
 
 type Options = ConstructorParameters<typeof Task>[1]
 
@@ -32,7 +32,7 @@ async function outcomeOf(run: (job: Job) => unknown, headers: Record<string, str
   return execution.run(work(execution.open(delivery('t', headers))))
 }
 
-test('the header names the task, else the queue does, if it has one task or one of its name', () => {
+test('the task comes from the header, else from the queue if it has one task or a task of its name', () => {
   const execution = executionOf(
     task('a', { queue: 'shared' }),
     task('b', { queue: 'shared' }),
@@ -58,7 +58,7 @@ test('the header names the task, else the queue does, if it has one task or one 
   })
 })
 
-test('headers that a handler filled with what is no text are left out of what is stored', async () => {
+test('header values that are not strings are not stored', async () => {
   const spoil = (job: Job): never => {
     Object.assign(job.headers, { count: 5n, when: new Date(), note: 'kept' })
     throw new Error('no')
@@ -72,7 +72,7 @@ test('headers that a handler filled with what is no text are left out of what is
   }
 })
 
-test('what does not decode is refused with its reason', () => {
+test('data that does not decode is refused with a reason', () => {
   const execution = executionOf(task('t'))
   for (const opened of [
     execution.open(delivery('t', {}, { body: Buffer.from('{') })),
@@ -80,7 +80,7 @@ test('what does not decode is refused with its reason', () => {
   ]) {
     expect(opened).toMatchObject({ outcome: { kind: 'reject', reason: expect.stringMatching(/^ZYQ_DECODE: /) } })
   }
-  // Though its bytes could be read: what they mean, its sender knows.
+  // The bytes are readable, but only the sender knows their meaning.
   expect(execution.open(delivery('t', {}, { undecodable: 'the content type is image/png' }))).toMatchObject({
     outcome: {
       kind: 'reject',
@@ -89,7 +89,7 @@ test('what does not decode is refused with its reason', () => {
   })
 })
 
-test('what cannot be read is refused for that, also in a queue of several tasks', () => {
+test('an undecodable message is refused with its reason, also in a queue of several tasks', () => {
   const execution = executionOf(task('a', { queue: 'q' }), task('b', { queue: 'q' }))
   expect(execution.open(delivery('q', {}, { undecodable: 'it is no job of ZyQueue' }))).toMatchObject({
     outcome: {
@@ -114,7 +114,7 @@ test.each([
   expect(alone.map((__, deliveryCount) => isAlone(deliveryCount))).toEqual(alone)
 })
 
-test('a job that took too many workers with it is poison', () => {
+test('a job is poison if too many workers died with it', () => {
   const execution = executionOf(task('t', { maxDeliveries: 3 }))
   const opened = (deliveryCount: number, headers = {}) => execution.open(delivery('t', headers, { deliveryCount }))
   expect(opened(3)).toMatchObject({
@@ -125,7 +125,7 @@ test('a job that took too many workers with it is poison', () => {
   expect(opened(4, { 'zyq-kills': '1' })).toMatchObject({ outcome: { kind: 'reject' } })
 })
 
-test('a kill by the supervisor is an attempt that failed, and no death', async () => {
+test('a kill by the supervisor counts a failed attempt and no lost delivery', async () => {
   const ran: unknown[] = []
   const execution = executionOf(task('t', { maxDeliveries: 1 }, (job) => ran.push(job)))
   const opened = work(execution.open(delivery('t', { 'zyq-killed': 'ZYQ_JOB_TIMEOUT' }, { deliveryCount: 1 })))
@@ -145,7 +145,7 @@ test('a kill by the supervisor is an attempt that failed, and no death', async (
   expect(ran).toHaveLength(1)
 })
 
-test('a kill over one of several jobs counts for none of them, and each runs alone the next time', async () => {
+test('a kill because of one of several jobs counts for none, and each runs alone next', async () => {
   const execution = executionOf(task('t', { maxDeliveries: 1, retries: 0 }, () => 'done'))
   const alone = work(execution.open(delivery('t', { 'zyq-run-alone': 'ZYQ_JOB_TIMEOUT' }, { deliveryCount: 1 })))
   expect(alone.alone).toBe(true)
@@ -181,7 +181,7 @@ test('after a failed attempt the job carries its count and its error, and keeps 
   })
 })
 
-test('a dead letter starts afresh when it is put back: its counts are told, and taken away', async () => {
+test('a dead letter keeps its attempt count in another header, so that a requeued job starts again', async () => {
   const outcome = await outcomeOf(
     () => {
       throw new Error('no')
@@ -193,7 +193,7 @@ test('a dead letter starts afresh when it is put back: its counts are told, and 
   expect({ ...outcome.headers }).toEqual({ 'zyq-attempts-made': '4', 'zyq-error': 'Error: no', tenant: 'a' })
 })
 
-test('whatever has a then is awaited', async () => {
+test('any thenable is awaited', async () => {
   const rejecting = new Map([['then', (_: unknown, reject: (error: Error) => void): void => reject(new Error('no'))]])
   for (const target of [{}, () => 1]) {
     const thenable = Object.assign(target, Object.fromEntries(rejecting))
@@ -201,7 +201,7 @@ test('whatever has a then is awaited', async () => {
   }
 })
 
-test('Discard is done, Reject is dead, Retry comes back, and data that does not fit is dead at once', async () => {
+test('Discard ends the job, Reject and invalid data dead-letter it, Retry releases it', async () => {
   const discard = () => {
     throw new Discard()
   }
@@ -239,7 +239,7 @@ describe('a job that its handler postpones', () => {
     expect(Date.now() - since).toBeLessThan(60_000)
   })
 
-  test('keeps when that happened first, and dies if it would wait for longer than maxPostponeMs in all', async () => {
+  test('keeps the time of the first postponement, and is dead after maxPostponeMs', async () => {
     const execution = postponing(1_000, { maxPostponeMs: dayMs })
     const since = String(Date.now() - dayMs + 10_000)
     const again = await execution.run(work(execution.open(delivery('t', { 'zyq-postponed-since': since }))))
@@ -255,7 +255,7 @@ describe('a job that its handler postpones', () => {
     const undelayed = await execution.run(work(execution.open(delivery('t'), { canDelay: false })))
     expect(undelayed).toMatchObject({ kind: 'reject', reason: expect.stringContaining('no delays') })
     const called = await execution.run(work(execution.open(delivery('t', {}, { foreground: true }))))
-    expect(called).toMatchObject({ kind: 'reject', reason: expect.stringContaining('caller waits') })
+    expect(called).toMatchObject({ kind: 'reject', reason: expect.stringContaining('waiting caller') })
   })
 
   test.each([{}, { delayMs: Number.NaN }, { delayMs: 5n }, { readyAtMs: new Date('?') }, { delayMs: 1, readyAtMs: 1 }])(
@@ -266,7 +266,7 @@ describe('a job that its handler postpones', () => {
     },
   )
 
-  test('may name an instant that has passed', () => {
+  test('may name a time in the past', () => {
     expect(new Postpone({ readyAtMs: new Date(1) }).readyAtMs).toBe(1)
   })
 })

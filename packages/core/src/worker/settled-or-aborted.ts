@@ -1,5 +1,5 @@
-/** Resolves when the work has settled well, or the signal is aborted: whichever is first. Rejects where the work does. */
-export function within(signal: AbortSignal, work: Promise<unknown>): Promise<void> {
+/** Resolves when the work has resolved or the signal is aborted. Rejects if the work rejects first. */
+export function settledOrAborted(signal: AbortSignal, work: Promise<unknown>): Promise<void> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => resolve()
     if (signal.aborted) onAbort()

@@ -3,14 +3,14 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
-import { connectionTo } from '../src/connection/connection.ts'
-import { findBroker, installedBrokers, type BrokerChoice } from '../src/connection/discovery.ts'
-import { memoryBroker } from '../src/testing/index.ts'
+import { connectionTo } from '../../src/connection/connection.ts'
+import { findBroker, installedBrokers, type BrokerChoice } from '../../src/connection/discovery.ts'
+import { memoryBroker } from '../../src/testing/index.ts'
 
 const plugin = (name: string, version = 2) =>
   `export default { kind: 'zyqueue.broker', apiVersion: ${version}, name: '${name}', schemes: ['${name}'], create() {} }`
 
-/** A folder with files; a `package.json` with the dependencies that its `node_modules` has, unless there is one. */
+/** Creates a folder with files. Without a `package.json`, adds one with the packages of `node_modules` as dependencies. */
 async function project(files: Record<string, string>): Promise<string> {
   const dir = await realpath(await mkdtemp(join(tmpdir(), 'zyqueue-discovery-')))
   onTestFinished(() => rm(dir, { recursive: true, force: true }))
@@ -38,12 +38,12 @@ async function failure(choice: BrokerChoice, ...from: string[]): Promise<Error &
   return expect.fail(`no error: ${String(error)}`)
 }
 
-test('a plugin in code is taken as it is', async () => {
+test('a plugin in code is used as it is', async () => {
   const memory = memoryBroker()
   expect(await findBroker({ server: memory, connection: 'redis://x' }, [])).toEqual({ plugin: memory })
 })
 
-test('a short name is a package of ours, then one of others, then one of that name', async () => {
+test('a short name means a @zyqueue package, then a zyqueue-broker- package, then a package with this name', async () => {
   const ours = packaged('@zyqueue/broker-kafka', plugin('ours'))
   const others = packaged('zyqueue-broker-kafka', plugin('others'))
   const bare = packaged('kafka', plugin('bare'))
@@ -55,7 +55,7 @@ test('a short name is a package of ours, then one of others, then one of that na
   expect(await nameOf({ server: '@acme/queue' }, scoped)).toBe('acme')
 })
 
-test('the folders are tried in their order', async () => {
+test('the folders are searched in order', async () => {
   const first = await project(packaged('zyqueue-broker-a', plugin('first')))
   const second = await project({
     ...packaged('zyqueue-broker-a', plugin('second')),
@@ -80,21 +80,21 @@ test('a path is relative to the folder, or absolute, or a URL', async () => {
   })
 })
 
-test('not installed: says where it looked and the command that installs it', async () => {
-  // Not one of ours: those are found through the NODE_PATH that pnpm runs tests with, wherever they are looked for.
+test('the error for a missing package names the folders and the command that installs it', async () => {
+  // Not a ZyQueue broker: the NODE_PATH of pnpm would find it from every folder.
   const error = await failure({ server: 'nowhere' }, await project({}), '/elsewhere')
   expect(error).toMatchObject({ name: 'ConfigError', code: 'ZYQ_BROKER_NOT_FOUND' })
   expect(error.message).toMatch(/npm install @zyqueue\/broker-nowhere$/)
   expect(error.message).toContain(', /elsewhere')
 })
 
-test('an engine’s client library is not taken for its broker', async () => {
+test('the client library of an engine is not used as a broker', async () => {
   const dir = await project(packaged('gearman', 'export default class Client {}'))
   const found = await findBroker({ server: 'gearman' }, [dir]).catch((error: unknown) => error)
   expect(found).not.toMatchObject({ code: 'ZYQ_BROKER_EXPORTS' })
 })
 
-test('made for another version of the contract', async () => {
+test('a broker for another version of the contract is refused', async () => {
   const dir = await project(packaged('zyqueue-broker-x', plugin('x', 1)))
   expect(await failure({ server: 'x' }, dir)).toMatchObject({
     code: 'ZYQ_BROKER_API_VERSION',
@@ -102,7 +102,7 @@ test('made for another version of the contract', async () => {
   })
 })
 
-test('hidden by its exports map, or no broker at all', async () => {
+test('a package with a hidden entry, or without a broker, is refused', async () => {
   const hidden = packaged('zyqueue-broker-x', plugin('x'), { exports: { '.': { import: './index.js' } } })
   expect(await failure({ server: 'x' }, await project(hidden))).toMatchObject({
     code: 'ZYQ_BROKER_EXPORTS',
@@ -114,7 +114,7 @@ test('hidden by its exports map, or no broker at all', async () => {
   }
 })
 
-test('found but threw, or found with its entry missing', async () => {
+test('a package that throws, or whose entry is missing, is refused', async () => {
   const threw = await project(packaged('zyqueue-broker-x', 'throw new Error("no native module")'))
   expect(await failure({ server: 'x' }, threw)).toMatchObject({
     code: 'ZYQ_BROKER_LOAD',
@@ -127,13 +127,13 @@ test('found but threw, or found with its entry missing', async () => {
   expect(await failure({ server: 'x' }, unbuilt)).toMatchObject({ code: 'ZYQ_BROKER_LOAD' })
 })
 
-test('a compiled CommonJS package is one too', async () => {
+test('a compiled CommonJS package can be a broker', async () => {
   const code = plugin('cjs').replace('export default', 'exports.__esModule = true; exports.default =')
   const dir = await project(packaged('zyqueue-broker-x', code, { type: 'commonjs' }))
   expect(await nameOf({ server: 'x' }, dir)).toBe('cjs')
 })
 
-test('a scheme names ours, or what a direct dependency says of itself', async () => {
+test('a scheme selects a ZyQueue broker, or the direct dependency that states it', async () => {
   const dir = await project({
     ...packaged('@zyqueue/broker-redis', plugin('redis')),
     ...packaged('@zyqueue/broker-sqlite', plugin('sqlite')),
@@ -171,7 +171,7 @@ test('a connection without a scheme that a broker reads is refused, and not show
   }
 })
 
-test('what is empty is a mistake, and does not mean the embedded one', async () => {
+test('an empty server or connection is refused', async () => {
   const dir = await project(packaged('@zyqueue/broker-sqlite', plugin('sqlite')))
   expect(await failure({ server: '' }, dir)).toMatchObject({ code: 'ZYQ_CONFIG' })
   expect(await failure({ connection: '' }, dir)).toMatchObject({ code: 'ZYQ_CONFIG' })

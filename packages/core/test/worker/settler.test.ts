@@ -1,9 +1,9 @@
 import { expect, onTestFinished, test } from 'vitest'
-import type { Consumer, Delivery, SettleResult } from '../src/contract/index.ts'
-import { BrokerError } from '../src/errors.ts'
-import { ACK, GIVE_BACK } from '../src/worker/outcome.ts'
-import { Settler } from '../src/worker/settler.ts'
-import { connectionTo, gate, recordingLogger, scripted, until } from './support.ts'
+import type { Consumer, Delivery, SettleResult } from '../../src/contract/index.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { ACK, GIVE_BACK } from '../../src/worker/outcome.ts'
+import { Settler } from '../../src/worker/settler.ts'
+import { connectionTo, gate, recordingLogger, scripted, until } from '../support.ts'
 
 const lost = () => new BrokerError('ZYQ_CONNECTION_LOST', 'cut')
 const ok = (items: readonly unknown[]): SettleResult[] => items.map(() => ({ status: 'ok' }))
@@ -30,13 +30,13 @@ function setUp(script: Partial<Consumer>, options: { leaseMs?: number; lease?: '
     },
     leaseMs: options.leaseMs ?? 10_000,
     log: logger,
-    settled: (count) => (left += count),
-    gaveUp: () => (gaveUp = true),
+    onSettled: (count) => (left += count),
+    onUnsettled: () => (gaveUp = true),
   })
   return { settler, logger, left: () => left, gaveUp: () => gaveUp }
 }
 
-test('gathers the outcomes of one moment, and has one call of a kind under way', async () => {
+test('batches the outcomes of one turn, with one pending call of each kind', async () => {
   const calls: number[] = []
   const let1 = gate()
   let underway = 0
@@ -85,7 +85,7 @@ test.each([[[4]], [[0]], [[0, 7]], [[0, 4, 5]]])(
   },
 )
 
-test('a broker that refuses all is not asked for each item, and is asked again for all', async () => {
+test('if the broker refuses everything, items are not sent one by one, and all are retried', async () => {
   const calls: number[] = []
   const { settler, left } = setUp({
     ack: async (items) => {
@@ -100,7 +100,7 @@ test('a broker that refuses all is not asked for each item, and is asked again f
   expect(left()).toBe(500)
 })
 
-test('each outcome has its call', async () => {
+test('each outcome uses its call', async () => {
   const calls: unknown[] = []
   const { settler } = setUp({
     release: async (items) => (calls.push(items), ok(items)),
@@ -120,7 +120,7 @@ test('each outcome has its call', async () => {
   ])
 })
 
-test('insists on what is unknown, and only on that', async () => {
+test('retries unknown results only', async () => {
   const calls: string[][] = []
   const { settler, left, logger } = setUp({
     ack: async (items) => {
@@ -138,15 +138,15 @@ test('insists on what is unknown, and only on that', async () => {
   expect(logger.lines).toEqual([])
 })
 
-test('gives up when the lease must be over', async () => {
+test('stops retrying when the lease must have ended', async () => {
   const { settler, left, logger } = setUp({ ack: () => Promise.reject(lost()) }, { leaseMs: 20 })
   settler.settle(delivery('a'), ACK)
   await settler.flush()
   expect(left()).toBe(1)
-  expect(logger.lines).toMatchObject([{ level: 'warn', message: expect.stringMatching(/did not succeed/) }])
+  expect(logger.lines).toMatchObject([{ level: 'warn', message: expect.stringMatching(/failed/) }])
 })
 
-test('does not insist where the jobs are gone: with their connection, or with their consumer', async () => {
+test('does not retry if the jobs returned with their connection or consumer', async () => {
   for (const [lease, error] of [
     ['connection', lost()],
     ['renewable', new BrokerError('ZYQ_CLOSED', 'closed')],
@@ -159,7 +159,7 @@ test('does not insist where the jobs are gone: with their connection, or with th
   }
 })
 
-test('what has gone back is settled, and logged once', async () => {
+test('returned jobs count as settled and are logged once', async () => {
   const error = new BrokerError('ZYQ_BODY_TOO_LARGE', 'no')
   let calls = 0
   const { settler, gaveUp, left, logger } = setUp({
@@ -174,7 +174,7 @@ test('what has gone back is settled, and logged once', async () => {
   expect(logger.lines).toMatchObject([{ level: 'warn', fields: { jobs: 2, err: error } }])
 })
 
-test('tells where the consumer may go on to hold what was given up', async () => {
+test('reports that the consumer may hold unsettled jobs', async () => {
   const tooLarge = new BrokerError('ZYQ_BODY_TOO_LARGE', 'no')
   for (const [lease, error, expected] of [
     ['connection', tooLarge, true],
@@ -192,7 +192,7 @@ test('tells where the consumer may go on to hold what was given up', async () =>
   }
 })
 
-test('a lost lease is told in the log, and is no more than that', async () => {
+test('a lost lease is only logged', async () => {
   const { settler, left, logger } = setUp({ ack: async (items) => items.map(() => ({ status: 'lease-lost' })) })
   settler.settle(delivery('a'), ACK)
   settler.settle(delivery('b'), ACK)

@@ -1,13 +1,13 @@
 import { expect, onTestFinished, test } from 'vitest'
-import type { BatchHooks, EndingJob } from '../src/hooks/batch-hooks.ts'
-import { Discard } from '../src/middleware/signals.ts'
-import { splitTaskOptions, type TaskOptions } from '../src/tasks/options.ts'
-import { Task } from '../src/tasks/task.ts'
-import { createTestQueue } from '../src/testing/index.ts'
-import type { Job } from '../src/worker/job.ts'
-import type { Outcome } from '../src/worker/outcome.ts'
-import { createWorker } from '../src/worker/worker.ts'
-import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from './support.ts'
+import type { BatchHooks, EndingJob } from '../../src/hooks/batch-hooks.ts'
+import { Discard } from '../../src/middleware/signals.ts'
+import { splitTaskOptions, type TaskOptions } from '../../src/tasks/options.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { createTestQueue } from '../../src/testing/index.ts'
+import type { Job } from '../../src/worker/job.ts'
+import type { Outcome } from '../../src/worker/outcome.ts'
+import { createWorker } from '../../src/worker/worker.ts'
+import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from '../support.ts'
 
 function taskWith(hooks: BatchHooks, run: (job: Job) => unknown = () => {}, options: TaskOptions = {}) {
   const broker = scripted()
@@ -30,7 +30,7 @@ function sharing(broker: ScriptedBroker, hooks: BatchHooks, run: (job: Job) => u
   return new Task<number>(uniqueName(), { server: broker, hooks }, { run: (_worker, job) => run(job) })
 }
 
-test('submits of one moment pass the publish hook together, also those of other tasks with the same hooks', async () => {
+test('the publish hook gets all submits of one turn, also of other tasks with the same hooks', async () => {
   const batches: number[] = []
   const hooks: BatchHooks = {
     publish(batch, next) {
@@ -61,7 +61,7 @@ test('a list of 2,500 jobs passes the publish hook in batches of at most 1,000',
   expect(stats().ready).toBe(2_500)
 })
 
-test('a publish hook may change a message, and answer for one that it keeps', async () => {
+test('a publish hook may change a message, and return a result for one that it does not pass on', async () => {
   const { task, broker } = taskWith({
     async publish(batch, next) {
       const [first, second] = batch
@@ -80,7 +80,7 @@ test('a publish hook may change a message, and answer for one that it keeps', as
   expect(broker.store.queue(task.name).stats().ready).toBe(1)
 })
 
-test('a publish hook that throws before it publishes refuses the jobs, and afterwards takes nothing back', async () => {
+test('if a publish hook throws, jobs that it did not publish are refused and published jobs stay', async () => {
   const early = taskWith({
     publish() {
       throw new RangeError('early')
@@ -102,7 +102,7 @@ test('a publish hook that throws before it publishes refuses the jobs, and after
   await expect(short.task.submit(1)).rejects.toMatchObject({ code: 'ZYQ_CONFIG' })
 })
 
-test('jobs that start together pass the start hook together; an outcome keeps a job from starting', async () => {
+test('the start hook gets all jobs that start together; a job with an outcome does not start', async () => {
   const batches: number[][] = []
   const ran: unknown[] = []
   const { task, stats } = taskWith(
@@ -122,7 +122,7 @@ test('jobs that start together pass the start hook together; an outcome keeps a 
   expect(ran).toEqual([1, 3])
 })
 
-test('a start hook that throws gives its jobs back, and they start when it works again', async () => {
+test('if a start hook throws, its jobs return to the queue and start later', async () => {
   let fails = true
   const ran: unknown[] = []
   const { task } = taskWith(
@@ -143,7 +143,7 @@ test('a start hook that throws gives its jobs back, and they start when it works
   await until('it has run', () => ran.length === 1)
 })
 
-test('outcomes of one moment pass the settle hook together, before the broker has them', async () => {
+test('the settle hook gets all outcomes of one turn before the broker', async () => {
   const batches: (readonly EndingJob[])[] = []
   const mayEnd = gate()
   const { task, stats } = taskWith(
@@ -174,7 +174,7 @@ test('outcomes of one moment pass the settle hook together, before the broker ha
   expect(stats().ready).toBe(0)
 })
 
-test('a settle hook that throws has the job run again; a worker that drains waits for its hooks', async () => {
+test('if a settle hook throws, the job runs again; a draining worker waits for its hooks', async () => {
   let calls = 0
   let runs = 0
   const { task, stats } = taskWith(
@@ -195,7 +195,7 @@ test('a settle hook that throws has the job run again; a worker that drains wait
   expect(stats()).toMatchObject({ ready: 0, delayed: 0, active: 0 })
 })
 
-test('the settle hook gets jobs that were refused, and started jobs that go back', async () => {
+test('the settle hook gets refused jobs and released jobs', async () => {
   const ends: [boolean, Outcome['kind']][] = []
   const hooks: BatchHooks = {
     async settle(jobs) {
@@ -221,7 +221,7 @@ test('the settle hook gets jobs that were refused, and started jobs that go back
   ])
 })
 
-test('hooks run in a test queue too', async () => {
+test('hooks run in a test queue', async () => {
   const calls: string[] = []
   const { task } = taskWith(
     {
@@ -246,7 +246,7 @@ test('hooks run in a test queue too', async () => {
   expect(calls).toEqual(['publish', 'start', 'run', 'settle'])
 })
 
-test('hooks that are no functions are refused', () => {
+test('hooks that are not functions are refused', () => {
   const make = (hooks: unknown) => () => splitTaskOptions({ hooks })
   for (const hooks of [{}, 3, { start: 'yes' }, null]) {
     expect(make(hooks)).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))

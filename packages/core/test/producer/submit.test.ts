@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test, vi } from 'vitest'
 import { z } from 'zod'
-import { BrokerError } from '../src/errors.ts'
-import { producers } from '../src/producer/producers.ts'
-import { SubmitError } from '../src/producer/submit-error.ts'
-import { remoteTask } from '../src/tasks/queue-job.ts'
-import { Task } from '../src/tasks/task.ts'
-import { scripted, uniqueName, until, type Script } from './support.ts'
+import { BrokerError } from '../../src/errors.ts'
+import { producers } from '../../src/producer/producers.ts'
+import { SubmitError } from '../../src/producer/submit-error.ts'
+import { remoteTask } from '../../src/tasks/queue-job.ts'
+import { Task } from '../../src/tasks/task.ts'
+import { scripted, uniqueName, until, type Script } from '../support.ts'
 
 afterEach(() => producers.close())
 
@@ -32,7 +32,7 @@ test('submits of tasks that name the same broker share one connection', async ()
   expect(broker.made()).toBe(1)
 })
 
-test('what a submit sets over its task, travels', async () => {
+test('the message has the options of the submit', async () => {
   const { task, name, broker } = taskOn({}, { priority: 'low' })
   await task.submit(1, { queue: 'elsewhere', headers: { tenant: 'a' }, retries: 7, priority: 9 })
   await task.submit(2)
@@ -58,7 +58,7 @@ function fail(): never {
   throw new Error('do not touch')
 }
 
-test('an option that does not fit refuses its own submit, and no other of the same moment', async () => {
+test('an invalid option rejects only its own submit', async () => {
   const { task } = taskOn({})
   for (const [option, values] of unfit) {
     for (const value of values) {
@@ -80,7 +80,7 @@ test('an option that does not fit refuses its own submit, and no other of the sa
   await expect(task.submit(1, hostile)).rejects.toMatchObject({ code: 'ZYQ_CONFIG', message: /do not touch/ })
 })
 
-test('a delay of a part of a millisecond is a whole one', async () => {
+test('a fraction of a millisecond is rounded up', async () => {
   const delays: unknown[] = []
   const { task } = taskOn({
     publish: (real, batch) => (delays.push(...batch.map(({ delayMs }) => delayMs)), real.publish(batch)),
@@ -89,7 +89,7 @@ test('a delay of a part of a millisecond is a whole one', async () => {
   expect(delays).toEqual([1])
 })
 
-test('a list is validated whole before any of it is sent', async () => {
+test('a whole list is validated before a job is sent', async () => {
   const publish = vi.fn((real, batch) => real.publish(batch))
   const { task } = taskOn({ publish }, { data: z.number().max(5) })
   await expect(task.submit([1, 2, 9])).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
@@ -98,7 +98,7 @@ test('a list is validated whole before any of it is sent', async () => {
   expect(await task.submit([])).toEqual([])
 })
 
-test('of a list that is validated later, none is sent and no rejection is left behind', async () => {
+test('with asynchronous validation, no job of an invalid list is sent and no rejection is unhandled', async () => {
   const asynchronous = z.number().refine(async (value) => (await sleep(1), value < 5))
   const publish = vi.fn((real, batch) => real.publish(batch))
   const { task } = taskOn({ publish }, { data: asynchronous })
@@ -106,14 +106,14 @@ test('of a list that is validated later, none is sent and no rejection is left b
   expect(publish).not.toHaveBeenCalled()
 })
 
-test('data that has no JSON is refused', async () => {
+test('data that JSON cannot encode is refused', async () => {
   const { task } = taskOn({})
   const anything: Task = new Task('anything', { server: scripted() })
   await expect(anything.submit(10n)).rejects.toMatchObject({ code: 'ZYQ_ENCODE' })
   await expect(task.submit(1, { headers: { 'zyq-task': 'x' } })).rejects.toMatchObject({ code: 'ZYQ_CONFIG' })
 })
 
-test('some of a list refused and some unknown is a SubmitError that tells which', async () => {
+test('a SubmitError lists the refused and the unknown jobs', async () => {
   const { task } = taskOn({
     capabilities: { idempotentPublish: false },
     publish: async (_real, batch) =>
@@ -135,7 +135,7 @@ test('some of a list refused and some unknown is a SubmitError that tells which'
   await expect(task.submit([1, 1])).rejects.toMatchObject({ code: 'ZYQ_BODY_TOO_LARGE' })
 })
 
-test('an option that no part of core knows goes to the broker, which refuses it', async () => {
+test('the broker refuses an unknown option', async () => {
   const elsewhere = new Task<number>(uniqueName(), Object.assign({ server: scripted() }, { exchange: 'x' }))
   await expect(elsewhere.submit(1)).rejects.toMatchObject({
     code: 'ZYQ_UNSUPPORTED',
@@ -147,7 +147,7 @@ test('an option that no part of core knows goes to the broker, which refuses it'
   })
 })
 
-test('what the broker cannot do is refused before anything is sent', async () => {
+test('an unsupported option is refused before a job is sent', async () => {
   const { task } = taskOn({ capabilities: { delay: 'none', priorities: 1 } })
   await expect(task.submit(1, { delayMs: 5 })).rejects.toMatchObject({
     code: 'ZYQ_UNSUPPORTED',
@@ -158,7 +158,7 @@ test('what the broker cannot do is refused before anything is sent', async () =>
   await expect(urgent.submit(1)).rejects.toMatchObject({ code: 'ZYQ_UNSUPPORTED' })
 })
 
-test('closing waits for submits that have only just been called', async () => {
+test('closing waits for submits that were just called', async () => {
   const { task, broker, name } = taskOn({})
   const submitting = Promise.all([task.submit(1), task.submit([2, 3])])
   {
@@ -188,7 +188,7 @@ function* numbers(count: number, onRead: (index: number) => void = () => {}): Ge
   }
 }
 
-test('submitMany sends what an iterable yields, in batches, and tells how far it is', async () => {
+test('submitMany sends the items of an iterable in batches and reports progress', async () => {
   const batches: number[] = []
   const { task, broker, name } = taskOn({
     publish: (real, batch) => {
@@ -206,7 +206,7 @@ test('submitMany sends what an iterable yields, in batches, and tells how far it
   expect([handles.at(2500), handles.at(-1)?.id, handles.at(0.5)]).toEqual([undefined, handles.at(2499)?.id, undefined])
 })
 
-test('the handles of a hundred thousand jobs are made when they are asked for', async () => {
+test('the handles of 100,000 jobs are created on access', async () => {
   const { task, name } = taskOn({ publish: async (_real, batch) => batch.map(() => ({ status: 'stored' })) })
   const handles = await task.submitMany(numbers(100_000))
   expect(handles.length).toBe(100_000)
@@ -214,7 +214,7 @@ test('the handles of a hundred thousand jobs are made when they are asked for', 
   expect(handles.at(99_999)).toMatchObject({ task: name })
 })
 
-test('the source is read no further than four batches ahead of the broker', async () => {
+test('the source is read at most four batches ahead of the broker', async () => {
   let read = 0
   let let1: (() => void)[] = []
   const { task } = taskOn({
@@ -238,7 +238,7 @@ test('the source is read no further than four batches ahead of the broker', asyn
   clearInterval(opening)
 })
 
-test('a source that takes its time keeps no job back', async () => {
+test('a slow source does not delay jobs', async () => {
   const { task, broker, name } = taskOn({})
   let end = (): void => {}
   async function* slow() {
@@ -256,7 +256,7 @@ test('a source that takes its time keeps no job back', async () => {
   expect((await submitting).length).toBe(3)
 })
 
-test('a source that throws: what it yielded before is sent, and the error tells', async () => {
+test('if a source throws, its earlier jobs are sent, and the error lists them', async () => {
   const { task, broker, name } = taskOn({})
   const source = async function* () {
     yield* numbers(1500)
@@ -275,7 +275,7 @@ function* failing(): Generator<number> {
   throw new Error('at once')
 }
 
-test('the first refusal ends the reading, and the source is closed', async () => {
+test('the first refusal stops reading and closes the source', async () => {
   let read = 0
   let closed = false
   const { task } = taskOn({
@@ -301,7 +301,7 @@ test('the first refusal ends the reading, and the source is closed', async () =>
   expect(error.stored.length).toBe(read - 1)
 })
 
-test('an onProgress that throws ends it with that error, and leaves no rejection behind', async () => {
+test('an error of onProgress rejects submitMany and leaves no unhandled rejection', async () => {
   const { task } = taskOn({})
   const onProgress = () => {
     throw new Error('the bar broke')
@@ -310,7 +310,7 @@ test('an onProgress that throws ends it with that error, and leaves no rejection
   expect(error).toMatchObject({ code: 'ZYQ_SUBMIT_PARTIAL', cause: { message: 'the bar broke' } })
 })
 
-test('jobs of a stream that are large travel in batches of four megabytes', async () => {
+test('large jobs of a stream are sent in batches of four megabytes', async () => {
   const batches: number[] = []
   const broker = scripted({
     publish: (real, batch) => {
@@ -323,7 +323,7 @@ test('jobs of a stream that are large travel in batches of four megabytes', asyn
   expect(batches).toEqual([4, 4, 1])
 })
 
-test('what is no iterable is refused', async () => {
+test('a source that is not iterable is refused', async () => {
   const { task } = taskOn({})
   const source: Iterable<number> = JSON.parse('{}')
   await expect(task.submitMany(source)).rejects.toMatchObject({ code: 'ZYQ_CONFIG' })
