@@ -5,6 +5,7 @@ import { MAX_TIMER_MS } from '../limits.ts'
 import { safeLogger, silentLogger, type Logger } from '../logger.ts'
 import { decodeData, HEADER } from '../messages/envelope.ts'
 import type { Middleware, RunMiddleware } from '../middleware/middleware.ts'
+import { Postpone } from '../middleware/signals.ts'
 import { closeProducer, producerFor } from '../producer/producers.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Execution, type Refusal, type Work } from '../worker/execution.ts'
@@ -219,7 +220,7 @@ class MemoryTestQueue implements TestQueue {
 
   #noteOutcome(entry: TestEntry, outcome: Outcome, isRun: boolean): void {
     const { job } = entry
-    if (isRun) job.attempts++
+    if (isRun && outcome.end !== 'postponed') job.attempts++
     if (outcome.kind === 'ack') job.state = 'done'
     else if (outcome.kind === 'reject') {
       job.state = 'dead'
@@ -239,7 +240,7 @@ class MemoryTestQueue implements TestQueue {
       if (entry !== undefined) entry.job.result = result
       return result
     } catch (error) {
-      entry?.errors.push(error)
+      if (!(error instanceof Postpone)) entry?.errors.push(error)
       throw error
     }
   }
