@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { z } from 'zod'
-import { Discard, Retry } from '../../src/middleware/signals.ts'
+import { Discard, Postpone, Retry } from '../../src/middleware/signals.ts'
 import { producers } from '../../src/producer/producers.ts'
 import type { BrokerTaskOptions } from '../../src/tasks/options.ts'
 import { Task } from '../../src/tasks/task.ts'
@@ -66,6 +66,20 @@ test('delays and backoffs use its clock', async () => {
   expect(queue.jobs()).toMatchObject([
     { state: 'dead', attempts: 3, reason: 'ZYQ_JOB_FAILED: Error: no', errors: [{}, {}, {}], result: undefined },
   ])
+})
+
+test('a postponed run counts neither as an attempt nor as an error', async () => {
+  let isReady = false
+  const task = taskThat(() => {
+    if (!isReady) throw new Postpone({ delayMs: 1_000 })
+  })
+  await using queue = createTestQueue({ tasks: [task] })
+  await task.submit(1)
+  await queue.run()
+  expect(queue.jobs(task)).toMatchObject([{ state: 'waiting', attempts: 0, errors: [] }])
+  isReady = true
+  await queue.advance(1_000)
+  expect(queue.jobs(task)).toMatchObject([{ state: 'done', attempts: 1, errors: [] }])
 })
 
 test('each job runs at its own time', async () => {
