@@ -54,6 +54,8 @@ export class Liveness {
     if (since === undefined) this.#stuckSince.set(worker, performance.now())
     else if (performance.now() - since > this.#stallMs) {
       this.#log.error({ worker: worker.name, pid: worker.pid }, 'worker sends no heartbeat and runs no job: killing it')
+      // The end of the process may be reported after the next check: do not log the kill twice.
+      this.#stuckSince.delete(worker)
       worker.kill()
     }
   }
