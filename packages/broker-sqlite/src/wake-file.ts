@@ -6,7 +6,7 @@ import { closeSync, openSync, watch, writeSync, constants, type FSWatcher } from
 import { processState } from './process-state.ts'
 
 /** How often an idle consumer polls, in ms. */
-export const POLL_MS = 1000
+const POLL_MS = 1000
 
 const TOUCH = Uint8Array.of(10)
 
