@@ -21,6 +21,8 @@ export interface HookBatchesOptions<Item, Result> {
   readonly call: (hooks: BatchHooks, items: readonly Item[]) => Promise<readonly Result[]>
   /** The result of an item if the call rejects, or returns no result for it. */
   readonly onFailure: (item: Item, error: unknown) => Result
+  /** False if a result cannot be used: the item has failed then. */
+  readonly isResult: (result: Result) => boolean
   /** The number of jobs in an item. Default: 1. */
   readonly sizeOf?: (item: Item) => number
 }
@@ -64,7 +66,7 @@ export class HookBatches<Item, Result> {
   }
 
   async #send(hooks: BatchHooks, line: Line<Item, Result>, entries: readonly Pending<Item, Result>[]): Promise<void> {
-    const { call, onFailure } = this.#options
+    const { call, onFailure, isResult } = this.#options
     let results: readonly Result[] = []
     let failure: unknown
     try {
@@ -75,8 +77,11 @@ export class HookBatches<Item, Result> {
     } catch (error) {
       failure = error
     }
-    failure ??= new ConfigError('ZYQ_CONFIG', `A batch hook returned ${results.length} results for ${entries.length}.`)
-    for (const [index, { item, resolve }] of entries.entries()) resolve(results[index] ?? onFailure(item, failure))
+    failure ??= new ConfigError('ZYQ_CONFIG', 'A batch hook must return one valid result for each job.')
+    for (const [index, { item, resolve }] of entries.entries()) {
+      const result = results[index]
+      resolve(result !== undefined && isResult(result) ? result : onFailure(item, failure))
+    }
     line.inFlight--
     if (line.waiting.length > 0) this.#schedule(hooks, line)
     else if (line.inFlight === 0) this.#lines.delete(hooks)

@@ -22,26 +22,39 @@ export function createPublishBatches(publish: Publish): HookBatches<MessageGroup
       return groups.map(({ messages }) => results.slice(start, (start += messages.length)))
     },
     onFailure: ({ messages }, error) => messages.map(() => refusal(error)),
+    isResult: () => true,
     sizeOf: ({ messages }) => messages.length,
   })
 }
 
 async function callPublishHook(hooks: BatchHooks, batch: readonly QueuedMessage[], publish: Publish): Promise<Results> {
   const published = new Map<string, PublishResult>()
+  const publishing: Promise<Results>[] = []
+  const next = async (passed: readonly QueuedMessage[]): Promise<Results> => {
+    const answers = await publishEach(passed, publish)
+    for (const [index, { message }] of passed.entries()) {
+      const answer = answers[index]
+      if (answer !== undefined) published.set(message.id, answer)
+    }
+    return answers
+  }
   try {
-    const results = await hooks.publish?.(batch, async (passed) => {
-      const answers = await publishEach(passed, publish)
-      for (const [index, { message }] of passed.entries()) {
-        const answer = answers[index]
-        if (answer !== undefined) published.set(message.id, answer)
-      }
+    const results = await hooks.publish?.(batch, (passed) => {
+      const answers = next(passed)
+      publishing.push(answers)
       return answers
     })
-    if (results?.length === batch.length) return results
+    if (results?.length === batch.length && results.every(isPublishResult)) return results
     throw new ConfigError('ZYQ_CONFIG', `A publish hook must return one result for each of ${batch.length} messages.`)
   } catch (error) {
+    // The hook may have failed while a message was being stored.
+    await Promise.allSettled(publishing)
     return batch.map(({ message }) => published.get(message.id) ?? refusal(error))
   }
+}
+
+function isPublishResult({ status }: PublishResult): boolean {
+  return status === 'stored' || status === 'refused' || status === 'unknown'
 }
 
 /** Messages of one queue that follow each other travel together. */

@@ -36,6 +36,8 @@ export class Producer {
   #scheduled = false
   #release: (() => void) | undefined
   #whenIdle: (() => void)[] = []
+  /** Submits that a publish hook has not answered yet. */
+  readonly #inHooks = new Set<Promise<unknown>>()
   readonly #hooked = createPublishBatches((queue, messages) => this.publishAll(queue, messages))
 
   constructor(connection: Connection) {
@@ -53,7 +55,13 @@ export class Producer {
     hooks?: BatchHooks,
   ): Promise<readonly PublishResult[]> {
     if (hooks?.publish !== undefined) {
-      return this.#hooked.add(hooks, { queue, messages }).finally(keepAlive())
+      const release = keepAlive()
+      const passing = this.#hooked.add(hooks, { queue, messages }).finally(() => {
+        release()
+        this.#inHooks.delete(passing)
+      })
+      this.#inHooks.add(passing)
+      return passing
     }
     return new Promise((settle) => {
       this.#waiting.push({ queue, messages, bytes: bytesOf(messages), settle })
@@ -84,6 +92,7 @@ export class Producer {
 
   /** Resolves when no message is pending. */
   async idle(): Promise<void> {
+    while (this.#inHooks.size > 0) await Promise.all(this.#inHooks)
     if (this.#release !== undefined) await new Promise<void>((idle) => this.#whenIdle.push(idle))
   }
 

@@ -14,7 +14,8 @@ import { producers } from '../producer/producers.ts'
 import { registeredTasks } from '../tasks/registry.ts'
 import type { ConsumerLoop } from '../worker/consumer-loop.ts'
 import { DEFAULT_CONCURRENCY, DEFAULT_LEASE_MS, DEFAULT_STALL_MS } from '../worker/options.ts'
-import { Worker, type ActiveJob } from '../worker/worker.ts'
+import type { ActiveJob } from '../worker/active-job.ts'
+import { Worker } from '../worker/worker.ts'
 import { fatalMessage } from './fatal.ts'
 import {
   LEDGER_FILE,

@@ -1,9 +1,8 @@
 import { Buffer } from 'node:buffer'
 import { ConfigError } from '../errors.ts'
 
-// Every broker must be able to carry a name: AMQP accepts 255 bytes, Gearman's admin protocol no white space, and the
-// adapters
-// add prefixes.
+// Every broker must be able to carry a name: AMQP accepts 255 bytes, Gearman's admin protocol accepts no white space, and
+// adapters add prefixes.
 const MAX_NAME_BYTES = 200
 const UNFIT = /[\s\p{Cc}\p{Cf}\p{Cs}]/u
 

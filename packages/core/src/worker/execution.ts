@@ -185,6 +185,9 @@ export class Execution {
     const now = Date.now()
     const since = timeHeader(job.headers, HEADER.postponedSince, now)
     const { maxPostponeMs = DEFAULT_MAX_POSTPONE_MS } = task.options
+    // A `Postpone` of another copy of this package may have no valid time.
+    if (!Number.isFinite(readyAtMs))
+      return new JobError('ZYQ_JOB_FAILED', 'The handler postponed the job without a time.')
     if (readyAtMs > since + maxPostponeMs) {
       const text = `The handler postponed the job until more than ${maxPostponeMs} ms after the first time.`
       return new JobError('ZYQ_POSTPONE_LIMIT', text)

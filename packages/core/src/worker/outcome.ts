@@ -1,4 +1,5 @@
 import type { Headers } from '../contract/index.ts'
+import { MAX_DELAY_MS } from '../limits.ts'
 
 /** What happens to a delivery, and how its attempt ended. */
 export type Outcome =
@@ -30,3 +31,17 @@ export const ACK: Outcome = { kind: 'ack', end: 'done' }
 export const DISCARD: Outcome = { kind: 'ack', end: 'discarded' }
 /** Releases an unstarted job without changes. */
 export const GIVE_BACK: Outcome = { kind: 'release', delayMs: 0 }
+
+/** False for an outcome that no broker can carry out, which a hook in plain JavaScript may return. */
+export function isOutcome(outcome: Outcome): boolean {
+  switch (outcome.kind) {
+    case 'ack':
+      return true
+    case 'release':
+      return Number.isFinite(outcome.delayMs) && outcome.delayMs >= 0 && outcome.delayMs <= MAX_DELAY_MS
+    case 'reject':
+      return typeof outcome.reason === 'string' && typeof outcome.headers === 'object'
+    default:
+      return false
+  }
+}

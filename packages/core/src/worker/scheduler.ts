@@ -15,7 +15,9 @@ export interface RunLedger<Item> {
 }
 
 export const HELD: unique symbol = Symbol('held')
-export type Run = void | Promise<void> | typeof HELD
+/** The result of an item that was not started in the end: it does not count against `maxStarts`. */
+export const DENIED: unique symbol = Symbol('denied')
+export type Run = void | Promise<void | typeof DENIED> | typeof HELD
 
 export interface SchedulerOptions<Item> {
   readonly concurrency: number
@@ -169,7 +171,12 @@ export class Scheduler<Item extends Runnable> {
     const running = this.#runItem(item)
     if (running === HELD) this.#hold(item)
     else if (running === undefined) this.#ended(item)
-    else void running.then(() => this.#ended(item))
+    else void this.#awaitEnd(item, running)
+  }
+
+  async #awaitEnd(item: Item, running: Promise<void | typeof DENIED>): Promise<void> {
+    if ((await running) === DENIED) this.#startsLeft++
+    this.#ended(item)
   }
 
   #ended(item: Item): void {

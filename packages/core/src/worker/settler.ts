@@ -64,7 +64,7 @@ export class Settler {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      void this.flush()
+      void this.#flushDecided()
     })
   }
 
@@ -77,13 +77,21 @@ export class Settler {
     this.settle(delivery, await deciding)
   }
 
-  /** Resolves when all earlier settlements are answered or given up. Never rejects. */
+  /** Resolves when all earlier settlements are decided, and answered or given up. Never rejects. */
   async flush(): Promise<void> {
-    if (this.#undecided.size > 0) await Promise.all(this.#undecided)
+    await this.#flushDecided()
+    while (this.#undecided.size > 0) {
+      await Promise.all(this.#undecided)
+      await this.#flushDecided()
+    }
+  }
+
+  /** A hook that is slow to decide must not delay the other settlements. */
+  async #flushDecided(): Promise<void> {
     while (this.#flushing !== undefined || this.#pending.length > 0) {
       this.#flushing ??= this.#send(this.#pending.splice(0)).finally(() => {
         this.#flushing = undefined
-        if (this.#pending.length > 0) void this.flush()
+        if (this.#pending.length > 0) void this.#flushDecided()
       })
       await this.#flushing
     }

@@ -4,7 +4,8 @@ import { HookBatches } from '../hooks/hook-batches.ts'
 import type { Logger } from '../logger.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import type { Job } from './job.ts'
-import type { Outcome } from './outcome.ts'
+import type { Work } from './execution.ts'
+import { GIVE_BACK, isOutcome, type Outcome } from './outcome.ts'
 
 /** The delay of a job whose hook failed. */
 const RETRY_MS = 1_000
@@ -12,11 +13,13 @@ const RETRY_MS = 1_000
 /** Calls the start and settle hooks of a worker's tasks. */
 export class WorkerHooks {
   readonly #starts: HookBatches<Job, 'start' | Outcome>
+  readonly #decisions = new WeakMap<Job, Promise<'start' | Outcome>>()
   readonly #ends: HookBatches<EndingJob, Outcome>
 
   constructor(log: Logger) {
     this.#starts = new HookBatches<Job, 'start' | Outcome>({
       call: async (hooks, jobs) => (await hooks.start?.(jobs)) ?? [],
+      isResult: (decision) => decision === 'start' || isOutcome(decision),
       onFailure(job, err) {
         log.error({ task: job.task, job: job.id, err }, 'start hook failed: the job returns to its queue')
         return { kind: 'release', delayMs: RETRY_MS }
@@ -24,6 +27,7 @@ export class WorkerHooks {
     })
     this.#ends = new HookBatches<EndingJob, Outcome>({
       call: async (hooks, jobs) => (await hooks.settle?.(jobs)) ?? [],
+      isResult: isOutcome,
       onFailure(job, err) {
         log.error(
           { task: job.task, job: job.id, err },
@@ -39,7 +43,17 @@ export class WorkerHooks {
    * rejects.
    */
   start({ options: { hooks } }: AnyTask, job: Job): Promise<'start' | Outcome> | undefined {
-    return hooks?.start === undefined || job.foreground ? undefined : this.#starts.add(hooks, job)
+    if (hooks?.start === undefined || job.foreground) return undefined
+    const deciding = this.#starts.add(hooks, job)
+    this.#decisions.set(job, deciding)
+    return deciding
+  }
+
+  /** The outcome of a job that goes back while it waits for its start hook, or runs. Never rejects. */
+  giveBack({ task, job }: Pick<Work, 'task' | 'job'>, delivery: Delivery): Outcome | Promise<Outcome> {
+    const giveBack = (decision: 'start' | Outcome): Outcome | Promise<Outcome> =>
+      decision === 'start' ? this.settle(task, delivery, true, GIVE_BACK) : decision
+    return this.#decisions.get(job)?.then(giveBack) ?? giveBack('start')
   }
 
   /** The outcome to send to the broker, or a promise of it if the task has a settle hook. Never rejects. */

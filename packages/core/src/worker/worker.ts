@@ -11,7 +11,8 @@ import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
 import { parseOptions } from '../parse-options.ts'
 import type { AnyTask } from '../tasks/task.ts'
-import { Execution, type Work } from './execution.ts'
+import type { ActiveJob, Supervision } from './active-job.ts'
+import { Execution } from './execution.ts'
 import { ConsumerLoop } from './consumer-loop.ts'
 import {
   DEFAULT_CONCURRENCY,
@@ -24,7 +25,7 @@ import {
 import { publishJobEnd } from './job-end-event.ts'
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
-import { HELD, Scheduler, type Run, type Runnable, type RunLedger } from './scheduler.ts'
+import { DENIED, HELD, Scheduler, type Run } from './scheduler.ts'
 import { WorkerHooks } from './worker-hooks.ts'
 import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
@@ -34,13 +35,6 @@ const CLOSE_TIMEOUT_MS = 2_000
 
 type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
 
-/** One delivery inside a worker. */
-export interface ActiveJob extends Runnable {
-  readonly session: ConsumerSession
-  readonly delivery: Delivery
-  readonly work: Work
-}
-
 /** A worker's figures at a moment. */
 export interface WorkerStatus {
   readonly state: WorkerState
@@ -49,17 +43,6 @@ export interface WorkerStatus {
   readonly running: number
   /** Received and not started. */
   readonly waiting: number
-}
-
-/** What a supervised worker reports to its supervisor. */
-export interface Supervision {
-  readonly ledger: RunLedger<ActiveJob> & { start(job: ActiveJob, deadlineMs?: number): void }
-  /** True if this process replaces one that died. */
-  readonly afterDeath: boolean
-  /** Called when a consumer starts or ends. */
-  readonly onSessions: (loops: readonly ConsumerLoop[]) => void
-  /** Called with the reason when the worker ends by itself: it reached `maxJobs`, or all its consumers fail. */
-  readonly onFinishing: (reason: string) => void
 }
 
 /**
@@ -238,24 +221,31 @@ export class Worker implements AsyncDisposable {
 
   #run(job: ActiveJob): Run {
     if (!job.session.holdsLease(performance.now())) return this.#hold(job.session)
-    if (this.#scheduler.exhausted && !this.#reachedMaxJobs) this.#finishAfterMaxJobs()
     const deciding = this.#hooks.start(job.work.task, job.work.job)
     return deciding === undefined ? this.#attempt(job) : this.#runIfAllowed(job, deciding)
   }
 
-  /** Runs a job if its start hook lets it start. */
-  async #runIfAllowed(job: ActiveJob, deciding: Promise<'start' | Outcome>): Promise<void> {
+  /** Runs a job if its start hook lets it start. Until then the ledger does not have it. */
+  async #runIfAllowed(job: ActiveJob, deciding: Promise<'start' | Outcome>): Promise<void | typeof DENIED> {
     const { session, delivery, work } = job
+    const ledger = this.#supervision?.ledger
+    ledger?.end(job)
     const decision = await deciding
     if (!session.holdsLease(performance.now())) await session.confirmLease()
-    if (this.#givenBack.has(job) || session.ended) return
-    if (decision === 'start') return this.#attempt(job)
-    publishJobEnd(delivery, work.task, decision)
-    session.settle(delivery, decision)
+    if (this.#givenBack.has(job)) return DENIED
+    if (decision !== 'start' || this.#closing !== undefined || session.ended) {
+      session.settle(delivery, decision === 'start' ? this.#hooks.giveBack(work, delivery) : decision)
+      if (decision !== 'start') publishJobEnd(delivery, work.task, decision)
+      return DENIED
+    }
+    ledger?.begin(job)
+    ledger?.flush()
+    return this.#attempt(job)
   }
 
   #attempt(job: ActiveJob): void | Promise<void> {
     const since = performance.now()
+    if (this.#scheduler.exhausted && !this.#reachedMaxJobs) this.#finishAfterMaxJobs()
     const { hardTimeoutMs } = job.work.task.options
     this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
     // Isolates the `AsyncLocalStorage` values that a job enters.
@@ -285,9 +275,13 @@ export class Worker implements AsyncDisposable {
     const durationMs = performance.now() - since
     this.#prefetch.note(durationMs)
     this.#done++
+    if (this.#givenBack.has(job)) return
     const { session, delivery, work } = job
-    publishJobEnd(delivery, work.task, outcome, { attempt: work.job.attempt, durationMs })
-    if (!this.#givenBack.has(job)) session.settle(delivery, this.#hooks.settle(work.task, delivery, true, outcome))
+    const attempt = { attempt: work.job.attempt, durationMs }
+    const settled = this.#hooks.settle(work.task, delivery, true, outcome)
+    session.settle(delivery, settled)
+    if (!(settled instanceof Promise)) publishJobEnd(delivery, work.task, outcome, attempt)
+    else void settled.then((final) => publishJobEnd(delivery, work.task, final, attempt))
   }
 
   #enter(state: WorkerState): void {
@@ -340,7 +334,7 @@ export class Worker implements AsyncDisposable {
       this.#givenBack.add(job)
       const { session, delivery, work } = job
       work.job.abort(reason)
-      session.settle(delivery, this.#hooks.settle(work.task, delivery, true, GIVE_BACK))
+      session.settle(delivery, this.#hooks.giveBack(work, delivery))
       this.#supervision?.ledger.end(job)
     }
     this.#supervision?.ledger.flush()

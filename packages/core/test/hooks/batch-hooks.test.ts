@@ -4,8 +4,9 @@ import { Discard } from '../../src/middleware/signals.ts'
 import { splitTaskOptions, type TaskOptions } from '../../src/tasks/options.ts'
 import { Task } from '../../src/tasks/task.ts'
 import { createTestQueue } from '../../src/testing/index.ts'
+import { producers } from '../../src/producer/producers.ts'
 import type { Job } from '../../src/worker/job.ts'
-import type { Outcome } from '../../src/worker/outcome.ts'
+import { isOutcome, type Outcome } from '../../src/worker/outcome.ts'
 import { createWorker } from '../../src/worker/worker.ts'
 import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from '../support.ts'
 
@@ -251,4 +252,131 @@ test('hooks that are not functions are refused', () => {
   for (const hooks of [{}, 3, { start: 'yes' }, null]) {
     expect(make(hooks)).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
   }
+})
+
+test.each([
+  ['a delay that is not a number', { kind: 'release', delayMs: null }],
+  ['a negative delay', { kind: 'release', delayMs: -1 }],
+  ['an unknown kind', { kind: 'later' }],
+  ['text', 'later'],
+])('a start hook that returns %s has failed: the job stays and runs later', async (_, decision) => {
+  let isBroken = true
+  const ran: unknown[] = []
+  const start: BatchHooks['start'] = async (jobs) =>
+    isBroken ? JSON.parse(JSON.stringify([decision])) : jobs.map(() => 'start')
+  const { task } = taskWith({ start }, ({ data }) => ran.push(data))
+  await task.submit(1)
+  const { worker, logger } = workerOf(task)
+  await worker.start()
+  await until('it has failed', () => logger.lines.some(({ message }) => message.startsWith('start hook failed')))
+  isBroken = false
+  await until('it has run', () => ran.length === 1)
+})
+
+test('a settle hook that takes long delays no job without hooks', async () => {
+  const mayEnd = gate()
+  const { task, broker, stats } = taskWith({
+    async settle(jobs) {
+      await mayEnd.opened
+      return jobs.map(({ outcome }) => outcome)
+    },
+  })
+  const plain = sharing(broker, { publish: (batch, next) => next(batch) })
+  await task.submit(1)
+  await plain.submit(Array.from({ length: 30 }, (_, at) => at))
+  const { worker } = workerOf(task, plain)
+  await worker.start()
+  await until('the plain jobs are settled', () => {
+    const { ready, active } = broker.store.queue(plain.name).stats()
+    return ready === 0 && active === 0
+  })
+  expect(stats().active).toBe(1)
+  mayEnd.open()
+  await until('the other is settled', () => stats().active === 0)
+})
+
+test('a publish hook that throws while a message is being stored does not call it refused', async () => {
+  const { task, stats } = taskWith({
+    async publish(batch, next) {
+      const [results] = await Promise.all([next(batch), Promise.reject(new Error('the audit is away'))])
+      return results
+    },
+  })
+  await expect(task.submit(1)).resolves.toMatchObject({ queue: task.name })
+  expect(stats().ready).toBe(1)
+})
+
+test.each(['close', 'drain'] as const)(
+  '%s during a start hook starts no job, and its settle hook learns of it',
+  async (end) => {
+    const asked = gate()
+    const mayStart = gate()
+    const ends: EndingJob[] = []
+    const ran: unknown[] = []
+    const { task, stats } = taskWith(
+      {
+        async start(jobs) {
+          asked.open()
+          await mayStart.opened
+          return jobs.map(() => 'start')
+        },
+        async settle(jobs) {
+          ends.push(...jobs)
+          return jobs.map(({ outcome }) => outcome)
+        },
+      },
+      ({ data }) => ran.push(data),
+    )
+    await task.submit(1)
+    const { worker } = workerOf(task)
+    await worker.start()
+    await asked.opened
+    const ending = worker[end]()
+    mayStart.open()
+    await ending
+    expect(ran).toEqual([])
+    expect(ends).toMatchObject([{ started: true, outcome: { kind: 'release', delayMs: 0 } }])
+    expect(stats().ready).toBe(1)
+  },
+)
+
+test('a job that its start hook denies does not count against maxJobs', async () => {
+  const ran: unknown[] = []
+  const { task, broker } = taskWith(
+    {
+      start: async (jobs) => jobs.map(({ data }) => (data === 1 ? { kind: 'ack', end: 'discarded' } : 'start')),
+    },
+    ({ data }) => ran.push(data),
+  )
+  await task.submit([1, 2])
+  const worker = createWorker({ tasks: [task], concurrency: 1, maxJobs: 1 })
+  onTestFinished(() => worker.close())
+  await worker.start()
+  await worker.ended
+  expect(ran).toEqual([2])
+  expect(broker.store.queue(task.name).stats().ready).toBe(0)
+})
+
+test('submits within a publish hook are waited for when the producers close', async () => {
+  const entered = gate()
+  const mayPublish = gate()
+  const { task, stats } = taskWith({
+    async publish(batch, next) {
+      entered.open()
+      await mayPublish.opened
+      return next(batch)
+    },
+  })
+  const submitting = task.submitMany([1, 2])
+  await entered.opened
+  const closing = producers.close()
+  mayPublish.open()
+  await closing
+  expect(await submitting).toHaveLength(2)
+  expect(stats().ready).toBe(2)
+})
+
+test('an outcome with a delay of NaN is none', () => {
+  expect(isOutcome({ kind: 'release', delayMs: Number.NaN })).toBe(false)
+  expect(isOutcome({ kind: 'release', delayMs: 0 })).toBe(true)
 })

@@ -5,7 +5,8 @@ import { producers } from '../../src/producer/producers.ts'
 import { Task } from '../../src/tasks/task.ts'
 import type { Job } from '../../src/worker/job.ts'
 import type { WorkerOptions } from '../../src/worker/options.ts'
-import { Worker, type Supervision } from '../../src/worker/worker.ts'
+import { Worker } from '../../src/worker/worker.ts'
+import type { Supervision } from '../../src/worker/active-job.ts'
 import { gate, recordingLogger, scripted, uniqueName, until, type ScriptedBroker } from '../support.ts'
 
 const STALL_MS = 100

@@ -1,0 +1,23 @@
+import type { Delivery } from '../contract/index.ts'
+import type { ConsumerLoop } from './consumer-loop.ts'
+import type { ConsumerSession } from './consumer-session.ts'
+import type { Work } from './execution.ts'
+import type { Runnable, RunLedger } from './scheduler.ts'
+
+/** One delivery inside a worker. */
+export interface ActiveJob extends Runnable {
+  readonly session: ConsumerSession
+  readonly delivery: Delivery
+  readonly work: Work
+}
+
+/** What a supervised worker reports to its supervisor. */
+export interface Supervision {
+  readonly ledger: RunLedger<ActiveJob> & { start(job: ActiveJob, deadlineMs?: number): void }
+  /** True if this process replaces one that died. */
+  readonly afterDeath: boolean
+  /** Called when a consumer starts or ends. */
+  readonly onSessions: (loops: readonly ConsumerLoop[]) => void
+  /** Called with the reason when the worker ends by itself: it reached `maxJobs`, or all its consumers fail. */
+  readonly onFinishing: (reason: string) => void
+}
