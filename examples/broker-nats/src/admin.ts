@@ -56,17 +56,21 @@ export function createAdmin(open: () => Session): BrokerAdmin {
 async function consumers(session: Session, names?: readonly string[]): Promise<readonly ConsumerInfo[]> {
   const { consumers: api } = session.manager
   if (names !== undefined) {
-    const infos = await Promise.all(names.map((name) => unlessMissing(api.info(JOBS, durableOf(name)))))
+    const infos = await Promise.all([...new Set(names)].map((name) => unlessMissing(api.info(JOBS, durableOf(name)))))
     return infos.filter((info) => info !== undefined)
   }
+  return (await unlessMissing(listAll(session))) ?? []
+}
+
+async function listAll({ manager }: Session): Promise<readonly ConsumerInfo[]> {
   const found: ConsumerInfo[] = []
-  for await (const info of api.list(JOBS)) if (info.config.description !== undefined) found.push(info)
+  for await (const info of manager.consumers.list(JOBS)) if (info.config.description !== undefined) found.push(info)
   return found
 }
 
 async function countDead(session: Session): Promise<ReadonlyMap<string, number>> {
-  const { state } = await session.manager.streams.info(DEAD, { subjects_filter: DEAD_SUBJECTS })
-  return new Map(Object.entries(state.subjects ?? {}))
+  const info = await unlessMissing(session.manager.streams.info(DEAD, { subjects_filter: DEAD_SUBJECTS }))
+  return new Map(Object.entries(info?.state.subjects ?? {}))
 }
 
 /** A job that is delivered, but that no live worker reports as active, waits for the end of its `ackWait`: it counts as ready. */

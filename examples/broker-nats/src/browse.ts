@@ -1,7 +1,7 @@
 import type { StoredMsg } from '@nats-io/jetstream'
 import type { DeadLetter, DeadLetters } from '@zyqueue/core/broker'
 import { fromHeaders, type Envelope } from './message.ts'
-import { DEAD, deadSubject, JOBS, jobSubject } from './names.ts'
+import { DEAD, deadSubject, durableOf, JOBS, jobSubject } from './names.ts'
 import type { Session } from './session.ts'
 
 interface StoredLetter {
@@ -32,8 +32,9 @@ export function createDeadLetters(open: () => Session): DeadLetters {
   }
 }
 
-/** The oldest first: JetStream reads forward only. */
+/** The oldest first: JetStream reads forward only. Rejects if there is no such queue. */
 async function* letters(session: Session, queue: string): AsyncGenerator<StoredLetter> {
+  await session.manager.consumers.info(JOBS, durableOf(queue))
   const next_by_subj = deadSubject(queue)
   let seq = 1
   for (;;) {

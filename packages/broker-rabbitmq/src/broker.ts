@@ -81,7 +81,8 @@ export class RabbitBroker implements Broker {
       durable: !plan.temporary,
       delay: 'emulated',
       deadLetter: 'emulated',
-      deliveryCount: plan.queueType === 'quorum' ? 'native' : 'emulated',
+      // A classic queue only tells that a job had an owner. The adapter makes a count of it, without `reclaim`.
+      deliveryCount: 'native',
       priorities: prioritiesOf(plan),
       release: 'republish',
       idempotentPublish: false,

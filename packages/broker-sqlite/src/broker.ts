@@ -1,5 +1,6 @@
 import {
   BrokerBase,
+  type BrokerError,
   refuseUnknownOptions,
   type Broker,
   type BrokerCapabilities,
@@ -15,7 +16,7 @@ import { SqliteAdmin } from './admin.ts'
 import { SqliteConsumer } from './consumer.ts'
 import { Database } from './database.ts'
 import { drivers, type Driver } from './driver.ts'
-import { errorCode } from './errors.ts'
+import { errorCode, fileLost } from './errors.ts'
 import { leaseNow } from './lease-clock.ts'
 import { reclaimLease, renewLeases } from './leases.ts'
 import { parseLocation, pathOf, type Location } from './options.ts'
@@ -94,6 +95,10 @@ export class SqliteBroker extends BrokerBase<Database> implements Broker {
 
   protected isOpen(database: Database): boolean {
     return database.usable
+  }
+
+  protected override notConnected(last: Database | undefined): BrokerError {
+    return last?.lost === true ? fileLost(last.path) : super.notConnected(last)
   }
 
   protected closeConnection(database: Database): Promise<void> {

@@ -53,6 +53,8 @@ export class SqliteConsumer extends ConsumerBase<number> {
   /** True if the last claim found jobs: the next one then takes the write lock without a poll. */
   #skipPoll = false
   #nextClaimMs = Infinity
+  /** True after a commit with an unknown outcome: which jobs this consumer holds is not known any more. */
+  #isUncertain = false
   #stopListening: (() => void) | undefined
 
   /** Opens the lease. `onClosed` is called once, when the consumer has closed. */
@@ -86,6 +88,7 @@ export class SqliteConsumer extends ConsumerBase<number> {
   protected async claim(room: number, isStopped: () => boolean): Promise<readonly Delivery[]> {
     try {
       while (!isStopped()) {
+        if (this.#isUncertain) throw leaseLost(this.options.consumerId)
         if (!this.#skipPoll) {
           const { work, nextMs } = await this.#poll()
           this.#nextClaimMs = nextMs
@@ -96,7 +99,9 @@ export class SqliteConsumer extends ConsumerBase<number> {
       }
       return []
     } catch (error) {
-      throw this.#database.lost ? leaseLost(this.options.consumerId) : error
+      // Jobs may be claimed that this consumer does not know.
+      if (errorCode(error) === 'ZYQ_OUTCOME_UNKNOWN') this.#isUncertain = true
+      throw this.#database.lost || this.#isUncertain ? leaseLost(this.options.consumerId) : error
     }
   }
 
@@ -218,9 +223,12 @@ export class SqliteConsumer extends ConsumerBase<number> {
       })
       return { status: stood ? 'ok' : 'lease-lost' }
     } catch (error) {
-      // If the commit did succeed, another consumer may hold these jobs now: this one must not settle them again.
+      // If the commit did succeed, another consumer may hold these jobs now: this one must not settle them again. If it did not,
+      // this consumer still holds them, so it ends, and core opens another.
       if (errorCode(error) === 'ZYQ_OUTCOME_UNKNOWN') {
         for (const { item } of settlements) this.unacked.delete(deliveryOfItem(item))
+        this.#isUncertain = true
+        this.notify()
       }
       throw error
     }

@@ -1,8 +1,7 @@
 /** An open queue file with its statements, its transactions and its wake file. A broker and its consumers share one. */
 import { statSync } from 'node:fs'
-import { BrokerError } from '@zyqueue/core/broker'
 import type { Driver } from './driver.ts'
-import { closed } from './errors.ts'
+import { closed, fileLost } from './errors.ts'
 import type { Location } from './options.ts'
 import { busyRetry } from './busy-retry.ts'
 import { Room } from './room.ts'
@@ -112,7 +111,7 @@ export class Database {
   #assertUsable(): void {
     if (this.usable) return
     if (this.#mode === 'closed') throw closed()
-    throw new BrokerError('ZYQ_CONNECTION_LOST', `The queue file was removed or replaced: ${this.path}`)
+    throw fileLost(this.path)
   }
 
   /** A process can still write to a file that was removed, but no other process would read it. This check costs two microseconds. */

@@ -80,3 +80,7 @@ export function closed(): BrokerError {
 export function leaseLost(consumerId: string): BrokerError {
   return new BrokerError('ZYQ_LEASE_LOST', `The lease of consumer ${consumerId} has ended`)
 }
+
+export function fileLost(path = ''): BrokerError {
+  return new BrokerError('ZYQ_CONNECTION_LOST', `The queue file was removed or replaced: ${path}`)
+}

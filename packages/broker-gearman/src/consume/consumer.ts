@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   BrokerError,
   ConsumerBase,
@@ -24,6 +25,8 @@ import type { WorkerConnection } from './worker-connection.ts'
 
 /** How long a claim waits before it looks at its servers again. */
 const LOOK_MS = 1_000
+/** The pause before the server is asked again to store a delayed job. */
+const DELAY_RETRY_MS = 1_000
 
 /**
  * Takes jobs from every server that answers. A job is held by one connection: when that ends, the server takes the job back. If
@@ -37,6 +40,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
   #inFlight = 0
   readonly #arrivals = new Notifier()
   readonly #delaying = new Set<Promise<void>>()
+  readonly #ending = new AbortController()
   readonly #lostDeliveries = new LostDeliveries()
   #turn = 0
 
@@ -135,6 +139,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
   }
 
   protected override async end(): Promise<void> {
+    this.#ending.abort()
     // A job whose copy is stored must be deleted before the server takes it back.
     await Promise.all(this.#delaying)
     this.#arrived = []
@@ -147,7 +152,7 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     if (workers.length === 0) {
       throw this.#servers[0]?.lost ?? new BrokerError('ZYQ_CONNECTION_LOST', 'No Gearman server is connected')
     }
-    let left = room - this.#arrived.length - this.#inFlight
+    let left = room - this.#arrived.length - this.#inFlight - this.#delaying.size
     this.#turn++
     for (const index of workers.keys()) {
       const worker = workers[(index + this.#turn) % workers.length]
@@ -180,15 +185,26 @@ export class GearmanConsumer extends ConsumerBase<HeldJob> {
     this.#wakeUp()
   }
 
-  /** Moves a job from a wide slot to a narrower one. If that fails, the job stays here until the connection ends. */
+  /** Moves a job from a wide slot to a narrower one. While the server refuses the copy, the job stays here until it is due. */
   async #delayAgain(held: HeldJob, dueMs: number): Promise<void> {
     const { worker, handle, functionName } = held
     const submission = encodeCopy(held, { dueMs })
-    const [result] = await submit(worker.connection, [submission]).catch(() => [])
-    if (result?.status !== 'stored') return
-    worker.connection.write(new PacketWriter().packet(PACKET.WORK_COMPLETE, `${handle}\0`))
-    worker.forget(functionName)
-    worker.server.expectDelayed(submission)
+    while (worker.connection.isOpen && !this.isClosing) {
+      const leftMs = dueMs - Date.now()
+      if (leftMs <= 0) {
+        this.#arrived.push(held)
+        break
+      }
+      const [result] = await submit(worker.connection, [submission]).catch(() => [])
+      if (result?.status === 'stored') {
+        worker.connection.write(new PacketWriter().packet(PACKET.WORK_COMPLETE, `${handle}\0`))
+        worker.forget(functionName)
+        worker.server.expectDelayed(submission)
+        break
+      }
+      const { signal } = this.#ending
+      await sleep(Math.min(DELAY_RETRY_MS, leftMs), undefined, { ref: false, signal }).catch(() => {})
+    }
     this.#wakeUp()
   }
 

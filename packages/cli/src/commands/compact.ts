@@ -12,7 +12,7 @@ export function compactCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     (command) =>
       command
         .positional('queue', { type: 'string', demandOption: true, describe: 'Name of the queue' })
-        .example('$0 compact resize -C redis://localhost:6379', 'Changes no job'),
+        .example('$0 compact resize -C redis://localhost:6379', 'Changes no job of a live worker'),
     ({ queue, ...args }) =>
       withBroker(args, async (broker) => {
         const compacted = await requireCall(broker, 'compact', 'compact a queue, and does not need to')(queue)

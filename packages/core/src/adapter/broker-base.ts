@@ -21,11 +21,16 @@ export abstract class BrokerBase<Connection> {
   /** Settles pending calls. Also called for a lost connection. */
   protected abstract closeConnection(connection: Connection): Promise<void>
 
+  /** The error for a call without an open connection. `last` is the last one, if there was one. */
+  protected notConnected(_last: Connection | undefined): BrokerError {
+    return new BrokerError('ZYQ_CONNECTION_LOST', `The ${this.#title} broker is not connected`)
+  }
+
   /** Throws `ZYQ_CLOSED`, or `ZYQ_CONNECTION_LOST` if it is not open. */
   protected get connection(): Connection {
     if (this.#closing !== undefined) throw this.#closed()
     if (this.#connection === undefined || !this.isOpen(this.#connection)) {
-      throw new BrokerError('ZYQ_CONNECTION_LOST', `The ${this.#title} broker is not connected`)
+      throw this.notConnected(this.#connection)
     }
     return this.#connection
   }
