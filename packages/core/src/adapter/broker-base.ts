@@ -21,7 +21,7 @@ export abstract class BrokerBase<Connection> {
   /** Settles pending calls. Also called for a lost connection. */
   protected abstract closeConnection(connection: Connection): Promise<void>
 
-  /** The error for a call without an open connection. `last` is the last one, if there was one. */
+  /** `last`: the connection that was lost, if any. */
   protected notConnected(_last: Connection | undefined): BrokerError {
     return new BrokerError('ZYQ_CONNECTION_LOST', `The ${this.#title} broker is not connected`)
   }

@@ -165,8 +165,8 @@ export abstract class ConsumerBase<Held> implements Consumer {
       const room = Math.min(max, this.options.prefetch - this.unacked.size)
       if (room > 0) {
         const deliveries = await this.claim(room, isStopped)
-        // A job that was just released may be among these. Its settlement, which was answered first, must also resolve first.
-        if (deliveries.length > 0 && this.#settling.size > 0) await new Promise(setImmediate)
+        // Settlements that were answered before must resolve first.
+        if (deliveries.length > 0 && this.#settling.size > 0) await new Promise<void>((ran) => process.nextTick(ran))
         if (deliveries.length > 0 && !isStopped()) return deliver(deliveries)
         this.#unwanted = deliveries
       }

@@ -12,10 +12,7 @@ export interface QueueSpec {
 
 export interface OutboundMessage {
   readonly queue: string
-  /**
-   * 1 to 63 printable ASCII characters without spaces. Core's own ids are series: 20 characters, then a counter of 8 digits in
-   * base 36, so a broker can remember many of them in little room.
-   */
+  /** 1 to 63 printable ASCII characters without spaces. Core's end in a counter of 8 base-36 digits. */
   readonly id: string
   readonly body: Uint8Array
   readonly headers: Headers
