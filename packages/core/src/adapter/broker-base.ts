@@ -21,8 +21,7 @@ export abstract class BrokerBase<Connection> {
   /** Settles pending calls. Also called for a lost connection. */
   protected abstract closeConnection(connection: Connection): Promise<void>
 
-  /** `last`: the connection that was lost, if any. */
-  protected notConnected(_last: Connection | undefined): BrokerError {
+  protected notConnected(_lost: Connection | undefined): BrokerError {
     return new BrokerError('ZYQ_CONNECTION_LOST', `The ${this.#title} broker is not connected`)
   }
 
