@@ -52,8 +52,8 @@ export class Session {
   }
 
   /**
-   * `close` of the client takes the listeners off its socket at once. A write that the server no longer takes, because it has
-   * just ended the connection, reports its error one tick later, and would end the process when nobody listens.
+   * The client's `close` removes the listeners of its socket at once. If the server has just ended the connection, the last
+   * write fails one tick later. An error without a listener would end the process, so this waits a turn first.
    */
   async #close(): Promise<void> {
     await turn()

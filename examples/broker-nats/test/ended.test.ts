@@ -7,7 +7,7 @@ import { Session } from '../src/session.ts'
 
 const INFO = 'INFO {"server_id":"one","version":"2.9.10","proto":1,"headers":true,"max_payload":1048576}\r\n'
 
-// Vitest fails the run for an error that nobody listens to, which would end a user's process.
+// An uncaught error would end a user's process. Here Vitest reports it and fails the run.
 test('a connection that the server ends while a request is written is closed without an uncaught error', async () => {
   let peer: Socket | undefined
   const server = createServer((socket) => {
@@ -26,13 +26,13 @@ test('a connection that the server ends while a request is written is closed wit
   peer?.end()
   await ended
   expect(socket).toMatchObject({ writableEnded: true, destroyed: false })
-  const asked = session.request('nobody', '').catch((error: unknown) => error)
+  const asked = session.request('no.subscriber', '').catch((error: unknown) => error)
   await Promise.resolve() // The client writes it in a microtask.
   await session.close()
   expect(await asked).toMatchObject({ code: 'ZYQ_CONNECTION_LOST' })
 })
 
-/** The client does not show it. */
+/** The socket of the connection, which the client's types hide. */
 function socketOf({ connection }: Session): Socket {
   assert(connection instanceof NatsConnectionImpl)
   const { transport } = connection.protocol

@@ -106,7 +106,7 @@ end
 return reply
 `)
 
-/** Finds the dead letters that the arguments name, with their fields, and removes them. */
+/** `chooseDead` returns the fields that the arguments name, and the letters that exist. `removeDead` removes fields. */
 const CHOOSE_DEAD = `
 local function chooseDead(dead, died, from)
   local fields = {}
