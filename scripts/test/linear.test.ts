@@ -106,7 +106,7 @@ const readers: Readonly<Record<string, Reader>> = {
 
 const LENGTH = 4_000
 /** Shorter times are not compared. A quadratic function takes hundreds of times as long for the longer text. */
-const LEAST_MS = 1
+const LEAST_MS = 0.5
 const MOST_TIMES = 24
 
 /** CPU time of this process, in ms. */
