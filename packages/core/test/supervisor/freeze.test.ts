@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
+import { ZyQueueError } from '@zyqueue/core'
 import { expect, onTestFinished, test } from 'vitest'
 import { bin, until } from './project.ts'
 import { byJob, numbers, SupervisorFixture } from './fixture.ts'
@@ -37,9 +38,15 @@ test.each([
     })
     const group = -(child.pid ?? 0)
     onTestFinished(() => void process.kill(group, 'SIGKILL'))
-    await until('a full worker', async () => (await fixture.queue('count'))?.active === JOBS || undefined)
+    const isFull = async (): Promise<true | undefined> => (await fixture.queue('count'))?.active === JOBS || undefined
+    await until('a full worker', isFull)
     await fixture.untilNoted(1)
     process.kill(group, 'SIGSTOP')
+    while (await isLocked(fixture)) {
+      process.kill(group, 'SIGCONT')
+      await until('a full worker again', isFull)
+      process.kill(group, 'SIGSTOP')
+    }
 
     const { supervisor, ended } = fixture.supervise({ maxWorkers: 1 })
     await until('the end of all jobs', () => byJob(fixture.runs()).size === JOBS || undefined)
@@ -56,3 +63,12 @@ test.each([
     expect([...runs].filter(([, of]) => of.length > 1)).toEqual([])
   },
 )
+
+/** A process that was stopped during a transaction keeps the queue file locked. */
+async function isLocked(fixture: SupervisorFixture): Promise<boolean> {
+  const { admin } = await fixture.broker()
+  return admin.deadLetters.purge('count').then(
+    () => false,
+    (error: unknown) => error instanceof ZyQueueError && error.code === 'ZYQ_BROKER_BUSY',
+  )
+}
