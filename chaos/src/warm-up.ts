@@ -4,8 +4,8 @@ import { withAdapter } from './adapter.ts'
 import { LEASE_MS, type Scenario } from './scenario.ts'
 import type { TargetKind } from './target.ts'
 
-/** Longer than the delay of any job of a run. RabbitMQ has a queue for each bit of a delay in units of 16 ms: this sets six bits. */
-const DELAY_MS = 63 * 16
+/** Longer than the delay of any job of a run. */
+const DELAY_MS = 1_000
 const RECEIVE_TIMEOUT_MS = 90_000
 
 /** Delays, receives and rejects one message, so that the broker creates every queue that jobs pass through. */

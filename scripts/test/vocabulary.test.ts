@@ -1,34 +1,20 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { z } from 'zod'
 import { root } from '../packages.js'
 import { publishedTypes, sharedTypeNames } from '../type-names.js'
 import { densities, findings, findingsInText, textFiles } from '../vocabulary.js'
 
 const packages = readdirSync(join(root, 'packages')).map((name) => `packages/${name}`)
 
-/** Files whose text is not in plain words yet. The list must only become shorter. */
-const pending: ReadonlySet<string> = new Set(
-  z.array(z.string()).parse(JSON.parse(readFileSync(new URL('./vocabulary-pending.json', import.meta.url), 'utf8'))),
-)
-
 describe('the text of comments, errors, logs, help and documents', () => {
   test('avoids the words of scripts/vocabulary.js', () => {
-    const found = textFiles()
-      .filter((path) => !pending.has(path))
-      .flatMap((path) => findings(path).map((finding) => `${path}:${finding}`))
+    const found = textFiles().flatMap((path) => findings(path).map((finding) => `${path}:${finding}`))
     expect(found).toEqual([])
   })
 
-  test('has left the list of pending files once it does', () => {
-    const existing = new Set(textFiles())
-    const done = [...pending].filter((path) => !existing.has(path) || findings(path).length === 0)
-    expect(done, 'strike these from scripts/test/vocabulary-pending.json').toEqual([])
-  })
-
   test('says "if" for conditions: at most 2 "where" and at least 4 "if" among 1,000 words', () => {
-    const { where, if: ifs } = densities(textFiles().filter((path) => !pending.has(path)))
+    const { where, if: ifs } = densities(textFiles())
     expect(where).toBeLessThanOrEqual(2)
     expect(ifs).toBeGreaterThanOrEqual(4)
   })

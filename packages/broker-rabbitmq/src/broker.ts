@@ -1,22 +1,22 @@
-import type {
-  Broker,
-  BrokerAdmin,
-  BrokerCapabilities,
-  ConnectionLeases,
-  ConnectOptions,
-  Consumer,
-  ConsumeOptions,
-  OutboundMessage,
-  PublishResult,
-  QueueSpec,
+import {
+  BrokerBase,
+  faultOf,
+  type Broker,
+  type BrokerAdmin,
+  type BrokerCapabilities,
+  type ConnectionLeases,
+  type ConnectOptions,
+  type Consumer,
+  type ConsumeOptions,
+  type OutboundMessage,
+  type PublishResult,
+  type QueueSpec,
 } from '@zyqueue/core/broker'
-import { BrokerError, ConfigError } from '@zyqueue/core/broker'
-import { locationOf, parseAddress, type Address } from './address.ts'
-import { createAdmin } from './admin.ts'
-import { RabbitConsumer } from './consumer.ts'
-import type { Ladder } from './delays.ts'
-import { closed, connectionLost, errorCode, messageOf } from './errors.ts'
-import { Link } from './link.ts'
+import { createAdmin } from './admin/admin.ts'
+import { locationOf, parseAddress, type Address } from './connection/address.ts'
+import { openConnectionState, type ConnectionState } from './connection/connection-state.ts'
+import { RabbitConsumer } from './consume/consumer.ts'
+import { errorCode } from './errors.ts'
 import { propertiesOf } from './message.ts'
 import {
   conditionsOf,
@@ -28,60 +28,43 @@ import {
   type Plan,
   type Route,
 } from './options.ts'
-import { STORED, type Outgoing } from './lane.ts'
-import { pause } from './patience.ts'
-import { Publisher } from './publisher.ts'
-import { restore } from './restore.ts'
-import { createSession, type Session } from './session.ts'
-import { countsOf, declare } from './topology.ts'
+import { STORED } from './publish/publish-channel.ts'
+import { Restorer, type Copy } from './publish/restorer.ts'
+import { declare } from './topology.ts'
 
-/** Several are under way at once: the server writes one while the client makes the next. */
+/** Core has several batches under way: the server writes one while the client prepares the next. */
 const MAX_BATCH = 250
-/** What RabbitMQ takes from 4.0 on where nobody has set `max_message_size`. */
+/** The default `max_message_size` from 4.0 on. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024
-/** Two connections: an alarm of the server blocks the one that publishes, which must not keep back acknowledgements. */
-export class RabbitBroker implements Broker {
+const DEFAULT_ROUTE: Route = { exchange: '', exchangeType: 'direct', routingKeys: [] }
+
+export class RabbitBroker extends BrokerBase<ConnectionState> implements Broker {
   readonly name = 'rabbitmq'
   readonly location: string
   readonly capabilities: BrokerCapabilities
-  readonly admin: BrokerAdmin
   readonly leases: ConnectionLeases = { kind: 'connection' }
+  readonly admin: BrokerAdmin
   readonly errorCode = errorCode
   readonly #address: Address
-  readonly #end = new AbortController()
-  readonly #publisher: Publisher
-  readonly #consumers = new Set<RabbitConsumer>()
-  /** What was declared, by its queue. */
+  /** The declared queues. */
   readonly #plans = new Map<string, Plan>()
-  readonly #restoring = new Map<string, Promise<Restored>>()
-  /** Queues whose restoration did not help, until when (on the clock of `performance.now()`), and why. */
-  readonly #notRestored = new Map<string, { readonly untilMs: number; readonly cause: unknown }>()
-  #session: Session | undefined
-  #connecting: Promise<void> | undefined
-  #closing: Promise<void> | undefined
+  readonly #restorer = new Restorer(this.#plans)
 
   /** Throws `ZYQ_CONNECTION_STRING`. */
   constructor({ connection }: ConnectOptions) {
+    super('RabbitMQ')
     this.#address = parseAddress(connection)
     this.location = locationOf(this.#address)
-    this.#publisher = new Publisher(
-      () => this.#dial('publishes'),
-      () => {
-        this.#session?.ladder.forget()
-        this.#session?.deadQueues.clear()
-      },
-    )
     this.capabilities = this.capabilitiesOf({ name: '', options: {} })
-    this.admin = createAdmin(() => this.#open(), this.#address, this.#plans)
+    this.admin = createAdmin(() => this.connection, this.#address, this.#plans)
   }
 
   capabilitiesOf(queue: QueueSpec): BrokerCapabilities {
-    const plan = this.#plan(queue)
+    const plan = this.#planOf(queue)
     return Object.freeze({
       durable: !plan.temporary,
       delay: 'emulated',
       deadLetter: 'emulated',
-      // A classic queue only tells that a job had an owner. The adapter makes a count of it, without `reclaim`.
       deliveryCount: 'native',
       priorities: prioritiesOf(plan),
       release: 'republish',
@@ -91,155 +74,68 @@ export class RabbitBroker implements Broker {
     })
   }
 
-  async connect(): Promise<void> {
-    this.#assertNotClosed()
-    if (this.#session?.link.open === true) return
-    this.#connecting ??= this.#connect().finally(() => {
-      this.#connecting = undefined
-    })
-    await this.#connecting
-  }
-
   async declare(queues: readonly QueueSpec[]): Promise<void> {
-    const plans = queues.map((queue) => this.#plan(queue))
-    const { workbench, registry } = this.#open()
+    const plans = queues.map((queue) => this.#planOf(queue))
+    const state = this.connection
     for (const plan of plans) {
-      await declare(workbench, plan)
+      await declare(state, plan)
       this.#plans.set(plan.name, plan)
-      if (plan.temporary) continue
-      await registry.addQueue(plan.name)
-      if (hasDueQueue(plan)) await registry.addDue(plan.name)
+      if (!plan.temporary) await state.catalog.addQueue(plan.name, hasDueQueue(plan))
     }
   }
 
   async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
-    const session = this.#open()
+    const state = this.connection
     const sent: Copy[] = []
-    /** For each message: how many copies of it are sent, or why none is. */
+    /** For each message: the number of its copies, or why none is sent. */
     const counts: (number | PublishResult)[] = []
     for (const message of batch) {
       try {
-        const copies = this.#copies(message)
-        const delayed = message.delayMs > 0 ? await this.#delay(session.ladder, message, copies) : copies
+        const copies = this.#copiesOf(message)
+        const delayed = message.delayMs > 0 ? await this.#delay(state, message, copies) : copies
         sent.push(...delayed)
         counts.push(copies.length)
       } catch (error) {
-        if (!session.link.open) throw error
+        if (!state.connection.open) throw error
         counts.push({ status: 'refused', error })
       }
     }
-    const results = await this.#send(session, sent)
+    const results = await this.#restorer.publish(state, sent)
     if (sent.length === batch.length) return results
     let next = 0
     return counts.map((count) => (typeof count === 'number' ? combined(results.slice(next, (next += count))) : count))
   }
 
-  /** If a queue, its exchange or a binding was deleted, it is declared again, and what was refused for that is sent once more. */
-  async #send(session: Session, copies: readonly Copy[]): Promise<readonly PublishResult[]> {
-    const results = [...(await this.#publisher.publish(copies))]
-    const unroutable = [...copies.entries()].filter(([index]) => isUnroutable(results[index]))
-    const queues = [...new Set(unroutable.map(([, { queue }]) => queue))]
-    const restored = new Map(
-      await Promise.all(queues.map(async (queue) => [queue, await this.#restore(session, queue)] as const)),
-    )
-    for (const [index, { queue }] of unroutable) {
-      const cause = restored.get(queue)?.cause
-      if (cause !== undefined) results[index] = { status: 'refused', error: notDeclared(queue, cause) }
-    }
-    const again = unroutable.filter(([, { queue }]) => restored.get(queue)?.isRestored === true)
-    // The first results hold for copies that are not sent again.
-    const repeated = await this.#publisher.publish(again.map(([, copy]) => copy)).catch(() => [])
-    for (const [position, [index, { queue }]] of again.entries()) {
-      const result = repeated[position]
-      if (result === undefined) continue
-      results[index] = result
-      if (isUnroutable(result)) this.#noteNotRestored(queue, undefined)
-    }
-    return results
-  }
-
-  /** Declares the topology of the queue again. Never rejects. Calls at one time share one restoration. */
-  #restore(session: Session, queue: string): Promise<Restored> {
-    const plan = this.#plans.get(queue)
-    if (plan === undefined || plan.passive) return Promise.resolve({ isRestored: false })
-    const last = this.#notRestored.get(queue)
-    if (last !== undefined && performance.now() < last.untilMs) {
-      return Promise.resolve({ isRestored: false, cause: last.cause })
-    }
-    this.#notRestored.delete(queue)
-    let restoring = this.#restoring.get(queue)
-    if (restoring === undefined) {
-      restoring = this.#restorePlan(session, plan).finally(() => this.#restoring.delete(queue))
-      this.#restoring.set(queue, restoring)
-    }
-    return restoring
-  }
-
-  async #restorePlan(session: Session, plan: Plan): Promise<Restored> {
-    try {
-      const isDeleted = !plan.temporary && (await countsOf(session.workbench, plan.name)) === undefined
-      if (isDeleted) await pause(CANCEL_MS)
-      await restore(session, plan)
-      return { isRestored: true }
-    } catch (cause) {
-      if (session.link.open) this.#noteNotRestored(plan.name, cause)
-      return { isRestored: false, cause }
-    }
-  }
-
-  #noteNotRestored(queue: string, cause: unknown): void {
-    this.#notRestored.set(queue, { untilMs: performance.now() + RESTORE_AGAIN_MS, cause })
-  }
-
   async consume(options: ConsumeOptions): Promise<Consumer> {
-    const plans = options.queues.map((queue) => this.#plan(queue))
-    const { link } = this.#open()
-    const session = (): Session => this.#connected()
-    const consumer = await RabbitConsumer.open(link, session, plans, options, () => this.#consumers.delete(consumer))
-    this.#consumers.add(consumer)
-    if (this.#closing === undefined) return consumer
-    await consumer.close()
-    throw closed()
+    const plans = options.queues.map((queue) => this.#planOf(queue))
+    const state = this.connection
+    return this.addConsumer((onClosed) => RabbitConsumer.open(state, plans, options, onClosed))
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
+  protected openConnection(signal: AbortSignal): Promise<ConnectionState> {
+    return openConnectionState(this.#address, signal)
   }
 
-  async #close(): Promise<void> {
-    await Promise.all([...this.#consumers].map((consumer) => consumer.close()))
-    // Connections that are being opened are given up; those that are open are not touched by it.
-    this.#end.abort()
-    await this.#publisher.close()
-    await this.#connecting?.catch(() => undefined)
-    await this.#session?.link.close()
+  protected isOpen({ connection }: ConnectionState): boolean {
+    return connection.open
   }
 
-  async #connect(): Promise<void> {
-    this.#session = createSession(await this.#dial('consumes'), this.#publisher)
+  protected closeConnection(state: ConnectionState): Promise<void> {
+    return state.close()
   }
 
-  async #dial(what: string): Promise<Link> {
-    try {
-      return await Link.open(this.#address, `zyqueue ${what}`, this.#end.signal)
-    } catch (error) {
-      if (this.#end.signal.aborted) throw closed()
-      throw error
-    }
-  }
-
-  /** One for each routing key. Throws `ConfigError` or `BrokerError` where it cannot be sent. */
-  #copies(message: OutboundMessage): readonly Copy[] {
+  /** One for each routing key. Throws `ConfigError` or `BrokerError` if the message cannot be sent. */
+  #copiesOf(message: OutboundMessage): readonly Copy[] {
     const { queue, options, body: bytes } = message
-    checkMessage(message)
+    const fault = faultOf('RabbitMQ', message, MAX_BODY_BYTES)
+    if (fault !== undefined) throw fault
     const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     const properties = propertiesOf(message)
-    const declared = this.#plans.get(queue)?.route
-    if (options === undefined && (declared === undefined || declared.exchange === '')) {
+    const declared = this.#plans.get(queue)?.route ?? DEFAULT_ROUTE
+    if (options === undefined && declared.exchange === '') {
       return [{ queue, exchange: '', routingKey: queue, body, properties }]
     }
-    const route = routeOfSubmission(queue, declared ?? DEFAULT_ROUTE, options ?? {})
+    const route = routeOfSubmission(queue, declared, options ?? {})
     const { exchange, routingKeys } = route
     if (route.exchangeType === 'headers') {
       const headers = { ...properties.headers, ...conditionsOf(route) }
@@ -249,9 +145,9 @@ export class RabbitBroker implements Broker {
     return keys.map((routingKey) => ({ queue, exchange, routingKey, body, properties }))
   }
 
-  /** Sends copies up the ladder of delays, at whose end they go where they would have gone now. */
+  /** Sends copies through the delay levels. At their end they go where they would have gone without a delay. */
   async #delay(
-    ladder: Ladder,
+    { delayLevels }: ConnectionState,
     { queue, delayMs, priority }: OutboundMessage,
     copies: readonly Copy[],
   ): Promise<readonly Copy[]> {
@@ -259,7 +155,8 @@ export class RabbitBroker implements Broker {
     const due = plan === undefined ? queue : dueQueueOf(plan)
     return Promise.all(
       copies.map(async ({ exchange, properties, ...copy }) => {
-        const departure = await ladder.prepare(delayMs, priority, { exchange, queue: due })
+        await delayLevels.declare({ exchange, queue: due })
+        const departure = delayLevels.departureOf(delayMs, priority, exchange)
         const headers = { ...properties.headers, ...departure.headers }
         const routingKey = exchange === '' ? due : copy.routingKey
         return { ...copy, routingKey, exchange: departure.exchange, properties: { ...properties, headers } }
@@ -267,69 +164,12 @@ export class RabbitBroker implements Broker {
     )
   }
 
-  #plan(queue: QueueSpec): Plan {
+  #planOf(queue: QueueSpec): Plan {
     return planOf(queue, this.#address.queueType)
   }
-
-  #open(): Session {
-    this.#assertNotClosed()
-    return this.#connected()
-  }
-
-  /** Also while it is being closed: consumers give back then. */
-  #connected(): Session {
-    if (this.#session?.link.open === true) return this.#session
-    throw connectionLost('The RabbitMQ broker is not connected')
-  }
-
-  #assertNotClosed(): void {
-    if (this.#closing !== undefined) throw closed()
-  }
 }
 
-const DEFAULT_ROUTE: Route = { exchange: '', exchangeType: 'direct', routingKeys: [] }
-
-/**
- * How long a producer waits before it declares a deleted queue, in ms. If the queue is there again when the server ends the
- * consumers, 3.10 moves them to the new queue without a word, and drops what they get there.
- */
-const CANCEL_MS = 500
-
-/** How long a queue is not restored again if that did not help. */
-const RESTORE_AGAIN_MS = 5_000
-
-interface Restored {
-  readonly isRestored: boolean
-  /** Why the queue could not be declared again. */
-  readonly cause?: unknown
-}
-
-/** A message of a queue that core knows by this name. */
-interface Copy extends Outgoing {
-  readonly queue: string
-}
-
-function isUnroutable(result: PublishResult | undefined): boolean {
-  return result?.status === 'refused' && errorCode(result.error) === 'ZYQ_UNROUTABLE'
-}
-
-function notDeclared(queue: string, cause: unknown): BrokerError {
-  const text = `RabbitMQ has no way to the queue "${queue}", which cannot be declared again: ${messageOf(cause)}`
-  return new BrokerError('ZYQ_UNROUTABLE', text, { cause })
-}
-
-function checkMessage({ id, body }: OutboundMessage): void {
-  if (!/^[!-~]{1,63}$/.test(id)) {
-    throw new ConfigError('ZYQ_CONFIG', 'A job’s id is 1 to 63 printable ASCII characters')
-  }
-  if (body.byteLength <= MAX_BODY_BYTES) return
-  throw new BrokerError(
-    'ZYQ_BODY_TOO_LARGE',
-    `The job has ${body.byteLength} bytes; the RabbitMQ broker takes ${MAX_BODY_BYTES}`,
-  )
-}
-
-/** What became of the copies of one message. Some stored and others not is no refusal: it would be sent again whole. */
+/** The result of one message. If some copies are stored it is not refused: the caller would send all of them again. */
 function combined(results: readonly PublishResult[]): PublishResult {
   const failed = results.find(({ status }) => status !== 'stored')
   if (failed === undefined || failed.status === 'stored') return STORED

@@ -1,4 +1,4 @@
-import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
+import { BrokerError, errorCodeFrom, propertyOf, type CodeOf } from '@zyqueue/core/broker'
 
 /** Reply codes of AMQP 0-9-1 (its specification, 1.2, and RabbitMQ's errata). */
 export const REPLY = {
@@ -23,40 +23,25 @@ const CODES: Readonly<Record<number, CodeOf<'broker'>>> = {
   [REPLY.NOT_ALLOWED]: 'ZYQ_AUTH',
 }
 
-const SYSTEM_CODES: Readonly<Record<string, CodeOf<'broker'>>> = {
-  ECONNREFUSED: 'ZYQ_UNREACHABLE',
-  EHOSTUNREACH: 'ZYQ_UNREACHABLE',
-  ENETUNREACH: 'ZYQ_UNREACHABLE',
-  ENOTFOUND: 'ZYQ_UNREACHABLE',
-  EAI_AGAIN: 'ZYQ_UNREACHABLE',
-  ETIMEDOUT: 'ZYQ_UNREACHABLE',
-  ECONNRESET: 'ZYQ_CONNECTION_LOST',
-  EPIPE: 'ZYQ_CONNECTION_LOST',
-  ABORT_ERR: 'ZYQ_CONNECTION_LOST',
-}
+/** The code of an error of this package, of amqplib or of a socket. Never throws. */
+export const errorCode: (error: unknown) => CodeOf<'broker'> = errorCodeFrom(
+  (error) => {
+    const known = CODES[replyCode(error) ?? 0]
+    // amqplib's error for a channel that ended with its connection.
+    return known ?? (propertyOf(error, 'name') === 'IllegalOperationError' ? 'ZYQ_CONNECTION_LOST' : undefined)
+  },
+  { ABORT_ERR: 'ZYQ_CONNECTION_LOST' },
+)
 
-/** The code of any error that this broker rejects with: its own, the server's by way of amqplib, or a socket's. Never throws. */
-export function errorCode(error: unknown): CodeOf<'broker'> {
-  try {
-    if (error instanceof BrokerError) return error.code
-    const code = property(error, 'code')
-    const known = typeof code === 'number' ? CODES[code] : typeof code === 'string' ? SYSTEM_CODES[code] : undefined
-    // amqplib says so where a channel went with its connection.
-    return known ?? (property(error, 'name') === 'IllegalOperationError' ? 'ZYQ_CONNECTION_LOST' : 'ZYQ_BROKER')
-  } catch {
-    return 'ZYQ_BROKER'
-  }
-}
-
-/** The reply code of an error that the server closed a channel or connection with. */
+/** The reply code with which the server closed a channel or connection. */
 export function replyCode(error: unknown): number | undefined {
-  const code = property(error, 'code')
+  const code = propertyOf(error, 'code')
   return typeof code === 'number' ? code : undefined
 }
 
 /**
- * Why the server refuses this message, by the error that it closed the channel with. Undefined if it may have refused another
- * message of the channel and stored this one. `isAlone`: no other message was sent on the channel. `isUnread`: the server has
+ * The reason why the server refused this message when it closed the channel with `failure`. Undefined if it may have refused
+ * another message of the channel and stored this one. `isAlone`: no other message was sent on the channel. `isUnread`: the server has
  * not stored the message if it refuses the exchange of the channel.
  */
 export function refusalOf(
@@ -85,12 +70,12 @@ export function refusalOf(
   }
 }
 
-export function tooLarge(bytes: number, cause?: unknown): BrokerError {
-  const text = `The job has ${bytes} bytes, more than RabbitMQ takes. Send less, or raise max_message_size in rabbitmq.conf`
+function tooLarge(bytes: number, cause?: unknown): BrokerError {
+  const text = `The job has ${bytes} bytes, more than RabbitMQ accepts. Send less, or raise max_message_size in rabbitmq.conf`
   return new BrokerError('ZYQ_BODY_TOO_LARGE', text, { cause })
 }
 
-/** Why a connection could not be opened, with the code that fits. amqplib has no code for what ends a handshake. */
+/** The error of a connection that could not be opened. amqplib has no code for a failed handshake. */
 export function openingError(error: unknown, where: string): BrokerError {
   const message = messageOf(error)
   const server = `The RabbitMQ server at ${where}`
@@ -101,21 +86,13 @@ export function openingError(error: unknown, where: string): BrokerError {
     const text = `${server} refused the virtual host: it does not exist, or this user has no access to it`
     return new BrokerError('ZYQ_AUTH', text, { cause: error })
   }
-  return new BrokerError('ZYQ_UNREACHABLE', `${server} is not to be reached: ${message}`, { cause: error })
+  return new BrokerError('ZYQ_UNREACHABLE', `${server} cannot be reached: ${message}`, { cause: error })
 }
 
 export function connectionLost(why: string, cause?: unknown): BrokerError {
   return new BrokerError('ZYQ_CONNECTION_LOST', why, { cause })
 }
 
-export function closed(): BrokerError {
-  return new BrokerError('ZYQ_CLOSED', 'This RabbitMQ broker was closed')
-}
-
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
-}
-
-function property(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
 }

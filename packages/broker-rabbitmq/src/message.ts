@@ -2,9 +2,9 @@ import { createHash, randomUUID } from 'node:crypto'
 import type { Message, MessageProperties, Options } from 'amqplib'
 import type { Headers } from '@zyqueue/core/broker'
 
-/** Core's header for the task, which travels as the `type` of the message. */
+/** Core's header for the task. It is sent as the `type` of the message. */
 const TASK_HEADER = 'zyq-task'
-/** A header of that name travels as the property: replies are correlated by it. */
+/** This header is sent as the property, by which other programs correlate replies. */
 const CORRELATION_HEADER = 'correlation-id'
 
 interface Job {
@@ -20,40 +20,49 @@ interface Description {
   readonly headers: Readonly<Record<string, string>> | undefined
 }
 
-/** What only this adapter writes and reads; jobs do not see it. */
+/** The prefix of this adapter's own headers, which jobs do not see. */
 const OWN = 'zyq-amqp-'
+/** The version of the headers below. A message of a newer version is a dead letter, as it is. */
+const FORMAT = 1
 export const OWN_HEADER = {
-  /** How often owners were lost before this copy was published: what the broker counts begins anew with each copy. */
+  format: `${OWN}format`,
+  /** Lost deliveries of earlier copies. The server counts each copy from 0. */
   deliveries: `${OWN}deliveries`,
-  /** On a dead letter: why, and when, in ms since 1970. */
+  /** The reason of a dead letter, and its time in ms since 1970. */
   reason: `${OWN}reason`,
   diedAt: `${OWN}died-at`,
-  /** Followed by a level of the ladder of delays that the message has to pass. */
+  /** Followed by a delay level that the message must pass. */
   delay: `${OWN}delay-`,
-  /** The exchange that a delayed message goes to in the end, where it is not the default one. */
+  /** The exchange of a delayed message after its delay, if it is not the default one. */
   exchange: `${OWN}exchange`,
-  /** Followed by the name of a header that could not travel under its own. */
+  /** If the delay is longer than all levels: when it is over, in ms since 1970. */
+  readyAt: `${OWN}ready-at`,
+  /** Followed by the name of a header that cannot be sent under its own name. */
   escaped: `${OWN}header:`,
 } as const
 
-/** What RabbitMQ writes into headers by itself, or obeys. */
+/** Headers that RabbitMQ writes or interprets. */
 const SERVERS = /^(?:x-death|x-(?:first|last)-death-.*|x-delivery-count|x-acquired-count|x-opt-.*|cc|bcc)$/
 const SHORT_TEXT_BYTES = 255
 
 type Table = Readonly<Record<string, unknown>>
 
-/** A message as it arrived, and what it means as a job. */
+/** A received message as a job. */
 export interface Received {
   readonly id: string
   readonly headers: Headers
   readonly priority: number
   readonly deliveryCount: number
   readonly storedAtMs: number | undefined
-  /** Why the body cannot be JSON, by what its sender said of it. */
+  /** Why the body cannot be decoded. */
   readonly undecodable: string | undefined
+  /** Whether only the flag of a classic queue says that it had an owner. */
+  readonly isUncounted: boolean
+  /** When the rest of its delay is over, in ms since 1970. */
+  readonly readyAtMs: number | undefined
 }
 
-/** Core's, where a message of a stranger has none. */
+/** Core's default, for messages of other programs without a priority. */
 const NORMAL_PRIORITY = 4
 const HIGHEST_PRIORITY = 9
 
@@ -68,14 +77,14 @@ export function propertiesOf({ queue, id, headers, priority }: Job): Options.Pub
     mandatory: true,
     priority,
     type,
-    headers: table,
+    headers: Object.assign(table ?? emptyTable(), { [OWN_HEADER.format]: FORMAT }),
   }
   if (correlationId !== undefined) properties.correlationId = correlationId
   return properties
 }
 
-/** The properties of another copy: those that it came with, but for what RabbitMQ added, and what it would obey again. */
-export function propertiesAgain(
+/** The properties of a copy: those of the message without the headers that RabbitMQ added or would interpret again. */
+export function propertiesOfCopy(
   queue: string,
   { id, deliveryCount }: Pick<Received, 'id' | 'deliveryCount'>,
   { properties }: Message,
@@ -85,7 +94,12 @@ export function propertiesAgain(
   const { type, correlationId, headers }: MessageProperties | Description =
     changes.headers === undefined ? properties : describe(queue, changes.headers)
   const table = changes.headers === undefined ? withoutServers(headers) : headers
-  const own = { ...(deliveryCount > 0 && { [OWN_HEADER.deliveries]: deliveryCount }), ...changes.own }
+  const format: unknown = properties.headers?.[OWN_HEADER.format] ?? FORMAT
+  const own = {
+    [OWN_HEADER.format]: format,
+    ...(deliveryCount > 0 && { [OWN_HEADER.deliveries]: deliveryCount }),
+    ...changes.own,
+  }
   return {
     contentType,
     contentEncoding,
@@ -102,31 +116,27 @@ export function propertiesAgain(
   }
 }
 
-/** What a message means as a job of this queue. */
-export function received(queue: string, { properties, fields }: Message): Received {
+/** Reads a message of this queue as a job. */
+export function receivedFrom(queue: string, { properties, fields }: Message): Received {
   const { messageId, priority, timestamp, contentType, contentEncoding } = properties
   const table: Table = properties.headers ?? {}
+  // A quorum queue counts, as `x-acquired-count` from 4.0 on. A classic queue only has the flag.
+  const isUncounted = fields.redelivered && !('x-delivery-count' in table) && !('x-acquired-count' in table)
+  const counted = Math.max(count(table['x-delivery-count']), count(table['x-acquired-count']))
+  const readyAt = Number(table[OWN_HEADER.readyAt] ?? 0)
   return {
     id: idOf(messageId),
     headers: headersOf(queue, properties),
     priority: typeof priority === 'number' ? Math.min(priority, HIGHEST_PRIORITY) : NORMAL_PRIORITY,
-    // A quorum queue counts for itself (`x-acquired-count` from 4.0 on); of a classic one, see `isUncounted`.
-    deliveryCount:
-      count(table[OWN_HEADER.deliveries]) +
-      Math.max(count(table['x-delivery-count']), count(table['x-acquired-count'])) +
-      (fields.redelivered && !('x-delivery-count' in table) && !('x-acquired-count' in table) ? 1 : 0),
+    deliveryCount: count(table[OWN_HEADER.deliveries]) + counted + (isUncounted ? 1 : 0),
     storedAtMs: typeof timestamp === 'number' ? timestamp * 1000 : undefined,
-    undecodable: undecodable(contentType, contentEncoding),
+    undecodable: newerFormat(table) ?? undecodable(contentType, contentEncoding),
+    isUncounted,
+    readyAtMs: readyAt > 0 ? readyAt : undefined,
   }
 }
 
-/** Whether it has had an owner before, and nothing on it but the flag says so: classic queues do not count. */
-export function isUncounted({ fields, properties }: Message): boolean {
-  const table: Table = properties.headers ?? {}
-  return fields.redelivered && !('x-delivery-count' in table) && !('x-acquired-count' in table)
-}
-
-/** A header of our own, as text. */
+/** A header of this adapter, as text. */
 export function ownHeader({ properties }: Message, name: string): string | undefined {
   const value: unknown = properties.headers?.[name]
   return value === undefined ? undefined : textOf(value)
@@ -146,7 +156,7 @@ function describe(queue: string, headers: Headers): Description {
   return { type, correlationId, headers: table }
 }
 
-/** Whether a header may travel under its own name. amqplib would lose a `__proto__` when it reads. */
+/** Whether a header can be sent under its own name. amqplib loses a `__proto__` when it reads. */
 function isFree(key: string): boolean {
   return !key.startsWith(OWN) && key !== '__proto__' && !SERVERS.test(key)
 }
@@ -171,10 +181,16 @@ function withoutServers(table: Table = {}): Record<string, unknown> {
   return kept
 }
 
-/** A stranger's id may be missing, or of a length or kind that ours are not; the same one always gives the same. */
+/** Ids of other programs may be missing, too long, or not ASCII. Equal ids give equal results. */
 function idOf(messageId: unknown): string {
   if (typeof messageId !== 'string' || messageId === '') return randomUUID()
   return /^[!-~]{1,63}$/.test(messageId) ? messageId : createHash('sha1').update(messageId).digest('hex')
+}
+
+function newerFormat(table: Table): string | undefined {
+  const format = count(table[OWN_HEADER.format])
+  if (format <= FORMAT) return undefined
+  return `it has format ${format} of the RabbitMQ broker, and this version reads ${FORMAT}: upgrade, then requeue it`
 }
 
 function undecodable(contentType: unknown, contentEncoding: unknown): string | undefined {

@@ -5,22 +5,22 @@ import { z } from 'zod'
 export type QueueType = 'quorum' | 'classic'
 export type ExchangeType = 'direct' | 'topic' | 'fanout' | 'headers'
 
-/** The options of a task or a submission that only RabbitMQ knows. */
+/** Options of a task or a submission that only this broker has. */
 export interface RabbitTaskOptions {
-  /** Publish to this exchange, and bind the queue to it. Without `queue` each worker then has a temporary queue of its own. Default: the default exchange. */
+  /** Publish to this exchange, and bind the queue to it. Without `queue` each worker then has its own temporary queue. Default: the default exchange. */
   readonly exchange?: string
   /** Default: `direct`. */
   readonly exchangeType?: ExchangeType
   /**
-   * What jobs are published with, each key once, and what the queue is bound by: a list, or one string with commas.
-   * For a `headers` exchange each is `header=value`. Default: the queue's name.
+   * The keys that jobs are published with and the queue is bound with: a list, or one string with commas. A job is published
+   * once for each key. For a `headers` exchange each is `header=value`. Default: the queue's name.
    */
   readonly routingKeys?: string | readonly string[]
   /** Default: `quorum`, or what `queueType=` of the connection says. */
   readonly queueType?: QueueType
-  /** Arguments of the queue's declaration, over ours; `null` takes one of ours away. */
+  /** Arguments of the queue's declaration. They replace the defaults; `null` removes one. */
   readonly arguments?: Readonly<Record<string, string | number | boolean | null>>
-  /** The topology is somebody else's: nothing is declared, and what is missing is an error. Default: false. */
+  /** The queue and its exchange belong to another program: they are not declared, and must exist. Default: false. */
   readonly passive?: boolean
 }
 
@@ -51,18 +51,18 @@ const queueSchema = z.strictObject({
 
 const submissionSchema = z.strictObject(routeShape)
 
-/** Where jobs go in: the default exchange has the empty name, and takes the queue's name for a key. */
+/** Where jobs are published. The default exchange has an empty name and the queue's name as key. */
 export interface Route {
   readonly exchange: string
   readonly exchangeType: ExchangeType
   readonly routingKeys: readonly string[]
 }
 
-/** A queue with its options, checked. */
+/** A queue with its checked options. */
 export interface Plan {
   readonly name: string
   readonly route: Route
-  /** Each worker has a queue of its own that ends with it: an exchange is given, and nobody chose a queue. */
+  /** Each worker has its own queue, which ends with it: the task names an exchange and no queue. */
   readonly temporary: boolean
   readonly queueType: QueueType
   readonly arguments: Readonly<Record<string, string | number | boolean>>
@@ -70,13 +70,13 @@ export interface Plan {
 }
 
 /**
- * More than any job's deliveries: poison jobs are core's to judge, by its `maxDeliveries`. From 4.0 on a quorum queue
- * would drop a job after 20 by itself.
+ * More than any job has. Core decides about poison jobs, by its `maxDeliveries`. The default from 4.0 on is 20, after which a
+ * quorum queue would drop the job.
  */
 export const NO_DELIVERY_LIMIT = 1_000_000
-/** The longest that RabbitMQ takes, nearly 25 days: jobs may run for longer than its half an hour. Known from 3.12 on. */
+/** The maximum, nearly 25 days: jobs may run for longer than the default of 30 minutes. Known from 3.12 on. */
 export const NO_CONSUMER_TIMEOUT_MS: number = 2 ** 31 - 1
-/** Of a classic queue that says nothing else: core's priorities, 0 to 9. */
+/** The default for classic queues: core's priorities, 0 to 9. */
 const MAX_PRIORITY = 9
 
 /** Throws `ConfigError` (`ZYQ_CONFIG`) that names the option. */
@@ -96,7 +96,7 @@ export function planOf({ name, unnamed = false, options }: QueueSpec, defaultTyp
   }
 }
 
-/** The way of one submission, whose options go over its queue's. Throws `ConfigError` (`ZYQ_CONFIG`). */
+/** The route of one submission, whose options replace those of its queue. Throws `ConfigError` (`ZYQ_CONFIG`). */
 export function routeOfSubmission(queue: string, of: Route, options: Readonly<Record<string, unknown>>): Route {
   const { exchange, exchangeType, routingKeys: keys } = check(submissionSchema, options)
   if (exchange === undefined || exchange === of.exchange) {
@@ -118,7 +118,7 @@ function routeOf(
   return route
 }
 
-/** The headers that a `headers` exchange looks at. Throws `ConfigError` (`ZYQ_CONFIG`). */
+/** The headers by which a `headers` exchange routes. Throws `ConfigError` (`ZYQ_CONFIG`). */
 export function conditionsOf({ routingKeys: keys }: Route): Readonly<Record<string, string>> {
   const pairs = keys.map((key) => {
     const equals = key.indexOf('=')
@@ -134,20 +134,25 @@ export function conditionsOf({ routingKeys: keys }: Route): Readonly<Record<stri
 }
 
 /**
- * Where a queue's delayed jobs arrive. A queue that refuses jobs when it is full would refuse them, too, and the server offers such
- * a job again after three minutes only. So it has another queue for them, without a limit: they were taken in before.
+ * The queue in which delayed jobs arrive. A full queue that refuses jobs would refuse these, too, and the server would repeat
+ * them only after three minutes. So such a queue has another one for them, without a limit.
  */
 export function dueQueueOf(plan: Plan): string {
   return hasDueQueue(plan) ? dueNameOf(plan.name) : plan.name
 }
 
-/** Whether its delayed jobs arrive in a queue of their own. */
-export function hasDueQueue({ arguments: given, temporary, passive }: Plan): boolean {
+/** Whether delayed jobs arrive in another queue. */
+export function hasDueQueue(plan: Plan): boolean {
+  const { arguments: given, temporary, passive } = plan
   const isLimited = 'x-max-length' in given || 'x-max-length-bytes' in given
   const refuses = String(given['x-overflow']).startsWith('reject-publish')
   // Two queues would have two active consumers.
-  const hasOneConsumer = given['x-single-active-consumer'] === true
-  return isLimited && refuses && !hasOneConsumer && !temporary && !passive
+  return isLimited && refuses && !hasOneConsumer(plan) && !temporary && !passive
+}
+
+/** Whether the server sends jobs to one AMQP consumer only. */
+export function hasOneConsumer({ arguments: given }: Plan): boolean {
+  return given['x-single-active-consumer'] === true
 }
 
 /** The name of that other queue. */
@@ -161,10 +166,10 @@ export function withoutLimit({ arguments: given }: Plan): Plan['arguments'] {
   return Object.fromEntries(Object.entries(given).filter(([key]) => !limits.includes(key)))
 }
 
-/** How many of core's ten priorities a queue of these arguments tells apart. */
+/** How many levels core's ten priorities fall into. */
 export function prioritiesOf({ queueType, arguments: given }: Plan): number {
   const most = given['x-max-priority']
-  // A quorum queue of 4.x has two, mixed two to one, and those of 3.x none: nothing that could be relied on.
+  // A quorum queue of 4.x has two levels and delivers two high jobs for each normal one; of 3.x, none.
   return queueType === 'classic' && typeof most === 'number' ? Math.min(most, MAX_PRIORITY) + 1 : 1
 }
 

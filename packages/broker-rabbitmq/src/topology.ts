@@ -1,94 +1,93 @@
 import type { Channel } from 'amqplib'
 import { BrokerError } from '@zyqueue/core/broker'
+import type { ConnectionState } from './connection/connection-state.ts'
 import { messageOf, REPLY, replyCode } from './errors.ts'
-import {
-  conditionsOf,
-  dueNameOf,
-  dueQueueOf,
-  NO_DELIVERY_LIMIT,
-  withoutLimit,
-  type Plan,
-  type QueueType,
-} from './options.ts'
-import type { Workbench } from './workbench.ts'
+import { conditionsOf, dueNameOf, dueQueueOf, NO_DELIVERY_LIMIT, withoutLimit, type Plan } from './options.ts'
+import type { DeclareChannel } from './connection/declare-channel.ts'
 
 export function deadQueueOf(queue: string): string {
   return `${queue}.dead`
 }
 
 /**
- * Makes sure that a queue, its exchange and its bindings exist. A temporary queue is its consumer's to make, so that of
- * those the exchange is all. Rejects with `ZYQ_TOPOLOGY` where one exists that differs, and changes nothing then.
+ * Declares a queue, its exchange and bindings, and what its settlements need: a queue for its dead letters, and the delay levels.
+ * The queue of a temporary plan is declared by its consumer. Rejects with `ZYQ_TOPOLOGY` if one exists that differs, and changes
+ * nothing then.
  */
-export async function declare(workbench: Workbench, plan: Plan): Promise<void> {
+export async function declare(state: ConnectionState, plan: Plan): Promise<void> {
+  const { declareChannel } = state
   const { name, route, queueType, temporary, passive } = plan
   const steps = temporary ? [declareExchange] : [declareExchange, declareQueue]
-  const mayBeForgotten = queueType === 'quorum' && workbench.forgetsNewQueues
+  const mayBeForgotten = queueType === 'quorum' && declareChannel.forgetsNewQueues
   const asks = !temporary && (route.exchange !== '' || mayBeForgotten)
-  const exists = asks && (await countsOf(workbench, name)) !== undefined
-  // What exists comes first: where it differs, nothing has been made for its sake.
+  const exists = asks && (await countsOf(declareChannel, name)) !== undefined
+  // First what exists: if it differs, nothing has been declared.
   if (exists) steps.reverse()
   const work = async (channel: Channel): Promise<void> => {
     for (const step of steps) await step(channel, plan)
     if (!temporary && !passive) await bind(channel, name, plan)
   }
   const makesQuorumQueue = queueType === 'quorum' && !exists && !temporary && !passive
-  await (makesQuorumQueue ? workbench.make(work) : workbench.run(work))
+  await (makesQuorumQueue ? declareChannel.make(work) : declareChannel.run(work))
+  try {
+    await declareDead(declareChannel, plan)
+    if (!temporary) await state.delayLevels.declare({ exchange: '', queue: dueQueueOf(plan) })
+    if (route.exchange !== '') await state.delayLevels.declare({ exchange: route.exchange, queue: '' })
+  } catch (error) {
+    // The user of a topology that others declare may lack the permission. Then delays and dead letters fail, and nothing else.
+    if (!passive || replyCode(error) !== REPLY.ACCESS_REFUSED) throw error
+  }
 }
 
-/** Makes the queue of one consumer, which ends with its connection. Resolves to the name that the server gave it. */
+/** Declares the queue of one consumer, which ends with its connection. Resolves to the name that the server chose. */
 export async function declareTemporary(channel: Channel, plan: Plan): Promise<string> {
   const { queue } = await channel.assertQueue('', { exclusive: true, durable: false })
   await bind(channel, queue, plan)
   return queue
 }
 
-/** Makes sure that a queue that is there is bound to its exchange. Of its own name, or of the one that the server gave it. */
-export async function bindAgain(workbench: Workbench, plan: Plan, queue: string): Promise<void> {
+/** Binds an existing queue to its exchange. A temporary `queue` has another name than its plan. */
+export async function bindAgain(declareChannel: DeclareChannel, plan: Plan, queue: string): Promise<void> {
   if (plan.route.exchange === '' || plan.passive) return
-  await workbench.run(async (channel) => {
+  await declareChannel.run(async (channel) => {
     await declareExchange(channel, plan)
     await bind(channel, queue, plan)
   })
 }
 
-/** Makes sure that there is a queue for the dead letters of a queue. */
-export function declareDead(workbench: Workbench, queue: string, type: QueueType): Promise<void> {
-  const arguments_ =
-    type === 'quorum' ? { 'x-queue-type': type, 'x-delivery-limit': NO_DELIVERY_LIMIT } : { 'x-queue-type': type }
-  const how = type === 'quorum' ? 'make' : 'run'
-  return workbench[how](async (channel) => {
-    try {
-      await channel.assertQueue(deadQueueOf(queue), { durable: true, arguments: arguments_ })
-    } catch (error) {
-      throw mismatch(error)
-    }
+async function declareDead(declareChannel: DeclareChannel, { name, queueType }: Plan): Promise<void> {
+  const queue = deadQueueOf(name)
+  if ((await countsOf(declareChannel, queue)) !== undefined) return
+  const limit = queueType === 'quorum' ? { 'x-delivery-limit': NO_DELIVERY_LIMIT } : {}
+  const options = { durable: true, arguments: { 'x-queue-type': queueType, ...limit } }
+  await declareChannel[queueType === 'quorum' ? 'make' : 'run'](async (channel) => {
+    await channel.assertQueue(queue, options)
   })
 }
 
-/** Ready messages and consumers of a queue; undefined where there is none of that name. */
+/** Ready messages and consumers of a queue. Undefined if it does not exist. */
 export async function countsOf(
-  workbench: Workbench,
+  declareChannel: DeclareChannel,
   queue: string,
 ): Promise<{ readonly messageCount: number; readonly consumerCount: number } | undefined> {
   try {
-    return await workbench.run((channel) => channel.checkQueue(queue))
+    return await declareChannel.run((channel) => channel.checkQueue(queue))
   } catch (error) {
     if (replyCode(error) === REPLY.NOT_FOUND) return undefined
     throw error
   }
 }
 
-/** The queues that have the jobs of a queue: itself, and its `.due` if that exists, even if this process does not declare it. */
-export async function sourcesOf(workbench: Workbench, { name }: Plan): Promise<readonly string[]> {
+/** The queue, and its `.due` queue if that exists, also if another process declared it. */
+export async function sourcesOf(declareChannel: DeclareChannel, { name }: Plan): Promise<readonly string[]> {
   const due = dueNameOf(name)
-  return (await countsOf(workbench, due)) === undefined ? [name] : [name, due]
+  return (await countsOf(declareChannel, due)) === undefined ? [name] : [name, due]
 }
 
 /** Whether a queue that has a consumer may have messages for it. */
-export async function mayHaveReady(workbench: Workbench, queue: string): Promise<boolean> {
-  const counts = await countsOf(workbench, queue)
-  // Of a quorum queue that does not answer in time the server says that it has nothing, nor consumers.
+export async function mayHaveReady(declareChannel: DeclareChannel, queue: string): Promise<boolean> {
+  const counts = await countsOf(declareChannel, queue)
+  // If a quorum queue does not answer in time, the server reports no messages and no consumers.
   return counts !== undefined && (counts.messageCount > 0 || counts.consumerCount === 0)
 }
 
@@ -129,7 +128,7 @@ async function bind(channel: Channel, queue: string, { route }: Plan): Promise<v
 }
 
 /**
- * What the server says where a declaration differs, for people. As of 3.10 to 4.x: `inequivalent arg 'x-max-length' for
+ * The error of a declaration that differs, for people. The server's text, from 3.10 to 4.x: `inequivalent arg 'x-max-length' for
  * queue 'q' in vhost '/': received the value '5' of type 'signedint' but current is the value '7' of type 'long'`.
  */
 export function mismatch(error: unknown): unknown {

@@ -10,7 +10,7 @@ const JOBS = 3_000
 const BATCH = 50
 const DELAYED = 400
 
-/** A task that notes its jobs, and a worker for it, which prefers the first of these nodes. Both end with the test. */
+/** A task that records its jobs, and a worker for it, which prefers the first of these nodes. Both end with the test. */
 async function startWorker(name: string, nodes: readonly RabbitmqServer[]) {
   const hosts = nodes.map(({ port }) => `127.0.0.1:${port}`).join(',')
   const done = new Set<number>()
@@ -43,7 +43,7 @@ await describeWithServer('rabbitmq', 'a cluster of three nodes', () => {
     const [first, second, third] = nodes ?? []
     if (first === undefined || second === undefined || third === undefined) throw new Error('three nodes')
     const name = unique('delayed')
-    // Whoever declares a queue, has its leader: here the node that dies, to which nobody is connected then.
+    // The leader of a queue is on the node of the connection that declares it: here the node that dies, to which no worker connects.
     const maker = await openBroker(third.url)
     await maker.declare([queueNamed(name)])
     await store(maker, [message(queueNamed(name), -1, { delayMs: 255 * 16 })])

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, test } from 'vitest'
 import plugin from '../src/index.ts'
 import type { QueueType } from '../src/options.ts'
 
-/** Usually at once; if a job was on its way when the node died, the server sends it again after three minutes, or six. */
+/** Usually at once. If the server was moving a job when the node died, it repeats that after three minutes, or six. */
 const DELAYED_AFTER_RESTART_MS = 480_000
 
 /** Registers the conformance suite on queues of one type. It mostly waits: each type has a file, and files run side by side. */

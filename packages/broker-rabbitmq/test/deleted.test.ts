@@ -11,7 +11,7 @@ import {
   message,
   never,
   openBroker,
-  openStranger,
+  openAmqp,
   receive,
   receiveOne,
   store,
@@ -27,18 +27,18 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
 
   const deletions = {
     'its queue': async (queue: QueueSpec) => {
-      await (await openStranger(server.url)).deleteQueue(queue.name)
+      await (await openAmqp(server.url)).deleteQueue(queue.name)
     },
     'its exchange': async (_queue: QueueSpec, exchange: string) => {
-      await (await openStranger(server.url)).deleteExchange(exchange)
+      await (await openAmqp(server.url)).deleteExchange(exchange)
     },
     'the binding between both': async (queue: QueueSpec, exchange: string) => {
-      await (await openStranger(server.url)).unbindQueue(queue.name, exchange, 'key')
+      await (await openAmqp(server.url)).unbindQueue(queue.name, exchange, 'key')
     },
     all: async (queue: QueueSpec, exchange: string) => {
-      const stranger = await openStranger(server.url)
-      await stranger.deleteQueue(queue.name)
-      await stranger.deleteExchange(exchange)
+      const amqp = await openAmqp(server.url)
+      await amqp.deleteQueue(queue.name)
+      await amqp.deleteExchange(exchange)
     },
   }
 
@@ -70,8 +70,8 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
       expect(await consumer.receive(1, { signal: never })).toEqual([])
       await remove(queue, exchange)
       await eventually('a job of the exchange comes', async () => {
-        const stranger = await openStranger(server.url)
-        stranger.publish(exchange, 'key', Buffer.from('1'))
+        const amqp = await openAmqp(server.url)
+        amqp.publish(exchange, 'key', Buffer.from('1'))
         return (await consumer.receive(1, { signal: never })).length > 0
       })
     })
@@ -81,12 +81,12 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
     const broker = await openBroker(server.url)
     const [bad, good] = [await bound(broker), await bound(broker)]
     const consumer = await consume(broker, [bad.queue, good.queue])
-    const stranger = await openStranger(server.url)
-    await stranger.deleteExchange(bad.exchange)
-    await stranger.assertExchange(bad.exchange, 'fanout')
-    await stranger.unbindQueue(good.queue.name, good.exchange, 'key')
+    const amqp = await openAmqp(server.url)
+    await amqp.deleteExchange(bad.exchange)
+    await amqp.assertExchange(bad.exchange, 'fanout')
+    await amqp.unbindQueue(good.queue.name, good.exchange, 'key')
     await eventually('a job of the exchange comes', async () => {
-      stranger.publish(good.exchange, 'key', Buffer.from('1'))
+      amqp.publish(good.exchange, 'key', Buffer.from('1'))
       return (await consumer.receive(1, { signal: never })).length > 0
     })
   })
@@ -94,9 +94,9 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
   test('a queue that cannot be declared again says why', async () => {
     const broker = await openBroker(server.url)
     const { queue, exchange } = await bound(broker)
-    const stranger = await openStranger(server.url)
-    await stranger.deleteExchange(exchange)
-    await stranger.assertExchange(exchange, 'fanout')
+    const amqp = await openAmqp(server.url)
+    await amqp.deleteExchange(exchange)
+    await amqp.assertExchange(exchange, 'fanout')
     for (let times = 0; times < 2; times++) {
       expect(await broker.publish([message(queue, 1)])).toMatchObject([
         { status: 'refused', error: { code: 'ZYQ_UNROUTABLE', message: expect.stringContaining('differs in type') } },
@@ -107,14 +107,14 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
   test('a queue whose restoration did not help is not restored with each job', async () => {
     const broker = await openBroker(server.url)
     const { queue, exchange } = await bound(broker)
-    const stranger = await openStranger(server.url)
+    const amqp = await openAmqp(server.url)
     const refuse = async () => {
       const results = await broker.publish([message(queue, 1, { options: { routingKeys: 'nowhere' } })])
       expect(results).toMatchObject([{ status: 'refused', error: { code: 'ZYQ_UNROUTABLE' } }])
     }
     await eventually('a refused job leaves the topology as it is', async () => {
       await refuse()
-      await stranger.unbindQueue(queue.name, exchange, 'key')
+      await amqp.unbindQueue(queue.name, exchange, 'key')
       await refuse()
       return !(await server.ctl('list_bindings', 'source_name')).includes(exchange)
     })
@@ -126,10 +126,10 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
     const queue = { name: unique(), unnamed: true, options: { exchange, exchangeType: 'fanout' } }
     await broker.declare([queue])
     const consumer = await consume(broker, [queue])
-    await (await openStranger(server.url)).deleteExchange(exchange)
+    await (await openAmqp(server.url)).deleteExchange(exchange)
     await eventually('a job of the exchange comes', async () => {
-      const stranger = await openStranger(server.url)
-      stranger.publish(exchange, '', Buffer.from('1'))
+      const amqp = await openAmqp(server.url)
+      amqp.publish(exchange, '', Buffer.from('1'))
       return (await consumer.receive(1, { signal: never })).length > 0
     })
   })
@@ -138,7 +138,7 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
     const broker = await openBroker(server.url)
     const queue = await declared(broker)
     await store(broker, [message(queue, 'before'), message(queue, 'before', { delayMs: 1 })])
-    await (await openStranger(server.url)).deleteQueue(queue.name)
+    await (await openAmqp(server.url)).deleteQueue(queue.name)
     await store(broker, [message(queue, 'now')])
     await store(broker, [message(queue, 'later', { delayMs: 20 })])
     const deliveries = await receive(await consume(broker, [queue]), 2)
@@ -154,7 +154,7 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
     expect(await consumer.release([{ delivery: first, delayMs: 20 }])).toEqual([{ status: 'ok' }])
     expect(await consumer.ack([await receiveOne(consumer)])).toEqual([{ status: 'ok' }])
     expect(await consumer.receive(1, { signal: never })).toEqual([])
-    await (await openStranger(server.url)).deleteQueue(queue.name)
+    await (await openAmqp(server.url)).deleteQueue(queue.name)
     await eventually(
       'the queue is there again',
       async () => (await broker.publish([message(queue, 'second')]))[0]?.status === 'stored',
@@ -166,13 +166,13 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
 
   test('what its owner does not want to be declared is not', async () => {
     const broker = await openBroker(server.url)
-    const stranger = await openStranger(server.url)
+    const amqp = await openAmqp(server.url)
     const name = unique()
-    await stranger.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'quorum' } })
+    await amqp.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'quorum' } })
     const queue = { name, options: { passive: true } }
     await broker.declare([queue])
     await store(broker, [message(queue, 1)])
-    await stranger.deleteQueue(name)
+    await amqp.deleteQueue(name)
     expect(await broker.publish([message(queue, 2)])).toMatchObject([
       { status: 'refused', error: { code: 'ZYQ_UNROUTABLE' } },
     ])

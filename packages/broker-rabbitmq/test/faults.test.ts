@@ -14,7 +14,7 @@ import {
   never,
   newBroker,
   openBroker,
-  openStranger,
+  openAmqp,
   receive,
   receiveOne,
   store,
@@ -93,7 +93,7 @@ await describeWithServer('rabbitmq', 'when something breaks', () => {
 
     await server.ctl('set_vm_memory_high_watermark', '0')
     onTestFinished(async () => void (await server.ctl('set_vm_memory_high_watermark', '0.4')))
-    // The server tells of its alarm when the first message comes, and then reads no more of the connection.
+    // The server reports its alarm when the first message comes, and then reads nothing more from the connection.
     const [first] = await broker.publish([message(queue, 'perhaps')])
     expect(first).toMatchObject({ status: 'unknown' })
     const [second] = await broker.publish([message(queue, 'surely not')])
@@ -107,7 +107,7 @@ await describeWithServer('rabbitmq', 'when something breaks', () => {
       const [result] = await broker.publish([message(queue, 'after')])
       return result?.status === 'stored'
     })
-    // It would have been counted with each return, and condemned for the alarm.
+    // Each return would have counted a delivery, and made it a poison job.
     const seen = await receive(consumer, 2)
     expect(seen).toContainEqual(expect.objectContaining({ id: released.id, deliveryCount: 0 }))
   })
@@ -119,13 +119,13 @@ await describeWithServer('rabbitmq', 'when something breaks', () => {
     await store(broker, [message(sound, 'job')])
     const consumer = await consume(broker, [lost, sound])
     const delivery = await receiveOne(consumer)
-    const stranger = await openStranger(server.url)
+    const amqp = await openAmqp(server.url)
     // So that no other demand asks anything of the queue in the moment in which it is deleted.
     expect(await consumer.receive(1, { signal: never })).toEqual([])
 
     // A queue that cannot be made again ends the consumer; its channel stays open.
-    await stranger.deleteExchange(exchange)
-    await stranger.assertExchange(exchange, 'direct')
+    await amqp.deleteExchange(exchange)
+    await amqp.assertExchange(exchange, 'direct')
     // Its copy is not taken before the end of the alarm, which comes as soon as a queue of this name is there.
     const end = unique('end')
     await server.ctl(
@@ -136,10 +136,10 @@ await describeWithServer('rabbitmq', 'when something breaks', () => {
        Alarm(0), spawn(fun() -> Wait(), Alarm(0.4) end), ok.`,
     )
     const releasing = consumer.release([{ delivery, delayMs: 0 }])
-    await stranger.deleteQueue(lost.name)
+    await amqp.deleteQueue(lost.name)
     const failure = await eventually('receive rejects', () => rejectionOf(consumer, 2))
     expect(broker.errorCode(failure)).toBe('ZYQ_TOPOLOGY')
-    await stranger.assertQueue(end, { durable: false, autoDelete: true })
+    await amqp.assertQueue(end, { durable: false, autoDelete: true })
     expect(await releasing).toMatchObject([{ status: 'unknown', error: { code: 'ZYQ_TOPOLOGY' } }])
   })
 
@@ -174,10 +174,10 @@ await describeWithServer('rabbitmq', 'when something breaks', () => {
     const consumer = await consume(broker, [queue, other])
     await store(broker, [message(queue, 'before'), message(other, 'held')])
     const taken = await receive(consumer, 2)
-    const stranger = await openStranger(server.url)
+    const amqp = await openAmqp(server.url)
     // So that nothing is asked of the queue in the moment in which it is deleted: 3.10 ends the whole connection over that.
     expect(await consumer.receive(1, { signal: never })).toEqual([])
-    await stranger.deleteQueue(queue.name)
+    await amqp.deleteQueue(queue.name)
     await eventually('it is there again', async () => {
       const [result] = await broker.publish([message(queue, 'after')])
       return result?.status === 'stored'

@@ -10,7 +10,7 @@ import {
   eventually,
   message,
   openBroker,
-  openStranger,
+  openAmqp,
   receive,
   receiveOne,
   store,
@@ -59,8 +59,8 @@ await describeWithServer('rabbitmq', 'a queue that is full', () => {
     const consumer = await consume(worker, [passive])
     expect(await ackAll(consumer, 1)).toEqual(['delayed'])
     // It must not wait for a queue that it does not declare.
-    const stranger = await openStranger(server.url)
-    await stranger.deleteQueue(`${queue.name}.due`)
+    const amqp = await openAmqp(server.url)
+    await amqp.deleteQueue(`${queue.name}.due`)
     await store(worker, [message(passive, 'next')])
     expect(await ackAll(consumer, 1)).toEqual(['next'])
   })
@@ -70,8 +70,8 @@ await describeWithServer('rabbitmq', 'a queue that is full', () => {
     const queue = await declared(broker, { arguments: { ...LIMIT, 'x-single-active-consumer': true } })
     await store(broker, [message(queue, 'delayed', { delayMs: 20 })])
     expect(await ackAll(await consume(broker, [queue]), 1)).toEqual(['delayed'])
-    const stranger = await openStranger(server.url)
-    await expect(stranger.checkQueue(`${queue.name}.due`)).rejects.toThrow(/no queue/)
+    const amqp = await openAmqp(server.url)
+    await expect(amqp.checkQueue(`${queue.name}.due`)).rejects.toThrow(/no queue/)
   })
 
   test('another process counts the other queue', async () => {

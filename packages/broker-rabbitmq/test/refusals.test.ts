@@ -8,7 +8,7 @@ import {
   message,
   never,
   openBroker,
-  openStranger,
+  openAmqp,
   queueNamed,
   receive,
   unique,
@@ -74,7 +74,7 @@ await describeWithServer('rabbitmq', 'what the server refuses', () => {
   test('a job for an exchange that its sender may not write to is refused, and its neighbours are stored once', async () => {
     const broker = await openBroker(server.url)
     const queue = await declared(broker)
-    await (await openStranger(server.url)).assertExchange('forbidden', 'fanout')
+    await (await openAmqp(server.url)).assertExchange('forbidden', 'fanout')
     const writer = await openBroker(as('writer'))
     await writer.declare([queue])
     const options = { exchange: 'forbidden', exchangeType: 'fanout' }
@@ -100,12 +100,12 @@ await describeWithServer('rabbitmq', 'what the server refuses', () => {
     }
   })
 
-  test('of several topics of one exchange those that a sender may not write to are refused, and the others stored', async () => {
-    const stranger = await openStranger(server.url)
-    await stranger.assertExchange('topics', 'topic')
+  test('of several topics of one exchange the forbidden ones are refused, and the others stored', async () => {
+    const amqp = await openAmqp(server.url)
+    await amqp.assertExchange('topics', 'topic')
     const broker = await openBroker(server.url)
     const queue = await declared(broker)
-    await stranger.bindQueue(queue.name, 'topics', '#')
+    await amqp.bindQueue(queue.name, 'topics', '#')
     const writer = await openBroker(as('writer'))
     const to = (routingKeys: string) => ({ options: { exchange: 'topics', exchangeType: 'topic', routingKeys } })
     const results = await writer.publish([

@@ -5,8 +5,8 @@ import { connect, type Channel } from 'amqplib'
 import { onTestFinished } from 'vitest'
 import plugin from '../src/index.ts'
 
-/** A machine under load is slow, not wrong. */
-const PATIENCE_MS = 90_000
+/** Long enough for a machine under load. */
+const TIMEOUT_MS = 90_000
 
 export const never: AbortSignal = new AbortController().signal
 
@@ -23,8 +23,8 @@ export async function openBroker(url: string, query = 'management=off'): Promise
   return broker
 }
 
-/** A channel of a stranger's client, which knows nothing of ours. */
-export async function openStranger(url: string): Promise<Channel> {
+/** A channel of another program. */
+export async function openAmqp(url: string): Promise<Channel> {
   const connection = await connect(url)
   onTestFinished(() => connection.close().catch(() => undefined))
   connection.on('error', () => undefined)
@@ -37,7 +37,7 @@ export function queueNamed(name: string, options: QueueSpec['options'] = {}): Qu
   return { name, options }
 }
 
-/** A name that nobody has. */
+/** A new name. */
 export function unique(what = 'q'): string {
   return `${what}-${randomUUID().slice(0, 8)}`
 }
@@ -84,7 +84,7 @@ export function consume(
   })
 }
 
-/** Receives until there are so many. */
+/** Receives `count` deliveries. */
 export async function receive(consumer: Consumer, count: number): Promise<readonly Delivery[]> {
   const deliveries: Delivery[] = []
   await eventually(`${count} deliveries`, async () => {
@@ -107,12 +107,12 @@ export function bodyOf({ body }: { readonly body: Uint8Array }): unknown {
 export function eventually<Value>(
   what: string,
   probe: () => Value | Promise<Value>,
-  patienceMs: number = PATIENCE_MS,
+  timeoutMs: number = TIMEOUT_MS,
 ): Promise<Exclude<Value, false | undefined>> {
-  return waitFor(what, probe, patienceMs)
+  return waitFor(what, probe, timeoutMs)
 }
 
-/** What a promise rejects with. */
+/** The error that a promise rejects with. */
 export async function errorOf(promise: Promise<unknown>): Promise<unknown> {
   try {
     await promise
@@ -122,7 +122,7 @@ export async function errorOf(promise: Promise<unknown>): Promise<unknown> {
   throw new Error('it resolved')
 }
 
-/** The code that a broker gives to what a promise rejects with. */
+/** The broker's code of that error. */
 export async function codeOf(broker: Broker, promise: Promise<unknown>): Promise<string> {
   return broker.errorCode(await errorOf(promise))
 }

@@ -12,7 +12,7 @@ import {
   message,
   never,
   openBroker,
-  openStranger,
+  openAmqp,
   queueNamed,
   receive,
   receiveOne,
@@ -32,7 +32,7 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
   })
   afterAll(() => server?.stop())
 
-  /** A worker of a queue that nobody chose, on an exchange: it has a temporary one. */
+  /** A worker of a task with an exchange and without a queue: it has a temporary queue. */
   async function listener(broker: Broker, options: QueueSpec['options']) {
     const queue: QueueSpec = { name: unique('task'), unnamed: true, options }
     await broker.declare([queue])
@@ -109,7 +109,7 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       expect(performance.now() - since).toBeGreaterThan(280)
     })
 
-    test('an exchange that is missing refuses its own jobs, and nobody else’s', async () => {
+    test('jobs for a missing exchange are refused, and other jobs are stored', async () => {
       const broker = await openBroker(server.url)
       const queue = await declared(broker)
       const batch = Array.from({ length: 20 }, (_, index) =>
@@ -123,7 +123,7 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
   })
 
   describe('declarations', () => {
-    test('one that differs says in what, and changes nothing', async () => {
+    test('a declaration that differs says how, and changes nothing', async () => {
       const broker = await openBroker(server.url)
       const queue = await declared(broker, { arguments: { 'x-max-length': 5 } })
       const consumer = await consume(broker, [queue])
@@ -140,13 +140,13 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
 
     test('an exchange is not made for a queue that differs, nor a queue for an exchange that does', async () => {
       const broker = await openBroker(server.url)
-      const stranger = await openStranger(server.url)
+      const amqp = await openAmqp(server.url)
       const queue = await declared(broker)
       const exchange = unique('x')
       const options = { exchange, arguments: { 'x-max-length': 1 } }
       expect(await codeOf(broker, broker.declare([queueNamed(queue.name, options)]))).toBe('ZYQ_TOPOLOGY')
-      await expect(stranger.checkExchange(exchange)).rejects.toThrow(/no exchange/)
-      const again = await openStranger(server.url)
+      await expect(amqp.checkExchange(exchange)).rejects.toThrow(/no exchange/)
+      const again = await openAmqp(server.url)
       await again.assertExchange(exchange, 'fanout')
       const name = unique()
       const error = await errorOf(broker.declare([queueNamed(name, { exchange, exchangeType: 'topic' })]))
@@ -159,8 +159,8 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       const name = unique()
       const passive = queueNamed(name, { passive: true })
       expect(await codeOf(broker, broker.declare([passive]))).toBe('ZYQ_QUEUE_NOT_FOUND')
-      const stranger = await openStranger(server.url)
-      await stranger.assertQueue(name, { durable: false, exclusive: false, arguments: { 'x-max-length': 3 } })
+      const amqp = await openAmqp(server.url)
+      await amqp.assertQueue(name, { durable: false, exclusive: false, arguments: { 'x-max-length': 3 } })
       await broker.declare([passive])
       await store(broker, [message(passive, 'job')])
       expect(bodyOf(await receiveOne(await consume(broker, [passive])))).toBe('job')
@@ -174,7 +174,7 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       expect(broker.capabilitiesOf?.(queueNamed('q', two)).priorities).toBe(2)
     })
 
-    test('options that are none are told', async () => {
+    test('unknown options are refused', async () => {
       const broker = await openBroker(server.url)
       for (const options of [
         { exchange: 5 },
@@ -193,9 +193,9 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
     test('plain JSON of any client is a job, with what its properties say', async () => {
       const broker = await openBroker(server.url)
       const queue = await declared(broker)
-      const stranger = await openStranger(server.url)
-      stranger.sendToQueue(queue.name, Buffer.from('{"file":"a.png"}'))
-      stranger.sendToQueue(queue.name, Buffer.from('[1]'), {
+      const amqp = await openAmqp(server.url)
+      amqp.sendToQueue(queue.name, Buffer.from('{"file":"a.png"}'))
+      amqp.sendToQueue(queue.name, Buffer.from('[1]'), {
         contentType: 'application/json; charset=utf-8',
         messageId: 'their id with spaces',
         correlationId: 'c-1',
@@ -219,21 +219,21 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
         'x-number': '7',
         nested: '{"a":[true]}',
       })
-      // To be released is to be published by us: what it was sent with is there, but for what only its sender may say.
+      // A release publishes a copy with the same properties, except the ones that only the first sender may set.
       expect(await consumer.release([{ delivery: full, delayMs: 50 }])).toEqual([{ status: 'ok' }])
       const again = await receiveOne(consumer)
       expect({ ...again.headers }).toEqual({ ...full.headers })
       expect(again.id).toBe(full.id)
     })
 
-    test('what its sender calls something else than JSON says so', async () => {
+    test('a content type other than JSON is reported', async () => {
       const broker = await openBroker(server.url)
       const queue = await declared(broker)
-      const stranger = await openStranger(server.url)
+      const amqp = await openAmqp(server.url)
       const body = Buffer.from('1')
-      stranger.sendToQueue(queue.name, body, { contentType: 'application/xml' })
-      stranger.sendToQueue(queue.name, body, { contentEncoding: 'gzip' })
-      stranger.sendToQueue(queue.name, body, { contentType: 'application/vnd.api+json', contentEncoding: 'UTF-8' })
+      amqp.sendToQueue(queue.name, body, { contentType: 'application/xml' })
+      amqp.sendToQueue(queue.name, body, { contentEncoding: 'gzip' })
+      amqp.sendToQueue(queue.name, body, { contentType: 'application/vnd.api+json', contentEncoding: 'UTF-8' })
       const deliveries = await receive(await consume(broker, [queue]), 3)
       expect(deliveries.map(({ undecodable }) => undecodable)).toEqual([
         'the content type is application/xml, not application/json',
@@ -248,8 +248,8 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       const headers = { 'zyq-task': 'resize', 'zyq-retries': '2', 'correlation-id': 'c-2' }
       const sent = message(queue, { file: 'ü' }, { headers, priority: 7 })
       await store(broker, [sent])
-      const stranger = await openStranger(server.url)
-      const got = await stranger.get(queue.name, { noAck: true })
+      const amqp = await openAmqp(server.url)
+      const got = await amqp.get(queue.name, { noAck: true })
       if (got === false) throw new Error('nothing there')
       expect(JSON.parse(got.content.toString())).toEqual({ file: 'ü' })
       expect(got.properties).toMatchObject({
@@ -270,8 +270,7 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       const broker = await openBroker(server.url)
       const queue = await declared(broker)
       const years = message(queue, 'years', { delayMs: 86_400_000 * 3650 })
-      // Its hundred queues take some seconds to make.
-      await eventually('ten years are taken', async () => (await broker.publish([years]))[0]?.status === 'stored')
+      await store(broker, [years])
       const delays = [1_900, 40, 700, 15, 1_200, 300]
       const since = performance.now()
       await store(
@@ -288,20 +287,20 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       expect(new Set(came)).toEqual(new Set(delays))
     })
 
-    test('a delayed job of a queue that is deleted meanwhile is kept, and holds up nobody', async () => {
+    test('a delayed job of a queue that is deleted meanwhile is kept, and delays no other job', async () => {
       const broker = await openBroker(server.url)
       const [deleted, other] = [await declared(broker), await declared(broker)]
-      const stranger = await openStranger(server.url)
+      const amqp = await openAmqp(server.url)
       await store(broker, [
         ...Array.from({ length: 100 }, (_, index) => message(deleted, index, { delayMs: 15_000 })),
         message(other, 'other', { delayMs: 15_000 }),
       ])
-      expect(await stranger.deleteQueue(deleted.name)).toEqual({ messageCount: 0 })
+      expect(await amqp.deleteQueue(deleted.name)).toEqual({ messageCount: 0 })
       expect(bodyOf(await receiveOne(await consume(broker, [other])))).toBe('other')
-      await eventually('check tells of the orphans', async () =>
+      await eventually('check reports the orphans', async () =>
         (await broker.admin.check()).some(({ message: text }) => text.startsWith('100 delayed jobs')),
       )
-      await stranger.purgeQueue('zyqueue.orphans')
+      await amqp.purgeQueue('zyqueue.orphans')
     })
 
     test('to purge one queue leaves what is delayed for the others', async () => {
@@ -320,24 +319,60 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
   })
 
   describe('flow', () => {
-    test('what core does not ask for goes to others, uncounted', async () => {
-      const [busy, idle] = [await openBroker(server.url), await openBroker(server.url)]
-      const queue = await declared(busy)
+    test('a worker with long jobs prefetches no more than core asks for', async () => {
+      const broker = await openBroker(server.url)
+      const queue = await declared(broker)
+      const busy = await consume(broker, [queue])
       await store(
-        busy,
+        broker,
         Array.from({ length: 40 }, (_, index) => message(queue, index)),
       )
-      const hoarder = await consume(busy, [queue])
-      await receive(hoarder, 40)
-      const queues = [queue, await declared(busy), await declared(busy), await declared(busy)]
-      const shared = await consume(busy, queues)
+      const held = [...(await receive(busy, 2))]
+      const amqp = await openAmqp(server.url)
+      for (let round = 0; round < 3; round++) {
+        expect(await amqp.checkQueue(queue.name)).toMatchObject({ messageCount: 38 - round })
+        await busy.ack(held.splice(0, 1))
+        held.push(...(await receive(busy, 1)))
+      }
+    })
+
+    test.each([
+      ['asks for nothing', async () => {}],
+      ['closes', (consumer: Consumer) => consumer.close()],
+    ])('prefetched jobs go to other workers, uncounted, when core %s', async (_, end) => {
+      const broker = await openBroker(server.url)
+      const queue = await declared(broker)
+      const queues = [queue, await declared(broker)]
       await store(
-        busy,
-        Array.from({ length: 40 }, (_, index) => message(queue, index)),
+        broker,
+        Array.from({ length: 200 }, (_, index) => message(queue, index)),
       )
-      const few = await shared.receive(4, { signal: never })
-      const others = await receive(await consume(idle, [queue]), 40 - few.length)
+      const busy = await consume(broker, queues)
+      const held = [...(await receive(busy, 2)), ...(await receive(busy, 18))]
+      const amqp = await openAmqp(server.url)
+      // Core asks for more than twice the first number, so the worker prefetches.
+      const { messageCount } = await amqp.checkQueue(queue.name)
+      expect(messageCount).toBeLessThan(180)
+      expect(await busy.ack(held)).toEqual(held.map(() => ({ status: 'ok' })))
+      await end(busy)
+      const others = await receive(await consume(await openBroker(server.url), [queue]), 180)
+      expect(new Set([...held, ...others].map(bodyOf)).size).toBe(200)
       expect(others.every(({ deliveryCount }) => deliveryCount === 0)).toBe(true)
+    })
+
+    test('after it gave back jobs, a worker gets new ones when core asks again', async () => {
+      const broker = await openBroker(server.url)
+      const queue = await declared(broker)
+      await store(
+        broker,
+        Array.from({ length: 100 }, (_, index) => message(queue, index)),
+      )
+      const busy = await consume(broker, [queue])
+      const held = [...(await receive(busy, 2)), ...(await receive(busy, 18))]
+      const amqp = await openAmqp(server.url)
+      await eventually('all others are back', async () => (await amqp.checkQueue(queue.name)).messageCount === 80)
+      held.push(...(await receive(busy, 80)))
+      expect(new Set(held.map(bodyOf)).size).toBe(100)
     })
 
     test('a demand that falls in the middle of a stream counts nothing', async () => {
@@ -376,7 +411,7 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       const consumer = await consume(broker, [queue], { prefetch: 100 })
       const seen: Delivery[] = []
       for (const more of [1, 4, 20, 75]) seen.push(...(await receive(consumer, more)))
-      const stranger = await openStranger(server.url)
+      const amqp = await openAmqp(server.url)
       // The queue sleeps from here until a little after another one has been made.
       const alarm = unique('alarm')
       await server.ctl(
@@ -390,7 +425,7 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
          ok.`,
       )
       const settled = Promise.all([consumer.ack(seen), consumer.receive(1, { signal: never })])
-      await stranger.assertQueue(alarm, { durable: false, autoDelete: true })
+      await amqp.assertQueue(alarm, { durable: false, autoDelete: true })
       const [, rest] = await settled
       await consumer.ack(rest)
       seen.push(...rest)
@@ -406,11 +441,13 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
     test('another process lists the queues and the workers', async () => {
       const broker = await openBroker(server.url)
       const queue = await declared(broker)
-      const consumer = await consume(broker, [queue], { client: { name: unique('worker'), host: 'there', pid: 7 } })
+      // What is prefetched is active, too.
+      const client = { name: unique('worker'), host: 'there', pid: 7 }
+      const consumer = await consume(broker, [queue], { client, prefetch: 1 })
       await store(broker, [message(queue, 'held'), message(queue, 'ready')])
       await receiveOne(consumer)
       const other = await openBroker(server.url, `management=http://127.0.0.1:${managementPort}`)
-      const stats = await eventually('the management API tells what is in hand', async () => {
+      const stats = await eventually('the management API reports the unacked job', async () => {
         const found = (await other.admin.queues()).find(({ name }) => name === queue.name)
         return found?.active === 1 ? found : undefined
       })
@@ -423,11 +460,33 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       )
     })
 
-    test('a dead letter that has no place goes back uncounted, and holds up no other', async () => {
+    test('many callers at once see the queues and workers, and publish nothing', async () => {
+      const broker = await openBroker(server.url)
+      const queue = await declared(broker)
+      await consume(broker, [queue], { client: { name: 'seen', host: 'there', pid: 7 } })
+      const amqp = await openAmqp(server.url)
+      const records = async () => (await amqp.checkQueue('zyqueue.catalog')).messageCount
+      const before = await records()
+      const observers = await Promise.all(Array.from({ length: 30 }, () => openBroker(server.url)))
+      const looks = await Promise.all(
+        observers.flatMap((observer) => [observer.admin.queues(), observer.admin.queues()]),
+      )
+      for (const stats of looks) expect(stats.some(({ name }) => name === queue.name)).toBe(true)
+      const workers = await Promise.all(observers.map(async (observer) => observer.admin.workers?.()))
+      for (const list of workers) expect(list?.some(({ queues }) => queues.includes(queue.name))).toBe(true)
+      // The server counts the records of the worker above a little later.
+      expect((await records()) - before).toBeLessThan(observers.length)
+    })
+
+    test('a refused dead letter returns uncounted, and does not affect others', async () => {
       const broker = await openBroker(server.url)
       const [placeless, sound] = [await declared(broker), await declared(broker)]
-      const stranger = await openStranger(server.url)
-      await stranger.assertQueue(`${placeless.name}.dead`, { durable: true, arguments: { 'x-max-length': 5 } })
+      const amqp = await openAmqp(server.url)
+      await amqp.deleteQueue(`${placeless.name}.dead`)
+      await amqp.assertQueue(`${placeless.name}.dead`, {
+        durable: true,
+        arguments: { 'x-max-length': 0, 'x-overflow': 'reject-publish' },
+      })
       await store(broker, [message(placeless, 'placeless'), message(sound, 'sound')])
       const consumer = await consume(broker, [placeless, sound])
       const deliveries = await receive(consumer, 2)
@@ -435,13 +494,13 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       const results = await consumer.reject(rejections)
       const resultOf = ({ name }: QueueSpec) => results[deliveries.findIndex(({ queue }) => queue === name)]
       expect(resultOf(sound)).toEqual({ status: 'ok' })
-      expect(resultOf(placeless)).toMatchObject({ status: 'returned', error: { code: 'ZYQ_TOPOLOGY' } })
+      expect(resultOf(placeless)).toMatchObject({ status: 'returned', error: { code: 'ZYQ_BROKER_FULL' } })
       expect((await broker.admin.deadLetters.list(sound.name, { limit: 9 })).map(bodyOf)).toEqual(['sound'])
       const again = await receiveOne(consumer)
       expect([bodyOf(again), again.deliveryCount]).toEqual(['placeless', 0])
     })
 
-    test('two administrators at once see all, and take nothing from each other', async () => {
+    test('two administrators at once see all dead letters', async () => {
       const [one, two] = [await openBroker(server.url), await openBroker(server.url)]
       const queue = await declared(one)
       await store(

@@ -1,12 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { locationOf, parseAddress } from '../src/address.ts'
-import { levelsOf, queuesOfLevel } from '../src/delays.ts'
+import { locationOf, parseAddress } from '../src/connection/address.ts'
+import { levelsOf, ttlOf } from '../src/publish/delay-levels.ts'
 import { errorCode } from '../src/errors.ts'
-import { Flow } from '../src/flow.ts'
-import { propertiesAgain, propertiesOf, received } from '../src/message.ts'
+import { propertiesOf, propertiesOfCopy, receivedFrom } from '../src/message.ts'
 import { mismatch } from '../src/topology.ts'
-import { findingsOfVersion, forgetsNewQueues } from '../src/versions.ts'
+import { findingsOfVersion, forgetsNewQueues } from '../src/connection/versions.ts'
 
 describe('connection strings', () => {
   test('say hosts, credentials, virtual host and parameters', () => {
@@ -53,29 +52,25 @@ describe('connection strings', () => {
   })
 })
 
-describe('the ladder of delays', () => {
-  const anyDelay = fc.integer({ min: 1, max: 10 * 365 * 86_400_000 })
+describe('the delay levels', () => {
+  const anyDelay = fc.integer({ min: 1, max: 9 * 86_400_000 })
 
-  test('never shortens a delay, and lengthens it by less than 16 ms', () => {
+  test('never shorten a delay, and lengthen it by less than 50 ms', () => {
     fc.assert(
       fc.property(anyDelay, (delayMs) => {
-        const held = levelsOf(delayMs)
-          .flatMap((level) => queuesOfLevel(4, level))
-          .reduce((sum, { ttlMs }) => sum + ttlMs, 0)
+        const held = levelsOf(delayMs).reduce((sum, level) => sum + ttlOf(level), 0)
         expect(held).toBeGreaterThanOrEqual(delayMs)
-        expect(held).toBeLessThan(delayMs + 16)
+        expect(held).toBeLessThan(delayMs + 50)
       }),
     )
   })
 
-  test('goes down: RabbitMQ drops what comes to one queue twice, and takes TTLs of less than 2³² ms', () => {
+  test('go down, each level once, with TTLs below 2³² ms', () => {
     fc.assert(
-      fc.property(anyDelay, (delayMs) => {
+      fc.property(fc.integer({ min: 1, max: 10 * 365 * 86_400_000 }), (delayMs) => {
         const levels = levelsOf(delayMs)
         expect(levels).toEqual([...new Set(levels)].toSorted((a, b) => b - a))
-        const queues = levels.flatMap((level) => queuesOfLevel(4, level))
-        expect(new Set(queues.map(({ name }) => name)).size).toBe(queues.length)
-        for (const { ttlMs } of queues) expect(ttlMs).toBeLessThan(2 ** 32)
+        for (const level of levels) expect(ttlOf(level)).toBeLessThan(2 ** 32)
       }),
     )
   })
@@ -96,11 +91,11 @@ describe('messages', () => {
       fc.property(anyHeaders, fc.nat({ max: 9 }), (headers, priority) => {
         const first = propertiesOf({ queue: 'q', id: 'id-1', headers, priority })
         const message = { content: Buffer.alloc(0), fields, properties: asReceived(first) }
-        const job = received('q', message)
+        const job = receivedFrom('q', message)
         expect(job).toMatchObject({ id: 'id-1', priority, deliveryCount: 0, undecodable: undefined })
         expect(new Map(Object.entries(job.headers))).toEqual(new Map(Object.entries(headers)))
-        const again = propertiesAgain('q', { id: job.id, deliveryCount: 3 }, message, {})
-        const second = received('q', { ...message, properties: asReceived(again) })
+        const again = propertiesOfCopy('q', { id: job.id, deliveryCount: 3 }, message, {})
+        const second = receivedFrom('q', { ...message, properties: asReceived(again) })
         expect(new Map(Object.entries(second.headers))).toEqual(new Map(Object.entries(headers)))
         expect(second.deliveryCount).toBe(3)
       }),
@@ -113,35 +108,23 @@ describe('messages', () => {
       fields: { ...fields, redelivered },
       properties: asReceived({ headers }),
     })
-    expect(received('q', message({ 'x-delivery-count': 2 })).deliveryCount).toBe(2)
-    expect(received('q', message({ 'x-delivery-count': 1, 'x-acquired-count': 2 })).deliveryCount).toBe(2)
-    expect(received('q', message({ 'x-delivery-count': 1, 'zyq-amqp-deliveries': 2 })).deliveryCount).toBe(3)
-    expect(received('q', message({ 'zyq-amqp-deliveries': 2 })).deliveryCount).toBe(3)
-    expect(received('q', message({}, false)).deliveryCount).toBe(0)
+    expect(receivedFrom('q', message({ 'x-delivery-count': 2 })).deliveryCount).toBe(2)
+    expect(receivedFrom('q', message({ 'x-delivery-count': 1, 'x-acquired-count': 2 })).deliveryCount).toBe(2)
+    expect(receivedFrom('q', message({ 'x-delivery-count': 1, 'zyq-amqp-deliveries': 2 })).deliveryCount).toBe(3)
+    expect(receivedFrom('q', message({ 'zyq-amqp-deliveries': 2 })).deliveryCount).toBe(3)
+    expect(receivedFrom('q', message({}, false)).deliveryCount).toBe(0)
   })
 })
 
-test('credit is never less than what core would hold, and far too much only for a while', () => {
-  fc.assert(
-    fc.property(fc.array(fc.integer({ min: 1, max: 1_000 }), { minLength: 1 }), (demands) => {
-      const flow = new Flow(1, 1_000)
-      for (const jobs of demands) {
-        const before = flow.credit
-        const change = flow.demand(jobs)
-        expect(flow.credit).toBeGreaterThanOrEqual(jobs)
-        expect(flow.credit).toBeLessThanOrEqual(Math.min(1_000, Math.max(jobs, 4 * Math.max(before, jobs))))
-        expect(change === undefined).toBe(flow.credit === before)
-      }
-    }),
+test('a message of a newer format is not decoded, and its copies keep the format', () => {
+  const properties = asReceived({ headers: { 'zyq-amqp-format': 7 }, messageId: 'id-1' })
+  const fields = { deliveryTag: 1, redelivered: false, exchange: '', routingKey: 'q' }
+  const message = { content: Buffer.alloc(0), fields, properties }
+  const job = receivedFrom('q', message)
+  expect(job.undecodable).toBe(
+    'it has format 7 of the RabbitMQ broker, and this version reads 1: upgrade, then requeue it',
   )
-})
-
-test('of many queues each has at least one, and all together no more than about twice the demand', () => {
-  const flow = new Flow(50, 1_000)
-  flow.demand(10)
-  expect(flow.credit).toBe(1)
-  flow.demand(500)
-  expect(flow.credit).toBe(20)
+  expect(propertiesOfCopy('q', job, message, {}).headers).toMatchObject({ 'zyq-amqp-format': 7 })
 })
 
 describe('errors', () => {

@@ -1,22 +1,23 @@
 import { Socket } from 'node:net'
 import { connect, type Channel, type ChannelModel, type ConfirmChannel } from 'amqplib'
-import { BrokerError } from '@zyqueue/core/broker'
+import { BrokerError, startTimeout, Watchdog } from '@zyqueue/core/broker'
 import type { Address } from './address.ts'
-import { connectionLost, messageOf, openingError } from './errors.ts'
-import { afterSteps, PATIENCE_MS } from './patience.ts'
+import { connectionLost, messageOf, openingError } from '../errors.ts'
 
-/** A connection that has been silent for so long is asked whether it is still there. */
+/** The contract allows about ten seconds. */
+export const ANSWER_TIMEOUT_MS = 7_000
+/** If the server sends nothing for this long, it is asked for an answer. */
 const QUIET_MS = 5_000
-/** How long the server may take over saying goodbye. */
+/** How long the server may take to answer a close. */
 const FAREWELL_MS = 1_000
 const KEEP_ALIVE_MS = 30_000
-/** All that core has in flight, some batches, fits on its way to the socket: to wait for `drain` is amqplib's muxer's part. */
+/** Holds all pending batches of core, so that only amqplib's muxer waits for `drain`. */
 const SOCKET_BUFFER_BYTES = 256 * 1024
 const FRAMES_IN_BUFFER = 8_192
 
-/** One AMQP connection, from its opening to its loss; it does not come back. Whoever lost it opens another. */
-export class Link {
-  /** The server's version, as it said itself. */
+/** One AMQP connection. After its loss it does not come back: the broker opens another. */
+export class AmqpConnection {
+  /** The version of the server. */
   readonly version: string
   readonly #model: ChannelModel
   readonly #cut: AbortController
@@ -25,23 +26,26 @@ export class Link {
   readonly #unblocked = new Set<() => void>()
   #lost: BrokerError | undefined
   #blockedBecause: string | undefined
-  #pulse: NodeJS.Timeout | undefined
+  #watchdog: Watchdog | undefined
 
-  /** Tries the hosts in turn. Rejects with `BrokerError`, that of the last host; aborted by the signal at any time. */
-  static async open(address: Address, name: string, signal: AbortSignal): Promise<Link> {
+  /** Tries the hosts in turn. Rejects with the error of the last host, or the reason of the signal. */
+  static async open(address: Address, name: string, signal: AbortSignal): Promise<AmqpConnection> {
     let failure: BrokerError | undefined
     for (const { hostname, port } of address.hosts) {
       signal.throwIfAborted()
       const cut = new AbortController()
-      const onAbort = (): void => cut.abort()
-      signal.addEventListener('abort', onAbort)
+      const abort = (): void => cut.abort()
+      signal.addEventListener('abort', abort)
+      // amqplib's own timeout starts again with each byte that the server sends.
+      const stop = startTimeout(address.connectTimeoutMs, abort)
       try {
-        return new Link(await dial(address, hostname, port, name, cut.signal), cut)
+        return new AmqpConnection(await dial(address, hostname, port, name, cut.signal), cut)
       } catch (error) {
-        cut.abort()
-        failure = openingError(error, `${hostname}:${port}`)
+        const why = cut.signal.aborted ? new Error(`no answer within ${address.connectTimeoutMs} ms`) : error
+        failure = openingError(why, `${hostname}:${port}`)
       } finally {
-        signal.removeEventListener('abort', onAbort)
+        stop()
+        signal.removeEventListener('abort', abort)
       }
     }
     signal.throwIfAborted()
@@ -60,26 +64,26 @@ export class Link {
     model.on('close', (error) => this.#lose(reason ?? error))
     model.on('blocked', (because) => (this.#blockedBecause = because))
     model.on('unblocked', () => this.#unblock())
-    this.#watch()
+    if (this.#socket !== undefined) this.#watchdog = this.#watch(this.#socket)
   }
 
   get open(): boolean {
     return this.#lost === undefined
   }
 
-  /** Why the server takes no messages from this connection at the moment: an alarm about its memory or disk. */
+  /** The alarm (memory or disk) because of which the server accepts no messages from this connection. */
   get blockedBecause(): string | undefined {
     return this.#blockedBecause
   }
 
-  /** Calls once, when it is lost; at once where it is. Returns what takes the listener away. */
+  /** Calls the listener once when the connection is lost, or at once if it is. Returns a function that removes the listener. */
   onLost(listener: (error: BrokerError) => void): () => void {
     if (this.#lost === undefined) this.#lostListeners.add(listener)
     else listener(this.#lost)
     return () => this.#lostListeners.delete(listener)
   }
 
-  /** Resolves when the server takes messages again, or the connection is lost. */
+  /** Resolves when the server accepts messages again, or the connection is lost. */
   unblocked(): Promise<void> {
     if (this.#blockedBecause === undefined || !this.open) return Promise.resolve()
     return new Promise((resolve) => this.#unblocked.add(resolve))
@@ -93,13 +97,13 @@ export class Link {
     return watched(await this.ask(() => this.#model.createConfirmChannel({ highWaterMark: FRAMES_IN_BUFFER })))
   }
 
-  /** Makes a call that the server has to answer; one that it does not answer ends the connection, and rejects. */
+  /** Makes a call that the server must answer. If no answer comes, it rejects and the connection ends. */
   ask<Answer>(call: () => Promise<Answer>): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      // Not left to amqplib: who waits for the end of a channel never hears of that of its connection.
+      // amqplib does not reject the calls of a channel when its connection ends.
       const forget = this.onLost(reject)
       if (this.#lost !== undefined) return
-      const stop = afterSteps(PATIENCE_MS, () => this.destroy('RabbitMQ did not answer'))
+      const stop = startTimeout(ANSWER_TIMEOUT_MS, () => this.destroy('RabbitMQ did not answer'))
       const settled = (settle: () => void): void => {
         stop()
         forget()
@@ -107,29 +111,29 @@ export class Link {
       }
       call().then(
         (answer) => settled(() => resolve(answer)),
-        // A channel that went with its connection says less than the connection does.
+        // The error of the connection has more detail than that of its channel.
         (error: unknown) => settled(() => reject(this.#lost ?? error)),
       )
     })
   }
 
-  /** Puts what is written until the end of this turn of the event loop into as few packets as may be. */
+  /** Sends the writes of this turn of the event loop in few packets. */
   cork(): void {
     const socket = this.#socket
     if (socket === undefined) return
     socket.cork()
-    // amqplib hands over its frames in an immediate of its own, which was asked for before this one.
+    // amqplib writes its frames in an immediate that was requested before.
     setImmediate(() => setImmediate(() => socket.uncork()))
   }
 
-  /** Ends it at once; the server sees its socket close. */
+  /** Closes the socket at once. */
   destroy(why: string): void {
     this.#lose(connectionLost(why))
   }
 
-  /** Says goodbye to the server, which has then read all that was sent, and closes. Never rejects. */
+  /** Closes after the server has read all that was sent. Never rejects. */
   async close(): Promise<void> {
-    const stop = afterSteps(FAREWELL_MS, () => this.destroy('The connection was closed'))
+    const stop = startTimeout(FAREWELL_MS, () => this.destroy('The connection was closed'))
     await this.ask(() => this.#model.close()).catch(() => undefined)
     stop()
     this.destroy('The connection was closed')
@@ -144,7 +148,7 @@ export class Link {
             `The connection to RabbitMQ broke: ${cause === undefined ? 'it was closed' : messageOf(cause)}`,
             cause,
           )
-    clearInterval(this.#pulse)
+    this.#watchdog?.stop()
     this.#cut.abort()
     this.#unblock()
     for (const listener of this.#lostListeners) listener(this.#lost)
@@ -158,81 +162,56 @@ export class Link {
   }
 
   /**
-   * Notices a peer that is gone without a word, in some ten seconds: AMQP's heartbeats have to be slow, for the sake of
-   * handlers that block the event loop.
+   * Detects a silent peer in about ten seconds. AMQP's heartbeats must be slow because handlers may block the event loop. In an
+   * alarm the server answers nothing, so its silence does not count.
    */
-  #watch(): void {
-    const socket = this.#socket
-    if (socket === undefined) return
-    let read = socket.bytesRead
-    let asking = false
-    this.#pulse = setInterval(() => {
-      const quiet = socket.bytesRead === read
-      read = socket.bytesRead
-      // In an alarm it answers nothing, and is there.
-      if (!quiet || asking || this.#blockedBecause !== undefined) return
-      asking = true
-      void this.#probe().finally(() => (asking = false))
-    }, QUIET_MS)
-    this.#pulse.unref()
+  #watch(socket: Socket): Watchdog {
+    return new Watchdog({
+      turnMs: QUIET_MS,
+      maxSilentTurns: () => Infinity,
+      progress: () => socket.bytesRead,
+      isExpecting: () => this.#blockedBecause === undefined,
+      onSilentTurn: (turns) => {
+        if (turns === 1) void this.#probe()
+      },
+      onSilence: () => {},
+    })
   }
 
+  /** Asks for an answer. If none comes, `ask` ends the connection. */
   async #probe(): Promise<void> {
-    try {
-      const channel = await this.channel()
-      await this.ask(() => channel.close())
-    } catch {
-      // What was to be known of it, its listeners have heard.
-    }
+    const channel = await this.channel().catch(() => undefined)
+    if (channel !== undefined) await this.ask(() => channel.close()).catch(() => {})
   }
 }
 
-async function dial(
-  address: Address,
+function dial(
+  { tls, username, password, vhost, heartbeat }: Address,
   hostname: string,
   port: number,
   name: string,
   signal: AbortSignal,
 ): Promise<ChannelModel> {
-  const { tls, username, password, vhost, heartbeat, connectTimeoutMs } = address
+  const target = { protocol: tls ? 'amqps' : 'amqp', hostname, port, username, password, vhost, heartbeat }
   const socketOptions = {
     noDelay: true,
     keepAlive: true,
     keepAliveDelay: KEEP_ALIVE_MS,
-    // amqplib's covers silence only: a peer that sends a byte now and then would hold it for ever.
-    timeout: connectTimeoutMs,
     clientProperties: { connection_name: name, product: 'ZyQueue' },
-    // Both are options of the socket, to which amqplib hands all on.
+    // amqplib passes these two on to the socket.
     highWaterMark: SOCKET_BUFFER_BYTES,
     signal,
   }
-  const target = { protocol: tls ? 'amqps' : 'amqp', hostname, port, username, password, vhost, heartbeat }
-  let tooLate = false
-  const dialled = connect(target, socketOptions)
-  const late = new Promise<never>((_resolve, reject) => {
-    const stop = afterSteps(connectTimeoutMs, () => {
-      tooLate = true
-      reject(new Error(`no answer within ${connectTimeoutMs} ms`))
-    })
-    void dialled.then(stop, stop)
-    signal.addEventListener('abort', () => reject(new Error('given up')), { once: true })
-  })
-  late.catch(() => undefined)
-  void dialled.then(
-    // Nobody is waiting for it any more.
-    (model) => (tooLate || signal.aborted ? model.close().catch(() => undefined) : undefined),
-    () => undefined,
-  )
-  return Promise.race([dialled, late])
+  return connect(target, socketOptions)
 }
 
 function watched<Opened extends Channel>(channel: Opened): Opened {
-  // The call that failed says so itself; an error event without a listener would end the process.
+  // The failed call rejects. Without a listener the event would end the process.
   channel.on('error', () => undefined)
   return channel
 }
 
-/** amqplib keeps the socket and the timers of its heartbeat to itself, and the contract wants both unref'd. */
+/** The contract wants unref'd sockets and timers, but amqplib has no access to them. */
 function socketOf({ connection }: ChannelModel): Socket | undefined {
   const stream: unknown = Reflect.get(connection, 'stream')
   return stream instanceof Socket ? stream : undefined

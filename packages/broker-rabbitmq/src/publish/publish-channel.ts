@@ -1,11 +1,11 @@
 import type { ConfirmChannel, Message, Options } from 'amqplib'
 import { BrokerError, type PublishResult } from '@zyqueue/core/broker'
-import { refusalOf } from './errors.ts'
+import { refusalOf } from '../errors.ts'
 
-/** A channel that is refused something is replaced no more often than this. */
+/** The minimum time between two replacements of a channel after a nack. */
 const FRESH_MS = 500
 
-/** One message on its way. */
+/** One message to publish. */
 export interface Outgoing {
   readonly exchange: string
   readonly routingKey: string
@@ -13,12 +13,12 @@ export interface Outgoing {
   readonly properties: Options.Publish
 }
 
-/** `unread`: the server has closed the channel over another message and has read nothing behind that, so this one may be sent again. */
+/** `unread`: the server closed the channel because of an earlier message and did not read this one, so it may be sent again. */
 export type Outcome = PublishResult | 'unread'
 
 export const STORED: PublishResult = Object.freeze({ status: 'stored' })
 
-/** Messages that are published together, and what has become of each. */
+/** Messages that are published together, and their results. */
 export class Batch {
   readonly messages: readonly Outgoing[]
   readonly #results: (Outcome | undefined)[]
@@ -43,7 +43,7 @@ export class Batch {
     return this.#returned?.get(index)
   }
 
-  /** By what it says: a return has no delivery tag. Of several that say the same, each is returned. */
+  /** A return has no delivery tag, so it is matched by its fields. Each of several equal messages is returned. */
   noteReturn({ fields, properties }: Message): boolean {
     const index = this.messages.findIndex(
       ({ exchange, routingKey, properties: { messageId } }, at) =>
@@ -71,7 +71,7 @@ export class Batch {
   }
 }
 
-/** One confirm channel, and what is on its way there. */
+/** One confirm channel with its unconfirmed messages. */
 export class PublishChannel {
   readonly #channel: ConfirmChannel
   readonly #batches = new Set<Batch>()
@@ -98,7 +98,7 @@ export class PublishChannel {
     channel.on('error', (error) => (this.#failure ??= error))
   }
 
-  /** Whether it has closed its channel itself: nothing more was to be sent. */
+  /** Whether this object closed the channel, because no more messages will be sent on it. */
   get isDone(): boolean {
     return this.#isRetired && this.#batches.size === 0
   }
@@ -125,7 +125,7 @@ export class PublishChannel {
     this.#closeIfDone()
   }
 
-  /** Takes nothing more; what is on its way may still be answered. */
+  /** Sends no more messages. Unconfirmed messages may still be answered. */
   retire(): void {
     if (this.#isRetired) return
     this.#isRetired = true
@@ -157,7 +157,7 @@ export class PublishChannel {
   #failed(message: Outgoing, error: unknown, isLast: boolean): Outcome {
     if (error instanceof Error && error.message === 'message nacked') {
       this.#hasAnswered = true
-      // A channel that has seen a quorum queue without a leader may go on to refuse when it has one.
+      // A channel that saw a quorum queue without a leader may refuse messages after the queue has one again.
       if (performance.now() - this.#since > FRESH_MS) this.retire()
       return { status: 'refused', error: nacked(message) }
     }
@@ -169,7 +169,7 @@ export class PublishChannel {
       this.#hasRefused = true
       return { status: 'refused', error: refusal }
     }
-    // The server has read what was sent before the message that it refuses, and nothing behind it.
+    // The server read the messages before the one that it refuses, and none after it.
     return this.#hasRefused ? 'unread' : { status: 'unknown', error: failure }
   }
 }

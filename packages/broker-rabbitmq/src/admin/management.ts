@@ -1,17 +1,17 @@
 import type { Finding } from '@zyqueue/core/broker'
 import { z } from 'zod'
-import type { Address } from './address.ts'
+import type { Address } from '../connection/address.ts'
 
-/** It is a bonus: nobody waits long for it. */
-const PATIENCE_MS = 1_500
-/** Where nobody answered, nobody is asked again for so long. */
+/** These figures are optional, so the wait is short. */
+const ANSWER_TIMEOUT_MS = 1_500
+/** The API is not asked again for this time after it did not answer. */
 const SILENCE_MS = 60_000
-/** The ports where the management plugin listens by itself. */
+/** The default ports of the management plugin. */
 const PORTS = { http: 15_672, https: 15_671 } as const
 
-/** What RabbitMQ's management plugin adds to AMQP, where it answers. Nothing here ever rejects. */
+/** Figures of RabbitMQ's management plugin, if it answers. No method rejects. */
 export interface Management {
-  /** Jobs in the hands of workers, of each queue of the virtual host; some seconds old. */
+  /** Unacked messages of each queue of the virtual host, prefetched ones included. Some seconds old. */
   active(): Promise<ReadonlyMap<string, number> | undefined>
   /** Alarms. */
   findings(): Promise<readonly Finding[]>
@@ -32,7 +32,7 @@ export function createManagement(address: Address): Management {
         headers: {
           authorization: `Basic ${Buffer.from(`${address.username}:${address.password}`).toString('base64')}`,
         },
-        signal: AbortSignal.timeout(PATIENCE_MS),
+        signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
       })
       if (!response.ok) throw new Error(`HTTP ${response.status}`)
       return schema.parse(await response.json())
@@ -56,7 +56,7 @@ export function createManagement(address: Address): Management {
         return [
           {
             level: 'problem',
-            message: `The node ${name} is short of ${what}: RabbitMQ takes no messages`,
+            message: `The node ${name} is short of ${what}: RabbitMQ accepts no messages`,
             remedy: `Give it ${what}, or run more workers`,
           },
         ]

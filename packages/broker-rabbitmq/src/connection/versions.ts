@@ -1,12 +1,17 @@
 import type { Finding } from '@zyqueue/core/broker'
 
-/** A quorum queue of this version may be lost with its node for a second after it was made: see `Workbench.make`. */
+/** Whether a killed node may lose a quorum queue that was declared a second ago: see `DeclareChannel.make`. */
 export function forgetsNewQueues(version: string): boolean {
   // rabbitmq/ra, pull request 443.
   return !isAtLeast(version, '3.13.6')
 }
 
-/** What users of a version of RabbitMQ have to know. */
+/** Whether quorum queues deliver priorities above 4 first. */
+export function hasQuorumPriorities(version: string): boolean {
+  return isAtLeast(version, '4.0')
+}
+
+/** Known problems of a version of RabbitMQ. */
 export function findingsOfVersion(version: string): readonly Finding[] {
   if (!isAtLeast(version, '3.10')) {
     return [
@@ -21,7 +26,7 @@ export function findingsOfVersion(version: string): readonly Finding[] {
   if (!isAtLeast(version, '3.12')) {
     findings.push({
       level: 'warning',
-      message: `RabbitMQ ${version} takes a job back that runs for longer than its consumer_timeout, 30 minutes where nobody has changed it, and it is run again`,
+      message: `RabbitMQ ${version} takes back a job that runs for longer than consumer_timeout (default: 30 minutes), and the job runs again`,
       remedy:
         'Set consumer_timeout in rabbitmq.conf above your longest job, or upgrade to 3.12, where each queue has its own',
     })
