@@ -69,6 +69,8 @@ export class Worker implements AsyncDisposable {
   #grace: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
   #isClosingNow = false
+  /** True if deliveries wait for the end of an earlier run of the same job. */
+  #heldCopies = false
   #reachedMaxJobs = false
   readonly #overdue = new AbortController()
   #deadline: NodeJS.Timeout | undefined
@@ -221,6 +223,10 @@ export class Worker implements AsyncDisposable {
 
   #run(job: ActiveJob): Run {
     if (!job.session.holdsLease(performance.now())) return this.#hold(job.session)
+    if (this.#isRunningAlready(job)) {
+      this.#heldCopies = true
+      return HELD
+    }
     const deciding = this.#hooks.start(job.work.task, job.work.job)
     return deciding === undefined ? this.#attempt(job) : this.#runIfAllowed(job, deciding)
   }
@@ -290,8 +296,21 @@ export class Worker implements AsyncDisposable {
     if (workerChannel.hasSubscribers) workerChannel.publish({ worker: this.id, name, state } satisfies WorkerStateEvent)
   }
 
+  /** True if this process still runs the job for a lease that it has lost. The new delivery waits for the end of that run. */
+  #isRunningAlready(job: ActiveJob): boolean {
+    const { id, queue, deliveryCount } = job.delivery
+    if (deliveryCount === 0) return false
+    return [...this.#scheduler.running].some(
+      ({ delivery, session }) => delivery.id === id && delivery.queue === queue && session !== job.session,
+    )
+  }
+
   #afterRun(): void {
     this.#idle?.()
+    if (this.#heldCopies) {
+      this.#heldCopies = false
+      this.#scheduler.resume((job) => job.session.holdsLease(performance.now()))
+    }
     this.#closeIfDone()
     for (const loop of this.#loops) loop.wake()
   }

@@ -177,6 +177,37 @@ test('any thrown value fails the job and does not end the worker', async () => {
   expect(worker.status.running).toBe(0)
 })
 
+test('a job that is delivered again while it still runs here starts again only after the end of that run', async () => {
+  const { opened, open } = gate()
+  const runs: number[] = []
+  let running = 0
+  const { broker, task, worker } = setUp(
+    {},
+    async (job) => {
+      runs.push(++running)
+      if (job.deliveryCount === 0) await opened
+      running--
+    },
+    { concurrency: 3 },
+  )
+  const { id } = await task.submit(1)
+  await worker.start()
+  await until('the first run', () => runs.length === 1)
+  const other = createMemoryBroker(broker.store)
+  await other.connect()
+  const [consumer] = (await other.admin.workers?.()) ?? []
+  if (other.leases.kind !== 'renewable') expect.fail('the memory broker renews')
+  await other.leases.reclaim(consumer?.id ?? '', [{ id }])
+  await until('the second delivery', () => worker.status.waiting === 1)
+  // Another job is not held up.
+  await task.submit(2)
+  await until('another job has started', () => worker.status.done === 1 || runs.length === 2)
+  expect(runs).toEqual([1, 2])
+  open()
+  await until('the second run', () => runs.length === 3)
+  expect(runs).toEqual([1, 2, 1])
+})
+
 test.each([
   ['at once', () => undefined],
   ['later', () => nextTurn()],
