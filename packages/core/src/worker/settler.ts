@@ -23,7 +23,7 @@ type Call<Item> = (items: readonly Item[]) => Promise<readonly SettleResult[]>
 
 /**
  * Settles deliveries: batches the outcomes of one event loop turn into one call of each kind. If an answer is lost, it
- * retries while the lease can last.
+ * retries while the lease can last. If the broker is full, it retries without delaying other settlements.
  */
 export class Settler {
   readonly #connection: Connection
@@ -34,8 +34,8 @@ export class Settler {
   readonly #onUnsettled: () => void
   #pending: SettledDelivery[] = []
   #flushing: Promise<void> | undefined
-  /** Deliveries whose outcome a hook has not decided yet. */
-  readonly #undecided = new Set<Promise<void>>()
+  /** Settlements that must not delay the others: a hook has not decided them, or the broker is full. */
+  readonly #later = new Set<Promise<void>>()
   #scheduled = false
 
   constructor(options: {
@@ -58,7 +58,7 @@ export class Settler {
 
   /** Settles a delivery when its outcome is known. A promise of the outcome must not reject. */
   settle(delivery: Delivery, outcome: Outcome | Promise<Outcome>): void {
-    if (outcome instanceof Promise) return this.#settleLater(delivery, outcome)
+    if (outcome instanceof Promise) return this.#track(this.#settleWhen(delivery, outcome))
     this.#pending.push({ delivery, outcome })
     if (this.#scheduled || this.#flushing !== undefined) return
     this.#scheduled = true
@@ -68,9 +68,9 @@ export class Settler {
     })
   }
 
-  #settleLater(delivery: Delivery, deciding: Promise<Outcome>): void {
-    const settling = this.#settleWhen(delivery, deciding).finally(() => this.#undecided.delete(settling))
-    this.#undecided.add(settling)
+  #track(settling: Promise<void>): void {
+    const tracked = settling.finally(() => this.#later.delete(tracked))
+    this.#later.add(tracked)
   }
 
   async #settleWhen(delivery: Delivery, deciding: Promise<Outcome>): Promise<void> {
@@ -80,13 +80,12 @@ export class Settler {
   /** Resolves when all earlier settlements are decided, and answered or given up. Never rejects. */
   async flush(): Promise<void> {
     await this.#flushDecided()
-    while (this.#undecided.size > 0) {
-      await Promise.all(this.#undecided)
+    while (this.#later.size > 0) {
+      await Promise.all(this.#later)
       await this.#flushDecided()
     }
   }
 
-  /** A hook that is slow to decide must not delay the other settlements. */
   async #flushDecided(): Promise<void> {
     while (this.#flushing !== undefined || this.#pending.length > 0) {
       this.#flushing ??= this.#send(this.#pending.splice(0)).finally(() => {
@@ -138,10 +137,14 @@ export class Settler {
     }
   }
 
-  async #sendWithRetry<Item>(verb: string, items: readonly Item[], call: Call<Item>): Promise<void> {
-    const since = performance.now()
+  async #sendWithRetry<Item>(
+    verb: string,
+    items: readonly Item[],
+    call: Call<Item>,
+    { since, firstTry } = { since: performance.now(), firstTry: 0 },
+  ): Promise<void> {
     let open = items
-    for (let tries = 0; open.length > 0; tries++) {
+    for (let tries = firstTry; open.length > 0; tries++) {
       const { results, error } = await this.#attemptEach(open, call, tries, since + this.#leaseMs)
       const lost = results.filter((result) => result.status === 'lease-lost').length
       if (lost > 0) this.#logLate(verb, lost)
@@ -152,9 +155,10 @@ export class Settler {
       if (open.length === 0) return
       // A retry is useless if the connection held the jobs, because they return with it, or if the lease has run out.
       const isOver = error?.code === 'ZYQ_CLOSED'
+      const isFull = error?.code === 'ZYQ_BROKER_FULL'
       const isRenewable = this.#connection.broker.leases.kind === 'renewable'
-      const retries = (isRenewable || error?.code === 'ZYQ_BROKER_FULL') && !isOver
-      if (!retries || performance.now() - since > this.#leaseMs) {
+      const retries = isRenewable ? performance.now() - since <= this.#leaseMs : isFull
+      if (isOver || !retries) {
         if (isOver) this.#logLate(verb, open.length)
         else {
           this.#log.warn({ jobs: open.length, err: error }, `${verb} failed: the jobs will run again`)
@@ -162,6 +166,15 @@ export class Settler {
         }
         this.#onSettled(open.length)
         return
+      }
+      if (isFull && firstTry === 0) {
+        // A full broker still accepts acks, which make room.
+        const rest = open
+        return this.#track(
+          pause(backoffMs(RECONNECT, tries)).then(() =>
+            this.#sendWithRetry(verb, rest, call, { since, firstTry: tries + 1 }),
+          ),
+        )
       }
       await pause(backoffMs(RECONNECT, tries))
     }

@@ -85,6 +85,30 @@ test.each([[[4]], [[0]], [[0, 7]], [[0, 4, 5]]])(
   },
 )
 
+test('a full broker is asked again for longer than the lease if the connection holds the jobs, and acks go on', async () => {
+  let isFull = true
+  let tries = 0
+  const acked: string[] = []
+  const { settler, gaveUp, left } = setUp(
+    {
+      ack: async (items) => (acked.push(...items.map(({ id }) => id)), ok(items)),
+      release: async (items) => {
+        tries++
+        return isFull ? items.map(() => ({ status: 'unknown', error: new BrokerError('ZYQ_BROKER_FULL', 'full') })) : ok(items)
+      },
+    },
+    { lease: 'connection', leaseMs: 0 },
+  )
+  settler.settle(delivery('released'), GIVE_BACK)
+  await until('two tries', () => tries === 2)
+  settler.settle(delivery('acked'), ACK)
+  await until('the ack', () => acked.length === 1)
+  isFull = false
+  await settler.flush()
+  expect(left()).toBe(2)
+  expect(gaveUp()).toBe(false)
+})
+
 test('if the broker refuses everything, items are not sent one by one, and all are retried', async () => {
   const calls: number[] = []
   const { settler, left } = setUp({
