@@ -99,7 +99,8 @@ await describeWithServer('rabbitmq', 'when something breaks', () => {
     const [second] = await broker.publish([message(queue, 'surely not')])
     expect(second).toMatchObject({ status: 'refused', error: { code: 'ZYQ_BROKER_FULL' } })
     expect(await consumer.ack([acked])).toEqual([{ status: 'ok' }])
-    expect(await consumer.release([{ delivery: released, delayMs: 0 }])).toMatchObject([{ status: 'returned' }])
+    const release = () => consumer.release([{ delivery: released, delayMs: 0 }])
+    expect(await release()).toMatchObject([{ status: 'unknown', error: { code: 'ZYQ_BROKER_FULL' } }])
     expect(await broker.admin.check()).toContainEqual(expect.objectContaining({ level: 'problem' }))
 
     await server.ctl('set_vm_memory_high_watermark', '0.4')
@@ -107,7 +108,8 @@ await describeWithServer('rabbitmq', 'when something breaks', () => {
       const [result] = await broker.publish([message(queue, 'after')])
       return result?.status === 'stored'
     })
-    // Each return would have counted a delivery, and made it a poison job.
+    // Core repeats the call. Each return would have counted a delivery, and made it a poison job.
+    await eventually('the release is stored', async () => (await release())[0]?.status === 'ok')
     const seen = await receive(consumer, 2)
     expect(seen).toContainEqual(expect.objectContaining({ id: released.id, deliveryCount: 0 }))
   })

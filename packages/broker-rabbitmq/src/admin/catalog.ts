@@ -15,8 +15,8 @@ const FORMAT = 1
 const MAX_BYTES = 2_000_000
 const SEGMENT_BYTES = 500_000
 const PREFETCH = 1_000
-/** If the server does not know the number of records, they are complete when none has come for this long. */
-const QUIET_MS = 200
+/** If the server deletes records meanwhile, fewer come than it has counted: the reader stops when none has come for this long. */
+const QUIET_MS = 3_000
 const AVAILABLE_TIMEOUT_MS = 5_000
 const AVAILABLE_PAUSE_MS = 200
 /** The server deletes a presence queue without a consumer after this time. */
