@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs'
 import type { Broker, Consumer, Delivery, QueueSpec } from '@zyqueue/core/broker'
 import { freePort, startRabbitmq, type RabbitmqServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import {
   bodyOf,
   codeOf,
@@ -475,6 +476,57 @@ await describeWithServer('rabbitmq', 'on a real server', () => {
       for (const list of workers) expect(list?.some(({ queues }) => queues.includes(queue.name))).toBe(true)
       // The server counts the records of the worker above a little later.
       expect((await records()) - before).toBeLessThan(observers.length)
+    })
+
+    test('check reports queues that drop jobs because of a policy or their arguments', async () => {
+      const broker = await openBroker(server.url, `management=http://127.0.0.1:${managementPort}`)
+      const dropping = await declared(broker, { arguments: { 'x-max-length': 5 } })
+      const expiring = await declared(broker)
+      const refusing = await declared(broker, { arguments: { 'x-max-length': 5, 'x-overflow': 'reject-publish' } })
+      const policy = unique('policy')
+      await server.ctl('set_policy', policy, `^${expiring.name}$`, '{"message-ttl":60000}', '--apply-to', 'queues')
+      onTestFinished(async () => void (await server.ctl('clear_policy', policy)))
+      const findings = await eventually('the management API knows the policy', async () => {
+        const found = await broker.admin.check()
+        return found.some(({ message: text }) => text.includes(expiring.name)) ? found : undefined
+      })
+      const messageFor = ({ name }: QueueSpec) =>
+        findings.find(({ message: text }) => text.includes(`"${name}"`))?.message
+      expect(messageFor(dropping)).toContain('max-length 5')
+      expect(messageFor(expiring)).toContain('message-ttl 60000')
+      expect(messageFor(refusing)).toBeUndefined()
+    })
+
+    test('the permissions of the README suffice for a queue with retries and dead letters, and for its administration', async () => {
+      const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+      const line = /rabbitmqctl set_permissions (.*)/.exec(readme)?.[1] ?? ''
+      const [configure = '', write = '', read = ''] = [...line.matchAll(/'([^']+)'/g)].map((match) => match[1])
+      const user = unique('user')
+      const queue = queueNamed('emails')
+      await server.ctl('add_user', user, 'secret')
+      await server.ctl('set_permissions', user, configure, write, read)
+      const url = new URL(server.url)
+      url.username = user
+      url.password = 'secret'
+      const broker = await openBroker(url.href)
+      await broker.declare([queue])
+      await store(broker, [message(queue, 'retried'), message(queue, 'rejected', { delayMs: 60 })])
+      const consumer = await consume(broker, [queue])
+      const jobs = await receive(consumer, 2)
+      const [retried, rejected] = ['retried', 'rejected'].map((body) => jobs.filter((job) => bodyOf(job) === body))
+      expect(await consumer.release(retried?.map((delivery) => ({ delivery, delayMs: 60 })) ?? [])).toEqual([
+        { status: 'ok' },
+      ])
+      expect(await consumer.reject(rejected?.map((delivery) => ({ delivery, reason: 'ZYQ_TEST' })) ?? [])).toEqual([
+        { status: 'ok' },
+      ])
+      expect(bodyOf(await receiveOne(consumer))).toBe('retried')
+      expect(await broker.admin.deadLetters.list(queue.name, { limit: 5 })).toHaveLength(1)
+      expect(await broker.admin.queues()).toContainEqual(expect.objectContaining({ name: queue.name, dead: 1 }))
+      expect(await broker.admin.workers?.()).toContainEqual(expect.objectContaining({ queues: [queue.name] }))
+      expect(await broker.admin.purge(queue.name)).toBe(0)
+      // Another queue is not allowed.
+      expect(await codeOf(broker, broker.declare([queueNamed(unique())]))).toBe('ZYQ_AUTH')
     })
 
     test('a refused dead letter returns uncounted, and does not affect others', async () => {

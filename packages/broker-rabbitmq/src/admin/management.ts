@@ -13,11 +13,16 @@ const PORTS = { http: 15_672, https: 15_671 } as const
 export interface Management {
   /** Unacked messages of each queue of the virtual host, prefetched ones included. Some seconds old. */
   active(): Promise<ReadonlyMap<string, number> | undefined>
-  /** Alarms. */
+  /** Alarms, and queues that may drop jobs. */
   findings(): Promise<readonly Finding[]>
 }
 
 const queuesSchema = z.array(z.object({ name: z.string(), messages_unacknowledged: z.number().optional() }))
+const definition = z.record(z.string(), z.unknown())
+/** `effective_policy_definition` has the policy and the operator policy of the queue. */
+const settingsSchema = z.array(
+  z.object({ name: z.string(), arguments: definition.optional(), effective_policy_definition: definition.nullish() }),
+)
 const nodesSchema = z.array(
   z.object({ name: z.string(), mem_alarm: z.boolean().optional(), disk_free_alarm: z.boolean().optional() }),
 )
@@ -49,8 +54,11 @@ export function createManagement(address: Address): Management {
       return queues && new Map(queues.map(({ name, messages_unacknowledged: active = 0 }) => [name, active]))
     },
     async findings() {
+      const vhost = encodeURIComponent(address.vhost)
+      const columns = 'name,arguments,effective_policy_definition'
+      const queues = (await get(`api/queues/${vhost}?columns=${columns}`, settingsSchema)) ?? []
       const nodes = (await get('api/nodes?columns=name,mem_alarm,disk_free_alarm', nodesSchema)) ?? []
-      return nodes.flatMap(({ name, mem_alarm: memory, disk_free_alarm: disk }): Finding[] => {
+      const alarms = nodes.flatMap(({ name, mem_alarm: memory, disk_free_alarm: disk }): Finding[] => {
         if (memory !== true && disk !== true) return []
         const what = memory === true ? 'memory' : 'disk space'
         return [
@@ -61,8 +69,36 @@ export function createManagement(address: Address): Management {
           },
         ]
       })
+      return [...alarms, ...queues.flatMap(dropsOf)]
     },
   }
+}
+
+/** Settings by which a queue drops jobs without a notice. The delay levels have a TTL on purpose. */
+function dropsOf({
+  name,
+  arguments: given = {},
+  effective_policy_definition: policy,
+}: z.infer<typeof settingsSchema>[number]): readonly Finding[] {
+  if (name.startsWith('zyqueue.') || name.startsWith('amq.')) return []
+  const setting = (key: string): unknown => policy?.[key] ?? given[`x-${key}`]
+  const isRefusing = String(setting('overflow')).startsWith('reject-publish')
+  const drops = [
+    ...(isRefusing ? [] : ['max-length', 'max-length-bytes']),
+    'message-ttl',
+    'expires',
+    'delivery-limit',
+  ].filter((key) => (key === 'delivery-limit' ? policy?.[key] : setting(key)) !== undefined)
+  if (drops.length === 0) return []
+  const values = drops.map((key) => `${key} ${String(setting(key))}`).join(', ')
+  return [
+    {
+      level: 'problem',
+      message: `The queue "${name}" drops jobs without a notice: ${values}`,
+      remedy:
+        'Remove these settings from its policy or arguments, or set overflow to reject-publish for a length limit',
+    },
+  ]
 }
 
 function baseOf({ management, tls, hosts }: Address): string {

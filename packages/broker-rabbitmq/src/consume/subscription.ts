@@ -129,7 +129,8 @@ export class Subscription {
   /** Binds the queue again: a consumer does not notice that a binding was deleted. Never rejects. */
   async bind(): Promise<void> {
     const isBound = this.plan.temporary || this.#source === this.plan.name
-    if (this.#tags.size > 0 && isBound) await bindAgain(this.#state.declareChannel, this.plan, this.#source).catch(() => {})
+    if (this.#tags.size > 0 && isBound)
+      await bindAgain(this.#state.declareChannel, this.plan, this.#source).catch(() => {})
   }
 
   #clear(): void {

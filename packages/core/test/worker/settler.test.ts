@@ -94,7 +94,9 @@ test('a full broker is asked again for longer than the lease if the connection h
       ack: async (items) => (acked.push(...items.map(({ id }) => id)), ok(items)),
       release: async (items) => {
         tries++
-        return isFull ? items.map(() => ({ status: 'unknown', error: new BrokerError('ZYQ_BROKER_FULL', 'full') })) : ok(items)
+        return isFull
+          ? items.map(() => ({ status: 'unknown', error: new BrokerError('ZYQ_BROKER_FULL', 'full') }))
+          : ok(items)
       },
     },
     { lease: 'connection', leaseMs: 0 },
