@@ -87,29 +87,30 @@ export class RabbitBroker extends BrokerBase<ConnectionState> implements Broker 
   async publish(batch: readonly OutboundMessage[]): Promise<readonly PublishResult[]> {
     const state = this.connection
     const sent: Copy[] = []
-    /** For each message: the number of its copies, or why none is sent. */
-    const counts: (number | PublishResult)[] = []
+    /** For each message: where its copies are in `sent`, or why there are none. */
+    const parts: ({ readonly from: number; readonly to: number } | PublishResult)[] = []
+    let isOneEach = true
     for (const message of batch) {
       try {
         const copies = this.#copiesOf(message)
-        const delayed = message.delayMs > 0 ? await this.#delay(state, message, copies) : copies
-        sent.push(...delayed)
-        counts.push(copies.length)
+        const from =
+          sent.push(...(message.delayMs > 0 ? await this.#delay(state, message, copies) : copies)) - copies.length
+        parts.push({ from, to: sent.length })
+        isOneEach &&= copies.length === 1
       } catch (error) {
         if (!state.connection.open) throw error
-        counts.push({ status: 'refused', error })
+        parts.push({ status: 'refused', error })
       }
     }
     const results = await this.#restorer.publish(state, sent)
-    if (sent.length === batch.length) return results
-    let next = 0
-    return counts.map((count) => (typeof count === 'number' ? combined(results.slice(next, (next += count))) : count))
+    if (isOneEach && sent.length === batch.length) return results
+    return parts.map((part) => ('status' in part ? part : combined(results.slice(part.from, part.to))))
   }
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
     const plans = options.queues.map((queue) => this.#planOf(queue))
     const state = this.connection
-    return this.addConsumer((onClosed) => RabbitConsumer.open(state, plans, options, onClosed))
+    return this.addConsumer((onClosed) => RabbitConsumer.open(state, this.#restorer, plans, options, onClosed))
   }
 
   protected openConnection(signal: AbortSignal): Promise<ConnectionState> {

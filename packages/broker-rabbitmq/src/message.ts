@@ -93,8 +93,8 @@ export function propertiesOfCopy(
   const { contentType, contentEncoding, priority, replyTo, timestamp, appId } = properties
   const { type, correlationId, headers }: MessageProperties | Description =
     changes.headers === undefined ? properties : describe(queue, changes.headers)
-  const table = changes.headers === undefined ? withoutServers(headers) : headers
   const format: unknown = properties.headers?.[OWN_HEADER.format] ?? FORMAT
+  const table = changes.headers === undefined ? withoutServers(headers, count(format) > FORMAT) : headers
   const own = {
     [OWN_HEADER.format]: format,
     ...(deliveryCount > 0 && { [OWN_HEADER.deliveries]: deliveryCount }),
@@ -172,10 +172,11 @@ function headersOf(queue: string, { headers: table, type, correlationId }: Messa
   return headers
 }
 
-function withoutServers(table: Table = {}): Record<string, unknown> {
+/** `keepsOwn`: a newer version wrote headers that this one does not know. */
+function withoutServers(table: Table = {}, keepsOwn: boolean): Record<string, unknown> {
   const kept = emptyTable<unknown>()
   for (const [key, value] of Object.entries(table)) {
-    const isOurs = key.startsWith(OWN) && !key.startsWith(OWN_HEADER.escaped)
+    const isOurs = !keepsOwn && key.startsWith(OWN) && !key.startsWith(OWN_HEADER.escaped)
     if (!isOurs && !SERVERS.test(key.toLowerCase())) kept[key] = value
   }
   return kept

@@ -177,4 +177,24 @@ await describeWithServer('rabbitmq', 'what was deleted is declared again', () =>
       { status: 'refused', error: { code: 'ZYQ_UNROUTABLE' } },
     ])
   })
+
+  test('a settlement declares the dead-letter queue and the delay levels again', async () => {
+    const broker = await openBroker(server.url)
+    const queue = await declared(broker)
+    await store(broker, [message(queue, 'dead'), message(queue, 'retried')])
+    const consumer = await consume(broker, [queue])
+    const [dead, retried] = await receive(consumer, 2)
+    if (dead === undefined || retried === undefined) expect.fail('two jobs')
+    const amqp = await openAmqp(server.url)
+    await amqp.deleteQueue(`${queue.name}.dead`)
+    for (let level = 0; level < 4; level++) {
+      await amqp.deleteQueue(`zyqueue.delay.v2.normal.${level}`)
+      await amqp.deleteExchange(`zyqueue.delay.v2.normal.${level}`)
+    }
+    expect(await consumer.reject([{ delivery: dead, reason: 'ZYQ_TEST' }])).toEqual([{ status: 'ok' }])
+    expect(await consumer.release([{ delivery: retried, delayMs: 200 }])).toEqual([{ status: 'ok' }])
+    const again = await receiveOne(consumer)
+    expect([bodyOf(again), again.deliveryCount]).toEqual(['retried', 0])
+    expect(await broker.admin.deadLetters.list(queue.name, { limit: 2 })).toHaveLength(1)
+  })
 })

@@ -9,6 +9,7 @@ import {
   declared,
   eventually,
   message,
+  never,
   openBroker,
   openAmqp,
   receive,
@@ -61,8 +62,11 @@ await describeWithServer('rabbitmq', 'a queue that is full', () => {
     // It must not wait for a queue that it does not declare.
     const amqp = await openAmqp(server.url)
     await amqp.deleteQueue(`${queue.name}.due`)
-    await store(worker, [message(passive, 'next')])
-    expect(await ackAll(consumer, 1)).toEqual(['next'])
+    for (const next of ['next', 'and next']) {
+      expect(await consumer.receive(1, { signal: never })).toEqual([])
+      await store(worker, [message(passive, next)])
+      expect(await ackAll(consumer, 1)).toEqual([next])
+    }
   })
 
   test('a queue with a single active consumer has no other queue', async () => {

@@ -69,6 +69,20 @@ await describeWithServer('rabbitmq', 'exchanges and declarations', () => {
       }
     })
 
+    test('each job of a batch has its own result if others have several keys or are refused', async () => {
+      const broker = await openBroker(server.url)
+      const queue = await declared(broker, { exchange: unique('x'), routingKeys: 'one,two' })
+      const results = await broker.publish([
+        message(queue, 'twice'),
+        message(queue, 'refused', { options: { exchangeType: 'unknown' } }),
+        message(queue, 'nowhere', { options: { routingKeys: 'nowhere' } }),
+        message(queue, 'once', { options: { routingKeys: 'one' } }),
+      ])
+      expect(results.map(({ status }) => status)).toEqual(['stored', 'refused', 'refused', 'stored'])
+      const deliveries = await receive(await consume(broker, [queue]), 3)
+      expect(deliveries.map(bodyOf)).toEqual(['twice', 'twice', 'once'])
+    })
+
     test('of several keys one that leads nowhere leaves the outcome open', async () => {
       const broker = await openBroker(server.url)
       const queue = queueNamed(unique(), { exchange: unique('x'), routingKeys: 'here' })

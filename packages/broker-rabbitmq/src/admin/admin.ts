@@ -8,7 +8,7 @@ import { dueNameOf, type Plan } from '../options.ts'
 import { exclusively, takeAndReturn, type Decision } from './browse.ts'
 import { OWN_HEADER, ownHeader } from '../message.ts'
 import type { ConnectionState } from '../connection/connection-state.ts'
-import { countsOf, queueNotFound } from '../topology.ts'
+import { countsOf, deadQueueOf, queueNotFound } from '../topology.ts'
 import { findingsOfVersion } from '../connection/versions.ts'
 import { queueStats, workerStats } from './statistics.ts'
 
@@ -24,7 +24,7 @@ export function createAdmin(
     queues: async (names) => queueStats(state(), management, plans, names),
     workers: async () => workerStats(state()),
     purge: async (queue) => purge(state(), queue),
-    check: async () => check(state(), management),
+    check: async () => check(state(), management, plans),
     async version() {
       return `RabbitMQ ${state().connection.version}`
     },
@@ -63,6 +63,7 @@ function purgeDelayed(state: ConnectionState, names: readonly string[]): Promise
 async function check(
   { connection, declareChannel, publisher, catalog }: ConnectionState,
   management: Management,
+  plans: ReadonlyMap<string, Plan>,
 ): Promise<readonly Finding[]> {
   const findings: Finding[] = [...findingsOfVersion(connection.version)]
   const orphans = (await countsOf(declareChannel, ORPHANS))?.messageCount ?? 0
@@ -81,7 +82,7 @@ async function check(
     })
   }
   // Without the catalog the other findings still count.
-  const { newer } = await catalog.read().catch(() => ({ newer: 0 }))
+  const { newer, queues } = await catalog.read().catch(() => ({ newer: 0, queues: new Map<string, boolean>() }))
   if (newer > 0) {
     findings.push({
       level: 'note',
@@ -89,5 +90,6 @@ async function check(
       remedy: 'Upgrade @zyqueue/broker-rabbitmq',
     })
   }
-  return [...findings, ...(await management.findings())]
+  const names = [...plans.keys(), ...queues.keys()].flatMap((name) => [name, dueNameOf(name), deadQueueOf(name)])
+  return [...findings, ...(await management.findings(new Set(names)))]
 }

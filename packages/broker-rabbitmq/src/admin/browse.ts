@@ -12,6 +12,8 @@ const SILENCE_MS = 100
 const BACK_MS = 1_500
 const BACK_PAUSE_MS = 5
 const LONGEST_RUN = 30
+/** A prefetch has 16 bits. 0 is no limit. */
+const MAX_PREFETCH = 65_535
 const CONSUMER_TAG = 'zyqueue.takeAndReturn'
 const LOCK_TRIES = 100
 const LOCK_PAUSE_MS = 50
@@ -90,7 +92,7 @@ async function take(
     if (messages.length === count) complete()
   }
   await connection.ask(async () => {
-    await channel.prefetch(count)
+    await channel.prefetch(count > MAX_PREFETCH ? 0 : count)
     await channel.consume(queue, onMessage, { consumerTag: CONSUMER_TAG })
   })
   for (let cameAt = performance.now(); performance.now() - cameAt < ANSWER_TIMEOUT_MS;) {
@@ -99,15 +101,12 @@ async function take(
     if (messages.length === count) break
     const hasMore = await mayHaveReady(declareChannel, queue)
     // Messages that the server sent before have arrived when it answers.
-    await connection.ask(() => channel.prefetch(count))
+    await connection.ask(() => channel.prefetch(1))
     if (messages.length > before) cameAt = performance.now()
     else if (!hasMore) break
   }
   return messages
 }
-
-/** The last work of this process under each lock: the server does not tell apart callers of one connection. */
-const lastOf = new WeakMap<DeclareChannel, Map<string, Promise<unknown>>>()
 
 /**
  * Runs work under a lock of all processes that ends with this connection: two readers of one queue would each see a part.
@@ -118,9 +117,8 @@ export function exclusively<Result>(
   what: string,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  const last = lastOf.get(declareChannel) ?? new Map<string, Promise<unknown>>()
-  lastOf.set(declareChannel, last)
-  const result = (last.get(what) ?? Promise.resolve()).then(async () => {
+  // The server does not tell apart callers of one connection.
+  return declareChannel.inTurn(what, async () => {
     const lock = await takeLock(declareChannel, what)
     try {
       return await work()
@@ -128,11 +126,6 @@ export function exclusively<Result>(
       await declareChannel.run((channel) => channel.deleteQueue(lock)).catch(() => undefined)
     }
   })
-  last.set(
-    what,
-    result.catch(() => undefined),
-  )
-  return result
 }
 
 async function takeLock(declareChannel: DeclareChannel, what: string): Promise<string> {

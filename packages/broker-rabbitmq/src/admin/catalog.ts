@@ -68,8 +68,7 @@ export class Catalog {
       this.#known ??= this.read().then(({ queues }) => new Map(queues))
       const known = await this.#known
       if (known.get(name) === hasDue) return
-      known.set(name, hasDue)
-      await this.#add({ is: 'queue', name, hasDue })
+      if (await this.#add({ is: 'queue', name, hasDue })) known.set(name, hasDue)
     } catch {
       // The queue is only not listed. If the connection is lost, its other users notice.
       this.#known = undefined
@@ -149,12 +148,14 @@ export class Catalog {
     }
   }
 
-  async #add(added: CatalogRecord): Promise<void> {
-    if (this.#publisher.blockedBecause !== undefined) return
+  /** Resolves to whether the record is stored. */
+  async #add(added: CatalogRecord): Promise<boolean> {
+    if (this.#publisher.blockedBecause !== undefined) return false
     await this.#declare()
     const body = Buffer.from(JSON.stringify({ v: FORMAT, ...added }))
     const properties = { contentType: 'application/json', persistent: true, mandatory: true }
-    await this.#publisher.publish([{ exchange: '', routingKey: CATALOG, body, properties }])
+    const [result] = await this.#publisher.publish([{ exchange: '', routingKey: CATALOG, body, properties }])
+    return result?.status === 'stored'
   }
 
   #declare(): Promise<unknown> {

@@ -13,8 +13,8 @@ const PORTS = { http: 15_672, https: 15_671 } as const
 export interface Management {
   /** Unacked messages of each queue of the virtual host, prefetched ones included. Some seconds old. */
   active(): Promise<ReadonlyMap<string, number> | undefined>
-  /** Alarms, and queues that may drop jobs. */
-  findings(): Promise<readonly Finding[]>
+  /** Alarms, and those of our queues that may drop jobs. */
+  findings(queues: ReadonlySet<string>): Promise<readonly Finding[]>
 }
 
 const queuesSchema = z.array(z.object({ name: z.string(), messages_unacknowledged: z.number().optional() }))
@@ -53,7 +53,7 @@ export function createManagement(address: Address): Management {
       const queues = await get(`api/queues/${vhost}?columns=name,messages_unacknowledged`, queuesSchema)
       return queues && new Map(queues.map(({ name, messages_unacknowledged: active = 0 }) => [name, active]))
     },
-    async findings() {
+    async findings(ours) {
       const vhost = encodeURIComponent(address.vhost)
       const columns = 'name,arguments,effective_policy_definition'
       const queues = (await get(`api/queues/${vhost}?columns=${columns}`, settingsSchema)) ?? []
@@ -69,18 +69,17 @@ export function createManagement(address: Address): Management {
           },
         ]
       })
-      return [...alarms, ...queues.flatMap(dropsOf)]
+      return [...alarms, ...queues.filter(({ name }) => ours.has(name)).flatMap(dropsOf)]
     },
   }
 }
 
-/** Settings by which a queue drops jobs without a notice. The delay levels have a TTL on purpose. */
+/** Settings by which a queue drops jobs without a notice. */
 function dropsOf({
   name,
   arguments: given = {},
   effective_policy_definition: policy,
 }: z.infer<typeof settingsSchema>[number]): readonly Finding[] {
-  if (name.startsWith('zyqueue.') || name.startsWith('amq.')) return []
   const setting = (key: string): unknown => policy?.[key] ?? given[`x-${key}`]
   const isRefusing = String(setting('overflow')).startsWith('reject-publish')
   const drops = [

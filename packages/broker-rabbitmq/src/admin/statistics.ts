@@ -69,11 +69,14 @@ async function forEachOf<Item, Answer>(
   await Promise.all(
     Array.from({ length: Math.min(CHANNELS, left.length) }, async () => {
       const channel = new DeclareChannel(connection)
-      for (let item = left.pop(); item !== undefined; item = left.pop()) {
-        const answer = await ask(channel, item)
-        if (answer !== undefined) answers.push(answer)
+      try {
+        for (let item = left.pop(); item !== undefined; item = left.pop()) {
+          const answer = await ask(channel, item)
+          if (answer !== undefined) answers.push(answer)
+        }
+      } finally {
+        await channel.close()
       }
-      await channel.close()
     }),
   )
   return answers

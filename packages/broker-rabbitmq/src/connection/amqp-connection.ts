@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
 import { connect, type Channel, type ChannelModel, type ConfirmChannel } from 'amqplib'
-import { BrokerError, startTimeout, Watchdog } from '@zyqueue/core/broker'
+import { BrokerError, startTimeout } from '@zyqueue/core/broker'
 import type { Address } from './address.ts'
 import { connectionLost, messageOf, openingError } from '../errors.ts'
 
@@ -9,7 +9,7 @@ export const ANSWER_TIMEOUT_MS = 7_000
 /** If the server sends nothing for this long, it is asked for an answer. */
 const QUIET_MS = 5_000
 /** How long the server may take to answer a close. */
-const FAREWELL_MS = 1_000
+const CLOSE_TIMEOUT_MS = 1_000
 const KEEP_ALIVE_MS = 30_000
 /** Holds all pending batches of core, so that only amqplib's muxer waits for `drain`. */
 const SOCKET_BUFFER_BYTES = 256 * 1024
@@ -26,7 +26,7 @@ export class AmqpConnection {
   readonly #unblocked = new Set<() => void>()
   #lost: BrokerError | undefined
   #blockedBecause: string | undefined
-  #watchdog: Watchdog | undefined
+  #watchdog: NodeJS.Timeout | undefined
 
   /** Tries the hosts in turn. Rejects with the error of the last host, or the reason of the signal. */
   static async open(address: Address, name: string, signal: AbortSignal): Promise<AmqpConnection> {
@@ -109,7 +109,7 @@ export class AmqpConnection {
         forget()
         settle()
       }
-      call().then(
+      new Promise<Answer>((answer) => answer(call())).then(
         (answer) => settled(() => resolve(answer)),
         // The error of the connection has more detail than that of its channel.
         (error: unknown) => settled(() => reject(this.#lost ?? error)),
@@ -133,7 +133,7 @@ export class AmqpConnection {
 
   /** Closes after the server has read all that was sent. Never rejects. */
   async close(): Promise<void> {
-    const stop = startTimeout(FAREWELL_MS, () => this.destroy('The connection was closed'))
+    const stop = startTimeout(CLOSE_TIMEOUT_MS, () => this.destroy('The connection was closed'))
     await this.ask(() => this.#model.close()).catch(() => undefined)
     stop()
     this.destroy('The connection was closed')
@@ -148,7 +148,7 @@ export class AmqpConnection {
             `The connection to RabbitMQ broke: ${cause === undefined ? 'it was closed' : messageOf(cause)}`,
             cause,
           )
-    this.#watchdog?.stop()
+    clearInterval(this.#watchdog)
     this.#cut.abort()
     this.#unblock()
     for (const listener of this.#lostListeners) listener(this.#lost)
@@ -165,17 +165,13 @@ export class AmqpConnection {
    * Detects a silent peer in about ten seconds. AMQP's heartbeats must be slow because handlers may block the event loop. In an
    * alarm the server answers nothing, so its silence does not count.
    */
-  #watch(socket: Socket): Watchdog {
-    return new Watchdog({
-      turnMs: QUIET_MS,
-      maxSilentTurns: () => Infinity,
-      progress: () => socket.bytesRead,
-      isExpecting: () => this.#blockedBecause === undefined,
-      onSilentTurn: (turns) => {
-        if (turns === 1) void this.#probe()
-      },
-      onSilence: () => {},
-    })
+  #watch(socket: Socket): NodeJS.Timeout {
+    let bytesRead = -1
+    return setInterval(() => {
+      const isSilent = socket.bytesRead === bytesRead && this.#blockedBecause === undefined
+      bytesRead = socket.bytesRead
+      if (isSilent) void this.#probe()
+    }, QUIET_MS).unref()
   }
 
   /** Asks for an answer. If none comes, `ask` ends the connection. */

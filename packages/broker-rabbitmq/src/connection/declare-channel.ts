@@ -13,15 +13,26 @@ const NEXT_EXPIRES_MS = 60_000
 export class DeclareChannel {
   readonly #connection: AmqpConnection
   #channel: Channel | undefined
-  #before: Promise<unknown> = Promise.resolve()
+  /** The last work of each kind, by its name. `run` uses the empty name. */
+  readonly #last = new Map<string, Promise<unknown>>()
 
   constructor(connection: AmqpConnection) {
     this.#connection = connection
   }
 
   run<Result>(work: (channel: Channel) => Promise<Result>): Promise<Result> {
-    const result = this.#before.then(() => this.#run(work))
-    this.#before = result.catch(() => undefined)
+    return this.inTurn('', () => this.#run(work))
+  }
+
+  /** Runs work when earlier work with the same name has ended. */
+  inTurn<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
+    const before = this.#last.get(name) ?? Promise.resolve()
+    const result = before.then(work)
+    const ended = result.then(
+      () => {},
+      () => {},
+    )
+    this.#last.set(name, ended)
     return result
   }
 
@@ -52,7 +63,7 @@ export class DeclareChannel {
 
   /** Closes the channel. Never rejects. */
   async close(): Promise<void> {
-    await this.#before
+    await this.#last.get('')
     const channel = this.#channel
     this.#channel = undefined
     if (channel !== undefined) await this.#connection.ask(() => channel.close()).catch(() => undefined)

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Channel, ConsumeMessage } from 'amqplib'
+import type { Channel, ConsumeMessage, Message } from 'amqplib'
 import {
   BrokerError,
   ConsumerBase,
@@ -14,18 +14,21 @@ import {
 } from '@zyqueue/core/broker'
 import type { ConnectionState } from '../connection/connection-state.ts'
 import { connectionLost, messageOf } from '../errors.ts'
-import type { Plan } from '../options.ts'
-import type { Outgoing } from '../publish/publish-channel.ts'
+import { hasOneConsumer, type Plan } from '../options.ts'
+import type { Copy, Restorer } from '../publish/restorer.ts'
 import { copyOf, deadLetterOf } from './copies.ts'
 import { deliveryOf, restOfDelay, type RabbitDelivery } from './delivery.ts'
-import { Subscription } from './subscription.ts'
+import { Subscription, type Demand, type SubscriptionContext } from './subscription.ts'
 import { UnackedTags } from './unacked-tags.ts'
 
 const OK: SettleResult = Object.freeze({ status: 'ok' })
 const CHECK_MS = 500
-/** Prefetched jobs go back if core asks for nothing for this many checks, or if there are this many times the demanded number. */
+/** If core asks for nothing for this many checks, its prefetched jobs go back. */
 const IDLE_CHECKS = 2
-const MOST_AHEAD = 4
+/** If there are more prefetched jobs than this for each job that core wanted to hold, they go back. */
+const MAX_PREFETCHED_PER_WANTED = 4
+/** The pause between two polls of the queues if core wants a single job. */
+const POLL_MS = 100
 const BIND_MS = 5_000
 /** A job that cannot be stored as a dead letter comes again after this time. */
 const RETURN_MS = 1_000
@@ -41,6 +44,7 @@ const LAST_ACKS_MS = 100
 export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
   readonly #state: ConnectionState
   readonly #channel: Channel
+  readonly #restorer: Restorer
   #subscriptions: readonly Subscription[] = []
   readonly #byTag = new Map<string, Subscription>()
   readonly #tags = new UnackedTags()
@@ -61,18 +65,31 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
 
   static async open(
     state: ConnectionState,
+    restorer: Restorer,
     plans: readonly Plan[],
     options: ConsumeOptions,
     onClosed: () => void,
   ): Promise<RabbitConsumer> {
-    const consumer = new RabbitConsumer(state, await state.connection.channel(), options, onClosed)
-    await consumer.#start(plans)
-    return consumer
+    const consumer = new RabbitConsumer(state, restorer, await state.connection.channel(), options, onClosed)
+    try {
+      await consumer.#start(plans)
+      return consumer
+    } catch (error) {
+      await consumer.close()
+      throw error
+    }
   }
 
-  private constructor(state: ConnectionState, channel: Channel, options: ConsumeOptions, onClosed: () => void) {
+  private constructor(
+    state: ConnectionState,
+    restorer: Restorer,
+    channel: Channel,
+    options: ConsumeOptions,
+    onClosed: () => void,
+  ) {
     super(options, onClosed)
     this.#state = state
+    this.#restorer = restorer
     this.#channel = channel
     // amqplib's own listeners close the channel if a delivery comes after its consumer was cancelled.
     channel.removeAllListeners('delivery').on('delivery', (message: ConsumeMessage) => this.#onDelivery(message))
@@ -91,7 +108,9 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
   override async receive(max: number, options: { readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
     this.#isReceiving = true
     this.#wanted = this.unacked.size + max
-    this.#demand()
+    this.#firstWanted ??= this.#wanted
+    const demand = this.#demandOfNow()
+    if (!this.#isPolling && this.#subscriptions.some((each) => each.isShort(demand))) this.#change(() => this.#demand())
     try {
       return await super.receive(max, options)
     } finally {
@@ -102,6 +121,7 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
 
   protected async claim(room: number): Promise<readonly Delivery[]> {
     if (this.#isLost) throw this.#loss()
+    if (this.#isPolling) await this.#poll()
     const taken = this.#buffer.splice(0, room)
     const replaced = await this.#replaceUnready(taken)
     if (this.#isLost) throw this.#loss()
@@ -109,6 +129,10 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
     for (const delivery of deliveries) this.unacked.add(delivery, delivery)
     if (deliveries.length === 0 && this.#buffer.length > 0) this.notify()
     return deliveries
+  }
+
+  protected override get nextClaimMs(): number {
+    return this.#isPolling ? POLL_MS : Infinity
   }
 
   protected sendAcks(settlements: readonly Settlement<Delivery, RabbitDelivery>[]): Promise<Settled> {
@@ -153,33 +177,56 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
     const { consumerId: id, client, queues } = this.options
     const names = queues.map(({ name }) => name)
     this.#presence = await this.#state.catalog.addWorker(this.#channel, { id, client, queues: names })
+    const context: SubscriptionContext = { state: this.#state, channel: this.#channel, byTag: this.#byTag }
     for (const plan of plans) {
-      const opened = await Subscription.openAll(this.#state, this.#channel, this.#byTag, plan)
+      const opened = await Subscription.openAll(context, plan)
       this.#subscriptions = [...this.#subscriptions, ...opened]
     }
   }
 
-  /** Has the server push as many jobs as core wants to hold: exactly, or twice as many if core wants many because jobs are short. */
-  #demand(): void {
-    this.#firstWanted ??= this.#wanted
-    const share = (count: number): number => Math.ceil(count / this.#subscriptions.length)
-    const wanted = share(this.#wanted - this.unacked.size - this.#buffer.length)
-    if (wanted <= 0) return
-    const ahead = this.#wanted > 2 * this.#firstWanted ? share(2 * this.#wanted) : 0
-    this.#change(async () => {
-      for (const subscription of this.#subscriptions) await subscription.demand(wanted, ahead)
-    })
+  /**
+   * Core wants one job at a time because some jobs kill their workers. A prefetch of one for each queue would push several jobs,
+   * and a crash would count a lost delivery for each. AMQP has no `basic.get` for a queue with a single active consumer.
+   */
+  get #isPolling(): boolean {
+    const isMany = this.options.prefetch === 1 && this.#subscriptions.length > 1
+    return isMany && !this.#subscriptions.some(({ plan }) => hasOneConsumer(plan))
+  }
+
+  async #poll(): Promise<void> {
+    for (const subscription of this.#subscriptions) {
+      const message = await this.#state.connection.ask(() => this.#channel.get(subscription.source))
+      if (message === false) continue
+      return this.#add(subscription, message)
+    }
+  }
+
+  #demandOfNow(): Demand {
+    const { length } = this.#subscriptions
+    const first = this.#firstWanted ?? 0
+    const wanted = this.#wanted - this.unacked.size - this.#buffer.length
+    return {
+      wanted: Math.ceil(wanted / length),
+      // Core wants many jobs if they are short. Then twice as many hide the round trip of the acks.
+      ahead: this.#wanted > 2 * first ? Math.ceil((2 * this.#wanted) / length) : 0,
+      whole: Math.max(this.#wanted, first),
+    }
+  }
+
+  async #demand(): Promise<void> {
+    const demand = this.#demandOfNow()
+    for (const subscription of this.#subscriptions) await subscription.demand(demand)
   }
 
   /** Other workers may be idle, so jobs that core does not ask for go back. The next `receive` demands new ones. */
   #checkDemand(): void {
     if (!this.#isReceiving) this.#idleChecks++
     const isIdle = this.#idleChecks >= IDLE_CHECKS
-    if (this.#buffer.length <= (isIdle ? 0 : MOST_AHEAD * this.#wanted)) return
+    if (this.#buffer.length <= (isIdle ? 0 : MAX_PREFETCHED_PER_WANTED * this.#wanted)) return
     this.#change(async () => {
       await this.#cancelAll()
       await this.#giveBack(this.#buffer.splice(0))
-      if (this.#isReceiving) this.#demand()
+      if (this.#isReceiving) await this.#demand()
     })
   }
 
@@ -190,7 +237,7 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
   }
 
   async #cancelAll(): Promise<void> {
-    for (const subscription of this.#subscriptions) await subscription.cancel()
+    await Promise.all(this.#subscriptions.map((subscription) => subscription.cancel()))
   }
 
   /** Changes the subscriptions, one change at a time. A failure ends the consumer. */
@@ -203,15 +250,22 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
   #onDelivery(message: ConsumeMessage): void {
     const subscription = this.#byTag.get(message.fields.consumerTag)
     if (subscription === undefined || this.#isLost) return
+    this.#add(subscription, message)
+    this.notify()
+  }
+
+  #add(subscription: Subscription, message: Message): void {
     const delivery = deliveryOf(subscription, message)
     this.#tags.add(delivery)
     this.#buffer.push(delivery)
-    this.notify()
   }
 
   #onCancelled(tag: string): void {
     this.#change(async () => {
-      if (await this.#byTag.get(tag)?.restore(tag)) this.#demand()
+      const subscription = this.#byTag.get(tag)
+      const state = await subscription?.restore(tag)
+      if (state === 'gone') this.#subscriptions = this.#subscriptions.filter((each) => each !== subscription)
+      if (state === 'restored') await this.#demand()
     })
   }
 
@@ -226,7 +280,7 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
     const results = await this.#publish(copies)
     const stored = new Set(unready.filter((_, index) => results[index]?.status === 'stored'))
     await this.#ack([...stored])
-    // The others run with a lower count, or early, rather than never.
+    // If a copy could not be stored, the job runs now, with a lower count or early.
     return stored
   }
 
@@ -250,7 +304,7 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
    * here, and core tries again: their queue would offer them at once and count a delivery each time. If the server refuses a
    * single copy, the job comes again a little later. Never rejects.
    */
-  async #replace(deliveries: readonly RabbitDelivery[], copies: readonly Outgoing[]): Promise<readonly SettleResult[]> {
+  async #replace(deliveries: readonly RabbitDelivery[], copies: readonly Copy[]): Promise<readonly SettleResult[]> {
     const published = await this.#publish(copies)
     const isBlocked = this.#state.publisher.blockedBecause !== undefined
     const having = (status: PublishResult['status']): readonly RabbitDelivery[] =>
@@ -277,9 +331,9 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
   }
 
   /** Never rejects. */
-  async #publish(copies: readonly Outgoing[]): Promise<readonly PublishResult[]> {
+  async #publish(copies: readonly Copy[]): Promise<readonly PublishResult[]> {
     try {
-      return await this.#state.publisher.publish(copies)
+      return await this.#restorer.publish(this.#state, copies)
     } catch (error) {
       return copies.map(() => ({ status: 'refused', error }))
     }
@@ -304,6 +358,8 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
     this.#buffer.length = 0
     this.unacked.clear()
     this.notify()
+    // Otherwise the server would keep its jobs, and push more of them, until core receives again.
+    this.#state.connection.ask(() => this.#channel.close()).catch(() => {})
   }
 
   #loss(): BrokerError {

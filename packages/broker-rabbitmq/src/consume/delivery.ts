@@ -1,16 +1,16 @@
-import type { ConsumeMessage } from 'amqplib'
+import type { Message } from 'amqplib'
 import type { Delivery } from '@zyqueue/core/broker'
 import { receivedFrom, type Received } from '../message.ts'
 import type { Subscription } from './subscription.ts'
 
 /** A job with the data that its settlement needs. */
 export interface RabbitDelivery extends Delivery {
-  readonly message: ConsumeMessage
+  readonly message: Message
   readonly subscription: Subscription
   readonly received: Received
 }
 
-export function deliveryOf(subscription: Subscription, message: ConsumeMessage): RabbitDelivery {
+export function deliveryOf(subscription: Subscription, message: Message): RabbitDelivery {
   const queue = subscription.plan.name
   const received = receivedFrom(queue, message)
   const { id, headers, priority, deliveryCount, storedAtMs, undecodable } = received

@@ -15,7 +15,7 @@ export class UnackedTags {
 
   add(delivery: RabbitDelivery): void {
     this.#open.set(tagOf(delivery), delivery)
-    delivery.subscription.noteArrival(delivery.message.fields.consumerTag)
+    delivery.subscription.noteArrival(consumerTagOf(delivery))
   }
 
   clear(): void {
@@ -44,7 +44,7 @@ export class UnackedTags {
 
   #remove(delivery: RabbitDelivery): boolean {
     if (!this.#open.delete(tagOf(delivery))) return false
-    delivery.subscription.noteSettled(delivery.message.fields.consumerTag)
+    delivery.subscription.noteSettled(consumerTagOf(delivery))
     return true
   }
 }
@@ -52,4 +52,9 @@ export class UnackedTags {
 /** Grows with each delivery of a channel. */
 function tagOf({ message }: RabbitDelivery): number {
   return message.fields.deliveryTag
+}
+
+/** Undefined if the job was polled. */
+function consumerTagOf({ message }: RabbitDelivery): string | undefined {
+  return message.fields.consumerTag
 }

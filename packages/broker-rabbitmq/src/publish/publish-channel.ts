@@ -116,7 +116,8 @@ export class PublishChannel {
       this.#pending++
     } catch (error) {
       // Nothing was sent: the channel is closed, or amqplib could not encode the message.
-      batch.settle(index, this.#failure === undefined ? { status: 'refused', error } : 'unread')
+      const isClosed = this.#failure !== undefined || this.#isRetired
+      batch.settle(index, isClosed ? 'unread' : { status: 'refused', error })
     }
   }
 

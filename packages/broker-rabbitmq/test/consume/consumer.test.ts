@@ -11,7 +11,9 @@ import {
   never,
   openAmqp,
   openBroker,
+  queueNamed,
   receive,
+  receiveOne,
   store,
   unique,
 } from '../support.ts'
@@ -76,6 +78,58 @@ await describeWithServer('rabbitmq', 'a consumer', () => {
     await eventually('all others are back', async () => (await amqp.checkQueue(queue.name)).messageCount === 80)
     held.push(...(await receive(busy, 80)))
     expect(new Set(held.map(bodyOf)).size).toBe(100)
+  })
+
+  test('a queue with a single active consumer fills the demand of a worker with several queues', async () => {
+    const broker = await openBroker(server.url)
+    const single = await declared(broker, { arguments: { 'x-single-active-consumer': true } })
+    const consumer = await consume(broker, [await declared(broker), single, await declared(broker)])
+    await store(
+      broker,
+      Array.from({ length: 20 }, (_, index) => message(single, index)),
+    )
+    expect(await receive(consumer, 10)).toHaveLength(10)
+  })
+
+  test('a consumer with a prefetch of 1 holds one job of all its queues', async () => {
+    const broker = await openBroker(server.url)
+    const queues = [await declared(broker), await declared(broker), await declared(broker)]
+    await store(
+      broker,
+      queues.map((queue) => message(queue, queue.name)),
+    )
+    const consumer = await consume(broker, queues, { prefetch: 1 })
+    const first = await receiveOne(consumer)
+    const amqp = await openAmqp(server.url)
+    const ready = async () => {
+      const counts = await Promise.all(queues.map(({ name }) => amqp.checkQueue(name)))
+      return counts.reduce((sum, { messageCount }) => sum + messageCount, 0)
+    }
+    expect(await ready()).toBe(2)
+    const seen = [bodyOf(first)]
+    expect(await consumer.ack([first])).toEqual([{ status: 'ok' }])
+    for (let rest = 1; rest >= 0; rest--) {
+      const next = await receiveOne(consumer)
+      seen.push(bodyOf(next))
+      expect(await ready()).toBe(rest)
+      await consumer.ack([next])
+    }
+    expect(new Set(seen).size).toBe(3)
+  })
+
+  test('the jobs of a consumer that fails go to others at once, while core asks it for nothing', async () => {
+    const broker = await openBroker(server.url)
+    const amqp = await openAmqp(server.url)
+    const passive = queueNamed(unique(), { passive: true })
+    await amqp.assertQueue(passive.name, { durable: true })
+    const queue = await declared(broker)
+    const failing = await consume(broker, [passive, queue])
+    await store(broker, [message(queue, 'held')])
+    const held = await receiveOne(failing)
+    await amqp.deleteQueue(passive.name)
+    const other = await consume(await openBroker(server.url), [queue])
+    expect(bodyOf(await receiveOne(other))).toBe('held')
+    expect(await failing.ack([held])).toMatchObject([{ status: expect.stringMatching(/unknown|lease-lost/) }])
   })
 
   test('a demand that falls in the middle of a stream counts nothing', async () => {
