@@ -83,7 +83,7 @@ await describeWithServer('rabbitmq', 'when something breaks', () => {
     expect(again).toMatchObject({ deliveryCount: 1 })
   })
 
-  test('a memory alarm: publishes settle, acknowledgements go on, a release gives back', async () => {
+  test('a memory alarm: publishes settle, acks go on, a release is stored afterwards', async () => {
     const broker = await openBroker(server.url)
     const queue = await declared(broker)
     await store(broker, [message(queue, 'acked'), message(queue, 'released')])
@@ -110,8 +110,10 @@ await describeWithServer('rabbitmq', 'when something breaks', () => {
     })
     // Core repeats the call. Each return would have counted a delivery, and made it a poison job.
     await eventually('the release is stored', async () => (await release())[0]?.status === 'ok')
-    const seen = await receive(consumer, 2)
-    expect(seen).toContainEqual(expect.objectContaining({ id: released.id, deliveryCount: 0 }))
+    const again = await eventually('the released job', async () =>
+      (await consumer.receive(1, { signal: never })).find(({ id }) => id === released.id),
+    )
+    expect(again.deliveryCount).toBe(0)
   })
 
   test('what is not acknowledged, since the consumer failed meanwhile, is not answered with ok', async () => {
