@@ -11,7 +11,9 @@ export interface RetryOptions {
 }
 
 /**
- * Thrown by a handler: the attempt has failed and must be retried, unless no retries are left. Not logged as an error.
+ * Thrown by a handler: the attempt has failed and must be retried, unless no retries are left. Not logged as an error. If a service
+ * asks to be called later (HTTP 429), throw `Postpone`, which uses no retry.
+ *
  * The constructor throws `ConfigError` (`ZYQ_CONFIG`) if `delayMs` is not a number of ms from 0 to ten years.
  */
 export class Retry extends Error {
