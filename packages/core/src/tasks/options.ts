@@ -63,8 +63,18 @@ export interface SubmitOptions extends BrokerTaskOptions {
   readonly server?: string | BrokerPlugin
   readonly connection?: string
   readonly queue?: string
-  /** The job is ready after this many ms. Default: 0. */
+  /** The job is ready after this many ms, at most ten years. Default: 0. */
   readonly delayMs?: number
+  /**
+   * Instead of `delayMs`: the job is ready at this instant, in ms since 1970 or as a `Date`. An instant that has passed means
+   * now.
+   */
+  readonly readyAtMs?: number | Date
+  /**
+   * A job that is older than this many ms, counted from its submit, is not run: it is deleted, and its worker logs and reports
+   * its end as `expired`. This includes delays, retries and postponements. Default: it does not expire.
+   */
+  readonly expiresMs?: number
   readonly priority?: Priority
   /** Retries after a failed attempt, at most 999,999. */
   readonly retries?: number
@@ -110,14 +120,34 @@ const headersSchema = z.record(
   z.string(),
 )
 
+/** A `Date` becomes a number. */
+const instantSchema = z
+  .union([z.number(), z.date().transform((date) => date.getTime())], {
+    error: 'expected an instant: ms since 1970, or a Date',
+  })
+  .refine((instant) => instant <= Date.now() + MAX_DELAY_MS, 'the instant is more than ten years from now')
+
 const submitSchema = z
   .object({
     ...sharedShape,
     delayMs: z.number().nonnegative().max(MAX_DELAY_MS),
+    readyAtMs: instantSchema,
+    expiresMs: delayMsSchema,
     retries: retriesSchema,
     headers: headersSchema,
   })
   .partial()
+  .refine(({ delayMs, readyAtMs }) => delayMs === undefined || readyAtMs === undefined, {
+    path: ['readyAtMs'],
+    error: 'give either delayMs or readyAtMs, not both',
+  })
+  .refine(
+    ({ delayMs = 0, readyAtMs = 0, expiresMs = Infinity }) => expiresMs > Math.max(delayMs, readyAtMs - Date.now()),
+    {
+      path: ['expiresMs'],
+      error: 'the job would expire before it is ready: expiresMs must be longer than the delay',
+    },
+  )
 
 const callSchema = z.object({ timeoutMs: timerMs })
 

@@ -26,8 +26,9 @@ export function checkSubmitSupport(
 ): void {
   const served = withCapabilitiesFor(broker, queue)
   checkPriority(options.priority, `A submit to ${task}`, served)
-  if ((options.delayMs ?? 0) > 0 && served.capabilities.delay === 'none') {
-    throw unsupported(`A submit to ${task}`, '`delayMs`', served, 'delays')
+  const delay = options.readyAtMs === undefined ? 'delayMs' : 'readyAtMs'
+  if ((options[delay] ?? 0) > 0 && served.capabilities.delay === 'none') {
+    throw unsupported(`A submit to ${task}`, `\`${delay}\``, served, 'delays')
   }
 }
 

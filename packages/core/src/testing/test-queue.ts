@@ -1,9 +1,17 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Broker, BrokerPlugin, Consumer, Delivery, OutboundMessage, QueueSpec } from '../contract/index.ts'
+import type {
+  Broker,
+  BrokerPlugin,
+  Consumer,
+  Delivery,
+  Headers,
+  OutboundMessage,
+  QueueSpec,
+} from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
 import { MAX_TIMER_MS } from '../limits.ts'
 import { safeLogger, silentLogger, type Logger } from '../logger.ts'
-import { decodeData, HEADER } from '../messages/envelope.ts'
+import { decodeData, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import type { Middleware, RunMiddleware } from '../middleware/middleware.ts'
 import { Postpone } from '../middleware/signals.ts'
 import { closeProducer, producerFor } from '../producer/producers.ts'
@@ -34,9 +42,10 @@ export interface TestJob {
   /** The submitted data, encoded and decoded as JSON. */
   readonly data: unknown
   /**
-   * `waiting`: for `run` or its delay. `done`: the handler returned or discarded it. `dead`: it is a dead letter.
+   * `waiting`: for `run` or its delay. `done`: the handler returned or discarded it. `expired`: it is older than its
+   * `expiresMs`. `dead`: it is a dead letter.
    */
-  readonly state: 'waiting' | 'running' | 'done' | 'dead'
+  readonly state: 'waiting' | 'running' | 'done' | 'expired' | 'dead'
   /** When a waiting job is ready, in ms of the queue's clock. */
   readonly dueAtMs: number
   /** The number of ended attempts. */
@@ -112,7 +121,7 @@ class MemoryTestQueue implements TestQueue {
     this.#broker = createMemoryBroker(store)
     const worker = { id: 'test', name: 'test', log: safeLogger(logger) }
     this.#hooks = new WorkerHooks(worker.log)
-    this.#execution = new Execution(tasks, worker, [this.#note, ...middleware])
+    this.#execution = new Execution(tasks, worker, [this.#note, ...middleware], () => this.clock.now())
     this.#tasks = divert(tasks, this.#plugin)
   }
 
@@ -221,7 +230,7 @@ class MemoryTestQueue implements TestQueue {
   #noteOutcome(entry: TestEntry, outcome: Outcome, isRun: boolean): void {
     const { job } = entry
     if (isRun && outcome.end !== 'postponed') job.attempts++
-    if (outcome.kind === 'ack') job.state = 'done'
+    if (outcome.kind === 'ack') job.state = outcome.end === 'expired' ? 'expired' : 'done'
     else if (outcome.kind === 'reject') {
       job.state = 'dead'
       job.reason = outcome.reason
@@ -260,7 +269,9 @@ class MemoryTestQueue implements TestQueue {
       connect: () => broker.connect(),
       declare: (queues) => broker.declare(queues.map(plain)),
       publish: async (batch) => {
-        const results = await broker.publish(batch.map((message) => ({ ...message, options: {} })))
+        const results = await broker.publish(
+          batch.map((message) => ({ ...message, headers: this.#inOwnTime(message.headers), options: {} })),
+        )
         for (const [index, message] of batch.entries()) {
           if (results[index]?.status === 'stored') this.#enter(message)
         }
@@ -270,6 +281,13 @@ class MemoryTestQueue implements TestQueue {
       errorCode: (error) => broker.errorCode(error),
       close: () => broker.close(),
     }
+  }
+
+  /** Tasks calculate the time of expiry with the machine's clock. */
+  #inOwnTime(headers: Headers): Headers {
+    if (!(HEADER.expiresAt in headers)) return headers
+    const leftMs = timeHeader(headers, HEADER.expiresAt, 0) - Date.now()
+    return withHeaders(headers, { [HEADER.expiresAt]: String(Math.ceil(this.clock.now() + leftMs)) })
   }
 
   #enter({ id, queue, body, headers, delayMs }: OutboundMessage): void {

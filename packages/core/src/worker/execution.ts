@@ -1,4 +1,4 @@
-import type { Delivery } from '../contract/index.ts'
+import type { Delivery, Headers } from '../contract/index.ts'
 import { runTracing, type RunTrace } from '../diagnostics.ts'
 import { ERROR_CODES } from '../error-codes.ts'
 import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
@@ -52,10 +52,18 @@ export class Execution {
   readonly #byName = new Map<string, AnyTask>()
   readonly #byQueue = new Map<string, AnyTask[]>()
   readonly #pipelines = new Map<AnyTask, Pipeline>()
+  readonly #now: () => number
 
-  constructor(tasks: readonly AnyTask[], worker: WorkerContext, middleware: readonly Middleware[]) {
+  /** `now`: the clock of the broker's delays, in ms since 1970. A test queue has its own. */
+  constructor(
+    tasks: readonly AnyTask[],
+    worker: WorkerContext,
+    middleware: readonly Middleware[],
+    now: () => number = Date.now,
+  ) {
     this.#worker = worker
     this.#log = worker.log
+    this.#now = now
     for (const task of tasks) {
       this.#byName.set(task.name, task)
       this.#byQueue.set(task.queue, [...(this.#byQueue.get(task.queue) ?? []), task])
@@ -78,6 +86,8 @@ export class Execution {
         const what = name === undefined ? `the queue ${queue}` : `the task ${JSON.stringify(name)}`
         return this.#refuse(delivery, `ZYQ_TASK_UNKNOWN: no task of this worker runs jobs of ${what}`)
       }
+      const expired = this.expire(delivery, task)
+      if (expired !== undefined) return { task, outcome: expired }
       const maxDeliveries = task.options.maxDeliveries ?? DEFAULT_MAX_DELIVERIES
       const { lost, isPoison, alone } = decidePoison({ deliveryCount, headers, maxDeliveries, countsAllHeld })
       if (isPoison) {
@@ -101,6 +111,16 @@ export class Execution {
       if (error instanceof CodecError) return this.#refuse(delivery, `${error.code}: ${error.message}`, task)
       throw error
     }
+  }
+
+  /** The outcome of a job that must not run because it has expired, else undefined. Logs it. */
+  expire(delivery: Delivery, task: AnyTask): Outcome | undefined {
+    if (!(HEADER.expiresAt in delivery.headers)) return undefined
+    const ageMs = this.#now() - expiryOf(delivery.headers)
+    if (ageMs < 0) return undefined
+    const error = new JobError('ZYQ_JOB_EXPIRED', `The job expired ${Math.round(ageMs)} ms ago. It was not run.`)
+    this.#log.info({ task: task.name, job: delivery.id }, `job expired: ${error.message}`)
+    return this.#expired(delivery, error)
   }
 
   /**
@@ -156,6 +176,7 @@ export class Execution {
     }
     if (error instanceof Retry) {
       const delayMs = error.delayMs ?? 0
+      if (this.#expiresWithin(job, delayMs)) return this.#expiredAfter(work, delayMs, error.cause)
       const why = error.cause === undefined ? '' : `: ${messageOf(error.cause)}`
       this.#log.info({ ...log, delayMs }, `attempt failed, retrying${why}`)
       const headers = this.#headersAfterFailure(job, error.cause)
@@ -171,6 +192,7 @@ export class Execution {
         // A job that an operator requeues starts from its first attempt.
         [HEADER.attempts]: undefined,
         [HEADER.postponedSince]: undefined,
+        [HEADER.expiresAt]: undefined,
         ...WITHOUT_KILLS,
         [HEADER.attemptsMade]: String(job.attempt),
         [HEADER.error]: errorHeader(error),
@@ -179,26 +201,46 @@ export class Execution {
   }
 
   /** Releases the job for later without counting an attempt. Returns an error if the job cannot wait that long. */
-  #postpone({ task, job, canDelay }: Work, { readyAtMs }: Postpone): Outcome | JobError {
+  #postpone(work: Work, { readyAtMs }: Postpone): Outcome | JobError {
+    const { task, job, canDelay } = work
     if (job.foreground) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job with a waiting caller.')
     if (!canDelay) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job, but its broker has no delays.')
-    const now = Date.now()
-    const since = timeHeader(job.headers, HEADER.postponedSince, now)
+    const since = timeHeader(job.headers, HEADER.postponedSince, this.#now())
     const { maxPostponeMs = DEFAULT_MAX_POSTPONE_MS } = task.options
     // A `Postpone` of another copy of this package may have no valid time.
     if (!Number.isFinite(readyAtMs))
       return new JobError('ZYQ_JOB_FAILED', 'The handler postponed the job without a time.')
-    if (readyAtMs > since + maxPostponeMs) {
+    const delayMs = Math.max(0, readyAtMs - Date.now())
+    if (this.#expiresWithin(job, delayMs)) return this.#expiredAfter(work, delayMs)
+    if (this.#now() + delayMs > since + maxPostponeMs) {
       const text = `The handler postponed the job until more than ${maxPostponeMs} ms after the first time.`
       return new JobError('ZYQ_POSTPONE_LIMIT', text)
     }
-    const delayMs = Math.max(0, readyAtMs - now)
     this.#log.debug({ task: task.name, job: job.id, attempt: job.attempt, delayMs }, 'job postponed')
     const headers = withHeaders(job.headers, {
       [HEADER.postponedSince]: String(since),
       ...afterAttempt(job.headers),
     })
     return { kind: 'release', end: 'postponed', delayMs, headers }
+  }
+
+  #expiresWithin({ headers }: Job, delayMs: number): boolean {
+    return HEADER.expiresAt in headers && this.#now() + delayMs >= expiryOf(headers)
+  }
+
+  /** The end of a job whose next attempt would come too late. */
+  #expiredAfter({ task, job }: Work, delayMs: number, cause?: unknown): Outcome {
+    const text = `The job expires before its next attempt, which would begin in ${Math.round(delayMs)} ms.`
+    const error = new JobError('ZYQ_JOB_EXPIRED', text, cause === undefined ? {} : { cause })
+    const why = cause === undefined ? '' : ` The attempt failed: ${messageOf(cause)}`
+    this.#log.info({ task: task.name, job: job.id, attempt: job.attempt }, `job expired: ${error.message}${why}`)
+    return this.#expired(job, error)
+  }
+
+  /** A caller that waits learns of the end. Other jobs are deleted. */
+  #expired({ foreground, headers }: Pick<Delivery, 'foreground' | 'headers'>, error: JobError): Outcome {
+    if (foreground !== true) return { kind: 'ack', end: 'expired', error }
+    return { kind: 'reject', end: 'dead', error, reason: `${error.code}: ${error.message}`, headers }
   }
 
   #headersAfterFailure(job: Job, cause: unknown) {
@@ -216,6 +258,7 @@ export class Execution {
     )
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
+      [HEADER.expiresAt]: undefined,
       ...WITHOUT_KILLS,
     })
     return { ...(task && { task }), outcome: { kind: 'reject', end: 'dead', reason, headers } }
@@ -225,6 +268,11 @@ export class Execution {
 /** The log text for a rejected job. A job that a caller waits for leaves no dead letter. */
 function describeRejection({ foreground }: Pick<Delivery, 'foreground'>): string {
   return foreground === true ? 'reported to its caller' : 'moved to the dead letters'
+}
+
+/** When a job expires, in ms since 1970. A job with an invalid header does not expire. */
+function expiryOf(headers: Headers): number {
+  return timeHeader(headers, HEADER.expiresAt, Number.POSITIVE_INFINITY)
 }
 
 function failureOf({ cause }: Retry): unknown {

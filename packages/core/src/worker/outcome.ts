@@ -5,9 +5,11 @@ import { MAX_DELAY_MS } from '../limits.ts'
 export type Outcome =
   | {
       readonly kind: 'ack'
-      readonly end: 'done' | 'discarded'
+      readonly end: 'done' | 'discarded' | 'expired'
       /** The handler's result, for a waiting caller. */
       readonly result?: unknown
+      /** Why the job has expired. */
+      readonly error?: unknown
     }
   | {
       readonly kind: 'release'

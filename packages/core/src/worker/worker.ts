@@ -12,7 +12,7 @@ import { createLogger, safeLogger, type Logger } from '../logger.ts'
 import { parseOptions } from '../parse-options.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import type { ActiveJob, Supervision } from './active-job.ts'
-import { Execution } from './execution.ts'
+import { Execution, type Refusal } from './execution.ts'
 import { ConsumerLoop } from './consumer-loop.ts'
 import {
   DEFAULT_CONCURRENCY,
@@ -22,28 +22,17 @@ import {
   workerOptionsSchema,
   type WorkerOptions,
 } from './options.ts'
-import { publishJobEnd } from './job-end-event.ts'
+import { JobEnds } from './job-ends.ts'
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
 import { DENIED, HELD, Scheduler, type Run } from './scheduler.ts'
+import type { WorkerState, WorkerStatus } from './worker-status.ts'
 import { WorkerHooks } from './worker-hooks.ts'
 import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
 
 /** How long `close` waits for the broker. */
 const CLOSE_TIMEOUT_MS = 2_000
-
-type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
-
-/** A worker's figures at a moment. */
-export interface WorkerStatus {
-  readonly state: WorkerState
-  /** Attempts that have ended since the start. */
-  readonly done: number
-  readonly running: number
-  /** Received and not started. */
-  readonly waiting: number
-}
 
 /**
  * Runs the jobs of tasks in this process: the same loop as in the processes of `zyqueue work`.
@@ -57,6 +46,7 @@ export class Worker implements AsyncDisposable {
   readonly #log: Logger
   readonly #supervision: Supervision | undefined
   readonly #hooks: WorkerHooks
+  readonly #ends = new JobEnds()
   readonly #prefetch: Prefetch
   readonly #scheduler: Scheduler<ActiveJob>
   readonly #ended: Promise<void>
@@ -105,6 +95,7 @@ export class Worker implements AsyncDisposable {
     return {
       state: this.#state,
       done: this.#done,
+      expired: this.#ends.expired,
       running: this.#scheduler.running.size,
       waiting: this.#scheduler.waiting,
     }
@@ -199,11 +190,8 @@ export class Worker implements AsyncDisposable {
     for (const delivery of deliveries) {
       const opened = this.#execution?.open(delivery, { updates: session, countsAllHeld, canDelay })
       if (opened === undefined || this.#isEnding) session.settle(delivery, GIVE_BACK)
-      else if ('outcome' in opened) {
-        const { outcome, task } = opened
-        publishJobEnd(delivery, task, outcome)
-        session.settle(delivery, this.#hooks.settle(task, delivery, false, outcome))
-      } else jobs.push({ session, delivery, work: opened, alone: opened.alone })
+      else if ('outcome' in opened) this.#refuse(session, delivery, opened)
+      else jobs.push({ session, delivery, work: opened, alone: opened.alone })
     }
     if (!jobs.some(({ alone }) => alone)) loop.takeBatches(session)
     else if (loop.takeOneByOne(session)) {
@@ -214,14 +202,27 @@ export class Worker implements AsyncDisposable {
     this.#scheduler.add(jobs)
   }
 
+  #refuse(session: ConsumerSession, delivery: Delivery, { task, outcome }: Refusal): void {
+    this.#ends.report(delivery, task, outcome)
+    session.settle(delivery, this.#hooks.settle(task, delivery, false, outcome))
+  }
+
   /** True if the worker must release new deliveries. A held job still counts against `maxJobs`. */
   get #isEnding(): boolean {
     return this.#closing !== undefined || this.#reachedMaxJobs || this.#scheduler.exhausted
   }
 
   #run(job: ActiveJob): Run {
-    if (!job.session.holdsLease(performance.now())) return this.#hold(job.session)
-    const deciding = this.#hooks.start(job.work.task, job.work.job)
+    const { session, delivery, work } = job
+    if (!session.holdsLease(performance.now())) return this.#hold(session)
+    const { task } = work
+    // It may have expired while it waited for its turn.
+    const expired = this.#execution?.expire(delivery, task)
+    if (expired !== undefined) {
+      this.#refuse(session, delivery, { task, outcome: expired })
+      return Promise.resolve(DENIED)
+    }
+    const deciding = this.#hooks.start(task, work.job)
     return deciding === undefined ? this.#attempt(job) : this.#runIfAllowed(job, deciding)
   }
 
@@ -235,7 +236,7 @@ export class Worker implements AsyncDisposable {
     if (this.#givenBack.has(job)) return DENIED
     if (decision !== 'start' || this.#closing !== undefined || session.ended) {
       session.settle(delivery, decision === 'start' ? this.#hooks.giveBack(work, delivery) : decision)
-      if (decision !== 'start') publishJobEnd(delivery, work.task, decision)
+      if (decision !== 'start') this.#ends.report(delivery, work.task, decision)
       return DENIED
     }
     ledger?.begin(job)
@@ -280,8 +281,8 @@ export class Worker implements AsyncDisposable {
     const attempt = { attempt: work.job.attempt, durationMs }
     const settled = this.#hooks.settle(work.task, delivery, true, outcome)
     session.settle(delivery, settled)
-    if (!(settled instanceof Promise)) publishJobEnd(delivery, work.task, outcome, attempt)
-    else void settled.then((final) => publishJobEnd(delivery, work.task, final, attempt))
+    if (!(settled instanceof Promise)) this.#ends.report(delivery, work.task, outcome, attempt)
+    else void settled.then((final) => this.#ends.report(delivery, work.task, final, attempt))
   }
 
   #enter(state: WorkerState): void {
