@@ -118,10 +118,13 @@ function readyAtOf(options: unknown): number {
 
 /** Throws `ConfigError` (`ZYQ_CONFIG`). Checks the type first: a BigInt, a `Date` and a string compare like numbers. */
 export function checkDelay(delayMs: unknown): void {
-  if (delayMs === undefined) return
-  if (typeof delayMs === 'number' && delayMs >= 0 && delayMs <= MAX_DELAY_MS) return
+  if (delayMs === undefined || isDelay(delayMs)) return
   const got = typeof delayMs === 'number' ? String(delayMs) : `a value of type ${typeof delayMs}`
   throw new ConfigError('ZYQ_CONFIG', `Retry: delayMs must be a number of ms from 0 to ${MAX_DELAY_MS}, not ${got}.`)
+}
+
+export function isDelay(delayMs: unknown): delayMs is number {
+  return typeof delayMs === 'number' && delayMs >= 0 && delayMs <= MAX_DELAY_MS
 }
 
 /** Callers in JavaScript may give errors and other values as a reason. */

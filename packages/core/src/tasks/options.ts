@@ -32,7 +32,14 @@ export interface TaskOptions extends BrokerTaskOptions {
   readonly connection?: string
   /** Default: the task's name. */
   readonly queue?: string
-  /** Retries after a failed attempt, at most 999,999, with exponential backoff and full jitter. Default: 3. */
+  /**
+   * Retries after a failed attempt. A number, at most 999,999: their limit, with exponential backoff and full jitter. A
+   * `RetryPolicy` also says which errors are retried (`when`) and after what time. Default: 3.
+   *
+   * ```ts
+   * retries: { limit: 5, when: (error) => !(error instanceof TypeError), delayMs: (attempt) => attempt * 10_000 }
+   * ```
+   */
   readonly retries?: number | RetryPolicy
   /**
    * After this many ms `job.signal` is aborted. An attempt that then throws fails with `ZYQ_JOB_TIMEOUT`. Default: none.
@@ -76,7 +83,7 @@ export interface SubmitOptions extends BrokerTaskOptions {
    */
   readonly expiresMs?: number
   readonly priority?: Priority
-  /** Retries after a failed attempt, at most 999,999. */
+  /** The limit of retries, at most 999,999. The rest of the task's policy applies. */
   readonly retries?: number
   /** Headers for `job.headers`. Keys must be lower case; keys that begin with `zyq-` are reserved. */
   readonly headers?: Readonly<Record<string, string>>
@@ -103,7 +110,7 @@ const taskSchema = z
     ...sharedShape,
     name: z.string(),
     retries: z.union([retriesSchema, retryPolicySchema], {
-      error: `expected a whole number from 0 to ${MAX_RETRIES}, or { limit, minDelayMs, maxDelayMs }`,
+      error: `expected a whole number from 0 to ${MAX_RETRIES}, or { limit, when, delayMs } or { limit, when, minDelayMs, maxDelayMs }`,
     }),
     timeoutMs: timerMs,
     hardTimeoutMs: timerMs,

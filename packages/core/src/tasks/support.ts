@@ -56,7 +56,8 @@ function checkPriority(
 }
 
 function asksForBackoff({ retries }: CheckedTaskOptions): boolean {
-  return typeof retries === 'object' && retries.limit > 0
+  if (typeof retries !== 'object' || retries.limit === 0) return false
+  return (retries.delayMs ?? retries.minDelayMs ?? retries.maxDelayMs ?? 0) !== 0
 }
 
 function unsupported(
