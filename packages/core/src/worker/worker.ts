@@ -22,11 +22,11 @@ import {
   workerOptionsSchema,
   type WorkerOptions,
 } from './options.ts'
-import { JobEnds } from './job-ends.ts'
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
 import { DENIED, HELD, Scheduler, type Run } from './scheduler.ts'
 import type { WorkerState, WorkerStatus } from './worker-status.ts'
+import { WorkerReports, type WorkerEvents, type WorkerListener } from './worker-events.ts'
 import { WorkerHooks } from './worker-hooks.ts'
 import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
@@ -46,7 +46,7 @@ export class Worker implements AsyncDisposable {
   readonly #log: Logger
   readonly #supervision: Supervision | undefined
   readonly #hooks: WorkerHooks
-  readonly #ends = new JobEnds()
+  readonly #reports: WorkerReports
   readonly #prefetch: Prefetch
   readonly #scheduler: Scheduler<ActiveJob>
   readonly #ended: Promise<void>
@@ -72,6 +72,7 @@ export class Worker implements AsyncDisposable {
     this.#log = safeLogger(options.logger ?? createLogger({ level: 'warn' }))
     this.#supervision = supervision
     this.#hooks = new WorkerHooks(this.#log)
+    this.#reports = new WorkerReports(this.#log)
     const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY
     this.#prefetch = new Prefetch(concurrency, options.prefetch)
     this.#scheduler = new Scheduler({
@@ -91,14 +92,19 @@ export class Worker implements AsyncDisposable {
     return this.#ended
   }
 
+  /**
+   * Calls a function at each event of this kind: `start`, `end`, `retry`, `postpone`, `dead` or `error`. An error of the function
+   * is logged and has no other effect. Returns the worker. Throws `ConfigError` (`ZYQ_CONFIG`).
+   */
+  on<Name extends keyof WorkerEvents>(name: Name, listener: WorkerListener<Name>): this {
+    this.#reports.on(name, listener)
+    return this
+  }
+
   get status(): WorkerStatus {
-    return {
-      state: this.#state,
-      done: this.#done,
-      expired: this.#ends.expired,
-      running: this.#scheduler.running.size,
-      waiting: this.#scheduler.waiting,
-    }
+    const { running, waiting } = this.#scheduler
+    const { expired } = this.#reports
+    return { state: this.#state, done: this.#done, expired, running: running.size, waiting }
   }
 
   /**
@@ -180,6 +186,7 @@ export class Worker implements AsyncDisposable {
         this.#scheduler.remove((job) => job.session === session)
         this.#supervision?.onSessions(this.#loops)
       },
+      onError: (error) => this.#reports.failed(error),
       shouldEnd: (error) => this.#endAfterFailures(error),
     })
   }
@@ -203,7 +210,7 @@ export class Worker implements AsyncDisposable {
   }
 
   #refuse(session: ConsumerSession, delivery: Delivery, { task, outcome }: Refusal): void {
-    this.#ends.report(delivery, task, outcome)
+    this.#reports.ended(delivery, task, outcome)
     session.settle(delivery, this.#hooks.settle(task, delivery, false, outcome))
   }
 
@@ -214,7 +221,11 @@ export class Worker implements AsyncDisposable {
 
   #run(job: ActiveJob): Run {
     const { session, delivery, work } = job
-    if (!session.holdsLease(performance.now())) return this.#hold(session)
+    // It starts when the lease is confirmed, and is dropped if the lease has ended.
+    if (!session.holdsLease(performance.now())) {
+      void this.#resumeWhenConfirmed(session)
+      return HELD
+    }
     const { task } = work
     // It may have expired while it waited for its turn.
     const expired = this.#execution?.expire(delivery, task)
@@ -236,7 +247,7 @@ export class Worker implements AsyncDisposable {
     if (this.#givenBack.has(job)) return DENIED
     if (decision !== 'start' || this.#closing !== undefined || session.ended) {
       session.settle(delivery, decision === 'start' ? this.#hooks.giveBack(work, delivery) : decision)
-      if (decision !== 'start') this.#ends.report(delivery, work.task, decision)
+      if (decision !== 'start') this.#reports.ended(delivery, work.task, decision)
       return DENIED
     }
     ledger?.begin(job)
@@ -249,19 +260,12 @@ export class Worker implements AsyncDisposable {
     if (this.#scheduler.exhausted && !this.#reachedMaxJobs) this.#finishAfterMaxJobs()
     const { hardTimeoutMs } = job.work.task.options
     this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
+    this.#reports.started(job.work.job)
     // Isolates the `AsyncLocalStorage` values that a job enters.
     const context = new AsyncResource('ZyQueueJob')
     const outcome = context.runInAsyncScope(() => this.#execution?.run(job.work)) ?? GIVE_BACK
     if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
     this.#afterAttempt(job, since, outcome)
-  }
-
-  /**
-   * Holds a job whose lease may have ended. It starts when the lease is confirmed, and is dropped if the lease has ended.
-   */
-  #hold(session: ConsumerSession): typeof HELD {
-    void this.#resumeWhenConfirmed(session)
-    return HELD
   }
 
   async #resumeWhenConfirmed(session: ConsumerSession): Promise<void> {
@@ -281,8 +285,8 @@ export class Worker implements AsyncDisposable {
     const attempt = { attempt: work.job.attempt, durationMs }
     const settled = this.#hooks.settle(work.task, delivery, true, outcome)
     session.settle(delivery, settled)
-    if (!(settled instanceof Promise)) this.#ends.report(delivery, work.task, outcome, attempt)
-    else void settled.then((final) => this.#ends.report(delivery, work.task, final, attempt))
+    if (!(settled instanceof Promise)) this.#reports.ended(delivery, work.task, outcome, attempt)
+    else void settled.then((final) => this.#reports.ended(delivery, work.task, final, attempt))
   }
 
   #enter(state: WorkerState): void {
