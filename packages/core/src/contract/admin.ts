@@ -17,6 +17,8 @@ export interface BrokerAdmin {
   jobs?(queue: string, options: { readonly limit: number }): Promise<readonly StoredJob[]>
   /** Deletes the jobs that still wait. */
   cancel?(queue: string, ids: readonly string[]): Promise<number>
+  /** Makes delayed jobs ready now, in the order that their priorities give. Resolves to their number. */
+  promote?(queue: string, ids: readonly string[]): Promise<number>
   /** The queue refuses jobs while `most` are waiting; 0: no limit. */
   limit?(queue: string, most: number): Promise<void>
   /** Frees space and repairs counts. Resolves to the number of leftovers that it removed. */
@@ -43,6 +45,11 @@ export interface QueueStats {
   readonly active?: number
   readonly dead?: number
   readonly workers?: number
+  /**
+   * When the oldest of the ready jobs was stored, in milliseconds since 1970; absent if none is ready. A job that was delayed or
+   * retried counts from its submit. It may be a little too late while jobs of several priorities or retried jobs wait.
+   */
+  readonly oldestStoredAtMs?: number
   readonly details?: Details
 }
 
