@@ -4,14 +4,19 @@ import { delimiter } from 'node:path'
 import { expect, test } from 'vitest'
 import { bin, makeProject, run, zyqueue } from './project.ts'
 
-const VERBS = ['work', 'submit', 'status', 'workers', 'tasks', 'jobs', 'cancel', 'purge', 'compact', 'dead'].concat(
-  'brokers',
-  'doctor',
-  'limit',
-  'shutdown',
-  'gearmand',
-  'completion',
-)
+const VERBS = [
+  'work',
+  'submit',
+  'status',
+  'workers',
+  'tasks',
+  'jobs',
+  'cancel',
+  'promote',
+  'purge',
+  'compact',
+  'dead',
+].concat('brokers', 'doctor', 'limit', 'shutdown', 'gearmand', 'completion')
 
 test.each(
   [[], ...VERBS.map((verb) => [verb]), ['dead', 'list'], ['dead', 'retry'], ['dead', 'purge']].map((words) => ({
@@ -59,6 +64,7 @@ test.each([
   ['dead purge q --all', 'Leave out the queue or --all'],
   ['dead retry q --id 1', 'Leave out the queue and --all'],
   ['cancel', 'an argument is missing'],
+  ['promote', 'an argument is missing'],
   ['jobs q --limit none', '"none" is not a whole number'],
   ['submit t {bad', 'the data is not JSON'],
   ['submit t 1 --priority 12', '"12" is not a whole number from 0 to 9'],
