@@ -52,6 +52,7 @@ test.each([
   ['work -f t.js --queues ,', '--queues: the value is empty'],
   ['dead retry --id ,', '--id: the value is empty'],
   ['submit t []', 'the list is empty'],
+  ['submit t 1 --expires 0s', '--expires: "0s" is less than 1 ms'],
   ['submit t 1 --delay 9999d', '--delay: "9999d" is more than 3650 days'],
   ['status --yosn', 'unknown argument --yosn; did you mean --json?'],
   ['purge', 'an argument is missing'],

@@ -105,6 +105,28 @@ test('60 jobs for a service that accepts 5 calls per second all succeed: a postp
   expect(queue.jobs(task).every(({ attempts }) => attempts === 1)).toBe(true)
 })
 
+test('a job that is postponed again and again becomes a dead letter after thirty days, or after maxPostponeMs', async () => {
+  const dayMs = 86_400_000
+  const postpone = (): never => {
+    throw new Postpone({ delayMs: dayMs })
+  }
+  const [byDefault, ofTwoDays] = [taskThat(postpone), taskThat(postpone, { maxPostponeMs: 2.5 * dayMs })]
+  await using queue = createTestQueue({ tasks: [byDefault, ofTwoDays] })
+  await byDefault.submit([1])
+  await ofTwoDays.submit([1])
+  const states = () => [byDefault, ofTwoDays].map((task) => queue.jobs(task)[0]?.state)
+  await queue.advance(1.5 * dayMs)
+  expect(states()).toEqual(['waiting', 'waiting'])
+  await queue.advance(dayMs)
+  expect(states()).toEqual(['waiting', 'dead'])
+  await queue.advance(26 * dayMs)
+  expect(states()).toEqual(['waiting', 'dead'])
+  await queue.advance(3 * dayMs)
+  expect(queue.jobs(byDefault)).toMatchObject([
+    { state: 'dead', reason: expect.stringMatching(/^ZYQ_POSTPONE_LIMIT: /) },
+  ])
+})
+
 test('each job runs at its own time', async () => {
   const moments: unknown[] = []
   const task = taskThat(({ data }) => moments.push([data, queue.clock.now() - start]))
