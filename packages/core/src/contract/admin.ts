@@ -13,11 +13,11 @@ export interface BrokerAdmin {
   version(): Promise<string>
   /** The live consumers of all processes. */
   workers?(): Promise<readonly WorkerStats[]>
-  /** Active ones first, then in the order in which they will run. */
+  /** Active ones first, then in running order. */
   jobs?(queue: string, options: { readonly limit: number }): Promise<readonly StoredJob[]>
-  /** Deletes the jobs that still wait. */
+  /** Deletes waiting jobs. */
   cancel?(queue: string, ids: readonly string[]): Promise<number>
-  /** Makes delayed jobs ready now, in the order that their priorities give. Resolves to their number. */
+  /** Makes delayed jobs ready. */
   promote?(queue: string, ids: readonly string[]): Promise<number>
   /** The queue refuses jobs while `most` are waiting; 0: no limit. */
   limit?(queue: string, most: number): Promise<void>
@@ -45,10 +45,7 @@ export interface QueueStats {
   readonly active?: number
   readonly dead?: number
   readonly workers?: number
-  /**
-   * When the oldest of the ready jobs was stored, in milliseconds since 1970; absent if none is ready. A job that was delayed or
-   * retried counts from its submit. It may be a little too late while jobs of several priorities or retried jobs wait.
-   */
+  /** Of ready jobs; approximate. */
   readonly oldestStoredAtMs?: number
   readonly details?: Details
 }
