@@ -3,17 +3,17 @@ import { runTracing, type RunTrace } from '../diagnostics.ts'
 import { ERROR_CODES } from '../error-codes.ts'
 import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
 import { DEFAULT_MAX_POSTPONE_MS } from '../limits.ts'
-import type { Logger } from '../logger.ts'
 import { countHeader, decodeData, errorHeader, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import { compose, runSideOf, type Middleware, type RunMiddleware } from '../middleware/middleware.ts'
 import { DEFAULT_RETRIES, retryOrFail } from '../middleware/retry.ts'
 import { Discard, Postpone, Retry } from '../middleware/signals.ts'
 import { timeout } from '../middleware/timeout.ts'
 import { validate } from '../middleware/validate.ts'
-import { property } from '../plain.ts'
+import { property } from '../property.ts'
 import type { AnyTask } from '../tasks/task.ts'
+import { JobContext } from './job-context.ts'
 import { Job, type UpdateSender, type WorkerContext } from './job.ts'
-import { ACK, DISCARD, type Outcome } from './outcome.ts'
+import { ACK, type Outcome } from './outcome.ts'
 import { afterAttempt, decidePoison, DEFAULT_MAX_DELIVERIES, WITHOUT_KILLS } from './poison.ts'
 
 /** A delivery that can run, with its task. */
@@ -48,14 +48,12 @@ type Pipeline = (worker: WorkerContext, job: Job) => unknown
 /** Turns deliveries into jobs, runs them, and returns the outcome of each. It does not settle. */
 export class Execution {
   readonly #worker: WorkerContext
-  readonly #log: Logger
   readonly #byName = new Map<string, AnyTask>()
   readonly #byQueue = new Map<string, AnyTask[]>()
   readonly #pipelines = new Map<AnyTask, Pipeline>()
 
   constructor(tasks: readonly AnyTask[], worker: WorkerContext, middleware: readonly Middleware[]) {
     this.#worker = worker
-    this.#log = worker.log
     for (const task of tasks) {
       this.#byName.set(task.name, task)
       this.#byQueue.set(task.queue, [...(this.#byQueue.get(task.queue) ?? []), task])
@@ -108,22 +106,27 @@ export class Execution {
    * short job.
    */
   run(work: Work): Outcome | Promise<Outcome> {
-    const { task, job } = work
+    const { job } = work
     try {
       if (HEADER.killed in job.headers) {
         throw new JobError('ZYQ_JOB_TIMEOUT', 'The handler ran longer than its hard timeout; its process was killed.')
       }
-      const result = runTracing.hasSubscribers ? this.#traced(work) : this.#pipelines.get(task)?.(this.#worker, job)
+      const result = runTracing.hasSubscribers ? this.#traced(work) : this.#attempt(work)
       return isThenable(result) ? this.#outcome(work, result) : success(result)
     } catch (error) {
       return this.#failure(work, error)
     }
   }
 
-  #traced({ task, job }: Work): Promise<unknown> {
+  #attempt({ task, job }: Work): unknown {
+    return this.#pipelines.get(task)?.(new JobContext(this.#worker, job), job)
+  }
+
+  #traced(work: Work): Promise<unknown> {
+    const { task, job } = work
     const { queue, id, attempt, headers, storedAtMs } = job
     const trace: RunTrace = { task: task.name, queue, id, attempt, headers, storedAtMs, worker: this.#worker.id }
-    return runTracing.tracePromise(async () => this.#pipelines.get(task)?.(this.#worker, job), trace)
+    return runTracing.tracePromise(async () => this.#attempt(work), trace)
   }
 
   async #outcome(work: Work, running: PromiseLike<unknown>): Promise<Outcome> {
@@ -149,19 +152,14 @@ export class Execution {
       postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : applyRetryPolicy(task, job, postponed ?? thrown)
     // The caller receives the error at once and decides whether to call again.
     const error = job.foreground && failure instanceof Retry ? failureOf(failure) : failure
-    const log = { task: task.name, job: job.id, attempt: job.attempt }
     if (error instanceof Discard) {
-      this.#log.info(log, `job discarded: ${messageOf(error)}`)
-      return DISCARD
+      return { kind: 'ack', end: 'discarded', reason: messageOf(error) }
     }
     if (error instanceof Retry) {
       const delayMs = error.delayMs ?? 0
-      const why = error.cause === undefined ? '' : `: ${messageOf(error.cause)}`
-      this.#log.info({ ...log, delayMs }, `attempt failed, retrying${why}`)
       const headers = this.#headersAfterFailure(job, error.cause)
       return { kind: 'release', end: 'retried', delayMs, headers, error: error.cause ?? error }
     }
-    this.#log.error({ ...log, err: error }, `job failed, ${describeRejection(job)}`)
     return {
       kind: 'reject',
       end: 'dead',
@@ -193,7 +191,6 @@ export class Execution {
       return new JobError('ZYQ_POSTPONE_LIMIT', text)
     }
     const delayMs = Math.max(0, readyAtMs - now)
-    this.#log.debug({ task: task.name, job: job.id, attempt: job.attempt, delayMs }, 'job postponed')
     const headers = withHeaders(job.headers, {
       [HEADER.postponedSince]: String(since),
       ...afterAttempt(job.headers),
@@ -210,21 +207,12 @@ export class Execution {
   }
 
   #refuse(delivery: Delivery, reason: string, task?: AnyTask): Refusal {
-    this.#log.error(
-      { queue: delivery.queue, job: delivery.id },
-      `job refused, ${describeRejection(delivery)}: ${reason}`,
-    )
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
       ...WITHOUT_KILLS,
     })
     return { ...(task && { task }), outcome: { kind: 'reject', end: 'dead', reason, headers } }
   }
-}
-
-/** The log text for a rejected job. A job that a caller waits for leaves no dead letter. */
-function describeRejection({ foreground }: Pick<Delivery, 'foreground'>): string {
-  return foreground === true ? 'reported to its caller' : 'moved to the dead letters'
 }
 
 function failureOf({ cause }: Retry): unknown {

@@ -4,7 +4,7 @@ import type { AnyTask } from '../tasks/task.ts'
 import type { Outcome } from './outcome.ts'
 
 /** An attempt, if there was one. */
-interface AttemptFacts {
+export interface AttemptFacts {
   readonly attempt: number
   readonly durationMs: number
 }
@@ -26,7 +26,7 @@ export function publishJobEnd(
     id,
     attempt,
     durationMs,
-    error: 'error' in outcome ? outcome.error : 'reason' in outcome ? outcome.reason : undefined,
+    error: 'error' in outcome ? outcome.error : outcome.kind === 'reject' ? outcome.reason : undefined,
     delayMs: outcome.kind === 'release' ? outcome.delayMs : 0,
   }
   jobChannel.publish(event)

@@ -22,28 +22,17 @@ import {
   workerOptionsSchema,
   type WorkerOptions,
 } from './options.ts'
-import { publishJobEnd } from './job-end-event.ts'
+import { describeTotal, JobEnds } from './job-ends.ts'
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
 import { DENIED, HELD, Scheduler, type Run } from './scheduler.ts'
+import type { WorkerState, WorkerStatus } from './status.ts'
 import { WorkerHooks } from './worker-hooks.ts'
 import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
 
 /** How long `close` waits for the broker. */
 const CLOSE_TIMEOUT_MS = 2_000
-
-type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
-
-/** A worker's figures at a moment. */
-export interface WorkerStatus {
-  readonly state: WorkerState
-  /** Attempts that have ended since the start. */
-  readonly done: number
-  readonly running: number
-  /** Received and not started. */
-  readonly waiting: number
-}
 
 /**
  * Runs the jobs of tasks in this process: the same loop as in the processes of `zyqueue work`.
@@ -57,6 +46,7 @@ export class Worker implements AsyncDisposable {
   readonly #log: Logger
   readonly #supervision: Supervision | undefined
   readonly #hooks: WorkerHooks
+  readonly #ends: JobEnds
   readonly #prefetch: Prefetch
   readonly #scheduler: Scheduler<ActiveJob>
   readonly #ended: Promise<void>
@@ -82,6 +72,7 @@ export class Worker implements AsyncDisposable {
     this.#log = safeLogger(options.logger ?? createLogger({ level: 'warn' }))
     this.#supervision = supervision
     this.#hooks = new WorkerHooks(this.#log)
+    this.#ends = new JobEnds(this.#log)
     const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY
     this.#prefetch = new Prefetch(concurrency, options.prefetch)
     this.#scheduler = new Scheduler({
@@ -105,6 +96,8 @@ export class Worker implements AsyncDisposable {
     return {
       state: this.#state,
       done: this.#done,
+      jobs: this.#ends.jobs,
+      dead: this.#ends.dead,
       running: this.#scheduler.running.size,
       waiting: this.#scheduler.waiting,
     }
@@ -201,7 +194,7 @@ export class Worker implements AsyncDisposable {
       if (opened === undefined || this.#isEnding) session.settle(delivery, GIVE_BACK)
       else if ('outcome' in opened) {
         const { outcome, task } = opened
-        publishJobEnd(delivery, task, outcome)
+        this.#ends.report(delivery, task, outcome)
         session.settle(delivery, this.#hooks.settle(task, delivery, false, outcome))
       } else jobs.push({ session, delivery, work: opened, alone: opened.alone })
     }
@@ -235,7 +228,7 @@ export class Worker implements AsyncDisposable {
     if (this.#givenBack.has(job)) return DENIED
     if (decision !== 'start' || this.#closing !== undefined || session.ended) {
       session.settle(delivery, decision === 'start' ? this.#hooks.giveBack(work, delivery) : decision)
-      if (decision !== 'start') publishJobEnd(delivery, work.task, decision)
+      if (decision !== 'start') this.#ends.report(delivery, work.task, decision)
       return DENIED
     }
     ledger?.begin(job)
@@ -280,8 +273,8 @@ export class Worker implements AsyncDisposable {
     const attempt = { attempt: work.job.attempt, durationMs }
     const settled = this.#hooks.settle(work.task, delivery, true, outcome)
     session.settle(delivery, settled)
-    if (!(settled instanceof Promise)) publishJobEnd(delivery, work.task, outcome, attempt)
-    else void settled.then((final) => publishJobEnd(delivery, work.task, final, attempt))
+    if (!(settled instanceof Promise)) this.#ends.report(delivery, work.task, outcome, attempt)
+    else void settled.then((final) => this.#ends.report(delivery, work.task, final, attempt))
   }
 
   #enter(state: WorkerState): void {
@@ -362,6 +355,9 @@ export class Worker implements AsyncDisposable {
     // A late `drain` may have set it again.
     clearTimeout(this.#grace)
     this.#enter('closed')
+    const { jobs, dead } = this.#ends
+    // A supervisor logs the total of its processes.
+    if (this.#supervision === undefined) this.#log.info({ jobs, dead }, describeTotal(this.#ends))
     this.#release?.()
     this.#resolveEnded()
   }
