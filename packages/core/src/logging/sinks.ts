@@ -42,6 +42,6 @@ function isWinston(logger: object): logger is { log(line: object): unknown } {
 
 /** True for an object that ZyQueue can write to. */
 export function isLoggerLike(value: unknown): value is LoggerLike {
-  if (typeof value !== 'object' || value === null) return false
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
   return ['debug', 'info', 'warn', 'error'].every((level) => typeof Reflect.get(value, level) === 'function')
 }
