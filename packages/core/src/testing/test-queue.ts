@@ -10,13 +10,14 @@ import type {
 } from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
 import { MAX_TIMER_MS } from '../limits.ts'
-import { safeLogger, silentLogger, type Logger } from '../logger.ts'
+import { safeLogger, silentLogger, type Logger, type LoggerLike } from '../logger.ts'
 import { decodeData, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import type { Middleware, RunMiddleware } from '../middleware/middleware.ts'
 import { Postpone } from '../middleware/signals.ts'
 import { closeProducer, producerFor } from '../producer/producers.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Execution, type Refusal, type Work } from '../worker/execution.ts'
+import { logJobEnd } from '../worker/job-end-log.ts'
 import { WorkerHooks } from '../worker/worker-hooks.ts'
 import { GIVE_BACK, type Outcome } from '../worker/outcome.ts'
 import { createVirtualClock, type VirtualClock } from './clock.ts'
@@ -30,7 +31,7 @@ export interface TestQueueOptions {
   /** Wraps every task's own middleware, like a worker's middleware. */
   readonly middleware?: readonly Middleware[]
   /** Default: logs nothing. */
-  readonly logger?: Logger
+  readonly logger?: LoggerLike
 }
 
 /** The state of one submitted job. */
@@ -101,6 +102,7 @@ class MemoryTestQueue implements TestQueue {
   readonly #tasks: readonly AnyTask[]
   readonly #execution: Execution
   readonly #hooks: WorkerHooks
+  readonly #log: Logger
   readonly #plugin: BrokerPlugin
   readonly #broker: Broker
   readonly #entries = new Map<string, TestEntry>()
@@ -119,8 +121,9 @@ class MemoryTestQueue implements TestQueue {
       create: () => this.#noting(createMemoryBroker(store)),
     }
     this.#broker = createMemoryBroker(store)
-    const worker = { id: 'test', name: 'test', log: safeLogger(logger) }
-    this.#hooks = new WorkerHooks(worker.log)
+    this.#log = safeLogger(logger)
+    const worker = { id: 'test', name: 'test', log: this.#log }
+    this.#hooks = new WorkerHooks(this.#log)
     this.#execution = new Execution(tasks, worker, [this.#note, ...middleware], () => this.clock.now())
     this.#tasks = divert(tasks, this.#plugin)
   }
@@ -219,12 +222,21 @@ class MemoryTestQueue implements TestQueue {
   async #run(opened: Work | Refusal, delivery: Delivery): Promise<{ outcome: Outcome; isRun: boolean }> {
     const { task } = opened
     if ('outcome' in opened) {
-      return { outcome: await this.#hooks.settle(task, delivery, false, opened.outcome), isRun: false }
+      const outcome = await this.#hooks.settle(task, delivery, false, opened.outcome)
+      logJobEnd(this.#log, delivery, task, outcome)
+      return { outcome, isRun: false }
     }
     const decision = await this.#hooks.start(opened.task, opened.job)
-    if (decision !== undefined && decision !== 'start') return { outcome: decision, isRun: false }
+    if (decision !== undefined && decision !== 'start') {
+      logJobEnd(this.#log, delivery, task, decision)
+      return { outcome: decision, isRun: false }
+    }
+    const since = performance.now()
     const ended = await this.#execution.run(opened)
-    return { outcome: await this.#hooks.settle(task, delivery, true, ended), isRun: true }
+    const durationMs = performance.now() - since
+    const outcome = await this.#hooks.settle(task, delivery, true, ended)
+    logJobEnd(this.#log, delivery, task, outcome, { attempt: opened.job.attempt, durationMs })
+    return { outcome, isRun: true }
   }
 
   #noteOutcome(entry: TestEntry, outcome: Outcome, isRun: boolean): void {

@@ -3,17 +3,17 @@ import { runTracing, type RunTrace } from '../diagnostics.ts'
 import { ERROR_CODES } from '../error-codes.ts'
 import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
 import { DEFAULT_MAX_POSTPONE_MS } from '../limits.ts'
-import type { Logger } from '../logger.ts'
 import { countHeader, decodeData, errorHeader, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import { compose, runSideOf, type Middleware, type RunMiddleware } from '../middleware/middleware.ts'
 import { DEFAULT_RETRIES, retryOrFail } from '../middleware/retry.ts'
 import { Discard, Postpone, Retry } from '../middleware/signals.ts'
 import { timeout } from '../middleware/timeout.ts'
 import { validate } from '../middleware/validate.ts'
-import { property } from '../plain.ts'
+import { property } from '../property.ts'
 import type { AnyTask } from '../tasks/task.ts'
+import { JobContext } from './job-context.ts'
 import { Job, type UpdateSender, type WorkerContext } from './job.ts'
-import { ACK, DISCARD, type Outcome } from './outcome.ts'
+import { ACK, type Outcome } from './outcome.ts'
 import { afterAttempt, decidePoison, DEFAULT_MAX_DELIVERIES, WITHOUT_KILLS } from './poison.ts'
 
 /** A delivery that can run, with its task. */
@@ -48,7 +48,6 @@ type Pipeline = (worker: WorkerContext, job: Job) => unknown
 /** Turns deliveries into jobs, runs them, and returns the outcome of each. It does not settle. */
 export class Execution {
   readonly #worker: WorkerContext
-  readonly #log: Logger
   readonly #byName = new Map<string, AnyTask>()
   readonly #byQueue = new Map<string, AnyTask[]>()
   readonly #pipelines = new Map<AnyTask, Pipeline>()
@@ -62,7 +61,6 @@ export class Execution {
     now: () => number = Date.now,
   ) {
     this.#worker = worker
-    this.#log = worker.log
     this.#now = now
     for (const task of tasks) {
       this.#byName.set(task.name, task)
@@ -86,7 +84,7 @@ export class Execution {
         const what = name === undefined ? `the queue ${queue}` : `the task ${JSON.stringify(name)}`
         return this.#refuse(delivery, `ZYQ_TASK_UNKNOWN: no task of this worker runs jobs of ${what}`)
       }
-      const expired = this.expire(delivery, task)
+      const expired = this.expire(delivery)
       if (expired !== undefined) return { task, outcome: expired }
       const maxDeliveries = task.options.maxDeliveries ?? DEFAULT_MAX_DELIVERIES
       const { lost, isPoison, alone } = decidePoison({ deliveryCount, headers, maxDeliveries, countsAllHeld })
@@ -113,13 +111,12 @@ export class Execution {
     }
   }
 
-  /** The outcome of a job that must not run because it has expired, else undefined. Logs it. */
-  expire(delivery: Delivery, task: AnyTask): Outcome | undefined {
+  /** The outcome of a job that must not run because it has expired, else undefined. */
+  expire(delivery: Delivery): Outcome | undefined {
     if (!(HEADER.expiresAt in delivery.headers)) return undefined
     const ageMs = this.#now() - expiryOf(delivery.headers)
     if (ageMs < 0) return undefined
     const error = new JobError('ZYQ_JOB_EXPIRED', `The job expired ${Math.round(ageMs)} ms ago. It was not run.`)
-    this.#log.info({ task: task.name, job: delivery.id }, `job expired: ${error.message}`)
     return this.#expired(delivery, error)
   }
 
@@ -128,22 +125,27 @@ export class Execution {
    * short job.
    */
   run(work: Work): Outcome | Promise<Outcome> {
-    const { task, job } = work
+    const { job } = work
     try {
       if (HEADER.killed in job.headers) {
         throw new JobError('ZYQ_JOB_TIMEOUT', 'The handler ran longer than its hard timeout; its process was killed.')
       }
-      const result = runTracing.hasSubscribers ? this.#traced(work) : this.#pipelines.get(task)?.(this.#worker, job)
+      const result = runTracing.hasSubscribers ? this.#traced(work) : this.#attempt(work)
       return isThenable(result) ? this.#outcome(work, result) : success(result)
     } catch (error) {
       return this.#failure(work, error)
     }
   }
 
-  #traced({ task, job }: Work): Promise<unknown> {
+  #attempt({ task, job }: Work): unknown {
+    return this.#pipelines.get(task)?.(new JobContext(this.#worker, job), job)
+  }
+
+  #traced(work: Work): Promise<unknown> {
+    const { task, job } = work
     const { queue, id, attempt, headers, storedAtMs } = job
     const trace: RunTrace = { task: task.name, queue, id, attempt, headers, storedAtMs, worker: this.#worker.id }
-    return runTracing.tracePromise(async () => this.#pipelines.get(task)?.(this.#worker, job), trace)
+    return runTracing.tracePromise(async () => this.#attempt(work), trace)
   }
 
   async #outcome(work: Work, running: PromiseLike<unknown>): Promise<Outcome> {
@@ -169,20 +171,15 @@ export class Execution {
       postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : applyRetryPolicy(task, job, postponed ?? thrown)
     // The caller receives the error at once and decides whether to call again.
     const error = job.foreground && failure instanceof Retry ? failureOf(failure) : failure
-    const log = { task: task.name, job: job.id, attempt: job.attempt }
     if (error instanceof Discard) {
-      this.#log.info(log, `job discarded: ${messageOf(error)}`)
-      return DISCARD
+      return { kind: 'ack', end: 'discarded', reason: messageOf(error) }
     }
     if (error instanceof Retry) {
       const delayMs = error.delayMs ?? 0
-      if (this.#expiresWithin(job, delayMs)) return this.#expiredAfter(work, delayMs, error.cause)
-      const why = error.cause === undefined ? '' : `: ${messageOf(error.cause)}`
-      this.#log.info({ ...log, delayMs }, `attempt failed, retrying${why}`)
+      if (this.#expiresWithin(job, delayMs)) return this.#expiredAfter(job, delayMs, error.cause)
       const headers = this.#headersAfterFailure(job, error.cause)
       return { kind: 'release', end: 'retried', delayMs, headers, error: error.cause ?? error }
     }
-    this.#log.error({ ...log, err: error }, `job failed, ${describeRejection(job)}`)
     return {
       kind: 'reject',
       end: 'dead',
@@ -211,12 +208,11 @@ export class Execution {
     if (!Number.isFinite(readyAtMs))
       return new JobError('ZYQ_JOB_FAILED', 'The handler postponed the job without a time.')
     const delayMs = Math.max(0, readyAtMs - Date.now())
-    if (this.#expiresWithin(job, delayMs)) return this.#expiredAfter(work, delayMs)
+    if (this.#expiresWithin(job, delayMs)) return this.#expiredAfter(job, delayMs)
     if (this.#now() + delayMs > since + maxPostponeMs) {
       const text = `The handler postponed the job until more than ${maxPostponeMs} ms after the first time.`
       return new JobError('ZYQ_POSTPONE_LIMIT', text)
     }
-    this.#log.debug({ task: task.name, job: job.id, attempt: job.attempt, delayMs }, 'job postponed')
     const headers = withHeaders(job.headers, {
       [HEADER.postponedSince]: String(since),
       ...afterAttempt(job.headers),
@@ -229,11 +225,9 @@ export class Execution {
   }
 
   /** The end of a job whose next attempt would come too late. */
-  #expiredAfter({ task, job }: Work, delayMs: number, cause?: unknown): Outcome {
+  #expiredAfter(job: Job, delayMs: number, cause?: unknown): Outcome {
     const text = `The job expires before its next attempt, which would begin in ${Math.round(delayMs)} ms.`
     const error = new JobError('ZYQ_JOB_EXPIRED', text, cause === undefined ? {} : { cause })
-    const why = cause === undefined ? '' : ` The attempt failed: ${messageOf(cause)}`
-    this.#log.info({ task: task.name, job: job.id, attempt: job.attempt }, `job expired: ${error.message}${why}`)
     return this.#expired(job, error)
   }
 
@@ -252,10 +246,6 @@ export class Execution {
   }
 
   #refuse(delivery: Delivery, reason: string, task?: AnyTask): Refusal {
-    this.#log.error(
-      { queue: delivery.queue, job: delivery.id },
-      `job refused, ${describeRejection(delivery)}: ${reason}`,
-    )
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
       [HEADER.expiresAt]: undefined,
@@ -263,11 +253,6 @@ export class Execution {
     })
     return { ...(task && { task }), outcome: { kind: 'reject', end: 'dead', reason, headers } }
   }
-}
-
-/** The log text for a rejected job. A job that a caller waits for leaves no dead letter. */
-function describeRejection({ foreground }: Pick<Delivery, 'foreground'>): string {
-  return foreground === true ? 'reported to its caller' : 'moved to the dead letters'
 }
 
 /** When a job expires, in ms since 1970. A job with an invalid header does not expire. */

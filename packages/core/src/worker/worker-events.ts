@@ -30,7 +30,7 @@ export type WorkerListener<Name extends keyof WorkerEvents> = (event: WorkerEven
 type Listeners = { [Name in keyof WorkerEvents]?: readonly WorkerListener<Name>[] }
 
 /** An attempt, if there was one. */
-interface AttemptFacts {
+export interface AttemptFacts {
   readonly attempt: number
   readonly durationMs: number
 }
@@ -41,15 +41,9 @@ const UNATTEMPTED: AttemptFacts = { attempt: 0, durationMs: 0 }
 export class WorkerReports {
   readonly #log: Logger
   #listeners: Listeners = {}
-  #expired = 0
 
   constructor(log: Logger) {
     this.#log = log
-  }
-
-  /** The number of jobs that have expired. */
-  get expired(): number {
-    return this.#expired
   }
 
   /** Throws `ConfigError` (`ZYQ_CONFIG`): callers in JavaScript may give any values. */
@@ -76,7 +70,6 @@ export class WorkerReports {
     { attempt, durationMs }: AttemptFacts = UNATTEMPTED,
   ): void {
     const { end } = outcome
-    if (end === 'expired') this.#expired++
     if (end === undefined || !this.#isHeard(end)) return
     const event: JobEndEvent = {
       end,
@@ -85,7 +78,7 @@ export class WorkerReports {
       id,
       attempt,
       durationMs,
-      error: outcome.error ?? ('reason' in outcome ? outcome.reason : undefined),
+      error: outcome.error ?? (outcome.kind === 'reject' ? outcome.reason : undefined),
       delayMs: outcome.kind === 'release' ? outcome.delayMs : 0,
     }
     if (jobChannel.hasSubscribers) jobChannel.publish(event)

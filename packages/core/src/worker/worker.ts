@@ -15,6 +15,7 @@ import type { ActiveJob, Supervision } from './active-job.ts'
 import { Execution, type Refusal } from './execution.ts'
 import { ConsumerLoop } from './consumer-loop.ts'
 import {
+  CLOSE_TIMEOUT_MS,
   DEFAULT_CONCURRENCY,
   DEFAULT_GRACE_MS,
   DEFAULT_LEASE_MS,
@@ -22,17 +23,15 @@ import {
   workerOptionsSchema,
   type WorkerOptions,
 } from './options.ts'
+import { JobEnds } from './job-ends.ts'
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
 import { DENIED, HELD, Scheduler, type Run } from './scheduler.ts'
-import type { WorkerState, WorkerStatus } from './worker-status.ts'
-import { WorkerReports, type WorkerEvents, type WorkerListener } from './worker-events.ts'
+import type { WorkerState, WorkerStatus } from './status.ts'
+import type { WorkerEvents, WorkerListener } from './worker-events.ts'
 import { WorkerHooks } from './worker-hooks.ts'
 import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
-
-/** How long `close` waits for the broker. */
-const CLOSE_TIMEOUT_MS = 2_000
 
 /**
  * Runs the jobs of tasks in this process: the same loop as in the processes of `zyqueue work`.
@@ -46,7 +45,7 @@ export class Worker implements AsyncDisposable {
   readonly #log: Logger
   readonly #supervision: Supervision | undefined
   readonly #hooks: WorkerHooks
-  readonly #reports: WorkerReports
+  readonly #ends: JobEnds
   readonly #prefetch: Prefetch
   readonly #scheduler: Scheduler<ActiveJob>
   readonly #ended: Promise<void>
@@ -72,7 +71,7 @@ export class Worker implements AsyncDisposable {
     this.#log = safeLogger(options.logger ?? createLogger({ level: 'warn' }))
     this.#supervision = supervision
     this.#hooks = new WorkerHooks(this.#log)
-    this.#reports = new WorkerReports(this.#log)
+    this.#ends = new JobEnds(this.#log)
     const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY
     this.#prefetch = new Prefetch(concurrency, options.prefetch)
     this.#scheduler = new Scheduler({
@@ -97,14 +96,14 @@ export class Worker implements AsyncDisposable {
    * is logged and has no other effect. Returns the worker. Throws `ConfigError` (`ZYQ_CONFIG`).
    */
   on<Name extends keyof WorkerEvents>(name: Name, listener: WorkerListener<Name>): this {
-    this.#reports.on(name, listener)
+    this.#ends.events.on(name, listener)
     return this
   }
 
   get status(): WorkerStatus {
+    const { jobs, dead, expired } = this.#ends
     const { running, waiting } = this.#scheduler
-    const { expired } = this.#reports
-    return { state: this.#state, done: this.#done, expired, running: running.size, waiting }
+    return { state: this.#state, done: this.#done, jobs, dead, expired, running: running.size, waiting }
   }
 
   /**
@@ -186,7 +185,7 @@ export class Worker implements AsyncDisposable {
         this.#scheduler.remove((job) => job.session === session)
         this.#supervision?.onSessions(this.#loops)
       },
-      onError: (error) => this.#reports.failed(error),
+      onError: (error) => this.#ends.events.failed(error),
       shouldEnd: (error) => this.#endAfterFailures(error),
     })
   }
@@ -210,7 +209,7 @@ export class Worker implements AsyncDisposable {
   }
 
   #refuse(session: ConsumerSession, delivery: Delivery, { task, outcome }: Refusal): void {
-    this.#reports.ended(delivery, task, outcome)
+    this.#ends.report(delivery, task, outcome)
     session.settle(delivery, this.#hooks.settle(task, delivery, false, outcome))
   }
 
@@ -228,7 +227,7 @@ export class Worker implements AsyncDisposable {
     }
     const { task } = work
     // It may have expired while it waited for its turn.
-    const expired = this.#execution?.expire(delivery, task)
+    const expired = this.#execution?.expire(delivery)
     if (expired !== undefined) {
       this.#refuse(session, delivery, { task, outcome: expired })
       return Promise.resolve(DENIED)
@@ -247,7 +246,7 @@ export class Worker implements AsyncDisposable {
     if (this.#givenBack.has(job)) return DENIED
     if (decision !== 'start' || this.#closing !== undefined || session.ended) {
       session.settle(delivery, decision === 'start' ? this.#hooks.giveBack(work, delivery) : decision)
-      if (decision !== 'start') this.#reports.ended(delivery, work.task, decision)
+      if (decision !== 'start') this.#ends.report(delivery, work.task, decision)
       return DENIED
     }
     ledger?.begin(job)
@@ -260,7 +259,7 @@ export class Worker implements AsyncDisposable {
     if (this.#scheduler.exhausted && !this.#reachedMaxJobs) this.#finishAfterMaxJobs()
     const { hardTimeoutMs } = job.work.task.options
     this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
-    this.#reports.started(job.work.job)
+    this.#ends.events.started(job.work.job)
     // Isolates the `AsyncLocalStorage` values that a job enters.
     const context = new AsyncResource('ZyQueueJob')
     const outcome = context.runInAsyncScope(() => this.#execution?.run(job.work)) ?? GIVE_BACK
@@ -285,8 +284,8 @@ export class Worker implements AsyncDisposable {
     const attempt = { attempt: work.job.attempt, durationMs }
     const settled = this.#hooks.settle(work.task, delivery, true, outcome)
     session.settle(delivery, settled)
-    if (!(settled instanceof Promise)) this.#reports.ended(delivery, work.task, outcome, attempt)
-    else void settled.then((final) => this.#reports.ended(delivery, work.task, final, attempt))
+    if (!(settled instanceof Promise)) this.#ends.report(delivery, work.task, outcome, attempt)
+    else void settled.then((final) => this.#ends.report(delivery, work.task, final, attempt))
   }
 
   #enter(state: WorkerState): void {
@@ -367,6 +366,8 @@ export class Worker implements AsyncDisposable {
     // A late `drain` may have set it again.
     clearTimeout(this.#grace)
     this.#enter('closed')
+    // A supervisor logs the total of its processes.
+    if (this.#supervision === undefined) this.#ends.logTotal()
     this.#release?.()
     this.#resolveEnded()
   }

@@ -82,7 +82,7 @@ test('a worker logs, counts and reports an expired job, also one that expires wh
   })
   expect(logger.lines).toContainEqual({
     level: 'info',
-    fields: { task: task.name, job: id },
+    fields: { task: task.name, queue: task.queue, job: id, outcome: 'expired' },
     message: expect.stringMatching(/^job expired: .*It was not run/),
   })
 })
