@@ -33,6 +33,7 @@ const FEATURES = [
   ['a caller can wait for the result (`task.call`)', ({ calls }) => yesNo(calls !== undefined)],
   ['waiting jobs can be listed', ({ admin }) => yesNo(admin.jobs !== undefined)],
   ['single jobs can be cancelled', ({ admin }) => yesNo(admin.cancel !== undefined)],
+  ['delayed jobs can be made ready (`promote`)', ({ admin }) => yesNo(admin.promote !== undefined)],
 ]
 
 /**

@@ -66,6 +66,9 @@ export async function cliPage() {
 The output of \`--help\` for each command of \`@zyqueue/cli\`. Global options are listed only once, with \`zyqueue\` itself. The
 [README](../packages/cli/README.md) of the package documents the output of \`--json\`, the exit codes and how TypeScript is loaded.
 
+Run it as \`npx @zyqueue/cli\`, for example \`npx @zyqueue/cli status\`. \`npx zyqueue\` does the same only in a project that has
+\`@zyqueue/cli\` installed: the package \`zyqueue\` on npm is another project.
+
 ${sections.join('\n\n')}
 `
 }

@@ -44,6 +44,32 @@ test.each(WITH_CAPABILITIES)(
   },
 )
 
+test('no document, docstring or example answers HTTP 429 with Retry, which uses up retries', () => {
+  const sources = execFileSync('git', ['ls-files', 'packages/*/src/*.ts', 'examples/*.ts'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  const wrong = [...documents(), ...sources.split('\n').filter(Boolean)].flatMap((path) =>
+    read(path)
+      .split('\n')
+      .filter((line) => /429\b.*\bnew Retry\b/.test(line))
+      .map((line) => `${path}: ${line}`),
+  )
+  expect(wrong).toEqual([])
+})
+
+test('a document types `npx zyqueue` only after it has installed @zyqueue/cli: that name is not ours on npm', () => {
+  const wrong = documents().filter((document) => {
+    const commands = read(document)
+      .split('\n')
+      .filter((line) => /^ *(?:npm install|npx) /.test(line))
+    const installed = commands.findIndex((line) => line.includes('npm install') && line.includes('@zyqueue/cli'))
+    const typed = commands.findIndex((line) => line.includes('npx zyqueue'))
+    return typed >= 0 && (installed < 0 || installed > typed)
+  })
+  expect(wrong).toEqual([])
+})
+
 test('the table of CONTRIBUTING.md names folders and tests that exist', () => {
   const rows = read('CONTRIBUTING.md').matchAll(/^\| ([^|]+) \| (`pnpm [^|]+) \|$/gm)
   const tests = execFileSync('git', ['ls-files', '*.test.ts'], { cwd: root, encoding: 'utf8' })

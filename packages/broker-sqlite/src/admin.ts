@@ -16,7 +16,7 @@ import type { Database } from './database.ts'
 import { lastDeath, listDead, purgeDead, requeueDead, type DeadLetterChoice } from './dead-letters.ts'
 import type { Driver } from './driver.ts'
 import { purgeWaiting } from './jobs.ts'
-import { cancelJobs, listJobs } from './browse.ts'
+import { cancelJobs, listJobs, promoteJobs } from './browse.ts'
 import type { Sql } from './sql.ts'
 import { queueStatistics, workerStatistics } from './statistics.ts'
 
@@ -67,6 +67,14 @@ export class SqliteAdmin implements BrokerAdmin {
     const database = this.#open()
     const id = await findQueue(database, queue)
     return database.write((sql) => cancelJobs(sql, id, ids))
+  }
+
+  async promote(queue: string, ids: readonly string[]): Promise<number> {
+    const database = this.#open()
+    const id = await findQueue(database, queue)
+    const promoted = await database.write((sql) => promoteJobs(sql, id, ids))
+    if (promoted > 0) database.wakeFile.wake()
+    return promoted
   }
 
   async check(): Promise<readonly Finding[]> {

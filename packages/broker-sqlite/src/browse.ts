@@ -1,7 +1,7 @@
-/** Lists and cancels single jobs, for `admin`. The caller of each function holds the transaction. */
+/** Lists, cancels and promotes single jobs, for `admin`. The caller of each function holds the transaction. */
 import type { StoredJob } from '@zyqueue/core/broker'
 import { clamped, clampedTime, integer } from './decode.ts'
-import { remove } from './jobs.ts'
+import { makeReady, remove } from './jobs.ts'
 import { ID_BYTES, readId, readMessage, seqOfUndecodable } from './message.ts'
 import type { Sql } from './sql.ts'
 
@@ -49,8 +49,22 @@ export function listJobs(sql: Sql, queue: number, name: string, limit: number): 
   return jobs
 }
 
-/** Deletes the named jobs that are ready or delayed, and returns their number. Reads the whole queue, because ids have no index. */
+/** Deletes the named jobs that are ready or delayed, and returns their number. */
 export function cancelJobs(sql: Sql, queue: number, ids: readonly string[]): number {
+  const seqs = takeFrom(sql, ['ready', 'delayed'], queue, findJobs(sql, queue, ids))
+  remove(sql, seqs)
+  return seqs.length
+}
+
+/** Makes the named jobs ready that are delayed, and returns their number. */
+export function promoteJobs(sql: Sql, queue: number, ids: readonly string[]): number {
+  const seqs = takeFrom(sql, ['delayed'], queue, findJobs(sql, queue, ids))
+  makeReady(sql, seqs)
+  return seqs.length
+}
+
+/** The jobs with these ids, in any state. Reads the whole queue, because ids have no index. */
+function findJobs(sql: Sql, queue: number, ids: readonly string[]): readonly number[] {
   const candidates = sql.all(
     `SELECT j.seq, substr(j.message, 1, ?4) FROM job j
         JOIN json_each(?2) w ON substr(j.message, 1, length(w.value) + 1) = CAST(w.value || char(10) AS BLOB)
@@ -62,18 +76,25 @@ export function cancelJobs(sql: Sql, queue: number, ids: readonly string[]): num
     ID_BYTES + 1,
   )
   const wanted = new Set(ids)
-  const found = candidates.flatMap(([column, start]) => {
+  return candidates.flatMap(([column, start]) => {
     const seq = integer(column)
     return wanted.has(readId(seq, start)) ? [seq] : []
   })
-  const waiting = ['ready', 'delayed'].flatMap((place) =>
+}
+
+/** Removes the rows of these jobs from the places, and returns the jobs that had one. The caller must put or delete them. */
+function takeFrom(
+  sql: Sql,
+  places: readonly ('ready' | 'delayed')[],
+  queue: number,
+  seqs: readonly number[],
+): readonly number[] {
+  const rows = places.flatMap((place) =>
     sql.all(
       `DELETE FROM ${place} WHERE queue = ?1 AND seq IN (SELECT value FROM json_each(?2)) RETURNING seq`,
       queue,
-      JSON.stringify(found),
+      JSON.stringify(seqs),
     ),
   )
-  const seqs = waiting.map((row) => integer(row[0]))
-  remove(sql, seqs)
-  return seqs.length
+  return rows.map((row) => integer(row[0]))
 }

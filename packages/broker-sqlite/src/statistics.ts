@@ -26,7 +26,10 @@ export function queueStatistics(sql: Sql, names?: readonly string[]): readonly Q
       coalesce(h.active, 0),
       (SELECT count(*) FROM dead WHERE queue = q.id),
       (SELECT json_group_array(json_array(${clampedTime('renewed')}, ${clampedTime('expires')})) FROM lease l
-        WHERE EXISTS (SELECT 1 FROM json_each(${JSON_OR_NOTHING}) c WHERE c.value = q.id))
+        WHERE EXISTS (SELECT 1 FROM json_each(${JSON_OR_NOTHING}) c WHERE c.value = q.id)),
+      (SELECT ${clampedTime('j.stored_at')} FROM job j WHERE j.seq = (SELECT min(seq) FROM (
+        SELECT seq FROM ready WHERE queue = q.id
+        UNION ALL SELECT seq FROM delayed WHERE queue = q.id AND due <= ?1)))
     FROM queue q
     LEFT JOIN (SELECT j.queue, count(*) AS active FROM held h JOIN job j ON j.seq = h.seq GROUP BY j.queue) h
       ON h.queue = q.id
@@ -35,13 +38,15 @@ export function queueStatistics(sql: Sql, names?: readonly string[]): readonly Q
     Date.now(),
     names === undefined ? null : JSON.stringify(names),
   )
-  return rows.map(([name, ready, due, delayed, active, dead, leases]) => ({
+  return rows.map(([name, ready, due, delayed, active, dead, leases, oldest]) => ({
     name: foreignText(name),
     ready: integer(ready) + integer(due),
     delayed: integer(delayed),
     active: integer(active),
     dead: integer(dead),
     workers: Leases.parse(JSON.parse(text(leases))).filter((lease) => standsNow(...lease)).length,
+    // Jobs have their seq in the order in which they were stored.
+    ...(oldest !== null && { oldestStoredAtMs: integer(oldest) }),
   }))
 }
 

@@ -81,6 +81,7 @@ export const feature = {
   workers: ofBroker('list of workers', ({ admin }) => admin.workers !== undefined),
   jobs: ofBroker('list of jobs', ({ admin }) => admin.jobs !== undefined),
   cancel: ofBroker('cancel', ({ admin }) => admin.cancel !== undefined),
+  promote: ofBroker('promote', ({ admin }) => admin.promote !== undefined),
   bodyLimit: ofBroker('limit of 32 MiB for bodies', ({ capabilities }) => capabilities.maxBodyBytes <= MAX_BODY_SENT),
   killConnection: hook('killConnection'),
   stallConnection: hook('stallConnection'),

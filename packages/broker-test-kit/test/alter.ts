@@ -68,6 +68,7 @@ export function alterAdmin(broker: Broker, changes: Partial<BrokerAdmin>): Broke
       ...(admin.workers && { workers: admin.workers.bind(admin) }),
       ...(admin.jobs && { jobs: admin.jobs.bind(admin) }),
       ...(admin.cancel && { cancel: admin.cancel.bind(admin) }),
+      ...(admin.promote && { promote: admin.promote.bind(admin) }),
       ...changes,
     },
   })

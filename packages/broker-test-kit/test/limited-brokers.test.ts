@@ -43,7 +43,7 @@ function limit(broker: Broker): Broker {
     },
     reject: (rejections) => consumer.ack(rejections.map(({ delivery }) => delivery)),
   }))
-  const { workers: _workers, jobs: _jobs, cancel: _cancel, ...admin } = broker.admin
+  const { workers: _workers, jobs: _jobs, cancel: _cancel, promote: _promote, ...admin } = broker.admin
   const inAll = alterBroker(withConsumers, {
     admin,
     capabilities: Object.freeze({ ...broker.capabilities, ...limits }),

@@ -172,6 +172,7 @@ function adminBehind(admin: BrokerAdmin, connection: MemoryConnection): BrokerAd
     purge: (queue) => connection.run(() => admin.purge(queue)),
     jobs: (queue, options) => connection.run(async () => (await admin.jobs?.(queue, options)) ?? []),
     cancel: (queue, ids) => connection.run(async () => (await admin.cancel?.(queue, ids)) ?? 0),
+    promote: (queue, ids) => connection.run(async () => (await admin.promote?.(queue, ids)) ?? 0),
     check: () => connection.run(() => admin.check()),
     version: () => connection.run(() => admin.version()),
     deadLetters: {

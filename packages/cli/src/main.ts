@@ -11,6 +11,7 @@ import { doctorCommand } from './commands/doctor.ts'
 import { gearmandCommand } from './commands/gearmand.ts'
 import { jobsCommand } from './commands/jobs.ts'
 import { limitCommand } from './commands/limit.ts'
+import { promoteCommand } from './commands/promote.ts'
 import { purgeCommand } from './commands/purge.ts'
 import { shutdownCommand } from './commands/shutdown.ts'
 import { statusCommand } from './commands/status.ts'
@@ -35,6 +36,7 @@ const COMMANDS = [
   tasksCommand,
   jobsCommand,
   cancelCommand,
+  promoteCommand,
   purgeCommand,
   compactCommand,
   limitCommand,

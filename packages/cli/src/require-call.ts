@@ -1,7 +1,7 @@
 import { ConfigError, type OpenBroker } from '@zyqueue/core'
 import type { BrokerAdmin } from '@zyqueue/core/broker'
 
-type OptionalCall = 'workers' | 'jobs' | 'cancel' | 'limit' | 'compact' | 'shutdown'
+type OptionalCall = 'workers' | 'jobs' | 'cancel' | 'promote' | 'limit' | 'compact' | 'shutdown'
 
 /** An optional method of `admin`. Throws `ZYQ_UNSUPPORTED`, with `what` as the description, if the broker does not have it. */
 export function requireCall<Call extends OptionalCall>(

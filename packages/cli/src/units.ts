@@ -11,6 +11,12 @@ export function parseSize(text: string): number {
   return parseQuantity(text, BYTES, 'a size such as 512MB or 2GB')
 }
 
+/** An age in its largest whole unit, such as `45s` or `3h`; `0s` for a time in the future. */
+export function describeAge(ms: number): string {
+  const unit = (['d', 'h', 'm'] as const).find((name) => ms >= MS[name]) ?? 's'
+  return `${Math.max(0, Math.floor(ms / MS[unit]))}${unit}`
+}
+
 function parseQuantity(text: string, units: Readonly<Record<string, number>>, expected: string): number {
   const [, amount, unit] = /^(\d+(?:\.\d+)?)([a-z]+)$/.exec(text.trim().toLowerCase()) ?? []
   const factor = unit !== undefined && Object.hasOwn(units, unit) ? units[unit] : undefined

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { makeProject, zyqueue, type Ended } from './project.ts'
+import { makeProject, startZyqueue, until, zyqueue, type Ended } from './project.ts'
 
 /** A broker with known figures, loaded by its path like any other package. It keeps nothing between commands. */
 const BROKER = `
@@ -25,6 +25,7 @@ const create = ({ connection = '' }) => ({
       { id: '7', queue, state: 'active', headers: {}, body: Buffer.from('{"to":"y"}'), priority: 4, storedAtMs: 0 },
       { id: '8', queue, state: 'delayed', headers: {}, body: Buffer.from('{"to":"z"}'), priority: 7, readyAtMs: 60_000 },
     ].slice(0, limit),
+    ...(!connection.includes('mute') && { promote: async (queue, ids) => queue === 'mail' && ids.includes('8') ? 1 : 0 }),
     cancel: async (queue, ids) => queue === 'mail' && ids.includes('8') ? 1 : 0,
     ...(connection.includes('whole') && { compact: async () => 3, shutdown: async () => {} }),
     check: async () => connection.includes('odd') ? [{ level: 'warning', message: 'odd settings', remedy: 'Correct them.' }] : [],
@@ -47,24 +48,49 @@ async function askJson(line: string): Promise<unknown> {
 
 test('status', async () => {
   expect((await ask('status')).stdout).toMatchInlineSnapshot(`
-    "+-------+-------+--------+---------+---------+------+
-    | queue | ready | active | workers | delayed | dead |
-    +-------+-------+--------+---------+---------+------+
-    | audio | -     | -      | -       | -       | -    |
-    | mail  | 12    | 3      | 1       | 0       | 2    |
-    +-------+-------+--------+---------+---------+------+
+    "+------------+-------+--------+---------+---------+------+
+    | queue      | ready | active | workers | delayed | dead |
+    +------------+-------+--------+---------+---------+------+
+    | audio      | -     | -      | -       | -       | -    |
+    | mail       | 12    | 3      | 1       | 0       | 2    |
+    | all queues | 12    | 3      | -       | 0       | 2    |
+    +------------+-------+--------+---------+---------+------+
     "
   `)
   expect(await askJson('status')).toEqual({
     broker: 'known',
     queues: [{ name: 'audio' }, { name: 'mail', ready: 12, delayed: 0, active: 3, dead: 2, workers: 1 }],
+    total: { ready: 12, delayed: 0, active: 3, dead: 2 },
   })
-  expect(await askJson('status audio')).toEqual({ broker: 'known', queues: [{ name: 'audio' }] })
+  expect(await askJson('status audio')).toEqual({ broker: 'known', queues: [{ name: 'audio' }], total: {} })
   const unknown = await ask('status maul')
   expect(unknown).toMatchObject({
     code: 4,
     stderr: expect.stringContaining('queue "maul" does not exist; did you mean "mail"?'),
   })
+})
+
+test('status shows the age of the oldest ready job, and with --watch the rates', async () => {
+  const project = await makeProject({ files: {} })
+  const submitted = await zyqueue(['submit', 't', '[1,2]'], { cwd: project.dir })
+  expect(submitted.code).toBe(0)
+  expect((await zyqueue(['status'], { cwd: project.dir })).stdout).toMatch(
+    /ready \| oldest \| active .*\n.*\n\| t +\| 2 +\| \d+s /,
+  )
+  const { child, ended } = startZyqueue(['status', '--json', '--watch', '100ms'], { cwd: project.dir })
+  let printed = ''
+  child.stdout?.on('data', (chunk: Buffer) => (printed += chunk.toString()))
+  await until('two looks', () => (printed.split('\n').length > 2 ? true : undefined))
+  child.kill()
+  await ended
+  const [first, second] = printed
+    .split('\n')
+    .slice(0, 2)
+    .map((line): unknown => JSON.parse(line))
+  const queue = { name: 't', ready: 2, oldestStoredAtMs: expect.any(Number) }
+  expect(first).toMatchObject({ queues: [queue], total: { ready: 2 } })
+  expect(first).not.toHaveProperty('total.readyPerSecond')
+  expect(second).toMatchObject({ queues: [{ ...queue, readyPerSecond: 0 }], total: { ready: 2, readyPerSecond: 0 } })
 })
 
 test('workers', async () => {
@@ -103,6 +129,21 @@ test('jobs', async () => {
   expect(await askJson('jobs mail --limit 1')).toEqual({
     queue: 'mail',
     jobs: [{ id: '7', state: 'active', priority: 4, storedAtMs: 0, headers: {}, data: { to: 'y' } }],
+  })
+})
+
+test('promote searches all queues, or one, and is refused if the broker cannot do it', async () => {
+  expect((await ask('promote 8')).stdout).toBe('1 job promoted.\n')
+  expect(await ask('promote 7 8')).toEqual({
+    code: 0,
+    stdout: '1 job promoted.\n',
+    stderr: 'zyqueue: no delayed job has the id 7\n',
+  })
+  expect(await askJson('promote 8 7 --queue mail')).toEqual({ promoted: { mail: 1 }, notFound: ['7'] })
+  expect((await ask('promote 7')).stderr).toContain('no delayed job has one of these ids: 7 (ZYQ_JOB_NOT_FOUND)')
+  expect(await ask('promote 8 --connection mute')).toMatchObject({
+    code: 5,
+    stderr: expect.stringContaining('cannot make delayed jobs ready'),
   })
 })
 

@@ -4,14 +4,19 @@ import { delimiter } from 'node:path'
 import { expect, test } from 'vitest'
 import { bin, makeProject, run, zyqueue } from './project.ts'
 
-const VERBS = ['work', 'submit', 'status', 'workers', 'tasks', 'jobs', 'cancel', 'purge', 'compact', 'dead'].concat(
-  'brokers',
-  'doctor',
-  'limit',
-  'shutdown',
-  'gearmand',
-  'completion',
-)
+const VERBS = [
+  'work',
+  'submit',
+  'status',
+  'workers',
+  'tasks',
+  'jobs',
+  'cancel',
+  'promote',
+  'purge',
+  'compact',
+  'dead',
+].concat('brokers', 'doctor', 'limit', 'shutdown', 'gearmand', 'completion')
 
 test.each(
   [[], ...VERBS.map((verb) => [verb]), ['dead', 'list'], ['dead', 'retry'], ['dead', 'purge']].map((words) => ({
@@ -47,6 +52,7 @@ test.each([
   ['work -f t.js --queues ,', '--queues: the value is empty'],
   ['dead retry --id ,', '--id: the value is empty'],
   ['submit t []', 'the list is empty'],
+  ['submit t 1 --expires 0s', '--expires: "0s" is less than 1 ms'],
   ['submit t 1 --delay 9999d', '--delay: "9999d" is more than 3650 days'],
   ['status --yosn', 'unknown argument --yosn; did you mean --json?'],
   ['purge', 'an argument is missing'],
@@ -59,6 +65,7 @@ test.each([
   ['dead purge q --all', 'Leave out the queue or --all'],
   ['dead retry q --id 1', 'Leave out the queue and --all'],
   ['cancel', 'an argument is missing'],
+  ['promote', 'an argument is missing'],
   ['jobs q --limit none', '"none" is not a whole number'],
   ['submit t {bad', 'the data is not JSON'],
   ['submit t 1 --priority 12', '"12" is not a whole number from 0 to 9'],

@@ -31,6 +31,17 @@ test.each([
   expect(await readyJobs(project)).toBe(2)
 })
 
+test('--expires gives the job a time after which it is not run', async () => {
+  const project = await makeProject({ files: {} })
+  const before = Date.now()
+  expect((await zyqueue(['submit', 't', '1', '--expires', '1h'], { cwd: project.dir })).code).toBe(0)
+  const { stdout } = await zyqueue(['jobs', 't', '--json'], { cwd: project.dir })
+  const expiresAtMs = Number(JSON.parse(stdout).jobs[0].headers['zyq-expires-at'])
+  expect(expiresAtMs).toSatisfy((ms: number) => ms >= before + 3_600_000 && ms <= Date.now() + 3_600_000)
+  const tooEarly = await zyqueue(['submit', 't', '1', '--delay', '2h', '--expires', '1h'], { cwd: project.dir })
+  expect(tooEarly).toMatchObject({ code: 2, stderr: expect.stringContaining('would expire before it is ready') })
+})
+
 test('empty data is an error, not a request to read standard input', async () => {
   const project = await makeProject({ files: {} })
   const ended = await zyqueue(['submit', 't', ''], { cwd: project.dir, input: '1\n' })

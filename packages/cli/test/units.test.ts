@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { parseDuration, parseSize } from '../src/units.ts'
+import { describeAge, parseDuration, parseSize } from '../src/units.ts'
 
 test.each([
   ['500ms', 500],
@@ -11,6 +11,17 @@ test.each([
   ['0s', 0],
 ])('%s', (text, ms) => {
   expect(parseDuration(text)).toBe(ms)
+})
+
+test.each([
+  [-1, '0s'],
+  [999, '0s'],
+  [59_999, '59s'],
+  [60_000, '1m'],
+  [7_199_999, '1h'],
+  [400 * 86_400_000, '400d'],
+])('the age %i is %s', (ms, text) => {
+  expect(describeAge(ms)).toBe(text)
 })
 
 test.each([

@@ -28,16 +28,19 @@ export interface RunTrace {
   readonly worker: string
 }
 
-/** How an attempt ended. `dead`: the job is a dead letter, or its caller learned of the failure. */
-export type JobEnd = 'done' | 'discarded' | 'retried' | 'postponed' | 'dead'
+/**
+ * How an attempt ended. `dead`: the job is a dead letter, or its caller learned of the failure. `expired`: the job was deleted,
+ * because it is older than the `expiresMs` of its submit, or would be at its next attempt.
+ */
+export type JobEnd = 'done' | 'discarded' | 'retried' | 'postponed' | 'expired' | 'dead'
 
-/** The message of the channel `zyqueue.job`: the end of one attempt, or of a job that was refused without one. */
+/** The message of the channel `zyqueue.job`: the end of one attempt, or of a job that was refused or expired without one. */
 export interface JobEndEvent {
   readonly end: JobEnd
   readonly task: string | undefined
   readonly queue: string
   readonly id: string
-  /** 0 if the job was refused without an attempt. */
+  /** 0 if the job was refused or expired without an attempt. */
   readonly attempt: number
   /** How long the attempt took, in ms. */
   readonly durationMs: number

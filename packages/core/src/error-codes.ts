@@ -235,6 +235,13 @@ export const ERROR_CODES = {
     cause: 'The handler postponed the job until later than `maxPostponeMs` after the first time.',
     remedy: 'Find out why the job is never ready, or raise `maxPostponeMs`; then `zyqueue dead retry`.',
   },
+  ZYQ_JOB_EXPIRED: {
+    kind: 'job',
+    retryable: false,
+    cause:
+      'The job was older than the `expiresMs` of its submit, or would have been at its next attempt. It was not run.',
+    remedy: 'Run more workers, or raise `expiresMs`. Submit the job again if it must still run.',
+  },
   ZYQ_JOB_POISON: {
     kind: 'job',
     retryable: false,

@@ -92,9 +92,9 @@ export function messageOf(error: unknown): string {
   }
 }
 
-/** Cuts a text to `MAX_TEXT`. */
-export function clipText(text: string): string {
-  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text
+/** Cuts a text to `most` UTF-16 code units. */
+export function clipText(text: string, most: number = MAX_TEXT): string {
+  return text.length > most ? `${text.slice(0, most)}…` : text
 }
 
 /** True for an error, also of another realm such as a `vm` context. Never throws. */

@@ -8,7 +8,9 @@ export type { CallOptions } from './producer/call.ts'
 export { producers } from './producer/producers.ts'
 export type { SubmitManyOptions, SubmitProgress } from './producer/submit-stream.ts'
 export { SubmitError, type FailedSubmission } from './producer/submit-error.ts'
-export { createWorker, type Worker, type WorkerStatus } from './worker/worker.ts'
+export { createWorker, type Worker } from './worker/worker.ts'
+export type { WorkerEvents, WorkerListener } from './worker/worker-events.ts'
+export type { WorkerStatus } from './worker/status.ts'
 export type { WorkerOptions } from './worker/options.ts'
 export type { Job, WorkerContext } from './worker/job.ts'
 export type {
@@ -25,7 +27,15 @@ export { retry } from './middleware/retry.ts'
 export { timeout } from './middleware/timeout.ts'
 export { validate } from './middleware/validate.ts'
 export { Discard, Postpone, Reject, Retry, type PostponeOptions, type RetryOptions } from './middleware/signals.ts'
-export { createLogger, LOG_LEVELS, type Logger, type LoggerOptions, type LogLevel } from './logger.ts'
+export {
+  createLogger,
+  LOG_LEVELS,
+  type Log,
+  type Logger,
+  type LoggerLike,
+  type LoggerOptions,
+  type LogLevel,
+} from './logger.ts'
 export { openBroker, type OpenBroker } from './connection/open-broker.ts'
 export { installedBrokers, type InstalledBroker } from './connection/discovery.ts'
 export { setResolution, type Resolution } from './connection/resolution.ts'

@@ -1,26 +1,33 @@
-import { isError, messageOf } from './errors.ts'
-import { plain, property } from './plain.ts'
+import { ConfigError } from './errors.ts'
+import { addFields, NO_FIELDS, readCall, type Fields } from './logging/fields.ts'
+import { LOG_LEVELS, type LineLevel, type LogLevel } from './logging/levels.ts'
+import { jsonLine, prettyLine } from './logging/lines.ts'
+import { isLoggerLike, sinkOf, type LoggerLike, type Sink } from './logging/sinks.ts'
 
-/** Levels in ascending order; `silent` logs nothing. */
-export const LOG_LEVELS: readonly ['debug', 'info', 'warn', 'error', 'silent'] = [
-  'debug',
-  'info',
-  'warn',
-  'error',
-  'silent',
-]
-export type LogLevel = (typeof LOG_LEVELS)[number]
+export { LOG_LEVELS, type LogLevel } from './logging/levels.ts'
+export type { LoggerLike } from './logging/sinks.ts'
 
-type Log = (fields: object, message?: string) => void
+/** Writes one line. Never throws. */
+export interface Log {
+  (message: string): void
+  /** Writes the error with its code, stack and causes, and no other fields of it. Default message: the error's. */
+  (error: Error, message?: string): void
+  (fields: object, message?: string): void
+}
 
-/** The logger that ZyQueue writes to. A pino logger fits. */
+/** A logger of ZyQueue: `worker.log` in a handler, or the result of `createLogger`. */
 export interface Logger {
-  debug: Log
-  info: Log
-  warn: Log
-  error: Log
-  /** A logger that adds these fields to each line. */
+  readonly debug: Log
+  readonly info: Log
+  readonly warn: Log
+  readonly error: Log
+  /**
+   * A logger that adds these fields to each line. It never replaces a field of its parent: another value of the same name is
+   * written as `name_`.
+   */
   child(fields: object): Logger
+  /** True if lines of this level are written. */
+  isLevelEnabled(level: LogLevel): boolean
 }
 
 export interface LoggerOptions {
@@ -32,95 +39,91 @@ export interface LoggerOptions {
   readonly destination?: { write(text: string): unknown; readonly isTTY?: boolean }
 }
 
-/** Creates a small logger. You can give ZyQueue a pino logger instead. */
+/**
+ * Creates a small logger. You can give ZyQueue a pino or winston logger instead.
+ *
+ * ```ts
+ * const log = createLogger({ level: 'debug' })
+ * log.info('ready')
+ * log.info({ port: 80 }, 'listening')
+ * log.error(new Error('no route to host'))
+ * ```
+ *
+ * The format `pretty` has colours on a terminal, unless `NO_COLOR` is set. `FORCE_COLOR=1` colours it anywhere.
+ */
 export function createLogger(options: LoggerOptions = {}): Logger {
   const { level = 'info', destination = process.stderr } = options
-  const format = options.format ?? (destination.isTTY === true ? 'pretty' : 'json')
+  const isTerminal = destination.isTTY === true
+  const format = options.format ?? (isTerminal ? 'pretty' : 'json')
   const lowest = LOG_LEVELS.indexOf(level)
-  const line = format === 'pretty' ? prettyLine : jsonLine
-
-  const loggerWith = (bound: object): Logger => {
-    const logAt = (name: LogLevel): Log => {
-      if (LOG_LEVELS.indexOf(name) < lowest) return () => {}
-      return (fields, message = '') => destination.write(line(name, { ...bound, ...fields }, message))
-    }
-    return {
-      debug: logAt('debug'),
-      info: logAt('info'),
-      warn: logAt('warn'),
-      error: logAt('error'),
-      child: (fields) => loggerWith({ ...bound, ...fields }),
-    }
+  const isEnabled = (name: LineLevel): boolean => LOG_LEVELS.indexOf(name) >= lowest
+  if (format === 'json') {
+    return loggerOn({ isEnabled, write: (...line) => void destination.write(jsonLine(...line)) })
   }
-  return safeLogger(loggerWith({}))
+  const colours = usesColours(isTerminal)
+  return loggerOn({ isEnabled, write: (...line) => void destination.write(prettyLine(...line, colours)) })
 }
 
-/** The results of `safeLogger`, which are not wrapped again. */
-const safeLoggers = new WeakSet<Logger>()
+/** The results of `loggerOn`, which are not wrapped again. */
+const ownLoggers = new WeakSet<object>()
 
 /**
- * Wraps a logger so that no method throws or leaves a rejected promise: a log line that cannot be written must not change how
- * a job ends.
+ * Wraps a logger of any library so that no method throws or leaves a rejected promise: a log line that cannot be written must
+ * not change how a job ends. Throws `ConfigError` (`ZYQ_CONFIG`) for a value that is no logger.
  */
-export function safeLogger(logger: Logger): Logger {
-  if (safeLoggers.has(logger)) return logger
-  const logAt = (level: Exclude<LogLevel, 'silent'>): Log => {
-    return (fields, message) => {
+export function safeLogger(logger: LoggerLike): Logger {
+  if (isOwnLogger(logger)) return logger
+  if (!isLoggerLike(logger)) {
+    throw new ConfigError(
+      'ZYQ_CONFIG',
+      'logger: it must have the methods debug, info, warn and error, as pino and winston.',
+    )
+  }
+  return loggerOn(sinkOf(logger))
+}
+
+function isOwnLogger(logger: object): logger is Logger {
+  return ownLoggers.has(logger)
+}
+
+function loggerOn(sink: Sink, bound: Fields = NO_FIELDS): Logger {
+  const logAt =
+    (level: LineLevel) =>
+    (first: unknown, text?: unknown): void => {
       try {
-        const written: unknown = logger[level](fields, message)
+        if (!sink.isEnabled(level)) return
+        const { fields, message } = readCall(first, text)
+        const written = sink.write(level, addFields(bound, fields), message)
         // A logger may return anything that has a `then`.
         if (written !== undefined) Promise.resolve(written).catch(() => {})
       } catch {
         // The error cannot be reported.
       }
     }
-  }
-  const safe: Logger = {
+  const logger: Logger = {
     debug: logAt('debug'),
     info: logAt('info'),
     warn: logAt('warn'),
     error: logAt('error'),
-    child(fields) {
+    child: (fields) => loggerOn(sink, addFields(bound, fields)),
+    isLevelEnabled(level) {
       try {
-        return safeLogger(logger.child(fields))
+        return level !== 'silent' && sink.isEnabled(level)
       } catch {
-        return this
+        return true
       }
     },
   }
-  safeLoggers.add(safe)
-  return safe
+  ownLoggers.add(logger)
+  return logger
 }
 
 /** Logs nothing. */
 export const silentLogger: Logger = createLogger({ level: 'silent' })
 
-function jsonLine(level: LogLevel, fields: object, msg: string): string {
-  const own = { level, time: Date.now() }
-  // The logger's fields come first and override the caller's `level` and `time`.
-  const line = Object.assign({ ...own }, fields, own, { msg })
-  return `${JSON.stringify(plain(line))}\n`
-}
-
-const COLOURS: Record<LogLevel, string> = { debug: '2', info: '36', warn: '33', error: '31', silent: '0' }
-
-function prettyLine(level: LogLevel, fields: object, message: string): string {
-  const time = new Date().toTimeString().slice(0, 8)
-  const label = `\u001b[${COLOURS[level]}m${level.padEnd(5)}\u001b[0m`
-  let line = `${time} ${label} ${message}`
-  let stack = ''
-  for (const [key, value] of Object.entries(fields)) {
-    if (isError(value)) {
-      line += ` ${messageOf(value)}`
-      if (level === 'error') stack += stackOf(value)
-    } else if (value !== undefined) {
-      line += ` \u001b[2m${key}=\u001b[0m${typeof value === 'string' ? value : JSON.stringify(plain(value))}`
-    }
-  }
-  return `${line}\n${stack}`
-}
-
-function stackOf(error: Error): string {
-  const stack = property(error, 'stack')
-  return typeof stack === 'string' ? `${stack}\n` : ''
+/** As Node.js decides: `FORCE_COLOR` counts more than `NO_COLOR`, and both count more than the terminal. */
+function usesColours(isTerminal: boolean): boolean {
+  const { FORCE_COLOR: force, NO_COLOR: none, TERM: terminal } = process.env
+  if (force !== undefined) return /^(?:true|[123]?)$/.test(force)
+  return isTerminal && (none === undefined || none === '') && terminal !== 'dumb'
 }

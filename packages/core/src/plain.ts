@@ -1,4 +1,6 @@
-import { clipText, isError, messageOf } from './errors.ts'
+import { errorFields } from './error-fields.ts'
+import { isError } from './errors.ts'
+import { property, unreadable } from './property.ts'
 
 /** Objects that are nested deeper are not copied. */
 const MAX_DEPTH = 32
@@ -15,21 +17,11 @@ interface Place {
 }
 
 /**
- * Copies any value into one that `JSON.stringify` accepts. Errors become objects, and unreadable parts become a short text.
+ * Copies any value into one that `JSON.stringify` accepts. Errors become `ErrorFields`, and unreadable parts a short text.
  * Never throws.
  */
 export function plain(value: unknown): unknown {
   return copy(value, { holders: [], budget: { left: MAX_VALUES } })
-}
-
-/** Reads a property of a foreign object. Returns a short text if it cannot be read. Never throws. */
-export function property(holder: object, key: string): unknown {
-  try {
-    const value: unknown = Reflect.get(holder, key)
-    return typeof value === 'string' ? clipText(value) : value
-  } catch (error) {
-    return unreadable(error)
-  }
 }
 
 function copy(value: unknown, { holders, budget }: Place): unknown {
@@ -48,21 +40,12 @@ function copy(value: unknown, { holders, budget }: Place): unknown {
 }
 
 function copyObject(value: object, place: Place): unknown {
-  if (isError(value)) return copyError(value, place)
+  if (isError(value)) return errorFields(value)
   if ('toJSON' in value && typeof value.toJSON === 'function') return copy(value.toJSON(), place)
   if (Array.isArray(value)) return value.map((item) => copy(item, place))
   return copyKeys(value, Object.keys(value), place)
 }
 
-function copyError(error: Error, place: Place): object {
-  const { name: type, ...rest } = copyKeys(error, ['name', 'code', 'message', 'stack', 'cause', 'errors'], place)
-  return { type, ...rest }
-}
-
 function copyKeys(value: object, keys: readonly string[], place: Place): Record<string, unknown> {
   return Object.fromEntries(keys.map((key) => [key, copy(property(value, key), place)]))
-}
-
-function unreadable(error: unknown): string {
-  return `[unreadable: ${messageOf(error)}]`
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, onTestFinished, test } from 'vitest'
 import { errorHeader } from '../src/messages/envelope.ts'
-import { createLogger, type Logger } from '../src/logger.ts'
+import { createLogger, type LoggerLike } from '../src/logger.ts'
 import { Discard, Reject } from '../src/middleware/signals.ts'
 import { producers } from '../src/producer/producers.ts'
 import { Task } from '../src/tasks/task.ts'
@@ -14,7 +14,7 @@ afterEach(() => producers.close())
 const names = Object.keys(thrownValues)
 
 /** Runs a job for each item, which throws the result of `thrown`, until all have ended. */
-async function jobsThatThrow(items: readonly string[], thrown: (item: string) => unknown, logger: Logger) {
+async function jobsThatThrow(items: readonly string[], thrown: (item: string) => unknown, logger: LoggerLike) {
   const broker = scripted()
   const options = { server: broker, retries: { limit: 1, minDelayMs: 1, maxDelayMs: 1 } }
   const runs = new Map<string, number>()
@@ -83,8 +83,8 @@ test('a user logger that throws or rejects has no effect on jobs', async () => {
     throw new Error('the disk of the log is full')
   }
   const reject: () => unknown = () => Promise.reject(new Error('the log server is away'))
-  const throwing: Logger = { debug: fail, info: fail, warn: fail, error: fail, child: fail }
-  const rejecting: Logger = { debug: reject, info: reject, warn: reject, error: reject, child: () => rejecting }
+  const throwing: LoggerLike = { debug: fail, info: fail, warn: fail, error: fail, isLevelEnabled: fail }
+  const rejecting: LoggerLike = { debug: reject, info: reject, warn: reject, error: reject }
   for (const logger of [throwing, rejecting]) {
     const { runs, letters } = await jobsThatThrow(['a', 'b'], (item) => new Error(item), logger)
     expect([...runs.values()]).toEqual([2, 2])

@@ -13,13 +13,13 @@ import { errorCode } from '../errors.ts'
 import type { QueueKeys } from '../keys.ts'
 import { Leases, readRecord, type WorkerRecord } from '../consume/leases.ts'
 import { readMessage, UNREADABLE } from '../message.ts'
-import { bytes, chunks, integer, list, pairs, text } from '../connection/replies.ts'
+import { bytes, chunks, integer, list, pairs, text, type Reply } from '../connection/replies.ts'
 import { grant, type Rights } from '../connection/rights.ts'
-import { cancel, countHeldJobs, queueState, browse, purge } from '../scripts/admin.ts'
+import { cancel, countHeldJobs, queueState, browse, promote, purge } from '../scripts/admin.ts'
 import type { Servers } from '../connection/servers.ts'
 
-/** The number of jobs that one `cancel` script checks. Workers run their scripts between two such scripts. */
-const CANCEL_PORTION = 1000
+/** The number of jobs that one `cancel` or `promote` script checks. Workers run their scripts between two such scripts. */
+const PORTION = 1000
 /** The number of queues whose state is read at the same time. */
 const QUEUES_PER_STEP = 100
 
@@ -31,6 +31,8 @@ interface QueueState {
   readonly held: ReadonlyMap<string, number>
   /** The consumers with a valid lease. */
   readonly alive: readonly string[]
+  /** In ms since 1970. -1 if no job is ready. */
+  readonly oldest: number
 }
 
 export class RedisAdmin implements BrokerAdmin {
@@ -48,13 +50,14 @@ export class RedisAdmin implements BrokerAdmin {
 
   async queues(names?: readonly string[]): Promise<readonly QueueStats[]> {
     const all = await this.#allStates(names)
-    return [...all].map(([name, { ready, delayed, dead, held, alive }]) => ({
+    return [...all].map(([name, { ready, delayed, dead, held, alive, oldest }]) => ({
       name,
       ready,
       delayed,
       active: [...held.values()].reduce((sum, count) => sum + count, 0),
       dead,
       workers: alive.length,
+      ...(oldest >= 0 && { oldestStoredAtMs: oldest }),
     }))
   }
 
@@ -100,16 +103,20 @@ export class RedisAdmin implements BrokerAdmin {
     const { ready, sorted, delayed } = await this.#find(queue)
     let cancelled = 0
     for (const key of [ready, sorted, delayed]) {
-      let before = 0
-      while (cancelled < ids.length) {
-        const reply = list(await this.#servers.run(cancel, [key], [before, CANCEL_PORTION, ...ids]))
-        const [checked, deleted] = [integer(reply[0]), integer(reply[1])]
-        cancelled += deleted
-        before += checked - deleted
-        if (checked < CANCEL_PORTION) break
-      }
+      cancelled += await checkAll(ids.length - cancelled, (before) =>
+        this.#servers.run(cancel, [key], [before, PORTION, ...ids]),
+      )
     }
     return cancelled
+  }
+
+  /** Checks all delayed jobs, because Redis has no index of their ids. */
+  async promote(queue: string, ids: readonly string[]): Promise<number> {
+    const { delayed, sorted, waiters, leases } = await this.#find(queue)
+    const { wake } = this.#servers.keys
+    return checkAll(ids.length, (before) =>
+      this.#servers.run(promote, [delayed, sorted, waiters, leases], [wake, before, PORTION, ...ids]),
+    )
   }
 
   /** Makes jobs ready that are held without a lease, and removes consumers without a lease. */
@@ -184,12 +191,19 @@ export class RedisAdmin implements BrokerAdmin {
 
   async #stateOf(keys: QueueKeys): Promise<QueueState> {
     const stateKeys = [keys.ready, keys.sorted, keys.delayed, keys.leases, keys.died]
-    const [ready, delayed, dead, valid, expired] = list(await this.#servers.run(queueState, stateKeys, []))
+    const [ready, delayed, dead, valid, expired, oldest] = list(await this.#servers.run(queueState, stateKeys, []))
     const alive = list(valid).map(text)
     const owners = [...alive, ...list(expired).map(text)]
     const counts = owners.length === 0 ? [] : list(await this.#servers.run(countHeldJobs, owners.map(keys.held), []))
     const held = new Map(owners.map((owner, index) => [owner, integer(counts[index])]))
-    return { ready: integer(ready), delayed: integer(delayed), dead: integer(dead), held, alive }
+    return {
+      ready: integer(ready),
+      delayed: integer(delayed),
+      dead: integer(dead),
+      held,
+      alive,
+      oldest: integer(oldest),
+    }
   }
 
   async #scanKeys(prefix: string): Promise<readonly string[]> {
@@ -205,6 +219,22 @@ export class RedisAdmin implements BrokerAdmin {
     }
     return [...found]
   }
+}
+
+/**
+ * Checks the jobs of one key in portions, until `most` were changed. `check` gets the number of jobs at the end that are checked
+ * already, and answers with the numbers of checked and of changed jobs. Resolves to the number of changed jobs.
+ */
+async function checkAll(most: number, check: (before: number) => Promise<Reply>): Promise<number> {
+  let [changed, before] = [0, 0]
+  while (changed < most) {
+    const reply = list(await check(before))
+    const [checked, now] = [integer(reply[0]), integer(reply[1])]
+    changed += now
+    before += checked - now
+    if (checked < PORTION) break
+  }
+  return changed
 }
 
 /** `INFO`: lines of a name, a colon and a value. */

@@ -2,20 +2,40 @@ import { defineScript, type Script } from './script.ts'
 import { CLOCK, IS_JOB, PROBE, WAKE } from './fragments.ts'
 
 /**
- * Returns the numbers of ready, delayed and dead jobs, the consumers with a valid lease, and the consumers with an expired lease.
+ * Returns the numbers of ready, delayed and dead jobs, the consumers with a valid lease, the consumers with an expired lease, and
+ * the time at which the oldest ready job was stored, in ms since 1970, or -1. It reads the first job of the list and of each
+ * priority, because these are the oldest, except among jobs that were delayed or retried.
  *
  *     KEYS  ready, sorted, delayed, leases, died
  */
 export const queueState: Script = defineScript(`
 ${CLOCK}
+${IS_JOB}
 local ready, sorted, delayed, leases, died = unpack(KEYS)
 local due = redis.call('ZCOUNT', delayed, '-inf', now)
+local ranked = redis.call('ZCARD', sorted)
+local oldest = -1
+local function look(found)
+  if found[1] and isJob(found[1]) then
+    local stored = struct.unpack('>I6', found[1], 9)
+    if oldest < 0 or stored < oldest then oldest = stored end
+  end
+end
+look(redis.call('LRANGE', ready, 0, 0))
+if due > 0 then look(redis.call('ZRANGE', delayed, 0, 0)) end
+if ranked > 0 then
+  for rank = 0, 9 do
+    local first, after = string.format('%.0f', rank * 2 ^ 48), string.format('(%.0f', (rank + 1) * 2 ^ 48)
+    look(redis.call('ZRANGEBYSCORE', sorted, first, after, 'LIMIT', 0, 1))
+  end
+end
 return {
-  redis.call('LLEN', ready) + redis.call('ZCARD', sorted) + due,
+  redis.call('LLEN', ready) + ranked + due,
   redis.call('ZCARD', delayed) - due,
   redis.call('ZCARD', died),
   redis.call('ZRANGEBYSCORE', leases, '(' .. now, '+inf'),
   redis.call('ZRANGEBYSCORE', leases, '-inf', now),
+  oldest,
 }
 `)
 
@@ -87,6 +107,39 @@ for i = 1, #found do
   end
 end
 return { #found, deleted }
+`)
+
+/**
+ * Checks a part of the delayed jobs, counted from the end as in `cancel`, and makes the jobs with these ids ready. Returns the
+ * numbers of checked and promoted jobs.
+ *
+ *     KEYS  delayed, sorted, waiters, leases
+ *     ARGV  prefix of the wake channels; the number of jobs at the end that are already checked; the number of jobs to check; the ids
+ */
+export const promote: Script = defineScript(`
+${CLOCK}
+${WAKE}
+${IS_JOB}
+local delayed, sorted, waiters, leases = unpack(KEYS)
+local ids = {}
+for i = 4, #ARGV do ids[ARGV[i]] = true end
+local found = redis.call('ZRANGE', delayed, -ARGV[2] - ARGV[3], -ARGV[2] - 1)
+local placed, moved = {}, {}
+for i = 1, #found do
+  if isJob(found[i]) and ids[string.sub(found[i], 19, 18 + string.byte(found[i], 15))] then
+    local priority, _, place = struct.unpack('>BBI6', found[i])
+    placed[#placed + 1] = (9 - priority) * 2 ^ 48 + place
+    placed[#placed + 1] = found[i]
+    moved[#moved + 1] = found[i]
+  end
+end
+if #moved > 0 then
+  ${PROBE.sorted('delayed')}
+  redis.call('ZADD', sorted, unpack(placed))
+  redis.call('ZREM', delayed, unpack(moved))
+  wake(waiters, leases, ARGV[1], '')
+end
+return { #found, #moved }
 `)
 
 /**

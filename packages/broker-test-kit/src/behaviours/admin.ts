@@ -82,6 +82,29 @@ export const admin: Behaviours = {
     await expectStats(fixture, queue.name, { ready: 3, delayed, active: 0, dead, workers: 0 })
   },
 
+  'the time at which the oldest ready job was stored, if it is reported, is that of the oldest': async (fixture) => {
+    const queue = await fixture.queue()
+    const oldest = async (): Promise<number | undefined> =>
+      (await fixture.withTimeout('queues()', fixture.broker.admin.queues([queue.name])))[0]?.oldestStoredAtMs
+    assert.equal(await oldest(), undefined, 'an empty queue has no oldest job')
+    await fixture.storeBodies(queue, 'first')
+    const first = await oldest()
+    if (first === undefined) return
+    assert.ok(Math.abs(first - Date.now()) < 3_600_000, 'oldestStoredAtMs must be in milliseconds since 1970')
+    const since = Date.now()
+    await fixture.eventually('the clock advances', async () => Date.now() > since + 5)
+    const priority = fixture.capabilities.priorities > 1 ? 9 : 4
+    await fixture.store([messageTo(queue, { priority }), messageTo(queue)])
+    if (fixture.capabilities.delay !== 'none') await fixture.store([messageTo(queue, { delayMs: 86_400_000 })])
+    assert.equal(await oldest(), first)
+    const consumer = await fixture.consumer([queue], { prefetch: 3 })
+    const deliveries = await fixture.take(consumer, 3)
+    assert.equal(await oldest(), undefined, 'held and delayed jobs are not ready')
+    await fixture.ackAll(consumer, deliveries)
+    await fixture.storeBodies(queue, 'later')
+    assert.ok(((await oldest()) ?? 0) > first)
+  },
+
   'figures are whole numbers and each queue is listed once': async (fixture) => {
     await fixture.queue()
     const queues = await fixture.withTimeout('queues()', fixture.broker.admin.queues())

@@ -77,18 +77,54 @@ const cancelling = ifPresent(feature.cancel, {
   },
 })
 
-/** Tests of `admin.jobs` and `admin.cancel`, if the broker has them. */
+const promoting = ifPresent(feature.promote, {
+  'promote makes the delayed jobs with these ids ready, and nothing else': async (fixture) => {
+    const { admin } = fixture.broker
+    assert.ok(admin.promote)
+    const [queue, other] = [await fixture.queue(), await fixture.queue()]
+    const later = { delayMs: 86_400_000 }
+    const [promoted, stays, foreign] = [messageTo(queue, later), messageTo(queue, later), messageTo(other, later)]
+    const ready = messageTo(queue)
+    await fixture.store([promoted, stays, foreign, ready])
+    const ids = [promoted.id, ready.id, foreign.id, 'never-there']
+    assert.equal(await fixture.withTimeout('promote()', admin.promote(queue.name, [])), 0)
+    assert.equal(await fixture.withTimeout('promote()', admin.promote(queue.name, ids)), 1)
+    assert.equal(await fixture.withTimeout('promote()', admin.promote(queue.name, ids)), 0)
+    const taken = (await fixture.takeRemaining(queue)).map(({ id }) => id)
+    assert.deepEqual(taken.toSorted(), [promoted.id, ready.id].toSorted())
+    assert.deepEqual(await fixture.takeRemaining(other), [])
+  },
+
+  'promote wakes a consumer that waits, and the job is unchanged': async (fixture) => {
+    const { admin } = fixture.broker
+    assert.ok(admin.promote)
+    const queue = await fixture.queue()
+    const consumer = await fixture.consumer([queue], { prefetch: 1 })
+    const delayed = messageTo(queue, { delayMs: 86_400_000, headers: { trace: 'a' } })
+    await fixture.store([delayed])
+    const taking = fixture.takeOne(consumer)
+    assert.equal(await fixture.withTimeout('promote()', admin.promote(queue.name, [delayed.id])), 1)
+    const delivery = await taking
+    assert.deepEqual([delivery.id, textOf(delivery)], [delayed.id, textOf(delayed)])
+    assert.deepEqual([delivery.headers['trace'], delivery.deliveryCount], ['a', 0])
+    await fixture.ackAll(consumer, [delivery])
+  },
+})
+
+/** Tests of `admin.jobs`, `admin.cancel` and `admin.promote`, if the broker has them. */
 export const waitingJobs: Behaviours = {
   ...jobList,
   ...cancelling,
+  ...promoting,
 
-  'jobs, cancel and compact of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND': async (fixture) => {
+  'jobs, cancel, promote and compact of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND': async (fixture) => {
     const { broker } = fixture
-    const { jobs, cancel, compact } = broker.admin
+    const { jobs, cancel, promote, compact } = broker.admin
     const { name } = queueSpec()
     const calls = [
       jobs && (() => jobs.call(broker.admin, name, { limit: 1 })),
       cancel && (() => cancel.call(broker.admin, name, ['1'])),
+      promote && (() => promote.call(broker.admin, name, ['1'])),
       compact && (() => compact.call(broker.admin, name)),
     ]
     for (const call of calls) {

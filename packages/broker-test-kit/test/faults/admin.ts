@@ -64,7 +64,7 @@ export const adminFaults: Faults = {
   },
 
   'lists no jobs of an unknown queue instead of rejecting': {
-    caughtBy: ['waiting jobs: jobs, cancel and compact of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND'],
+    caughtBy: ['waiting jobs: jobs, cancel, promote and compact of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND'],
     breaks: () => (broker) =>
       alterAdmin(broker, {
         jobs: async (queue, options) => broker.admin.jobs?.(queue, options).catch(() => []) ?? [],
@@ -74,6 +74,25 @@ export const adminFaults: Faults = {
   'cancels all waiting jobs': {
     caughtBy: ['waiting jobs: cancel deletes the waiting jobs with these ids, and nothing else'],
     breaks: () => (broker) => alterAdmin(broker, { cancel: (queue) => broker.admin.purge(queue) }),
+  },
+
+  'promotes no job and counts it': {
+    caughtBy: [
+      'waiting jobs: promote makes the delayed jobs with these ids ready, and nothing else',
+      'waiting jobs: promote wakes a consumer that waits, and the job is unchanged',
+    ],
+    breaks: () => (broker) => alterAdmin(broker, { promote: async () => 1 }),
+  },
+
+  'reports the newest ready job as the oldest': {
+    caughtBy: ['admin: the time at which the oldest ready job was stored, if it is reported, is that of the oldest'],
+    breaks: () => (broker) =>
+      alterAdmin(broker, {
+        queues: async (names) =>
+          (await broker.admin.queues(names)).map((stats) =>
+            stats.oldestStoredAtMs === undefined ? stats : { ...stats, oldestStoredAtMs: Date.now() },
+          ),
+      }),
   },
 
   'lists dead letters without a reason': {

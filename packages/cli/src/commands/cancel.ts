@@ -1,9 +1,9 @@
 import type { Argv } from 'yargs'
-import { BrokerError } from '@zyqueue/core'
 import { withBroker } from '../broker.ts'
 import { nameErrors, TEXT, type GlobalArgs } from '../options.ts'
 import { plural, print, printNote } from '../output.ts'
 import { requireCall } from '../require-call.ts'
+import { changeJobs } from '../single-jobs.ts'
 
 /** `--json`: `{ cancelled: { <queue>: n }, notFound: [<id>] }`. */
 export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
@@ -26,22 +26,9 @@ export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     ({ ids, queue, ...args }) =>
       withBroker(args, async (broker) => {
         const cancel = requireCall(broker, 'cancel', 'delete single jobs')
-        const queues = queue === undefined ? (await broker.admin.queues()).map(({ name }) => name) : [queue]
-        const cancelled: Record<string, number> = {}
-        const missing = new Set(ids)
-        for (const name of queues) {
-          // One id per call: for several ids a broker returns only the number that it cancelled.
-          for (const id of missing) {
-            if ((await cancel(name, [id])) === 0) continue
-            missing.delete(id)
-            cancelled[name] = (cancelled[name] ?? 0) + 1
-          }
-        }
-        const notFound = [...missing]
-        const none = `no waiting job has one of these ids: ${notFound.join(', ')}`
-        if (Object.keys(cancelled).length === 0) throw new BrokerError('ZYQ_JOB_NOT_FOUND', none)
+        const { perQueue, count, notFound } = await changeJobs(broker, { ids, queue, kind: 'waiting' }, cancel)
         if (notFound.length > 0) printNote(args.json, `no waiting job has the id ${notFound.join(', ')}`)
-        print(args.json, { cancelled, notFound }, () => `${plural(new Set(ids).size - missing.size, 'job')} cancelled.`)
+        print(args.json, { cancelled: perQueue, notFound }, () => `${plural(count, 'job')} cancelled.`)
       }),
   )
 }

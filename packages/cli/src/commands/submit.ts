@@ -36,13 +36,14 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
               describe: 'Queue [default: the name of the task]',
             },
             delay: duration('Run the job after this time at the earliest, such as 30s', 0, 'years'),
+            expires: duration('Do not run the job if it is older than this, such as 10m [default: never]', 1, 'years'),
             priority: count('0 to 9, higher ones run first; normal is 4', 0, 9),
           } as const),
         )
         .example(`$0 submit resize '{"file":"a.png"}'`, 'One job')
         .example(`$0 submit mail null --delay 5m`, 'A job without data, in five minutes')
         .example(`jq -c '.[]' files.json | $0 submit resize`, 'One job for each line'),
-    async ({ data, json, delay, priority, ...args }) => {
+    async ({ data, json, delay, expires, priority, ...args }) => {
       if ((data === undefined || data === '-') && process.stdin.isTTY) {
         throw new UsageError('the data is missing', 'Pass it as one JSON argument (null for none), or pipe JSON lines.')
       }
@@ -53,7 +54,7 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         args.taskFile === undefined
           ? remoteTask(args.task, withoutUndefined({ server, connection, queue }))
           : await definedTask(args.task, args.taskFile, baseDir)
-      const overrides = withoutUndefined({ server, connection, delayMs: delay, priority })
+      const overrides = withoutUndefined({ server, connection, delayMs: delay, expiresMs: expires, priority })
       const input = data === undefined || data === '-' ? undefined : parseJson(data, 'the data')
       if (input !== undefined && !Array.isArray(input)) {
         const { id, queue: into } = await task.submit(input, overrides)

@@ -10,9 +10,11 @@ import {
   nameErrors,
   size,
   NEEDED_TASK_FILE,
+  TEXT,
   type GlobalArgs,
 } from '../options.ts'
 import { HERE } from '../broker.ts'
+import { openLoggerFile } from '../logger-file.ts'
 import { supervisorFor } from '../task-file/core.ts'
 import { openTaskFile, type TaskFile } from '../task-file/index.ts'
 import { noInputs, type Inputs } from '../task-file/inputs.ts'
@@ -46,27 +48,36 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
             ),
             'log-level': { choices: LOG_LEVELS, default: 'info' as const, describe: 'Minimum log level' },
             'log-format': { choices: LOG_FORMATS, describe: '[default: pretty on a terminal, json otherwise]' },
+            logger: {
+              ...TEXT,
+              conflicts: 'log-format',
+              describe: 'File whose default export is a logger (pino, winston) or a function that makes one',
+            },
           } as const),
         )
         .example('$0 work --task-file tasks.ts', 'One process per CPU, the embedded broker')
         .example('$0 work -f tasks.ts -w 4 --concurrency 20', 'More jobs at once, for jobs that mostly wait')
         .example('$0 work -f tasks.ts -C redis://localhost:6379', 'Redis, for tasks that name no broker')
-        .example('$0 work -f tasks.ts --watch', 'For development'),
+        .example('$0 work -f tasks.ts --watch', 'For development')
+        .example('$0 work -f tasks.ts --logger log.ts', 'Log with the logger of your application'),
     async (args) => {
       const format = args.logFormat ?? (args.json ? 'json' : undefined)
-      const logger = createLogger({ level: args.logLevel, ...withoutUndefined({ format }) })
       const inputs = args.watch ? noInputs() : undefined
       const taskFile = await openTaskFile(args.taskFile, inputs)
       const { createSupervisor } = await supervisorFor(taskFile.path)
-      const supervisorOf = ({ path, loader }: TaskFile): Supervisor =>
+      const level = args.logLevel
+      const own = args.logger === undefined ? undefined : await openLoggerFile(args.logger, taskFile.path, level)
+      const logger = own?.logger ?? createLogger({ level, ...withoutUndefined({ format }) })
+      const loaderOf = (file: TaskFile): TaskFile['loader'] => (own === undefined ? file.loader : own.loaderFor(file))
+      const supervisorOf = (file: TaskFile): Supervisor =>
         createSupervisor({
-          taskFile: path,
+          taskFile: file.path,
           burst: args.burst,
           resolveFrom: [HERE],
           logger,
-          workerLog: { level: args.logLevel, ...withoutUndefined({ format }) },
+          workerLog: { level, ...withoutUndefined({ format, module: own?.path }) },
           ...withoutUndefined({
-            loader,
+            loader: loaderOf(file),
             maxWorkers: args.maxWorkers,
             concurrency: args.concurrency,
             prefetch: args.prefetch,
@@ -84,7 +95,7 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const { reason, error } =
         inputs === undefined
           ? await run(supervisorOf(taskFile), logger)
-          : await runWatched(taskFile, inputs, logger, supervisorOf)
+          : await runWatched(taskFile, inputs, logger, supervisorOf, loaderOf)
       if (error !== undefined) throw error
       if (reason === 'stopped' || reason === 'failed') process.exitCode = EXIT.failed
       if (args.json) print(true, { reason }, () => reason)
@@ -103,13 +114,14 @@ async function runWatched(
   inputs: Inputs,
   logger: Logger,
   supervisorOf: (taskFile: TaskFile) => Supervisor,
+  loaderOf: (taskFile: TaskFile) => TaskFile['loader'],
 ): Promise<SupervisorResult> {
   let supervisor = supervisorOf(first)
   let changed: TaskFile | undefined
   let wake: (() => void) | undefined
   using _watch = watchTaskFile(first.path, inputs, logger, (taskFile) => {
     changed = taskFile
-    if (wake === undefined) supervisor.reload(taskFile.loader)
+    if (wake === undefined) supervisor.reload(loaderOf(taskFile))
     else wake()
   })
   for (;;) {

@@ -26,12 +26,12 @@ export interface TaskFile {
 
 /**
  * Finds a task file. If it is TypeScript, compiles it with all project files that it imports. With `inputs`, which `--watch`
- * passes, records the files that it imports, also of a JavaScript file.
+ * passes, records the files that it imports, also of a JavaScript file. `option` is the one that names the file, for errors.
  *
  * Throws `ConfigError`: `ZYQ_CONFIG` if the file does not exist, `ZYQ_TASK_FILE` if it does not compile.
  */
-export async function openTaskFile(given: string, inputs?: Inputs): Promise<TaskFile> {
-  const path = findFile(given)
+export async function openTaskFile(given: string, inputs?: Inputs, option = '--task-file'): Promise<TaskFile> {
+  const path = findFile(given, option)
   if (!isTypeScript(path) && inputs === undefined) return { path }
   const compiler = await compilerFor(path)
   try {
@@ -84,12 +84,12 @@ export async function importTaskFile(
   return tasks
 }
 
-function findFile(given: string): string {
+function findFile(given: string, option: string): string {
   const path = resolve(given)
   const stat = statSync(path, { throwIfNoEntry: false })
-  if (stat === undefined) throw new ConfigError('ZYQ_CONFIG', `--task-file: ${path} does not exist`)
+  if (stat === undefined) throw new ConfigError('ZYQ_CONFIG', `${option}: ${path} does not exist`)
   if (!stat.isFile() || !isScript(path)) {
-    throw new ConfigError('ZYQ_CONFIG', `--task-file: ${path} is not a TypeScript or JavaScript file`)
+    throw new ConfigError('ZYQ_CONFIG', `${option}: ${path} is not a TypeScript or JavaScript file`)
   }
   return realpathSync(path)
 }

@@ -38,7 +38,7 @@ function withOurErrors(admin: BrokerAdmin, connection: Connection): BrokerAdmin 
     whileAlive(call).catch((error: unknown) => {
       throw connection.wrap(error)
     })
-  const { deadLetters, workers, jobs, cancel, limit, compact, shutdown } = admin
+  const { deadLetters, workers, jobs, cancel, promote, limit, compact, shutdown } = admin
   return {
     queues: (names) => ours(admin.queues(names)),
     purge: (queue) => ours(admin.purge(queue)),
@@ -52,6 +52,7 @@ function withOurErrors(admin: BrokerAdmin, connection: Connection): BrokerAdmin 
     ...(workers === undefined ? {} : { workers: () => ours(workers.call(admin)) }),
     ...(jobs === undefined ? {} : { jobs: (queue, options) => ours(jobs.call(admin, queue, options)) }),
     ...(cancel === undefined ? {} : { cancel: (queue, ids) => ours(cancel.call(admin, queue, ids)) }),
+    ...(promote === undefined ? {} : { promote: (queue, ids) => ours(promote.call(admin, queue, ids)) }),
     ...(limit === undefined ? {} : { limit: (queue, most) => ours(limit.call(admin, queue, most)) }),
     ...(compact === undefined ? {} : { compact: (queue) => ours(compact.call(admin, queue)) }),
     ...(shutdown === undefined ? {} : { shutdown: () => ours(shutdown.call(admin)) }),

@@ -13,10 +13,12 @@ export interface BrokerAdmin {
   version(): Promise<string>
   /** The live consumers of all processes. */
   workers?(): Promise<readonly WorkerStats[]>
-  /** Active ones first, then in the order in which they will run. */
+  /** Active ones first, then in running order. */
   jobs?(queue: string, options: { readonly limit: number }): Promise<readonly StoredJob[]>
-  /** Deletes the jobs that still wait. */
+  /** Deletes waiting jobs. */
   cancel?(queue: string, ids: readonly string[]): Promise<number>
+  /** Makes delayed jobs ready. */
+  promote?(queue: string, ids: readonly string[]): Promise<number>
   /** The queue refuses jobs while `most` are waiting; 0: no limit. */
   limit?(queue: string, most: number): Promise<void>
   /** Frees space and repairs counts. Resolves to the number of leftovers that it removed. */
@@ -43,6 +45,8 @@ export interface QueueStats {
   readonly active?: number
   readonly dead?: number
   readonly workers?: number
+  /** Of ready jobs; approximate. */
+  readonly oldestStoredAtMs?: number
   readonly details?: Details
 }
 

@@ -15,8 +15,8 @@ export interface EndingJob {
   readonly queue: string
   readonly headers: Headers
   /**
-   * True if this worker started the job. False for a job that may not run: its data is unreadable, or too many workers died
-   * with it.
+   * True if this worker started the job. False for a job that may not run: its data is unreadable, too many workers died with
+   * it, or it has expired.
    */
   readonly started: boolean
   readonly outcome: Outcome

@@ -20,6 +20,8 @@ export const HEADER = {
   kills: 'zyq-kills',
   /** When the job was postponed the first time, in ms since 1970. */
   postponedSince: 'zyq-postponed-since',
+  /** From when on the job must not run, in ms since 1970. */
+  expiresAt: 'zyq-expires-at',
   /** On a dead letter: the number of attempts. */
   attemptsMade: 'zyq-attempts-made',
 } as const

@@ -11,7 +11,9 @@ export interface RetryOptions {
 }
 
 /**
- * Thrown by a handler: the attempt has failed and must be retried, unless no retries are left. Not logged as an error.
+ * Thrown by a handler: the attempt has failed and must be retried, unless no retries are left. Not logged as an error. If a service
+ * asks to be called later (HTTP 429), throw `Postpone`, which uses no retry.
+ *
  * The constructor throws `ConfigError` (`ZYQ_CONFIG`) if `delayMs` is not a number of ms from 0 to ten years.
  */
 export class Retry extends Error {
@@ -116,10 +118,13 @@ function readyAtOf(options: unknown): number {
 
 /** Throws `ConfigError` (`ZYQ_CONFIG`). Checks the type first: a BigInt, a `Date` and a string compare like numbers. */
 export function checkDelay(delayMs: unknown): void {
-  if (delayMs === undefined) return
-  if (typeof delayMs === 'number' && delayMs >= 0 && delayMs <= MAX_DELAY_MS) return
+  if (delayMs === undefined || isDelay(delayMs)) return
   const got = typeof delayMs === 'number' ? String(delayMs) : `a value of type ${typeof delayMs}`
   throw new ConfigError('ZYQ_CONFIG', `Retry: delayMs must be a number of ms from 0 to ${MAX_DELAY_MS}, not ${got}.`)
+}
+
+export function isDelay(delayMs: unknown): delayMs is number {
+  return typeof delayMs === 'number' && delayMs >= 0 && delayMs <= MAX_DELAY_MS
 }
 
 /** Callers in JavaScript may give errors and other values as a reason. */

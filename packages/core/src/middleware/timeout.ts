@@ -17,7 +17,7 @@ export function timeout(ms: number): RunMiddleware {
     let isLate = false
     const timer = setTimeout(() => {
       isLate = true
-      worker.log.warn({ task: job.task, job: job.id, timeoutMs: ms }, 'job exceeded its timeout')
+      worker.log.warn({ timeoutMs: ms }, 'job exceeded its timeout')
       job.abort(late)
     }, ms)
     try {

@@ -1,7 +1,7 @@
 /** Sends the error because of which a worker process cannot run to the supervisor, which logs it once for all processes. */
 import { ERROR_CODES, type CodeOf, type ErrorCode, type ErrorKind } from '../error-codes.ts'
 import { BrokerError, CodecError, ConfigError, isError, JobError, messageOf, ZyQueueError } from '../errors.ts'
-import { property } from '../plain.ts'
+import { property } from '../property.ts'
 import type { ToSupervisor } from './ipc.ts'
 
 export type FatalMessage = Extract<ToSupervisor, { type: 'fatal' }>

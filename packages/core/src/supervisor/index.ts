@@ -1,2 +1,3 @@
 export { createSupervisor, type Supervisor } from './supervisor.ts'
+export { importLogger, type CreateLogger } from './logger-module.ts'
 export type { SupervisorOptions, SupervisorResult, TaskFileLoader } from './options.ts'

@@ -29,7 +29,11 @@ const startSchema = z.object({
   queues: z.array(z.string()).optional(),
   ...workerNumbers,
   maxMemory: z.number().positive().optional(),
-  log: z.object({ level: z.enum(LOG_LEVELS).optional(), format: z.enum(['pretty', 'json']).optional() }),
+  log: z.object({
+    level: z.enum(LOG_LEVELS).optional(),
+    format: z.enum(['pretty', 'json']).optional(),
+    module: z.string().optional(),
+  }),
 })
 
 /** Messages from the supervisor to a worker process. */
@@ -63,9 +67,18 @@ export const toSupervisorSchema = z.discriminatedUnion('type', [
   /** All consumers of the process. Sent when one starts or ends. */
   z.object({ type: z.literal('consumers'), consumers: z.array(consumerSchema) }),
   /**
-   * `at`: the time of the heartbeat, in ms on the host's monotonic clock. `idleMs`: how long the process has held no job.
+   * `at`: the time of the heartbeat, in ms on the host's monotonic clock. `jobs` and `dead`: the figures of `WorkerStatus`.
+   * `idleMs`: how long the process has held no job.
    */
-  z.object({ type: z.literal('heartbeat'), at: z.number(), done: z.number(), inHand: z.number(), idleMs: z.number() }),
+  z.object({
+    type: z.literal('heartbeat'),
+    at: z.number(),
+    done: z.number(),
+    jobs: z.number(),
+    dead: z.number(),
+    inHand: z.number(),
+    idleMs: z.number(),
+  }),
   /** The process stops receiving and ends soon. The supervisor must start its replacement. */
   z.object({ type: z.literal('retiring'), reason: z.string(), done: z.number() }),
   /** The process cannot run, and its replacement would fail for the same reason. */

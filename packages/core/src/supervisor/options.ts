@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
 import type { ZyQueueError } from '../errors.ts'
-import { LOG_LEVELS, type Logger, type LogLevel } from '../logger.ts'
+import { LOG_LEVELS, type LoggerLike, type LogLevel } from '../logger.ts'
 import { workerNumbers } from '../worker/options.ts'
 
 /** A module that each worker process imports before the task file. The process calls its `register(data)`. */
@@ -42,10 +42,15 @@ export interface SupervisorOptions {
   readonly connection?: string
   /** Folders that are searched for broker packages, after the task file's folder and the working directory. */
   readonly resolveFrom?: readonly string[]
-  /** The logger of the supervisor. Default: `createLogger()`. */
-  readonly logger?: Logger
-  /** How worker processes log to standard error. Default: level `info`, and the default format of `createLogger`. */
-  readonly workerLog?: { readonly level?: LogLevel; readonly format?: 'pretty' | 'json' }
+  /** The logger of the supervisor. A pino or winston logger fits. Default: `createLogger()`. */
+  readonly logger?: LoggerLike
+  /** How worker processes log. Default: to standard error, level `info`, and the default format of `createLogger`. */
+  readonly workerLog?: {
+    readonly level?: LogLevel
+    readonly format?: 'pretty' | 'json'
+    /** Absolute path of a module for `importLogger`, which each process calls. It gets the level, but not the format. */
+    readonly module?: string
+  }
 }
 
 export interface SupervisorResult {
@@ -72,7 +77,11 @@ export const supervisorSchema = z.object({
   connection: z.string().optional(),
   resolveFrom: z.array(z.string()).default([]),
   workerLog: z
-    .object({ level: z.enum(LOG_LEVELS).optional(), format: z.enum(['pretty', 'json']).optional() })
+    .object({
+      level: z.enum(LOG_LEVELS).optional(),
+      format: z.enum(['pretty', 'json']).optional(),
+      module: z.string().optional(),
+    })
     .default({}),
 })
 

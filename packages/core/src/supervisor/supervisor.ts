@@ -5,6 +5,7 @@ import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
 import { parseOptions } from '../parse-options.ts'
 import { DEFAULT_GRACE_MS, DEFAULT_LEASE_MS, DEFAULT_STALL_MS } from '../worker/options.ts'
+import { describeTotal } from '../worker/job-ends.ts'
 import { lostDeliveries } from '../worker/poison.ts'
 import { isDone } from './burst.ts'
 import { fatalError } from './fatal.ts'
@@ -65,6 +66,8 @@ export class Supervisor {
   /** True if a process has completed a job since then, or has been ready for long. */
   #proven = false
   #failedStarts = 0
+  /** The figures of the processes that have ended. */
+  readonly #total = { jobs: 0, dead: 0 }
 
   /** Use `createSupervisor`. Throws `ConfigError`. */
   constructor(options: SupervisorOptions) {
@@ -98,6 +101,7 @@ export class Supervisor {
     await finished
     clearInterval(this.#checkTimer)
     await this.#leases.close()
+    if (this.#outcome?.reason !== 'failed') this.#log.info({ ...this.#total }, describeTotal(this.#total))
     release()
     return this.#outcome ?? { reason: 'drained' }
   }
@@ -205,6 +209,8 @@ export class Supervisor {
   #ended(slot: Slot, worker: WorkerHandle, end: WorkerEnd): void {
     this.#reclaim(worker, end)
     this.#alive.delete(worker)
+    this.#total.jobs += worker.jobs
+    this.#total.dead += worker.dead
     if (!end.expected && worker.killDecision === undefined && this.#outcome?.reason !== 'failed') {
       const jobs = end.killedJobs.map(({ jobId }) => jobId)
       this.#log.error({ worker: worker.name, pid: worker.pid, jobs }, `worker ended ${end.how}`)

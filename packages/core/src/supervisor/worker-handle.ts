@@ -60,6 +60,8 @@ export class WorkerHandle {
   #readyAt: number | undefined
   #idleMs = 0
   #done = 0
+  #jobs = 0
+  #dead = 0
   #killTimer: NodeJS.Timeout | undefined
 
   constructor(start: StartMessage, graceMs: number, events: WorkerHandleEvents) {
@@ -106,6 +108,16 @@ export class WorkerHandle {
   /** The number of ended attempts in the last heartbeat. */
   get done(): number {
     return this.#done
+  }
+
+  /** The number of ended jobs in the last heartbeat. */
+  get jobs(): number {
+    return this.#jobs
+  }
+
+  /** The number of dead letters in the last heartbeat. */
+  get dead(): number {
+    return this.#dead
   }
 
   /** How long the process has held no job, in ms. 0 if it may hold one. */
@@ -210,6 +222,8 @@ export class WorkerHandle {
       case 'heartbeat':
         this.#freeAt = message.at
         this.#done = message.done
+        this.#jobs = message.jobs
+        this.#dead = message.dead
         this.#idleMs = message.idleMs
         return
       case 'retiring':

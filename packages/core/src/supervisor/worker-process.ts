@@ -26,12 +26,15 @@ import {
   type ToSupervisor,
 } from './ipc.ts'
 import { Ledger } from './ledger.ts'
+import { importLogger } from './logger-module.ts'
+import { logUncaughtErrors } from './uncaught.ts'
 
 const HEARTBEAT_MS = 500
 /** The interval of an idle process. */
 const IDLE_HEARTBEAT_MS = 2_000
 
 let worker: Worker | undefined
+let logger: Logger = createLogger()
 let ending = false
 
 process.on('message', (received) => {
@@ -56,6 +59,7 @@ process.on('SIGINT', () => {}).on('SIGHUP', () => {})
 // A closed log destination must not end the jobs.
 process.stdout.on('error', () => {})
 process.stderr.on('error', () => {})
+logUncaughtErrors(() => logger)
 
 async function start(message: StartMessage): Promise<void> {
   try {
@@ -66,11 +70,11 @@ async function start(message: StartMessage): Promise<void> {
         `The supervisor uses version ${message.protocol} of the worker protocol, this @zyqueue/core version ${PROTOCOL}: update them together.`,
       )
     }
+    logger = builtInLogger(message)
     await loadTasks(message)
     if (ending) return
-    const logger = loggerOf(message)
-    noteOwnBrokers(message, logger)
-    worker = superviseWorker(message, logger)
+    noteOwnBrokers(message)
+    worker = superviseWorker(message)
     await worker.start()
     send({
       type: 'ready',
@@ -98,6 +102,8 @@ async function loadTasks(message: StartMessage): Promise<void> {
       const loader: unknown = await import(message.loader.module)
       await loaderSchema.parse(loader).register(message.loader.data)
     }
+    const { level = 'info', module } = message.log
+    if (module !== undefined) logger = (await importLogger(module, level)).child({ worker: message.name })
     await import(pathToFileURL(message.taskFile).href)
   } catch (error) {
     if (error instanceof ZyQueueError) throw error
@@ -129,20 +135,19 @@ function setEnvironment(name: string, value: string | undefined): void {
   else process.env[name] = value
 }
 
-function loggerOf({ name, log }: StartMessage): Logger {
-  const logger = createLogger({ ...(log.level && { level: log.level }), ...(log.format && { format: log.format }) })
-  return logger.child({ worker: name })
+function builtInLogger({ name, log: { level, format } }: StartMessage): Logger {
+  return createLogger({ ...(level && { level }), ...(format && { format }) }).child({ worker: name })
 }
 
 /** Warns if the supervisor was started for one broker and tasks name another. */
-function noteOwnBrokers({ server, connection }: StartMessage, logger: Logger): void {
+function noteOwnBrokers({ server, connection }: StartMessage): void {
   if (server === undefined && connection === undefined) return
   const own = registeredTasks().filter(({ choice }) => choice.server !== undefined || choice.connection !== undefined)
   const tasks = own.map(({ name }) => name)
   if (tasks.length > 0) logger.warn({ tasks }, 'tasks use the brokers that they name')
 }
 
-function superviseWorker(message: StartMessage, logger: Logger): Worker {
+function superviseWorker(message: StartMessage): Worker {
   const { name, concurrency = DEFAULT_CONCURRENCY, leaseMs = DEFAULT_LEASE_MS } = message
   const { prefetch, graceMs, stallMs, maxJobs, queues } = message
   const ledger = new Ledger<ActiveJob>(LEDGER_FILE, concurrency, ({ session, work }) => ({
@@ -190,7 +195,7 @@ function startHeartbeat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS
   let lastDone = 0
   const timer = setInterval(() => {
     const now = hostMonotonicMs()
-    const { done, running: runningJobs, waiting } = running.status
+    const { done, jobs, dead, running: runningJobs, waiting } = running.status
     const inHand = runningJobs + waiting
     if (inHand > 0 || done > lastDone) busyAt = now
     lastDone = done
@@ -198,7 +203,7 @@ function startHeartbeat(running: Worker, { maxMemory, stallMs = DEFAULT_STALL_MS
     // The first idle heartbeats are sent at once, because a burst may wait for them.
     if (idleMs <= 2 * heartbeatMs || now - toldAt >= idleHeartbeatMs) {
       toldAt = now
-      send({ type: 'heartbeat', at: now, done, inHand, idleMs })
+      send({ type: 'heartbeat', at: now, done, jobs, dead, inHand, idleMs })
     }
     if (maxMemory !== undefined && !ending && process.memoryUsage.rss() > maxMemory) {
       void end((grown) => grown.finishAndClose(), 'its memory exceeds the limit')
@@ -214,12 +219,22 @@ async function end(how: (running: Worker) => Promise<void>, retiring?: string): 
   if (worker !== undefined) await how(worker)
   if (!first) return
   await producers.close().catch(() => {})
+  if (worker !== undefined) await sendTotal(worker)
   process.exit(0)
 }
 
 function send(message: ToSupervisor): void {
   // Without a callback, a closed channel would throw an error that ends this process.
   if (process.connected) process.send?.(message, undefined, {}, () => {})
+}
+
+/** The last heartbeat, with the final figures. Resolves when it is sent, because the process then exits. */
+function sendTotal({ status: { done, jobs, dead } }: Worker): Promise<void> {
+  const message: ToSupervisor = { type: 'heartbeat', at: hostMonotonicMs(), done, jobs, dead, inHand: 0, idleMs: 0 }
+  return new Promise((resolve) => {
+    if (process.connected) process.send?.(message, undefined, {}, () => resolve())
+    else resolve()
+  })
 }
 
 function reportFatal(error: unknown): void {

@@ -32,7 +32,14 @@ export interface TaskOptions extends BrokerTaskOptions {
   readonly connection?: string
   /** Default: the task's name. */
   readonly queue?: string
-  /** Retries after a failed attempt, at most 999,999, with exponential backoff and full jitter. Default: 3. */
+  /**
+   * Retries after a failed attempt. A number, at most 999,999: their limit, with exponential backoff and full jitter. A
+   * `RetryPolicy` also says which errors are retried (`when`) and after what time. Default: 3.
+   *
+   * ```ts
+   * retries: { limit: 5, when: (error) => !(error instanceof TypeError), delayMs: (attempt) => attempt * 10_000 }
+   * ```
+   */
   readonly retries?: number | RetryPolicy
   /**
    * After this many ms `job.signal` is aborted. An attempt that then throws fails with `ZYQ_JOB_TIMEOUT`. Default: none.
@@ -63,10 +70,20 @@ export interface SubmitOptions extends BrokerTaskOptions {
   readonly server?: string | BrokerPlugin
   readonly connection?: string
   readonly queue?: string
-  /** The job is ready after this many ms. Default: 0. */
+  /** The job is ready after this many ms, at most ten years. Default: 0. */
   readonly delayMs?: number
+  /**
+   * Instead of `delayMs`: the job is ready at this instant, in ms since 1970 or as a `Date`. An instant that has passed means
+   * now.
+   */
+  readonly readyAtMs?: number | Date
+  /**
+   * A job that is older than this many ms, counted from its submit, is not run: it is deleted, and its worker logs and reports
+   * its end as `expired`. This includes delays, retries and postponements. Default: it does not expire.
+   */
+  readonly expiresMs?: number
   readonly priority?: Priority
-  /** Retries after a failed attempt, at most 999,999. */
+  /** The limit of retries, at most 999,999. The rest of the task's policy applies. */
   readonly retries?: number
   /** Headers for `job.headers`. Keys must be lower case; keys that begin with `zyq-` are reserved. */
   readonly headers?: Readonly<Record<string, string>>
@@ -93,7 +110,7 @@ const taskSchema = z
     ...sharedShape,
     name: z.string(),
     retries: z.union([retriesSchema, retryPolicySchema], {
-      error: `expected a whole number from 0 to ${MAX_RETRIES}, or { limit, minDelayMs, maxDelayMs }`,
+      error: `expected a whole number from 0 to ${MAX_RETRIES}, or { limit, when, delayMs } or { limit, when, minDelayMs, maxDelayMs }`,
     }),
     timeoutMs: timerMs,
     hardTimeoutMs: timerMs,
@@ -110,14 +127,34 @@ const headersSchema = z.record(
   z.string(),
 )
 
+/** A `Date` becomes a number. */
+const instantSchema = z
+  .union([z.number(), z.date().transform((date) => date.getTime())], {
+    error: 'expected an instant: ms since 1970, or a Date',
+  })
+  .refine((instant) => instant <= Date.now() + MAX_DELAY_MS, 'the instant is more than ten years from now')
+
 const submitSchema = z
   .object({
     ...sharedShape,
     delayMs: z.number().nonnegative().max(MAX_DELAY_MS),
+    readyAtMs: instantSchema,
+    expiresMs: delayMsSchema,
     retries: retriesSchema,
     headers: headersSchema,
   })
   .partial()
+  .refine(({ delayMs, readyAtMs }) => delayMs === undefined || readyAtMs === undefined, {
+    path: ['readyAtMs'],
+    error: 'give either delayMs or readyAtMs, not both',
+  })
+  .refine(
+    ({ delayMs = 0, readyAtMs = 0, expiresMs = Infinity }) => expiresMs > Math.max(delayMs, readyAtMs - Date.now()),
+    {
+      path: ['expiresMs'],
+      error: 'the job would expire before it is ready: expiresMs must be longer than the delay',
+    },
+  )
 
 const callSchema = z.object({ timeoutMs: timerMs })
 

@@ -26,8 +26,9 @@ export function checkSubmitSupport(
 ): void {
   const served = withCapabilitiesFor(broker, queue)
   checkPriority(options.priority, `A submit to ${task}`, served)
-  if ((options.delayMs ?? 0) > 0 && served.capabilities.delay === 'none') {
-    throw unsupported(`A submit to ${task}`, '`delayMs`', served, 'delays')
+  const delay = options.readyAtMs === undefined ? 'delayMs' : 'readyAtMs'
+  if ((options[delay] ?? 0) > 0 && served.capabilities.delay === 'none') {
+    throw unsupported(`A submit to ${task}`, `\`${delay}\``, served, 'delays')
   }
 }
 
@@ -55,7 +56,8 @@ function checkPriority(
 }
 
 function asksForBackoff({ retries }: CheckedTaskOptions): boolean {
-  return typeof retries === 'object' && retries.limit > 0
+  if (typeof retries !== 'object' || retries.limit === 0) return false
+  return (retries.delayMs ?? retries.minDelayMs ?? retries.maxDelayMs ?? 0) !== 0
 }
 
 function unsupported(

@@ -243,17 +243,26 @@ export class Task<Data = unknown, Result = unknown> {
   ): Route['message'] {
     const { name } = queue
     const headers = this.#headers(queue, options)
-    const delayMs = Math.ceil(options.delayMs ?? 0)
+    const fixedDelayMs = Math.ceil(options.delayMs ?? 0)
+    const { readyAtMs, expiresMs } = options
+    const delayOf = (): number =>
+      readyAtMs === undefined ? fixedDelayMs : Math.ceil(Math.max(0, readyAtMs - Date.now()))
     const priority = priorityLevel(options.priority ?? this.options.priority)
     // Both objects are written out: object spread would cost more than the rest of a submit.
-    const withAdded = (added: Headers | undefined): Headers => (added ? withHeaders(headers, added) : headers)
+    const withAdded = (added: Headers | undefined): Headers => {
+      if (expiresMs !== undefined) {
+        return withHeaders(headers, { ...added, [HEADER.expiresAt]: String(Date.now() + expiresMs) })
+      }
+      return added ? withHeaders(headers, added) : headers
+    }
     if (Object.keys(broker).length === 0) {
       return (id, data, added) => {
-        return { queue: name, id, body: encodeData(data), headers: withAdded(added), delayMs, priority }
+        return { queue: name, id, body: encodeData(data), headers: withAdded(added), delayMs: delayOf(), priority }
       }
     }
     return (id, data, added) => {
-      return { queue: name, id, body: encodeData(data), headers: withAdded(added), delayMs, priority, options: broker }
+      const [body, delayMs] = [encodeData(data), delayOf()]
+      return { queue: name, id, body, headers: withAdded(added), delayMs, priority, options: broker }
     }
   }
 

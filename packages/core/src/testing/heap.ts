@@ -21,6 +21,11 @@ export class Heap<Item extends HeapItem> {
     return this.#items[0]
   }
 
+  /** All items, in no order. */
+  values(): Iterable<Item> {
+    return this.#items
+  }
+
   push(item: Item): void {
     this.#rise(item, this.#items.length)
   }

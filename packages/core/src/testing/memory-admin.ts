@@ -54,6 +54,13 @@ export function createMemoryAdmin(store: MemoryStore, assertOpen: () => void): B
       assertOpen()
       return store.queue(name).cancel(ids)
     },
+    async promote(name, ids) {
+      assertOpen()
+      const queue = store.queue(name)
+      const count = queue.promote(ids)
+      queue.wake()
+      return count
+    },
     async check() {
       assertOpen()
       return []

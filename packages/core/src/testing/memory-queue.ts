@@ -160,8 +160,18 @@ export class MemoryQueue {
     return count
   }
 
+  /** Makes the given jobs ready if they are delayed. Returns their number. Call `wake` after it. */
+  promote(ids: readonly string[]): number {
+    const jobs = this.#delayed.sorted().filter(({ id }) => ids.includes(id))
+    for (const job of jobs) this.#makeReady(job)
+    this.#arm()
+    return jobs.length
+  }
+
   stats(): QueueStats {
     this.#promote()
+    let oldestStoredAtMs = Number.POSITIVE_INFINITY
+    for (const { storedAtMs } of this.#ready.values()) oldestStoredAtMs = Math.min(oldestStoredAtMs, storedAtMs)
     return {
       name: this.name,
       ready: this.#ready.size,
@@ -169,6 +179,7 @@ export class MemoryQueue {
       active: this.#active,
       dead: this.#dead.size,
       workers: this.#listeners.size,
+      ...(this.#ready.size > 0 && { oldestStoredAtMs: Math.floor(oldestStoredAtMs) }),
     }
   }
 
@@ -226,11 +237,15 @@ export class MemoryQueue {
     if (first === undefined) return
     const nowMs = this.#clock.now()
     for (let job: MemoryJob | undefined = first; job !== undefined && job.readyAtMs <= nowMs;) {
-      this.#delayed.remove(job)
-      job.place = this.#places++
-      this.#ready.push(job)
+      this.#makeReady(job)
       job = this.#delayed.first()
     }
+  }
+
+  #makeReady(job: MemoryJob): void {
+    this.#delayed.remove(job)
+    job.place = this.#places++
+    this.#ready.push(job)
   }
 
   /** Sets one timer for the next delayed job if there is a listener. */

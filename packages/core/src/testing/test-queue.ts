@@ -1,14 +1,23 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Broker, BrokerPlugin, Consumer, Delivery, OutboundMessage, QueueSpec } from '../contract/index.ts'
+import type {
+  Broker,
+  BrokerPlugin,
+  Consumer,
+  Delivery,
+  Headers,
+  OutboundMessage,
+  QueueSpec,
+} from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
 import { MAX_TIMER_MS } from '../limits.ts'
-import { safeLogger, silentLogger, type Logger } from '../logger.ts'
-import { decodeData, HEADER } from '../messages/envelope.ts'
+import { safeLogger, silentLogger, type Logger, type LoggerLike } from '../logger.ts'
+import { decodeData, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import type { Middleware, RunMiddleware } from '../middleware/middleware.ts'
 import { Postpone } from '../middleware/signals.ts'
 import { closeProducer, producerFor } from '../producer/producers.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Execution, type Refusal, type Work } from '../worker/execution.ts'
+import { logJobEnd } from '../worker/job-end-log.ts'
 import { WorkerHooks } from '../worker/worker-hooks.ts'
 import { GIVE_BACK, type Outcome } from '../worker/outcome.ts'
 import { createVirtualClock, type VirtualClock } from './clock.ts'
@@ -22,7 +31,7 @@ export interface TestQueueOptions {
   /** Wraps every task's own middleware, like a worker's middleware. */
   readonly middleware?: readonly Middleware[]
   /** Default: logs nothing. */
-  readonly logger?: Logger
+  readonly logger?: LoggerLike
 }
 
 /** The state of one submitted job. */
@@ -34,9 +43,10 @@ export interface TestJob {
   /** The submitted data, encoded and decoded as JSON. */
   readonly data: unknown
   /**
-   * `waiting`: for `run` or its delay. `done`: the handler returned or discarded it. `dead`: it is a dead letter.
+   * `waiting`: for `run` or its delay. `done`: the handler returned or discarded it. `expired`: it is older than its
+   * `expiresMs`. `dead`: it is a dead letter.
    */
-  readonly state: 'waiting' | 'running' | 'done' | 'dead'
+  readonly state: 'waiting' | 'running' | 'done' | 'expired' | 'dead'
   /** When a waiting job is ready, in ms of the queue's clock. */
   readonly dueAtMs: number
   /** The number of ended attempts. */
@@ -92,6 +102,7 @@ class MemoryTestQueue implements TestQueue {
   readonly #tasks: readonly AnyTask[]
   readonly #execution: Execution
   readonly #hooks: WorkerHooks
+  readonly #log: Logger
   readonly #plugin: BrokerPlugin
   readonly #broker: Broker
   readonly #entries = new Map<string, TestEntry>()
@@ -110,9 +121,10 @@ class MemoryTestQueue implements TestQueue {
       create: () => this.#noting(createMemoryBroker(store)),
     }
     this.#broker = createMemoryBroker(store)
-    const worker = { id: 'test', name: 'test', log: safeLogger(logger) }
-    this.#hooks = new WorkerHooks(worker.log)
-    this.#execution = new Execution(tasks, worker, [this.#note, ...middleware])
+    this.#log = safeLogger(logger)
+    const worker = { id: 'test', name: 'test', log: this.#log }
+    this.#hooks = new WorkerHooks(this.#log)
+    this.#execution = new Execution(tasks, worker, [this.#note, ...middleware], () => this.clock.now())
     this.#tasks = divert(tasks, this.#plugin)
   }
 
@@ -210,18 +222,27 @@ class MemoryTestQueue implements TestQueue {
   async #run(opened: Work | Refusal, delivery: Delivery): Promise<{ outcome: Outcome; isRun: boolean }> {
     const { task } = opened
     if ('outcome' in opened) {
-      return { outcome: await this.#hooks.settle(task, delivery, false, opened.outcome), isRun: false }
+      const outcome = await this.#hooks.settle(task, delivery, false, opened.outcome)
+      logJobEnd(this.#log, delivery, task, outcome)
+      return { outcome, isRun: false }
     }
     const decision = await this.#hooks.start(opened.task, opened.job)
-    if (decision !== undefined && decision !== 'start') return { outcome: decision, isRun: false }
+    if (decision !== undefined && decision !== 'start') {
+      logJobEnd(this.#log, delivery, task, decision)
+      return { outcome: decision, isRun: false }
+    }
+    const since = performance.now()
     const ended = await this.#execution.run(opened)
-    return { outcome: await this.#hooks.settle(task, delivery, true, ended), isRun: true }
+    const durationMs = performance.now() - since
+    const outcome = await this.#hooks.settle(task, delivery, true, ended)
+    logJobEnd(this.#log, delivery, task, outcome, { attempt: opened.job.attempt, durationMs })
+    return { outcome, isRun: true }
   }
 
   #noteOutcome(entry: TestEntry, outcome: Outcome, isRun: boolean): void {
     const { job } = entry
     if (isRun && outcome.end !== 'postponed') job.attempts++
-    if (outcome.kind === 'ack') job.state = 'done'
+    if (outcome.kind === 'ack') job.state = outcome.end === 'expired' ? 'expired' : 'done'
     else if (outcome.kind === 'reject') {
       job.state = 'dead'
       job.reason = outcome.reason
@@ -260,7 +281,9 @@ class MemoryTestQueue implements TestQueue {
       connect: () => broker.connect(),
       declare: (queues) => broker.declare(queues.map(plain)),
       publish: async (batch) => {
-        const results = await broker.publish(batch.map((message) => ({ ...message, options: {} })))
+        const results = await broker.publish(
+          batch.map((message) => ({ ...message, headers: this.#inOwnTime(message.headers), options: {} })),
+        )
         for (const [index, message] of batch.entries()) {
           if (results[index]?.status === 'stored') this.#enter(message)
         }
@@ -270,6 +293,13 @@ class MemoryTestQueue implements TestQueue {
       errorCode: (error) => broker.errorCode(error),
       close: () => broker.close(),
     }
+  }
+
+  /** Tasks calculate the time of expiry with the machine's clock. */
+  #inOwnTime(headers: Headers): Headers {
+    if (!(HEADER.expiresAt in headers)) return headers
+    const leftMs = timeHeader(headers, HEADER.expiresAt, 0) - Date.now()
+    return withHeaders(headers, { [HEADER.expiresAt]: String(Math.ceil(this.clock.now() + leftMs)) })
   }
 
   #enter({ id, queue, body, headers, delayMs }: OutboundMessage): void {

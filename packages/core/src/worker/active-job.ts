@@ -21,3 +21,12 @@ export interface Supervision {
   /** Called with the reason when the worker ends by itself: it reached `maxJobs`, or all its consumers fail. */
   readonly onFinishing: (reason: string) => void
 }
+
+/** True if this process still runs the same job for a lease that it has lost. The new delivery waits for the end of that run. */
+export function runsInAnotherSession(running: ReadonlySet<ActiveJob>, { delivery, session }: ActiveJob): boolean {
+  const { id, queue, deliveryCount } = delivery
+  if (deliveryCount === 0) return false
+  return [...running].some(
+    (other) => other.session !== session && other.delivery.id === id && other.delivery.queue === queue,
+  )
+}

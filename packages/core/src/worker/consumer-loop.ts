@@ -42,6 +42,8 @@ export interface ConsumerLoopOptions {
   /** Called when a session ends: the worker must drop its unstarted jobs. */
   readonly onSessionEnd: (session: ConsumerSession) => void
   readonly onSessionStart: (session: ConsumerSession) => void
+  /** Called at each failure to receive. */
+  readonly onError: (error: ZyQueueError) => void
   /** Called if receiving keeps failing without an outage of the broker. Returns true if the worker ends because of it. */
   readonly shouldEnd: (error: ZyQueueError) => boolean
 }
@@ -180,6 +182,7 @@ export class ConsumerLoop {
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
         if (!error.retryable || performance.now() - since > START_TIMEOUT_MS) throw error
+        this.#options.onError(error)
         if (tries === 0) this.#options.log.warn({ err: error }, 'broker unavailable, retrying')
         await pause(backoffMs(RECONNECT, tries), this.#stop.signal)
       }
@@ -220,6 +223,7 @@ export class ConsumerLoop {
         this.#watch.reset()
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
+        this.#options.onError(error)
         const logs = this.#failures.add(error)
         const ends = this.isFailing && this.#options.shouldEnd(error)
         if (logs || ends) this.#logFailure(error, ends)

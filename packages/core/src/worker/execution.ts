@@ -1,19 +1,19 @@
-import type { Delivery } from '../contract/index.ts'
+import type { Delivery, Headers } from '../contract/index.ts'
 import { runTracing, type RunTrace } from '../diagnostics.ts'
 import { ERROR_CODES } from '../error-codes.ts'
 import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
 import { DEFAULT_MAX_POSTPONE_MS } from '../limits.ts'
-import type { Logger } from '../logger.ts'
 import { countHeader, decodeData, errorHeader, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import { compose, runSideOf, type Middleware, type RunMiddleware } from '../middleware/middleware.ts'
 import { DEFAULT_RETRIES, retryOrFail } from '../middleware/retry.ts'
 import { Discard, Postpone, Retry } from '../middleware/signals.ts'
 import { timeout } from '../middleware/timeout.ts'
 import { validate } from '../middleware/validate.ts'
-import { property } from '../plain.ts'
+import { property } from '../property.ts'
 import type { AnyTask } from '../tasks/task.ts'
+import { JobContext } from './job-context.ts'
 import { Job, type UpdateSender, type WorkerContext } from './job.ts'
-import { ACK, DISCARD, type Outcome } from './outcome.ts'
+import { ACK, type Outcome } from './outcome.ts'
 import { afterAttempt, decidePoison, DEFAULT_MAX_DELIVERIES, WITHOUT_KILLS } from './poison.ts'
 
 /** A delivery that can run, with its task. */
@@ -48,14 +48,20 @@ type Pipeline = (worker: WorkerContext, job: Job) => unknown
 /** Turns deliveries into jobs, runs them, and returns the outcome of each. It does not settle. */
 export class Execution {
   readonly #worker: WorkerContext
-  readonly #log: Logger
   readonly #byName = new Map<string, AnyTask>()
   readonly #byQueue = new Map<string, AnyTask[]>()
   readonly #pipelines = new Map<AnyTask, Pipeline>()
+  readonly #now: () => number
 
-  constructor(tasks: readonly AnyTask[], worker: WorkerContext, middleware: readonly Middleware[]) {
+  /** `now`: the clock of the broker's delays, in ms since 1970. A test queue has its own. */
+  constructor(
+    tasks: readonly AnyTask[],
+    worker: WorkerContext,
+    middleware: readonly Middleware[],
+    now: () => number = Date.now,
+  ) {
     this.#worker = worker
-    this.#log = worker.log
+    this.#now = now
     for (const task of tasks) {
       this.#byName.set(task.name, task)
       this.#byQueue.set(task.queue, [...(this.#byQueue.get(task.queue) ?? []), task])
@@ -78,6 +84,8 @@ export class Execution {
         const what = name === undefined ? `the queue ${queue}` : `the task ${JSON.stringify(name)}`
         return this.#refuse(delivery, `ZYQ_TASK_UNKNOWN: no task of this worker runs jobs of ${what}`)
       }
+      const expired = this.expire(delivery)
+      if (expired !== undefined) return { task, outcome: expired }
       const maxDeliveries = task.options.maxDeliveries ?? DEFAULT_MAX_DELIVERIES
       const { lost, isPoison, alone } = decidePoison({ deliveryCount, headers, maxDeliveries, countsAllHeld })
       if (isPoison) {
@@ -103,27 +111,41 @@ export class Execution {
     }
   }
 
+  /** The outcome of a job that must not run because it has expired, else undefined. */
+  expire(delivery: Delivery): Outcome | undefined {
+    if (!(HEADER.expiresAt in delivery.headers)) return undefined
+    const ageMs = this.#now() - expiryOf(delivery.headers)
+    if (ageMs < 0) return undefined
+    const error = new JobError('ZYQ_JOB_EXPIRED', `The job expired ${Math.round(ageMs)} ms ago. It was not run.`)
+    return this.#expired(delivery, error)
+  }
+
   /**
    * Runs one attempt. Never throws or rejects. Returns a promise only if the handler does: a promise costs more than a
    * short job.
    */
   run(work: Work): Outcome | Promise<Outcome> {
-    const { task, job } = work
+    const { job } = work
     try {
       if (HEADER.killed in job.headers) {
         throw new JobError('ZYQ_JOB_TIMEOUT', 'The handler ran longer than its hard timeout; its process was killed.')
       }
-      const result = runTracing.hasSubscribers ? this.#traced(work) : this.#pipelines.get(task)?.(this.#worker, job)
+      const result = runTracing.hasSubscribers ? this.#traced(work) : this.#attempt(work)
       return isThenable(result) ? this.#outcome(work, result) : success(result)
     } catch (error) {
       return this.#failure(work, error)
     }
   }
 
-  #traced({ task, job }: Work): Promise<unknown> {
+  #attempt({ task, job }: Work): unknown {
+    return this.#pipelines.get(task)?.(new JobContext(this.#worker, job), job)
+  }
+
+  #traced(work: Work): Promise<unknown> {
+    const { task, job } = work
     const { queue, id, attempt, headers, storedAtMs } = job
     const trace: RunTrace = { task: task.name, queue, id, attempt, headers, storedAtMs, worker: this.#worker.id }
-    return runTracing.tracePromise(async () => this.#pipelines.get(task)?.(this.#worker, job), trace)
+    return runTracing.tracePromise(async () => this.#attempt(work), trace)
   }
 
   async #outcome(work: Work, running: PromiseLike<unknown>): Promise<Outcome> {
@@ -149,19 +171,15 @@ export class Execution {
       postponed?.code === 'ZYQ_POSTPONE_LIMIT' ? postponed : applyRetryPolicy(task, job, postponed ?? thrown)
     // The caller receives the error at once and decides whether to call again.
     const error = job.foreground && failure instanceof Retry ? failureOf(failure) : failure
-    const log = { task: task.name, job: job.id, attempt: job.attempt }
     if (error instanceof Discard) {
-      this.#log.info(log, `job discarded: ${messageOf(error)}`)
-      return DISCARD
+      return { kind: 'ack', end: 'discarded', reason: messageOf(error) }
     }
     if (error instanceof Retry) {
       const delayMs = error.delayMs ?? 0
-      const why = error.cause === undefined ? '' : `: ${messageOf(error.cause)}`
-      this.#log.info({ ...log, delayMs }, `attempt failed, retrying${why}`)
+      if (this.#expiresWithin(job, delayMs)) return this.#expiredAfter(job, delayMs, error.cause)
       const headers = this.#headersAfterFailure(job, error.cause)
       return { kind: 'release', end: 'retried', delayMs, headers, error: error.cause ?? error }
     }
-    this.#log.error({ ...log, err: error }, `job failed, ${describeRejection(job)}`)
     return {
       kind: 'reject',
       end: 'dead',
@@ -171,6 +189,7 @@ export class Execution {
         // A job that an operator requeues starts from its first attempt.
         [HEADER.attempts]: undefined,
         [HEADER.postponedSince]: undefined,
+        [HEADER.expiresAt]: undefined,
         ...WITHOUT_KILLS,
         [HEADER.attemptsMade]: String(job.attempt),
         [HEADER.error]: errorHeader(error),
@@ -179,26 +198,43 @@ export class Execution {
   }
 
   /** Releases the job for later without counting an attempt. Returns an error if the job cannot wait that long. */
-  #postpone({ task, job, canDelay }: Work, { readyAtMs }: Postpone): Outcome | JobError {
+  #postpone(work: Work, { readyAtMs }: Postpone): Outcome | JobError {
+    const { task, job, canDelay } = work
     if (job.foreground) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job with a waiting caller.')
     if (!canDelay) return new JobError('ZYQ_JOB_FAILED', 'The handler postponed a job, but its broker has no delays.')
-    const now = Date.now()
-    const since = timeHeader(job.headers, HEADER.postponedSince, now)
+    const since = timeHeader(job.headers, HEADER.postponedSince, this.#now())
     const { maxPostponeMs = DEFAULT_MAX_POSTPONE_MS } = task.options
     // A `Postpone` of another copy of this package may have no valid time.
     if (!Number.isFinite(readyAtMs))
       return new JobError('ZYQ_JOB_FAILED', 'The handler postponed the job without a time.')
-    if (readyAtMs > since + maxPostponeMs) {
+    const delayMs = Math.max(0, readyAtMs - Date.now())
+    if (this.#expiresWithin(job, delayMs)) return this.#expiredAfter(job, delayMs)
+    if (this.#now() + delayMs > since + maxPostponeMs) {
       const text = `The handler postponed the job until more than ${maxPostponeMs} ms after the first time.`
       return new JobError('ZYQ_POSTPONE_LIMIT', text)
     }
-    const delayMs = Math.max(0, readyAtMs - now)
-    this.#log.debug({ task: task.name, job: job.id, attempt: job.attempt, delayMs }, 'job postponed')
     const headers = withHeaders(job.headers, {
       [HEADER.postponedSince]: String(since),
       ...afterAttempt(job.headers),
     })
     return { kind: 'release', end: 'postponed', delayMs, headers }
+  }
+
+  #expiresWithin({ headers }: Job, delayMs: number): boolean {
+    return HEADER.expiresAt in headers && this.#now() + delayMs >= expiryOf(headers)
+  }
+
+  /** The end of a job whose next attempt would come too late. */
+  #expiredAfter(job: Job, delayMs: number, cause?: unknown): Outcome {
+    const text = `The job expires before its next attempt, which would begin in ${Math.round(delayMs)} ms.`
+    const error = new JobError('ZYQ_JOB_EXPIRED', text, cause === undefined ? {} : { cause })
+    return this.#expired(job, error)
+  }
+
+  /** A caller that waits learns of the end. Other jobs are deleted. */
+  #expired({ foreground, headers }: Pick<Delivery, 'foreground' | 'headers'>, error: JobError): Outcome {
+    if (foreground !== true) return { kind: 'ack', end: 'expired', error }
+    return { kind: 'reject', end: 'dead', error, reason: `${error.code}: ${error.message}`, headers }
   }
 
   #headersAfterFailure(job: Job, cause: unknown) {
@@ -210,21 +246,18 @@ export class Execution {
   }
 
   #refuse(delivery: Delivery, reason: string, task?: AnyTask): Refusal {
-    this.#log.error(
-      { queue: delivery.queue, job: delivery.id },
-      `job refused, ${describeRejection(delivery)}: ${reason}`,
-    )
     const headers = withHeaders(delivery.headers, {
       [HEADER.attempts]: undefined,
+      [HEADER.expiresAt]: undefined,
       ...WITHOUT_KILLS,
     })
     return { ...(task && { task }), outcome: { kind: 'reject', end: 'dead', reason, headers } }
   }
 }
 
-/** The log text for a rejected job. A job that a caller waits for leaves no dead letter. */
-function describeRejection({ foreground }: Pick<Delivery, 'foreground'>): string {
-  return foreground === true ? 'reported to its caller' : 'moved to the dead letters'
+/** When a job expires, in ms since 1970. A job with an invalid header does not expire. */
+function expiryOf(headers: Headers): number {
+  return timeHeader(headers, HEADER.expiresAt, Number.POSITIVE_INFINITY)
 }
 
 function failureOf({ cause }: Retry): unknown {

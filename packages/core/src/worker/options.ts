@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Logger } from '../logger.ts'
+import type { LoggerLike } from '../logger.ts'
 import { MAX_TIMER_MS } from '../limits.ts'
 import type { Middleware } from '../middleware/middleware.ts'
 import type { AnyTask } from '../tasks/task.ts'
@@ -31,8 +31,8 @@ export interface WorkerOptions {
   readonly maxJobs?: number
   /** The name that `zyqueue workers` shows. Default: `worker`. */
   readonly name?: string
-  /** Default: `createLogger({ level: 'warn' })`, so that failed jobs are logged. */
-  readonly logger?: Logger
+  /** A pino or winston logger fits. Default: `createLogger({ level: 'warn' })`, so that failed jobs are logged. */
+  readonly logger?: LoggerLike
   /** Wrapped around every task's own middleware. */
   readonly middleware?: readonly Middleware[]
 }
@@ -41,6 +41,8 @@ export const DEFAULT_CONCURRENCY = 10
 export const DEFAULT_LEASE_MS = 30_000
 export const DEFAULT_GRACE_MS = 30_000
 export const DEFAULT_STALL_MS = 30_000
+/** How long `close` waits for the broker. */
+export const CLOSE_TIMEOUT_MS = 2_000
 
 /** The numbers among the options, for callers that read them from text. */
 export const workerNumbers = {

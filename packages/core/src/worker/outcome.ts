@@ -5,9 +5,13 @@ import { MAX_DELAY_MS } from '../limits.ts'
 export type Outcome =
   | {
       readonly kind: 'ack'
-      readonly end: 'done' | 'discarded'
+      readonly end: 'done' | 'discarded' | 'expired'
       /** The handler's result, for a waiting caller. */
       readonly result?: unknown
+      /** Why the handler discarded the job. */
+      readonly reason?: string
+      /** Why the job has expired. */
+      readonly error?: unknown
     }
   | {
       readonly kind: 'release'
@@ -28,7 +32,6 @@ export type Outcome =
     }
 
 export const ACK: Outcome = { kind: 'ack', end: 'done' }
-export const DISCARD: Outcome = { kind: 'ack', end: 'discarded' }
 /** Releases an unstarted job without changes. */
 export const GIVE_BACK: Outcome = { kind: 'release', delayMs: 0 }
 

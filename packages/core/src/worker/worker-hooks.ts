@@ -1,6 +1,7 @@
 import type { Delivery } from '../contract/index.ts'
 import type { EndingJob } from '../hooks/batch-hooks.ts'
 import { HookBatches } from '../hooks/hook-batches.ts'
+import { errorForLog } from '../error-fields.ts'
 import type { Logger } from '../logger.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import type { Job } from './job.ts'
@@ -20,7 +21,8 @@ export class WorkerHooks {
     this.#starts = new HookBatches<Job, 'start' | Outcome>({
       call: async (hooks, jobs) => (await hooks.start?.(jobs)) ?? [],
       isResult: (decision) => decision === 'start' || isOutcome(decision),
-      onFailure(job, err) {
+      onFailure(job, thrown) {
+        const err = errorForLog(thrown)
         log.error({ task: job.task, job: job.id, err }, 'start hook failed: the job returns to its queue')
         return { kind: 'release', delayMs: RETRY_MS }
       },
@@ -28,7 +30,8 @@ export class WorkerHooks {
     this.#ends = new HookBatches<EndingJob, Outcome>({
       call: async (hooks, jobs) => (await hooks.settle?.(jobs)) ?? [],
       isResult: isOutcome,
-      onFailure(job, err) {
+      onFailure(job, thrown) {
+        const err = errorForLog(thrown)
         log.error(
           { task: job.task, job: job.id, err },
           'settle hook failed: the job returns to its queue and runs again',

@@ -11,10 +11,11 @@ import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
 import { parseOptions } from '../parse-options.ts'
 import type { AnyTask } from '../tasks/task.ts'
-import type { ActiveJob, Supervision } from './active-job.ts'
-import { Execution } from './execution.ts'
+import { runsInAnotherSession, type ActiveJob, type Supervision } from './active-job.ts'
+import { Execution, type Refusal } from './execution.ts'
 import { ConsumerLoop } from './consumer-loop.ts'
 import {
+  CLOSE_TIMEOUT_MS,
   DEFAULT_CONCURRENCY,
   DEFAULT_GRACE_MS,
   DEFAULT_LEASE_MS,
@@ -22,28 +23,15 @@ import {
   workerOptionsSchema,
   type WorkerOptions,
 } from './options.ts'
-import { publishJobEnd } from './job-end-event.ts'
+import { JobEnds } from './job-ends.ts'
 import { GIVE_BACK, type Outcome } from './outcome.ts'
 import { Prefetch } from './prefetch.ts'
 import { DENIED, HELD, Scheduler, type Run } from './scheduler.ts'
+import type { WorkerState, WorkerStatus } from './status.ts'
+import type { WorkerEvents, WorkerListener } from './worker-events.ts'
 import { WorkerHooks } from './worker-hooks.ts'
 import { groupByBroker, tasksOf } from './worker-tasks.ts'
 import type { ConsumerSession } from './consumer-session.ts'
-
-/** How long `close` waits for the broker. */
-const CLOSE_TIMEOUT_MS = 2_000
-
-type WorkerState = 'new' | 'starting' | 'running' | 'draining' | 'closed'
-
-/** A worker's figures at a moment. */
-export interface WorkerStatus {
-  readonly state: WorkerState
-  /** Attempts that have ended since the start. */
-  readonly done: number
-  readonly running: number
-  /** Received and not started. */
-  readonly waiting: number
-}
 
 /**
  * Runs the jobs of tasks in this process: the same loop as in the processes of `zyqueue work`.
@@ -57,6 +45,7 @@ export class Worker implements AsyncDisposable {
   readonly #log: Logger
   readonly #supervision: Supervision | undefined
   readonly #hooks: WorkerHooks
+  readonly #ends: JobEnds
   readonly #prefetch: Prefetch
   readonly #scheduler: Scheduler<ActiveJob>
   readonly #ended: Promise<void>
@@ -69,8 +58,6 @@ export class Worker implements AsyncDisposable {
   #grace: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
   #isClosingNow = false
-  /** True if deliveries wait for the end of an earlier run of the same job. */
-  #heldCopies = false
   #reachedMaxJobs = false
   readonly #overdue = new AbortController()
   #deadline: NodeJS.Timeout | undefined
@@ -84,6 +71,7 @@ export class Worker implements AsyncDisposable {
     this.#log = safeLogger(options.logger ?? createLogger({ level: 'warn' }))
     this.#supervision = supervision
     this.#hooks = new WorkerHooks(this.#log)
+    this.#ends = new JobEnds(this.#log)
     const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY
     this.#prefetch = new Prefetch(concurrency, options.prefetch)
     this.#scheduler = new Scheduler({
@@ -103,13 +91,19 @@ export class Worker implements AsyncDisposable {
     return this.#ended
   }
 
+  /**
+   * Calls a function at each event of this kind: `start`, `end`, `retry`, `postpone`, `dead` or `error`. An error of the function
+   * is logged and has no other effect. Returns the worker. Throws `ConfigError` (`ZYQ_CONFIG`).
+   */
+  on<Name extends keyof WorkerEvents>(name: Name, listener: WorkerListener<Name>): this {
+    this.#ends.events.on(name, listener)
+    return this
+  }
+
   get status(): WorkerStatus {
-    return {
-      state: this.#state,
-      done: this.#done,
-      running: this.#scheduler.running.size,
-      waiting: this.#scheduler.waiting,
-    }
+    const { jobs, dead, expired } = this.#ends
+    const { running, waiting } = this.#scheduler
+    return { state: this.#state, done: this.#done, jobs, dead, expired, running: running.size, waiting }
   }
 
   /**
@@ -191,6 +185,7 @@ export class Worker implements AsyncDisposable {
         this.#scheduler.remove((job) => job.session === session)
         this.#supervision?.onSessions(this.#loops)
       },
+      onError: (error) => this.#ends.events.failed(error),
       shouldEnd: (error) => this.#endAfterFailures(error),
     })
   }
@@ -201,11 +196,8 @@ export class Worker implements AsyncDisposable {
     for (const delivery of deliveries) {
       const opened = this.#execution?.open(delivery, { updates: session, countsAllHeld, canDelay })
       if (opened === undefined || this.#isEnding) session.settle(delivery, GIVE_BACK)
-      else if ('outcome' in opened) {
-        const { outcome, task } = opened
-        publishJobEnd(delivery, task, outcome)
-        session.settle(delivery, this.#hooks.settle(task, delivery, false, outcome))
-      } else jobs.push({ session, delivery, work: opened, alone: opened.alone })
+      else if ('outcome' in opened) this.#refuse(session, delivery, opened)
+      else jobs.push({ session, delivery, work: opened, alone: opened.alone })
     }
     if (!jobs.some(({ alone }) => alone)) loop.takeBatches(session)
     else if (loop.takeOneByOne(session)) {
@@ -216,18 +208,32 @@ export class Worker implements AsyncDisposable {
     this.#scheduler.add(jobs)
   }
 
+  #refuse(session: ConsumerSession, delivery: Delivery, { task, outcome }: Refusal): void {
+    this.#ends.report(delivery, task, outcome)
+    session.settle(delivery, this.#hooks.settle(task, delivery, false, outcome))
+  }
+
   /** True if the worker must release new deliveries. A held job still counts against `maxJobs`. */
   get #isEnding(): boolean {
     return this.#closing !== undefined || this.#reachedMaxJobs || this.#scheduler.exhausted
   }
 
   #run(job: ActiveJob): Run {
-    if (!job.session.holdsLease(performance.now())) return this.#hold(job.session)
-    if (this.#isRunningAlready(job)) {
-      this.#heldCopies = true
+    const { session, delivery, work } = job
+    // It starts when the lease is confirmed, and is dropped if the lease has ended.
+    if (!session.holdsLease(performance.now())) {
+      void this.#resumeWhenConfirmed(session)
       return HELD
     }
-    const deciding = this.#hooks.start(job.work.task, job.work.job)
+    if (runsInAnotherSession(this.#scheduler.running, job)) return HELD
+    const { task } = work
+    // It may have expired while it waited for its turn.
+    const expired = this.#execution?.expire(delivery)
+    if (expired !== undefined) {
+      this.#refuse(session, delivery, { task, outcome: expired })
+      return Promise.resolve(DENIED)
+    }
+    const deciding = this.#hooks.start(task, work.job)
     return deciding === undefined ? this.#attempt(job) : this.#runIfAllowed(job, deciding)
   }
 
@@ -241,7 +247,7 @@ export class Worker implements AsyncDisposable {
     if (this.#givenBack.has(job)) return DENIED
     if (decision !== 'start' || this.#closing !== undefined || session.ended) {
       session.settle(delivery, decision === 'start' ? this.#hooks.giveBack(work, delivery) : decision)
-      if (decision !== 'start') publishJobEnd(delivery, work.task, decision)
+      if (decision !== 'start') this.#ends.report(delivery, work.task, decision)
       return DENIED
     }
     ledger?.begin(job)
@@ -254,19 +260,12 @@ export class Worker implements AsyncDisposable {
     if (this.#scheduler.exhausted && !this.#reachedMaxJobs) this.#finishAfterMaxJobs()
     const { hardTimeoutMs } = job.work.task.options
     this.#supervision?.ledger.start(job, hardTimeoutMs === undefined ? undefined : hostMonotonicMs() + hardTimeoutMs)
+    this.#ends.events.started(job.work.job)
     // Isolates the `AsyncLocalStorage` values that a job enters.
     const context = new AsyncResource('ZyQueueJob')
     const outcome = context.runInAsyncScope(() => this.#execution?.run(job.work)) ?? GIVE_BACK
     if (outcome instanceof Promise) return outcome.then((ended) => this.#afterAttempt(job, since, ended))
     this.#afterAttempt(job, since, outcome)
-  }
-
-  /**
-   * Holds a job whose lease may have ended. It starts when the lease is confirmed, and is dropped if the lease has ended.
-   */
-  #hold(session: ConsumerSession): typeof HELD {
-    void this.#resumeWhenConfirmed(session)
-    return HELD
   }
 
   async #resumeWhenConfirmed(session: ConsumerSession): Promise<void> {
@@ -286,8 +285,8 @@ export class Worker implements AsyncDisposable {
     const attempt = { attempt: work.job.attempt, durationMs }
     const settled = this.#hooks.settle(work.task, delivery, true, outcome)
     session.settle(delivery, settled)
-    if (!(settled instanceof Promise)) publishJobEnd(delivery, work.task, outcome, attempt)
-    else void settled.then((final) => publishJobEnd(delivery, work.task, final, attempt))
+    if (!(settled instanceof Promise)) this.#ends.report(delivery, work.task, outcome, attempt)
+    else void settled.then((final) => this.#ends.report(delivery, work.task, final, attempt))
   }
 
   #enter(state: WorkerState): void {
@@ -296,21 +295,10 @@ export class Worker implements AsyncDisposable {
     if (workerChannel.hasSubscribers) workerChannel.publish({ worker: this.id, name, state } satisfies WorkerStateEvent)
   }
 
-  /** True if this process still runs the job for a lease that it has lost. The new delivery waits for the end of that run. */
-  #isRunningAlready(job: ActiveJob): boolean {
-    const { id, queue, deliveryCount } = job.delivery
-    if (deliveryCount === 0) return false
-    return [...this.#scheduler.running].some(
-      ({ delivery, session }) => delivery.id === id && delivery.queue === queue && session !== job.session,
-    )
-  }
-
   #afterRun(): void {
     this.#idle?.()
-    if (this.#heldCopies) {
-      this.#heldCopies = false
-      this.#scheduler.resume((job) => job.session.holdsLease(performance.now()))
-    }
+    // The jobs that waited for the end of this one.
+    this.#scheduler.resume(({ session }) => session.holdsLease(performance.now()))
     this.#closeIfDone()
     for (const loop of this.#loops) loop.wake()
   }
@@ -381,6 +369,8 @@ export class Worker implements AsyncDisposable {
     // A late `drain` may have set it again.
     clearTimeout(this.#grace)
     this.#enter('closed')
+    // A supervisor logs the total of its processes.
+    if (this.#supervision === undefined) this.#ends.logTotal()
     this.#release?.()
     this.#resolveEnded()
   }

@@ -148,6 +148,76 @@ test('a Retry with an invalid delay is a failure', async () => {
   expect(await thrownBy(policy, context(), broken)).toMatchObject({ delayMs: 1, cause: expect.any(Error) })
 })
 
+describe('a policy', () => {
+  const network = Object.assign(new Error('reset'), { code: 'ECONNRESET' })
+  const bug = new TypeError('x is undefined')
+
+  test('decides with `when` whether to retry an error; a Retry does not ask it', async () => {
+    const policy = retry({ limit: 2, when: (error) => !(error instanceof TypeError) })
+    expect(await thrownBy(policy, context(), network)).toMatchObject({ name: 'Retry', cause: network })
+    expect(await thrownBy(policy, context({ attempt: 3 }), network)).toBe(network)
+    expect(await thrownBy(policy, context(), bug)).toBe(bug)
+    expect(await thrownBy(policy, context(), new Retry({ cause: bug }))).toMatchObject({ name: 'Retry', cause: bug })
+  })
+
+  test('waits for delayMs, a number or a function of attempt and error', async () => {
+    expect(await thrownBy(retry({ limit: 1, delayMs: 7.5 }), context(), bug)).toMatchObject({ delayMs: 8 })
+    expect(await thrownBy(retry({ limit: 1, delayMs: 0 }), context(), bug)).toMatchObject({ delayMs: 0 })
+    const delayMs = vi.fn((attempt: number, error: unknown) => (error === network ? attempt * 100 : 5))
+    const policy = retry({ limit: 2, delayMs })
+    expect(await thrownBy(policy, context({ attempt: 2 }), network)).toMatchObject({ delayMs: 200 })
+    expect(await thrownBy(policy, context(), bug)).toMatchObject({ delayMs: 5 })
+    expect(await thrownBy(policy, context(), new Retry({ cause: network }))).toMatchObject({ delayMs: 100 })
+    expect(await thrownBy(policy, context(), new Retry({ delayMs: 3 }))).toMatchObject({ delayMs: 3 })
+    delayMs.mockClear()
+    expect(await thrownBy(policy, context({ attempt: 3 }), bug)).toBe(bug)
+    expect(delayMs).not.toHaveBeenCalled()
+  })
+
+  const faulty: readonly { readonly fault: string; readonly functions: object }[] = [
+    { fault: 'when threw: do not touch', functions: { when: fail } },
+    { fault: 'when must return true or false', functions: { when: async () => true } },
+    { fault: 'delayMs threw: do not touch', functions: { delayMs: fail } },
+    ...unfit.map((value) => ({ fault: 'delayMs must return', functions: { delayMs: () => value } })),
+  ]
+
+  test.each(faulty)('with a faulty function keeps the error of the handler: $fault', async ({ fault, functions }) => {
+    const policy: RunMiddleware = Reflect.apply(retry, undefined, [{ limit: 1, ...functions }])
+    const message = expect.stringMatching(new RegExp(`${fault}.*x is undefined`))
+    expect(await thrownBy(policy, context(), bug)).toMatchObject({
+      name: 'Retry',
+      cause: { code: 'ZYQ_CONFIG', message, cause: bug },
+    })
+    expect(await thrownBy(policy, context({ attempt: 2 }), bug)).toBe(bug)
+  })
+
+  test.each([
+    { limit: 1, when: true },
+    { limit: 1, delayMs: -1 },
+    { limit: 1, delayMs: '5' },
+    { limit: 1, delayMs: 5, minDelayMs: 5 },
+    { limit: 1, delayMs: () => 5, maxDelayMs: 5 },
+  ])('is refused: %o', (policy) => {
+    const options = { name: uniqueName(), retries: policy }
+    expect(() => Reflect.apply(retry, undefined, [policy])).toThrow(expect.objectContaining({ code: 'ZYQ_CONFIG' }))
+    expect(() => Reflect.construct(Task, [options.name, options])).toThrow(
+      expect.objectContaining({ code: 'ZYQ_CONFIG', message: expect.stringMatching(/^queueJob: retries[.:]/) }),
+    )
+  })
+
+  test('asks for delays of the broker only if it names one', async () => {
+    const on = async (retries: object) => {
+      const server = scripted({ capabilities: { delay: 'none' } })
+      return new Task<number>(uniqueName(), { server, retries: { limit: 1, ...retries } }).submit(1)
+    }
+    await on({})
+    await on({ when: () => true, delayMs: 0 })
+    for (const waiting of [{ delayMs: 5 }, { delayMs: () => 0 }, { minDelayMs: 5 }, { maxDelayMs: 5 }]) {
+      await expect(on(waiting)).rejects.toMatchObject({ code: 'ZYQ_UNSUPPORTED' })
+    }
+  })
+})
+
 test('an invalid retries header does not hide the failure', async () => {
   const error = new Error('the handler’s own')
   expect(await thrownBy(retry({ limit: 0 }), context({ retries: '1000000000' }), error)).toBe(error)

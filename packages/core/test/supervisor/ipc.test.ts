@@ -13,7 +13,7 @@ const CONSUMER = {
 const FROM_WORKER = [
   { type: 'ready', tasks: ['t'], hardTimeouts: false },
   { type: 'consumers', consumers: [CONSUMER] },
-  { type: 'heartbeat', at: 4, done: 1, inHand: 2, idleMs: 3 },
+  { type: 'heartbeat', at: 4, done: 1, jobs: 1, dead: 0, inHand: 2, idleMs: 3 },
   { type: 'retiring', reason: 'r', done: 1 },
   { type: 'fatal', code: 'c', message: 'm', detail: 'd' },
 ]

@@ -82,6 +82,51 @@ test('a postponed run counts neither as an attempt nor as an error', async () =>
   expect(queue.jobs(task)).toMatchObject([{ state: 'done', attempts: 1, errors: [] }])
 })
 
+test('60 jobs for a service that accepts 5 calls per second all succeed: a postponement uses no retry', async () => {
+  const calls = new Map<number, number>()
+  const call = (): { status: number; retryAfterMs: number } => {
+    const second = Math.floor(queue.clock.now() / 1_000)
+    const made = calls.get(second) ?? 0
+    if (made >= 5) return { status: 429, retryAfterMs: 1_000 }
+    calls.set(second, made + 1)
+    return { status: 200, retryAfterMs: 0 }
+  }
+  const task = taskThat(
+    () => {
+      const { status, retryAfterMs } = call()
+      if (status === 429) throw new Postpone({ delayMs: retryAfterMs })
+    },
+    { retries: 3 },
+  )
+  await using queue = createTestQueue({ tasks: [task] })
+  await task.submit(Array.from({ length: 60 }, (_, index) => index))
+  await queue.advance(60_000)
+  expect(queue.jobs(task).filter(({ state }) => state !== 'done')).toEqual([])
+  expect(queue.jobs(task).every(({ attempts }) => attempts === 1)).toBe(true)
+})
+
+test('a job that is postponed again and again becomes a dead letter after thirty days, or after maxPostponeMs', async () => {
+  const dayMs = 86_400_000
+  const postpone = (): never => {
+    throw new Postpone({ delayMs: dayMs })
+  }
+  const [byDefault, ofTwoDays] = [taskThat(postpone), taskThat(postpone, { maxPostponeMs: 2.5 * dayMs })]
+  await using queue = createTestQueue({ tasks: [byDefault, ofTwoDays] })
+  await byDefault.submit([1])
+  await ofTwoDays.submit([1])
+  const states = () => [byDefault, ofTwoDays].map((task) => queue.jobs(task)[0]?.state)
+  await queue.advance(1.5 * dayMs)
+  expect(states()).toEqual(['waiting', 'waiting'])
+  await queue.advance(dayMs)
+  expect(states()).toEqual(['waiting', 'dead'])
+  await queue.advance(26 * dayMs)
+  expect(states()).toEqual(['waiting', 'dead'])
+  await queue.advance(3 * dayMs)
+  expect(queue.jobs(byDefault)).toMatchObject([
+    { state: 'dead', reason: expect.stringMatching(/^ZYQ_POSTPONE_LIMIT: /) },
+  ])
+})
+
 test('each job runs at its own time', async () => {
   const moments: unknown[] = []
   const task = taskThat(({ data }) => moments.push([data, queue.clock.now() - start]))

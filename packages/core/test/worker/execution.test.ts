@@ -205,7 +205,11 @@ test('Discard ends the job, Reject and invalid data dead-letter it, Retry releas
   const discard = () => {
     throw new Discard()
   }
-  expect(await outcomeOf(discard)).toEqual({ kind: 'ack', end: 'discarded' })
+  expect(await outcomeOf(discard)).toEqual({
+    kind: 'ack',
+    end: 'discarded',
+    reason: 'The handler discarded the job',
+  })
   const reject = () => {
     throw new Reject('no such customer', { cause: new Error('404') })
   }

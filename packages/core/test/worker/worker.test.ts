@@ -19,7 +19,7 @@ test('runs jobs, in their order if one runs at a time', async () => {
   await worker.drain()
   expect(ran).toEqual([1, 2, 3, 4])
   expect(stats()).toMatchObject({ ready: 0, active: 0, workers: 0 })
-  expect(worker.status).toEqual({ state: 'closed', done: 4, running: 0, waiting: 0 })
+  expect(worker.status).toEqual({ state: 'closed', done: 4, jobs: 4, dead: 0, expired: 0, running: 0, waiting: 0 })
   await worker.ended
 })
 
