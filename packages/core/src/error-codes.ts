@@ -166,9 +166,8 @@ export const ERROR_CODES = {
   ZYQ_STORAGE_FOREIGN: {
     kind: 'broker',
     retryable: false,
-    cause: 'Another program wrote the file or the Redis key where the queue should be. It was not changed.',
-    remedy:
-      'The message names it. SQLite: give the path of another file. Redis: rename or delete the key, or use another prefix.',
+    cause: 'Another program wrote the file or the key where the queue should be. It was not changed.',
+    remedy: 'The message names it. Move or delete what is there, or give ZyQueue another path or prefix.',
   },
   ZYQ_STORAGE_VERSION: {
     kind: 'broker',
