@@ -98,7 +98,7 @@ function refusal(error: ServerError, where: string, username: string | undefined
     return new BrokerError('ZYQ_AUTH', text, { cause: error })
   }
   if (message.startsWith('NOAUTH')) {
-    const text = `Redis at ${where} requires a password, and the connection string has none. Write :PASSWORD@ or USER:PASSWORD@ before the host.`
+    const text = `Redis at ${where} requires a password, and the connection string has none. Write it in front of the host, between a colon and an @.`
     return new BrokerError('ZYQ_AUTH', text, { cause: error })
   }
   if (error.code === 'ZYQ_AUTH' && /WRONGPASS|password/.test(message)) {
