@@ -26,6 +26,22 @@ export interface QueueKeys {
   dedupe(series: string): string
 }
 
+/** The types of the keys as `TYPE` replies them, by the part behind the hash tag, or behind the prefix. */
+const TYPES: Readonly<Record<string, string>> = {
+  ready: 'list',
+  sorted: 'zset',
+  delayed: 'zset',
+  leases: 'zset',
+  order: 'string',
+  waiters: 'set',
+  dead: 'hash',
+  died: 'zset',
+  held: 'hash',
+  dedupe: 'string',
+  queues: 'set',
+  workers: 'hash',
+}
+
 export class Keys {
   /** Set of the names of all queues. */
   readonly queues: string
@@ -42,6 +58,13 @@ export class Keys {
     this.queues = `${prefix}:queues`
     this.workers = `${prefix}:workers`
     this.wake = `${prefix}:wake:`
+  }
+
+  /** The queue of a key, if it has one, and the type that the key must have. */
+  describe(key: string): { readonly queue: string | undefined; readonly type: string } {
+    const [, tag, part = ''] = /^:(?:\{([^}]*)\}:)?([a-z]+)/.exec(key.slice(this.prefix.length)) ?? []
+    const queue = tag?.replaceAll(/%(25|7D)/g, (_, code) => (code === '25' ? '%' : '}'))
+    return { queue, type: TYPES[part] ?? '' }
   }
 
   of(queue: string): QueueKeys {

@@ -31,11 +31,15 @@ export interface Message extends Content, StoredState {
 }
 
 const HEAD_BYTES = 18
+/** The version of the format that this package writes and reads. */
+const FORMAT = 0
 const MAX_PRIORITY = 9
 /** The id of a stored value that is not a job. */
 export const UNREADABLE = 'unreadable'
 /** The longest id that the contract allows. */
 const ID_BYTES = 63
+/** The byte with the version and the length of the id. */
+const VERSION_AT = 14
 /** The largest number in three bytes. */
 export const MAX_HEADERS_BYTES: number = 2 ** 24 - 1
 
@@ -97,7 +101,7 @@ function writeUint48(target: Buffer, at: number, value: number): void {
  */
 export function readMessage(encoded: Buffer): Message | undefined {
   if (encoded.length < HEAD_BYTES) return undefined
-  const versionAndIdBytes = encoded.readUInt8(14)
+  const versionAndIdBytes = encoded.readUInt8(VERSION_AT)
   if (versionAndIdBytes > ID_BYTES) return undefined
   const headersAt = HEAD_BYTES + versionAndIdBytes
   const bodyAt = headersAt + encoded.readUIntBE(15, 3)
@@ -115,6 +119,15 @@ export function readMessage(encoded: Buffer): Message | undefined {
     deliveries: encoded.readUInt8(1),
     order: encoded.readUIntBE(2, 6),
   }
+}
+
+/** Why `readMessage` cannot decode a value, for the reason of a dead letter. */
+export function describeUnreadable(encoded: Buffer): string {
+  const isOurs = encoded.length >= HEAD_BYTES && encoded.readUInt8(0) <= MAX_PRIORITY
+  const format = isOurs ? encoded.readUInt8(VERSION_AT) >> 6 : FORMAT
+  return format === FORMAT
+    ? 'The stored job cannot be read: another program wrote it, or it is damaged.'
+    : `The job has format ${format}, and this version of @zyqueue/broker-redis reads format ${FORMAT}. Update it, then requeue the dead letter.`
 }
 
 export function isMessageId(id: string): boolean {

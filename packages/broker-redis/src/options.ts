@@ -84,7 +84,7 @@ function parseHost(entry: string, defaultPort: number): Address {
   const [, ipv6, name, digits] = parts
   const port = digits === undefined ? defaultPort : Number(digits)
   if (port < 1 || port > 65_535) throw connectionStringError('A port must be from 1 to 65535')
-  return { host: ipv6 ?? (decode(name ?? '') || 'localhost'), port }
+  return { host: ipv6 ?? (decode(name ?? '', 'host') || 'localhost'), port }
 }
 
 function parsePath(kind: Deployment['kind'], path: string): Pick<Deployment, 'master' | 'database'> {
@@ -92,7 +92,7 @@ function parsePath(kind: Deployment['kind'], path: string): Pick<Deployment, 'ma
   if (kind === 'sentinel') {
     if (first === '' || more.length > 0)
       throw connectionStringError('The name of the master must follow the sentinels: /NAME or /NAME/DATABASE')
-    return { master: decode(first), database: parseDatabase(second) }
+    return { master: decode(first, 'name of the master'), database: parseDatabase(second) }
   }
   if (second !== '' || more.length > 0)
     throw connectionStringError('Only the number of the database may follow the host: /DATABASE')
@@ -110,10 +110,16 @@ function parseDatabase(digits: string): number {
 /** Parses `user:password` or `:password`. */
 function parseLogin(login: string | undefined): readonly [username: string | undefined, password: string | undefined] {
   if (login === undefined || login === '') return [undefined, undefined]
+  // The last @ ends the login. The password would be sent to a wrong host.
+  if (/\?(?:prefix|tls|ca|sentinelUsername|sentinelPassword)=/.test(login)) {
+    throw connectionStringError(
+      'A parameter stands before the last @. Write %40 for an @ in it, or %3F for a ? in a password',
+    )
+  }
   const colon = login.indexOf(':')
   if (colon < 0) throw connectionStringError('The part before @ must be USER:PASSWORD or :PASSWORD')
-  const username = decode(login.slice(0, colon))
-  return [username === '' ? undefined : username, decode(login.slice(colon + 1))]
+  const username = decode(login.slice(0, colon), 'user')
+  return [username === '' ? undefined : username, decode(login.slice(colon + 1), 'password')]
 }
 
 function parseParameters(query: string): ReadonlyMap<string, string> {
@@ -126,7 +132,7 @@ function parseParameters(query: string): ReadonlyMap<string, string> {
         `The parameter ${index + 1} of the connection string is unknown. Known parameters: ${PARAMETERS.join(', ')}`,
       )
     }
-    parameters.set(name, decode(value))
+    parameters.set(name, decode(value, `parameter ${name}`))
   }
   return parameters
 }
@@ -143,14 +149,16 @@ function parsePrefix(prefix = 'zyqueue'): string {
   return prefix
 }
 
-function decode(part: string): string {
+function decode(text: string, part: string): string {
   try {
-    const decoded = decodeURIComponent(part)
+    const decoded = decodeURIComponent(text)
     if (!decoded.includes('\0')) return decoded
   } catch {
-    // The error of `decodeURIComponent` does not mention the connection string.
+    throw connectionStringError(
+      `The ${part} in the connection string has a % that is not percent-encoded. Write %25 for each % in it`,
+    )
   }
-  throw connectionStringError('A part of the connection string is not correctly percent-encoded')
+  throw connectionStringError(`The ${part} in the connection string contains a zero byte`)
 }
 
 function connectionStringError(message: string): ConfigError {

@@ -125,6 +125,16 @@ await describeWithServer('redis', 'zyqueue', () => {
     expect(await zyqueue('doctor', '-C', url)).toMatchObject({ code: 0 })
   })
 
+  test('a key of the wrong type is named with its queue, and the remedy fits Redis', async () => {
+    await (await openBroker(url)).declare([{ name: 'odd', options: {} }])
+    await openClient(url).set('zyqueue:{odd}:died', 'text')
+    const listed = await zyqueue('dead', 'list', 'odd', '-C', url)
+    expect(listed.code).not.toBe(0)
+    expect(listed.stderr).toContain('The Redis key zyqueue:{odd}:died of the queue "odd" is a string')
+    expect(listed.stderr).toContain('another path or prefix')
+    expect(listed.stderr).not.toMatch(/queue file/)
+  })
+
   test('doctor reports ZYQ_AUTH for a wrong password', async () => {
     const wrong = await zyqueue('doctor', '-C', `redis://:s3cret-guess@127.0.0.1:${server.port}`)
     expect(wrong.code).not.toBe(0)

@@ -1,4 +1,4 @@
-/** Values that another program writes into the keys of a queue: they become dead letters, and jobs still run. */
+/** Values that another program, or a newer version, writes into the keys of a queue: they become dead letters, and jobs still run. */
 import { createLogger, createWorker, queueJob, type Logger } from '@zyqueue/core'
 import { startRedis, type TestServer } from '@zyqueue/test-servers'
 import { describeWithServer } from '@zyqueue/test-servers/vitest'
@@ -11,6 +11,9 @@ import { consume, eventually, message, messages, never, newQueue, openBroker, op
 const JSON_TEXT = '{"task":"resize","data":[1,2,3],"and":"more than eighteen bytes"}'
 /** A value with the size of a job's head. The lengths in it are larger than the value. */
 const HEAD_ONLY = String.fromCharCode(4).padEnd(18, '\u007f')
+
+/** A job of format 1 with the priority 4, 3 deliveries, the order 5 and the id `ab`. Format 0 would find an id of 66 bytes. */
+const NEWER_JOB = `\u0004\u0003\0\0\0\0\0\u0005${'\0'.repeat(6)}${String.fromCharCode(64 + 2)}\0\0\0ab${'body'.repeat(30)}`
 
 /** The ways in which another program can store a value that a consumer then claims. */
 const PLACES: readonly (readonly [string, (client: Redis, keys: QueueKeys, value: string) => Promise<unknown>])[] = [
@@ -32,6 +35,7 @@ const VALUES = [
   ['three bytes', 'abc'],
   ['an empty string', ''],
   ['a head alone', HEAD_ONLY],
+  ['a job of a newer format', NEWER_JOB],
 ] as const
 
 await describeWithServer('redis', 'a value of another program', () => {
@@ -114,6 +118,39 @@ await describeWithServer('redis', 'a value of another program', () => {
     expect(await broker.admin.queues()).toContainEqual(
       expect.objectContaining({ name: queue, ready: 4, delayed: 1, active: 0 }),
     )
+  })
+
+  test('of a newer format has a reason that says so, and is never changed', async () => {
+    const { broker, queue, client, keys } = await open()
+    await client.rpush(keys.ready, NEWER_JOB)
+    const consumer = await consume(broker, [queue])
+    const take = async () => {
+      const [delivery] = await receive(consumer, 1)
+      if (delivery === undefined) throw new Error('nothing received')
+      expect(Buffer.from(delivery.body).toString('latin1')).toBe(NEWER_JOB)
+      return delivery
+    }
+    const delivery = await take()
+    expect(delivery.undecodable).toMatch(/has format 1, .* reads format 0\. Update it, then requeue the dead letter/)
+    await consumer.release([{ delivery, delayMs: 0 }])
+    await consumer.reject([{ delivery: await take(), reason: `ZYQ_DECODE: ${delivery.undecodable}` }])
+    expect(await broker.admin.deadLetters.list(queue, { limit: 1 })).toMatchObject([
+      { reason: expect.stringContaining('has format 1'), body: Buffer.from(NEWER_JOB) },
+    ])
+    expect(await broker.admin.deadLetters.requeue(queue)).toBe(1)
+    await take()
+  })
+
+  test('of a newer format among the dead letters is requeued unchanged, also if it looks like a job', async () => {
+    const { broker, queue, client, keys } = await open()
+    const letter = `\u0001\u0003\0\0\0\0\0\u0005${'\0'.repeat(6)}\u0002\0\0\0ab`
+    await client.hset(keys.dead, 'newer', letter)
+    await client.zadd(keys.died, 1, 'newer')
+    expect(await broker.admin.deadLetters.list(queue, { limit: 1 })).toMatchObject([
+      { id: 'newer', reason: expect.stringMatching(/newer version/), body: Buffer.from(letter) },
+    ])
+    expect(await broker.admin.deadLetters.requeue(queue)).toBe(1)
+    expect(await client.lrange(keys.ready, 0, -1)).toEqual([letter])
   })
 
   test('among the dead letters is listed, purged and requeued', async () => {

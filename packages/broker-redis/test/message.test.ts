@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { encodeMessage, isMessageId, readMessage } from '../src/message.ts'
+import { describeUnreadable, encodeMessage, isMessageId, readMessage } from '../src/message.ts'
 
 describe('messages', () => {
   const message = fc.record({
@@ -36,6 +36,18 @@ describe('messages', () => {
     ['zeros', Buffer.alloc(100)],
   ])('%s is not a message', (_, bytes) => {
     expect(readMessage(bytes)).toBeUndefined()
+  })
+
+  test('of a newer format are not decoded, and the reason names both formats', () => {
+    fc.assert(
+      fc.property(message, fc.integer({ min: 1, max: 3 }), (sent, format) => {
+        const encoded = encodeMessage(sent)
+        encoded.writeUInt8(encoded.readUInt8(14) + (format << 6), 14)
+        expect(readMessage(encoded)).toBeUndefined()
+        expect(describeUnreadable(encoded)).toContain(`has format ${format}, and this version`)
+      }),
+    )
+    expect(describeUnreadable(Buffer.from('{"task":"resize","more":"text"}'))).toContain('another program')
   })
 
   test('any bytes are decoded or refused', () => {

@@ -85,6 +85,25 @@ describe('connection strings', () => {
     expect(() => parse(connection)).toThrow(expect.objectContaining({ code: 'ZYQ_CONNECTION_STRING' }))
   })
 
+  test.each([
+    ['redis://:50%@h', /The password .* Write %25 for each % in it/],
+    ['redis://app:p%zzs@h', /The password .* %25/],
+    ['redis://a%b:p@h', /The user .* %25/],
+    ['redis://u:p@h%', /The host .* %25/],
+    ['redis+sentinel://a/m?sentinelPassword=50%', /The parameter sentinelPassword .* %25/],
+    ['redis://:a%00b@h', /The password .* zero byte/],
+    ['redis+sentinel://:p@a/m?sentinelPassword=a@b', /A parameter stands before the last @\. Write %40/],
+    ['redis://h?ca=a@b', /A parameter stands before the last @\. Write %40/],
+  ])('%j is refused with words of its own', (connection, words) => {
+    expect(() => parse(connection)).toThrow(words)
+  })
+
+  test('all other characters in a password need no encoding', () => {
+    const { password, hosts } = parse('redis://app:p@/:?#[] &=+"\'é@h:7000/3?prefix=app')
+    expect(password).toBe('p@/:?#[] &=+"\'é')
+    expect(hosts).toEqual([{ host: 'h', port: 7000 }])
+  })
+
   test('locations and errors contain no secret', () => {
     const secret = fc.stringMatching(/^[a-zA-Z0-9]{6,12}$/).map((word) => `sEcReT${word}`)
     const around = fc.constantFrom(

@@ -1,4 +1,4 @@
-import { fork, type ChildProcess } from 'node:child_process'
+import { fork, type ChildProcess, type ForkOptions } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -62,8 +62,18 @@ export async function eventually(condition: () => boolean | Promise<boolean>): P
 
 /** A process that runs the built package. `said` has its messages. It is killed when the test ends. */
 export function startChild(script: string, ...parameters: readonly string[]): { child: ChildProcess; said: unknown[] } {
+  return start(script, parameters, { execArgv: [] })
+}
+
+/** A child whose files cannot grow beyond `blocks` of 512 or 1,024 bytes: a write beyond that fails as on a broken disk. */
+export function startChildWithSmallFiles(script: string, blocks: number, path: string): ReturnType<typeof startChild> {
+  const shell = ['-c', `ulimit -f ${blocks} && exec "$0" "$@"`, process.execPath]
+  return start(script, [path], { execPath: 'sh', execArgv: shell })
+}
+
+function start(script: string, parameters: readonly string[], options: ForkOptions): ReturnType<typeof startChild> {
   const path = fileURLToPath(new URL(`children/${script}.js`, import.meta.url))
-  const child = fork(path, parameters, { execArgv: [] })
+  const child = fork(path, parameters, options)
   onTestFinished(() => void child.kill('SIGKILL'))
   const said: unknown[] = []
   child.on('message', (value) => said.push(value))

@@ -118,8 +118,8 @@ export const ERROR_CODES = {
   ZYQ_BROKER_BUSY: {
     kind: 'broker',
     retryable: true,
-    cause: 'The broker did not answer in time, or its file stayed locked.',
-    remedy: 'Try again; look for a process that holds the lock or a host that is overloaded.',
+    cause: 'The broker did not answer in time, has no free connection, or its file stayed locked.',
+    remedy: 'Try again; look for a process that holds the lock or connections, or for a host that is overloaded.',
   },
   ZYQ_BODY_TOO_LARGE: {
     kind: 'broker',
@@ -166,8 +166,8 @@ export const ERROR_CODES = {
   ZYQ_STORAGE_FOREIGN: {
     kind: 'broker',
     retryable: false,
-    cause: 'The file is not a ZyQueue queue. It was not changed.',
-    remedy: 'Give the path of a queue file, or of a file that does not exist yet.',
+    cause: 'Another program wrote the file or the key where the queue should be. It was not changed.',
+    remedy: 'The message names it. Move or delete what is there, or give ZyQueue another path or prefix.',
   },
   ZYQ_STORAGE_VERSION: {
     kind: 'broker',

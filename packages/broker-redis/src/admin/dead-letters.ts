@@ -68,7 +68,8 @@ export class RedisDeadLetters implements DeadLetters {
 function readLetter(field: string, letter: Buffer): Pick<DeadLetter, 'id' | 'reason' | 'headers' | 'body'> {
   const reasonEnd = letter.length < 4 || letter[0] !== 0 ? Infinity : 4 + letter.readUIntBE(1, 3)
   if (reasonEnd > letter.length) {
-    return { id: field, reason: 'ZYQ_DECODE: the dead letter cannot be read', headers: {}, body: letter }
+    const reason = 'ZYQ_DECODE: The dead letter cannot be read: another program or a newer version wrote it.'
+    return { id: field, reason, headers: {}, body: letter }
   }
   const reason = letter.toString('utf8', 4, reasonEnd)
   const message = readMessage(letter.subarray(reasonEnd))

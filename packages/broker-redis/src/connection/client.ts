@@ -4,8 +4,9 @@ import { connect as connectTls } from 'node:tls'
 import { BrokerError, ConfigError, ZyQueueError } from '@zyqueue/core/broker'
 import { AbstractConnector, Redis } from 'ioredis'
 import { ConnectionLostError, notConnectedError, ServerError } from '../errors.ts'
+import { connectError, type Attempt } from './connect-errors.ts'
 import type { Address } from '../options.ts'
-import { list, type Reply } from './replies.ts'
+import { isList, type Reply } from './replies.ts'
 import type { Script } from '../scripts/script.ts'
 import { watchSocket } from './socket-watchdog.ts'
 
@@ -31,14 +32,21 @@ export class Client {
   #idle: (() => void)[] = []
   #destroyed = false
   #isReplica = false
+  #mode = ''
+  #reached: Attempt['reached'] = 'nothing'
+  #received: Buffer | undefined
   /** The reason why the connection ended. */
   #failure: Error | undefined
 
-  /** Connects once. Rejects with a system error, with `ServerError`, or with `ConnectionLostError` if the server does not answer. */
+  /** Connects once. Rejects as `connectError` says. */
   static async open(address: Address, access: Access, signal: AbortSignal): Promise<Client> {
     const client = new Client(address, access)
-    const giveUp = (): void => client.destroy(new ConnectionLostError('Connecting to Redis timed out or was cancelled'))
-    const timer = setTimeout(giveUp, CONNECT_TIMEOUT_MS)
+    let isTimeout = false
+    const giveUp = (): void => client.destroy(new ConnectionLostError('Connecting to Redis was cancelled'))
+    const timer = setTimeout(() => {
+      isTimeout = true
+      giveUp()
+    }, CONNECT_TIMEOUT_MS)
     signal.addEventListener('abort', giveUp, { once: true })
     try {
       signal.throwIfAborted()
@@ -48,7 +56,15 @@ export class Client {
       return client
     } catch (error) {
       client.destroy()
-      throw client.#failure ?? toError(error)
+      throw connectError(client.#failure ?? toError(error), {
+        address,
+        username: access.username,
+        password: access.password,
+        isTls: access.tls !== undefined,
+        reached: client.#reached,
+        received: client.#received,
+        isTimeout,
+      })
     } finally {
       clearTimeout(timer)
       signal.removeEventListener('abort', giveUp)
@@ -58,7 +74,7 @@ export class Client {
   private constructor(address: Address, { username, password, tls }: Access) {
     this.address = address
     this.#redis = new Redis({
-      Connector: connectorTo(address, tls, (socket) => (this.#socket = socket)),
+      Connector: connectorTo(address, tls, (socket) => this.#follow(socket)),
       // ioredis then waits for the event `secureConnect`; the connector has the TLS options.
       ...(tls && { tls: {} }),
       ...(username !== undefined && { username }),
@@ -85,6 +101,11 @@ export class Client {
 
   get isReplica(): boolean {
     return this.#isReplica
+  }
+
+  /** `standalone`, `sentinel` or `cluster`, as the server says. */
+  get mode(): string {
+    return this.#mode
   }
 
   get usable(): boolean {
@@ -131,6 +152,13 @@ export class Client {
     if (this.#pending > 0) await new Promise<void>((idle) => this.#idle.push(idle))
   }
 
+  #follow(socket: Socket): void {
+    this.#socket = socket
+    socket.once('connect', () => (this.#reached = 'port'))
+    socket.once('secureConnect', () => (this.#reached = 'secure'))
+    socket.once('data', (data: Buffer) => (this.#received = data))
+  }
+
   #watch(): void {
     if (this.#socket === undefined) throw notConnectedError()
     watchSocket(
@@ -150,7 +178,8 @@ export class Client {
    * subscription would block all other commands on the connection.
    */
   async #handshake(database: number): Promise<void> {
-    const hello = list(await this.command('HELLO'))
+    const reply = await this.command('HELLO')
+    const hello = isList(reply) ? reply : []
     const about = (name: string): Reply | undefined =>
       hello[hello.findIndex((entry) => Buffer.isBuffer(entry) && entry.toString() === name) + 1]
     if (about('proto') !== 3) {
@@ -160,8 +189,9 @@ export class Client {
       )
     }
     if (database !== 0) await this.#select(database)
-    const role = about('role')
+    const [role, mode] = [about('role'), about('mode')]
     this.#isReplica = Buffer.isBuffer(role) && role.toString() !== 'master'
+    this.#mode = Buffer.isBuffer(mode) ? mode.toString() : ''
   }
 
   async #select(database: number): Promise<void> {

@@ -1,7 +1,8 @@
 /** The connections to all servers of a deployment: one server, the master of some sentinels, or the masters of a cluster. */
 import { readFile } from 'node:fs/promises'
-import { BrokerError } from '@zyqueue/core/broker'
+import { BrokerError, ConfigError } from '@zyqueue/core/broker'
 import { Client, type Access, type Argument } from './client.ts'
+import { commandError } from './command-errors.ts'
 import { closedError, errorCode, notConnectedError, ServerError } from '../errors.ts'
 import { Keys, type QueueKeys } from '../keys.ts'
 import type { Address, Deployment } from '../options.ts'
@@ -62,7 +63,7 @@ export class Servers {
     try {
       if (this.#deployment.tls && this.#tls === undefined) {
         const { ca } = this.#deployment
-        this.#tls = { ca: ca === undefined ? undefined : await readFile(ca, 'utf8') }
+        this.#tls = { ca: ca === undefined ? undefined : await readCertificates(ca) }
       }
       await this.#findMasters(signal)
       const nodes = this.#nodes()
@@ -76,14 +77,20 @@ export class Servers {
     }
   }
 
-  /** Runs a script on the master of its keys, which must be in one slot. Rejects as `Client.run` does. */
+  /** Runs a script on the master of its keys, which must be in one slot. Rejects as `Client.run` does, or with `explain`. */
   run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<Reply> {
-    return this.#send(keys[0] ?? '', (client) => client.run(script, keys, args))
+    return this.#send(keys, (client) => client.run(script, keys, args))
   }
 
   /** Sends a command to the master of its key. */
   command(name: string, key: string, ...args: readonly Argument[]): Promise<Reply> {
-    return this.#send(key, (client) => client.command(name, key, ...args))
+    return this.#send([key], (client) => client.command(name, key, ...args))
+  }
+
+  /** The error with the keys, their queue and a remedy, if the server refused a command for these keys. Never rejects. */
+  async explain(error: unknown, keys: readonly string[]): Promise<unknown> {
+    if (!(error instanceof ServerError)) return error
+    return commandError(error, keys, this.keys, async (key) => text(await this.#clientFor(key).command('TYPE', key)))
   }
 
   /** The connections to masters. Throws if there is none. */
@@ -127,13 +134,14 @@ export class Servers {
     this.#dropOthers([])
   }
 
-  async #send(key: string, send: (client: Client) => Promise<Reply>): Promise<Reply> {
-    let client = this.#clientFor(key)
+  async #send(keys: readonly string[], send: (client: Client) => Promise<Reply>): Promise<Reply> {
+    let client = this.#clientFor(keys[0] ?? '')
     for (let redirections = 0; ; redirections++) {
       try {
         return await send(client)
       } catch (error) {
-        if (!(error instanceof ServerError) || error.code !== 'ZYQ_CONNECTION_LOST') throw error
+        if (!(error instanceof ServerError)) throw error
+        if (error.code !== 'ZYQ_CONNECTION_LOST') throw await this.explain(error, keys)
         const target = this.#redirectTarget(error, client)
         if (redirections >= MAX_REDIRECTIONS) throw error
         client = await this.#open(target, this.#closing.signal)
@@ -148,12 +156,6 @@ export class Servers {
     if (target === undefined) {
       client.destroy(error)
       throw error
-    }
-    if (this.#deployment.kind !== 'cluster') {
-      throw new BrokerError(
-        'ZYQ_BROKER',
-        'The server is a node of a Redis Cluster. Use a connection string that begins with redis+cluster://',
-      )
     }
     const { host, port } = addressOf(target)
     return { host: host === '' ? client.address.host : host, port }
@@ -173,7 +175,15 @@ export class Servers {
     const known = this.#clients.get(node)
     if (known?.usable === true) return known
     known?.destroy()
-    const client = await this.#openReady(address, signal)
+    const client = await Client.open(address, { ...this.#access, tls: this.#tls }, signal)
+    try {
+      checkMode(client, this.#deployment.kind)
+      // Rejects if the server cannot run scripts yet: while it loads its data, it only accepts connections.
+      await client.command('EVAL', 'return 1', 0)
+    } catch (error) {
+      client.destroy()
+      throw error
+    }
     if (client.isReplica && this.#deployment.kind !== 'cluster') {
       client.destroy()
       throw new BrokerError(
@@ -191,18 +201,6 @@ export class Servers {
     client.listen(this.#listener)
     this.#clients.set(node, client)
     return client
-  }
-
-  /** Rejects if the server cannot run scripts yet: while it loads its data, it only accepts connections. */
-  async #openReady(address: Address, signal: AbortSignal): Promise<Client> {
-    const client = await Client.open(address, { ...this.#access, tls: this.#tls }, signal)
-    try {
-      await client.command('EVAL', 'return 1', 0)
-      return client
-    } catch (error) {
-      client.destroy()
-      throw error
-    }
   }
 
   async #resubscribe(): Promise<void> {
@@ -236,6 +234,7 @@ export class Servers {
     const { sentinelUsername: username, sentinelPassword: password, master = '' } = this.#deployment
     const client = await Client.open(sentinel, { username, password, database: 0, tls: this.#tls }, signal)
     try {
+      checkMode(client, 'sentinel itself')
       const reply = await client.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', master)
       if (!isList(reply)) {
         throw new BrokerError('ZYQ_UNREACHABLE', `The sentinel ${nodeOf(sentinel)} has no such master. Check its name`)
@@ -288,6 +287,34 @@ async function firstAnswer<T>(addresses: readonly Address[], ask: (address: Addr
   const [first] = errors
   const refusal = errors.find((error) => errorCode(error) === 'ZYQ_AUTH')
   throw refusal === undefined ? first : refusal
+}
+
+/** Throws `ZYQ_CONNECTION_STRING` if the server has another mode than the scheme of the connection string says. */
+function checkMode({ address, mode }: Client, expected: Deployment['kind'] | 'sentinel itself'): void {
+  const refuse = (is: string, scheme: string): never => {
+    const message = `The server at ${nodeOf(address)} is ${is}. Begin the connection string with ${scheme}`
+    throw new ConfigError('ZYQ_CONNECTION_STRING', message)
+  }
+  if (expected === 'sentinel itself') {
+    if (mode === 'standalone' || mode === 'cluster') refuse('no sentinel', 'redis:// or redis+cluster://')
+  } else if (mode === 'sentinel') {
+    refuse('a sentinel, which stores no jobs', 'redis+sentinel://, and end it with the name of the master: /MASTER')
+  } else if (expected === 'cluster' && mode === 'standalone') {
+    refuse('no node of a Redis Cluster', 'redis://')
+  } else if (expected !== 'cluster' && mode === 'cluster') {
+    refuse('a node of a Redis Cluster', 'redis+cluster://')
+  }
+}
+
+async function readCertificates(file: string): Promise<string> {
+  const refuse = (what: string, cause?: unknown): ConfigError =>
+    new ConfigError('ZYQ_CONNECTION_STRING', `The file of the parameter ca ${what}: ${file}`, { cause })
+  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+    throw refuse('cannot be read', error)
+  })
+  // Node ignores a file without certificates.
+  if (!text.includes('-----BEGIN CERTIFICATE-----')) throw refuse('has no certificate in PEM format')
+  return text
 }
 
 /** If the user has no right to the channels, its consumers only poll. */

@@ -25,6 +25,12 @@ interface Group {
   readonly room: number
 }
 
+/** An error of one queue has the keys of its claim. */
+interface Failure {
+  readonly error: unknown
+  readonly keys?: readonly string[]
+}
+
 /** Claims without an answer. */
 interface Unanswered {
   /** The number of the first of these claims. */
@@ -91,35 +97,42 @@ export class Claims {
     const answers = await Promise.allSettled(groups.map((group) => this.#sendClaim(group, number, since)))
     const claimed: ClaimedJob[] = []
     const unanswered: Group[] = []
-    const errors: unknown[] = []
+    const failures: Failure[] = []
     let served = false
     let rejected = false
     for (const [index, group] of groups.entries()) {
       const answer = answers[index]
       if (answer?.status === 'fulfilled') {
-        const before = errors.length
-        claimed.push(...this.#readReply(group.queues, answer.value, errors))
-        served ||= errors.length - before < group.queues.length
+        const before = failures.length
+        claimed.push(...this.#readReply(group.queues, answer.value, failures))
+        served ||= failures.length - before < group.queues.length
       } else {
         rejected = true
-        errors.push(answer?.reason)
+        failures.push({ error: answer?.reason })
         if (answer?.reason instanceof ConnectionLostError) unanswered.push(group)
         else this.pollAll()
       }
     }
     this.#unanswered = unanswered.length > 0 ? { since, groups: unanswered } : undefined
-    if (claimed.length === 0 && (rejected || (errors.length > 0 && !served))) throw errors[0]
-    this.#report(errors, claimed)
+    const [failure] = failures
+    if (failure === undefined) return claimed
+    if (claimed.length === 0 && (rejected || !served)) throw await this.#errorOf(failure)
+    await this.#report(failures, claimed)
     return claimed
   }
 
   /** Limits how often errors of single queues are reported. Lost connections are not reported, because the claim is repeated. */
-  #report(errors: readonly unknown[], claimed: readonly ClaimedJob[]): void {
-    const reportable = errors.filter((error) => !(error instanceof ConnectionLostError))
-    if (reportable.length === 0 || performance.now() < this.#reportAt) return
+  async #report(failures: readonly Failure[], claimed: readonly ClaimedJob[]): Promise<void> {
+    const reportable = failures.find(({ error }) => !(error instanceof ConnectionLostError))
+    if (reportable === undefined || performance.now() < this.#reportAt) return
     this.#reportAt = performance.now() + ERROR_INTERVAL_MS
-    if (claimed.length === 0) throw reportable[0]
-    this.#deferredError = { error: reportable[0] }
+    const error = await this.#errorOf(reportable)
+    if (claimed.length === 0) throw error
+    this.#deferredError = { error }
+  }
+
+  async #errorOf({ error, keys }: Failure): Promise<unknown> {
+    return keys === undefined ? error : this.#servers.explain(error, keys)
   }
 
   #sendClaim({ queues, room }: Group, number: number, since: number): Promise<Reply> {
@@ -146,15 +159,15 @@ export class Claims {
     return [...dirty, ...this.#queues.filter((keys) => !dirty.includes(keys))]
   }
 
-  /** Adds the errors of single queues to `errors`. The next poll claims from these queues again. */
-  #readReply(queues: readonly QueueKeys[], reply: Reply, errors: unknown[]): readonly ClaimedJob[] {
+  /** Adds the errors of single queues to `failures`. The next poll claims from these queues again. */
+  #readReply(queues: readonly QueueKeys[], reply: Reply, failures: Failure[]): readonly ClaimedJob[] {
     if (!isList(reply)) throw leaseLostError(this.#consumerId)
     const claimed: ClaimedJob[] = []
     const served: QueueKeys[] = []
     for (const [index, keys] of queues.entries()) {
       const answer = reply[index]
       if (Buffer.isBuffer(answer)) {
-        errors.push(new ServerError(`${answer.toString()} (queue ${keys.queue})`))
+        failures.push({ error: new ServerError(answer.toString()), keys: claimKeys(keys, this.#consumerId) })
         continue
       }
       const [first, dueInMs, expired, jobs] = list(answer)

@@ -13,7 +13,7 @@ import type { Argument } from '../connection/client.ts'
 import { notConnectedError } from '../errors.ts'
 import type { QueueKeys } from '../keys.ts'
 import { Leases } from './leases.ts'
-import { encodeMessage, readMessage, UNREADABLE } from '../message.ts'
+import { describeUnreadable, encodeMessage, readMessage, UNREADABLE } from '../message.ts'
 import { chunks, integer, type Reply } from '../connection/replies.ts'
 import { wakeNext } from '../scripts/lease.ts'
 import { ack, reject, release } from '../scripts/settle.ts'
@@ -152,7 +152,7 @@ export class RedisConsumer extends ConsumerBase<HeldJob> {
 
   /** Core rejects this delivery. Its bytes stay as they are, and headers that core adds are dropped. */
   #deliverUnreadable(keys: QueueKeys, tag: number, body: Buffer): Delivery {
-    const undecodable = 'the stored job cannot be read: another program or a newer version wrote it'
+    const undecodable = describeUnreadable(body)
     const id = `${UNREADABLE}-${tag}`
     const delivery = { id, queue: keys.queue, body, headers: {}, priority: 4, deliveryCount: 0, undecodable }
     this.unacked.add(delivery, { keys, tag, order: tag, deliveries: 0, storedAtMs: 0 })

@@ -219,8 +219,9 @@ local plain, placed = {}, {}
 for _, letter in ipairs(letters) do
   local version, reasonLength = 1, 0
   if #letter >= 4 then version, reasonLength = struct.unpack('>BI3', letter) end
-  local message = version == 0 and #letter >= 4 + reasonLength and string.sub(letter, 5 + reasonLength) or letter
-  if not isJob(message) then
+  local isLetter = version == 0 and #letter >= 4 + reasonLength
+  local message = isLetter and string.sub(letter, 5 + reasonLength) or letter
+  if not isLetter or not isJob(message) then
     plain[#plain + 1] = message
   elseif string.byte(message) == 4 then
     plain[#plain + 1] = struct.pack('>BBI6', 4, 0, 0) .. string.sub(message, 9)

@@ -53,12 +53,15 @@ local function wake(waiters, leases, channel, caller)
 end
 `
 
-/** True if a value has the format of a job (`message.ts`). Another program may have stored any value. */
+/**
+ * True if a value has the format of a job (`message.ts`), in the version that this package writes. Another program may have stored
+ * any value. A newer version of this package may use the bytes of the head for something else, so scripts move such a job as it is.
+ */
 export const IS_JOB = `
 local function isJob(message)
   if #message < 18 then return false end
-  local priority, _, _, _, id, headers = struct.unpack('>BBI6I6BI3', message)
-  return priority <= 9 and #message >= 18 + id + headers
+  local priority, _, _, _, versionAndId, headers = struct.unpack('>BBI6I6BI3', message)
+  return priority <= 9 and versionAndId <= 63 and #message >= 18 + versionAndId + headers
 end
 `
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import type { Delivery, Headers, QueueSpec } from '@zyqueue/core/broker'
 import { feature, ifPresent, ifAbsent, type Behaviours } from '../behaviour.ts'
+import { expectCode } from '../calls.ts'
 import { nameOf } from '../expect-statuses.ts'
 import type { Fixture } from '../fixture.ts'
-import { bytesOf, entriesOf, messageTo, textOf } from '../test-data.ts'
+import { bytesOf, entriesOf, messageTo, queueSpec, textOf } from '../test-data.ts'
 import { oneLoss } from './leases.ts'
 
 const allLetters = { limit: 100 }
@@ -181,6 +182,28 @@ const whereTheyAreKept = ifPresent(feature.deadLetters, {
 
 export const deadLetters: Behaviours = {
   ...whereTheyAreKept,
+
+  'list, requeue and purge of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND': async (fixture) => {
+    const { broker } = fixture
+    const { deadLetters } = broker.admin
+    const { name } = queueSpec()
+    const calls = {
+      'list()': () => deadLetters.list(name, allLetters),
+      'list() of none': () => deadLetters.list(name, { limit: 0 }),
+      'requeue()': () => deadLetters.requeue(name),
+      'requeue() with ids': () => deadLetters.requeue(name, ['kit-no-such-id']),
+      'requeue() of none': () => deadLetters.requeue(name, []),
+      'purge()': () => deadLetters.purge(name),
+      'purge() with ids': () => deadLetters.purge(name, ['kit-no-such-id']),
+      'purge() of none': () => deadLetters.purge(name, []),
+    }
+    for (const [what, call] of Object.entries(calls)) {
+      await fixture.withTimeout(what, expectCode(broker, 'ZYQ_QUEUE_NOT_FOUND', call))
+    }
+    const listed = await fixture.withTimeout('queues()', broker.admin.queues([name]))
+    assert.deepEqual(listed, [], 'the calls created the queue')
+  },
+
   ...ifAbsent(feature.deadLetters, {
     'a rejected job is deleted and cannot be listed, requeued or purged': async (fixture) => {
       const queue = await fixture.queue()

@@ -233,6 +233,33 @@ export const adminFaults: Faults = {
     breaks: () => (broker) => alterAdmin(broker, { purge: (queue) => broker.admin.purge(queue).catch(() => 0) }),
   },
 
+  'has no dead letters of unknown queues instead of rejecting': {
+    caughtBy: ['dead letters: list, requeue and purge of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND'],
+    breaks: () => (broker) => {
+      const { deadLetters } = broker.admin
+      return alterDeadLetters(broker, { list: (queue, options) => deadLetters.list(queue, options).catch(() => []) })
+    },
+  },
+
+  'requeues no dead letters of unknown queues instead of rejecting': {
+    caughtBy: ['dead letters: list, requeue and purge of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND'],
+    breaks: () => (broker) => {
+      const { deadLetters } = broker.admin
+      return alterDeadLetters(broker, { requeue: (queue, ids) => deadLetters.requeue(queue, ids).catch(() => 0) })
+    },
+  },
+
+  'purges the dead letters of unknown queues without an error, if it gets ids': {
+    caughtBy: ['dead letters: list, requeue and purge of an unknown queue reject with ZYQ_QUEUE_NOT_FOUND'],
+    breaks: () => (broker) => {
+      const { deadLetters } = broker.admin
+      return alterDeadLetters(broker, {
+        purge: (queue, ids) =>
+          ids === undefined ? deadLetters.purge(queue) : deadLetters.purge(queue, ids).catch(() => 0),
+      })
+    },
+  },
+
   'refuses messages after a purge': {
     caughtBy: ['admin: a purged queue accepts and delivers jobs'],
     breaks: () => (broker) => {

@@ -20,11 +20,11 @@ export interface PublishAttempt {
  * If a queue cannot be declared, only its messages are refused: a batch contains messages of other tasks too.
  */
 export async function publishOnce(connection: Connection, items: readonly Item[]): Promise<readonly PublishAttempt[]> {
-  // A broker that never was reachable is probably configured wrongly: do not retry.
-  const isKnown = connection.everOpen
+  // A broker that never was reachable is probably configured wrongly: do not retry. One that is busy was reached.
+  const isKnown = (code: string): boolean => connection.everOpen || code === 'ZYQ_BROKER_BUSY'
   const refusal = (thrown: unknown): PublishAttempt => {
     const error = connection.wrap(thrown)
-    return { result: { status: 'refused', error }, mayRetry: error.retryable && isKnown }
+    return { result: { status: 'refused', error }, mayRetry: error.retryable && isKnown(error.code) }
   }
   const refused = new Map<QueueSpec, PublishAttempt>()
   const queues = new Set(items.map(({ queue }) => queue))

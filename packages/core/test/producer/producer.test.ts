@@ -94,6 +94,17 @@ test('a broker that never was reachable fails at once', async () => {
   await producer.close()
 })
 
+test('a broker that is busy is waited for, also if it never was reachable', async () => {
+  let refusals = 0
+  const busy = new BrokerError('ZYQ_BROKER_BUSY', 'no free connection')
+  const { producer } = producerOn({
+    connect: (real) => (refusals++ < 2 ? Promise.reject(busy) : real.connect()),
+  })
+  expect(await producer.publish(queue, [message('a')])).toEqual([{ status: 'stored' }])
+  expect(refusals).toBe(3)
+  await producer.close()
+})
+
 test('publish waits for a broker that was reachable before', async () => {
   const { broker, producer } = producerOn({})
   await producer.publish(queue, [message('first')])
