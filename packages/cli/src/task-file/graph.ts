@@ -11,9 +11,16 @@ import type { Inputs } from './inputs.ts'
  */
 export type Target = { readonly kind: 'file' | 'data'; readonly path: string } | { readonly kind: 'node' }
 
+export interface Import {
+  readonly kind: ImportKind
+  readonly path: string
+}
+
 export interface Graph {
   /** Every project file that the entry imports, directly or not, and the entry itself. */
   readonly files: ReadonlySet<string>
+  /** The project files that a file imports. */
+  imports(importer: string): readonly Import[]
   target(importer: string, specifier: string, kind: ImportKind): Target | undefined
 }
 
@@ -21,6 +28,7 @@ export interface Graph {
 export async function readGraph(compiler: Compiler, entry: string, { files, missing }: Inputs): Promise<Graph> {
   files.add(entry)
   const targets = new Map<string, Target>()
+  const imports = new Map<string, Import[]>()
 
   const follow: Plugin = {
     name: 'zyqueue-graph',
@@ -31,6 +39,9 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
         targets.set(keyOf(args.importer, args.path, args.kind), target)
         if (target.kind === 'node') return { path: args.path, external: true }
         files.add(target.path)
+        if (target.kind === 'file') {
+          imports.set(args.importer, [...(imports.get(args.importer) ?? []), { kind: args.kind, path: target.path }])
+        }
         return target.kind === 'data' || isScript(target.path)
           ? { path: target.path }
           : { path: target.path, external: true }
@@ -64,7 +75,11 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
     format: 'esm',
     plugins: [follow],
   })
-  return { files, target: (importer, specifier, kind) => targets.get(keyOf(importer, specifier, kind)) }
+  return {
+    files,
+    imports: (importer) => imports.get(importer) ?? [],
+    target: (importer, specifier, kind) => targets.get(keyOf(importer, specifier, kind)),
+  }
 }
 
 /** Marks the resolutions that the plugin itself requests, so that it does not handle them again. */
