@@ -254,3 +254,40 @@ test('a syntax error is reported with its line', async () => {
   expect(stderr).toContain('tasks.ts:2:13')
   expect(stderr).toContain('2 │ export const = 2')
 })
+
+test('decorator metadata, which only tsc can emit, is refused if the file has decorators', async () => {
+  const project = await makeProject({
+    files: {
+      'tsconfig.json': '{ "extends": "./tsconfig.base" }',
+      'tsconfig.base.json': `{
+        // As NestJS has it: "//" in a string is no comment.
+        "compilerOptions": { "experimentalDecorators": true, "emitDecoratorMetadata": true, "baseUrl": ".//", },
+      }`,
+      'plain.ts': 'console.log(1)',
+      'tasks.ts': 'const d = (_: unknown): void => {}\n@d export class Images {}',
+    },
+  })
+  expect(await openInProcess(project, 'plain.ts')).toMatchObject({ code: 0 })
+  const { code, stderr } = await openInProcess(project, 'tasks.ts')
+  expect(code).toBe(1)
+  expect(stderr).toContain('ZYQ_TASK_FILE')
+  expect(stderr).toContain(`${project.path('tasks.ts')} has decorators`)
+  expect(stderr).toContain('`emitDecoratorMetadata`')
+})
+
+test.each(['./app/', './app/tsconfig.json'])('`paths` of the reference %s are refused', async (reference) => {
+  const project = await makeProject({
+    files: {
+      'tsconfig.json': JSON.stringify({ files: [], references: [{ path: reference }] }),
+      'app/tsconfig.json': '{ "compilerOptions": { "paths": { "@lib/*": ["../lib/*"] } } }',
+      'lib/color.ts': 'export const color: string = "red"',
+      'tasks.ts': `import { color } from '@lib/color'\nconsole.log(color)`,
+      'other.ts': `import('none').catch(() => console.log('no package'))`,
+    },
+  })
+  expect(await openInProcess(project, 'other.ts')).toMatchObject({ code: 0 })
+  const { code, stderr } = await openInProcess(project, 'tasks.ts')
+  expect(code).toBe(1)
+  expect(stderr).toContain(`ZYQ_TASK_FILE Cannot find "@lib/color", which ${project.path('tasks.ts')} imports`)
+  expect(stderr).toContain(`\`paths\` of ${project.path('app/tsconfig.json')} do not apply`)
+})

@@ -42,6 +42,7 @@ export async function openTaskFile(given: string, inputs?: Inputs): Promise<Task
     const module = new URL('./loader.js', import.meta.url).href
     return { path, loader: { module, data: { files, requiredModules: requiredModules(graph, path, files) } } }
   } catch (error) {
+    if (error instanceof ZyQueueError) throw error
     throw new ConfigError('ZYQ_TASK_FILE', await compileMessage(compiler, given, error), { cause: error })
   } finally {
     await compiler.stop()
