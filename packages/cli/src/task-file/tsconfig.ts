@@ -42,7 +42,7 @@ function matches(pattern: string, specifier: string): boolean {
   return after === undefined ? specifier === before : specifier.startsWith(before) && specifier.endsWith(after)
 }
 
-/** The options of a tsconfig over those that it extends. Files that cannot be read have none: the compiler reports them. */
+/** The options of a tsconfig, with the options of the files that it extends. Files that cannot be read have none: the compiler reports them. */
 function optionsOf(tsconfig: string, seen: ReadonlySet<string> = new Set()): Options {
   const config = seen.has(tsconfig) ? undefined : read(tsconfig)
   if (config === undefined) return {}
