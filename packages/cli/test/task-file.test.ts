@@ -42,6 +42,7 @@ export function fail(what: string): never {
 export const suffixed: string = 'suffixed ' + Color.Red
 export const loads: { n: number } = ((globalThis as any).loads ??= { n: 0 })
 loads.n++`,
+  'src/lib/first.ts': `(globalThis as any).first = 'first'\nexport {}`,
   'src/lib/aliased.ts': 'export const aliased: string = __filename',
   'src/data.json': '{ "nested": { "n": 2 } }',
   'src/plain.mjs': `export const plain = 'plain'`,
@@ -51,18 +52,33 @@ import type { Paint } from './lib/color'
 export const folder: string = path.basename(__dirname)
 export const paint = (): Paint | undefined => undefined`,
   'packages/shared/package.json': '{ "name": "@acme/shared", "type": "module", "exports": "./src/index.ts" }',
-  'packages/shared/src/index.ts': 'export enum Size { Small, Large }\nexport const sharedUrl: string = import.meta.url',
+  'packages/shared/src/index.ts': `import { seenFirst } from './order.ts'
+import { commonNames } from '@acme/common'
+export { Size } from './size.ts'
+export const sharedUrl: string = import.meta.url
+export const seen: readonly unknown[] = [seenFirst, ...commonNames]`,
+  'packages/shared/src/size.ts': 'export enum Size { Small, Large }',
+  'packages/shared/src/order.ts': 'export const seenFirst: unknown = (globalThis as any).first',
+  'packages/common/package.json': '{ "name": "@acme/common", "type": "commonjs", "exports": "./index.ts" }',
+  'packages/common/index.ts': `import { deep } from '@acme/deep'
+import { common } from './common'
+export const commonNames: string[] = [common, deep]`,
+  'packages/common/common.ts': 'export const common: string = __filename',
+  'packages/deep/package.json': '{ "name": "@acme/deep", "type": "module", "exports": "./index.ts" }',
+  'packages/deep/index.ts': `export { deep } from './deep.ts'`,
+  'packages/deep/deep.ts': 'export const deep: string = import.meta.url',
   'node_modules/cjs-library/package.json': '{ "name": "cjs-library", "main": "index.js" }',
   // Exports that Node's lexer cannot find, as in lodash.
   'node_modules/cjs-library/index.js': `const all = {}; for (const name of ['group']) all[name] = () => name; module.exports = all`,
 }
 
-const TASKS = `import { ConfigError } from '@zyqueue/core'
+const TASKS = `import './lib/first'
+import { ConfigError } from '@zyqueue/core'
 import type { Paint } from './lib/color'
 import { Color, fail } from './lib/color'
 import { suffixed, loads } from './lib/suffixed.js'
 import { aliased } from '@lib/aliased'
-import { Size, sharedUrl } from '@acme/shared'
+import { Size, seen, sharedUrl } from '@acme/shared'
 import data from './data.json'
 import { plain } from './plain.mjs'
 import { legacy } from './legacy.cjs'
@@ -90,7 +106,7 @@ async function look(): Promise<Record<string, unknown>> {
   let stack = ''
   try { hash() } catch (error) { stack = (error as Error).stack ?? '' }
   return {
-    color: Color.Red, suffixed, aliased, size: Size.Large, sharedUrl, data: data.nested.n, plain, legacy, folder,
+    color: Color.Red, suffixed, aliased, size: Size.Large, sharedUrl, seen, node: process.versions.node, data: data.nested.n, plain, legacy, folder,
     local: Local.B, decorated, resized: await new Images(3).resize(), names: [hash.name, Images.name],
     __dirname, required: typeof require('./data.json'), loads: [loads.n, lazy.loads.n],
     oneCore: copy.ConfigError === ConfigError, stack: stack.split('\\n').slice(0, 3),
@@ -109,18 +125,28 @@ describe.each(NODES)('%s', (node) => {
       const project = await makeProject({
         manifest: type === undefined ? {} : { type },
         files: { ...LIB, 'src/tasks.ts': `${TASKS}${extra}\n` },
-        link: { '@acme/shared': '../../packages/shared' },
+        link: Object.fromEntries(
+          ['shared', 'common', 'deep'].map((name) => [`@acme/${name}`, `../../packages/${name}`]),
+        ),
       })
 
       const { stdout, stderr } = await load(project, 'src/tasks.ts', node)
 
       expect(stderr).toBe('')
       const src = project.path('src')
-      expect(JSON.parse(stdout)).toEqual({
+      const { node: version, ...imported }: { node: string } = JSON.parse(stdout)
+      // These versions run ES modules that CommonJS requires before the other imports.
+      const runsEarly = type !== 'module' && /^(?:20\.19\.[0-4]|22\.1[2-4]\.\d+)$/.test(version)
+      expect(imported).toEqual({
         color: 'red',
         suffixed: 'suffixed red',
         aliased: join(src, 'lib/aliased.ts'),
         size: 1,
+        seen: [
+          runsEarly ? null : 'first',
+          project.path('packages/common/common.ts'),
+          `file://${project.path('packages/deep/deep.ts')}`,
+        ],
         sharedUrl: `file://${project.path('packages/shared/src/index.ts')}`,
         data: 2,
         plain: 'plain',
@@ -137,7 +163,7 @@ describe.each(NODES)('%s', (node) => {
         stack: [
           'Error: no hash',
           `    at fail (${join(src, 'lib/color.ts')}:5:9)`,
-          expect.stringContaining(`${join(src, 'tasks.ts')}:25:3)`),
+          expect.stringContaining(`${join(src, 'tasks.ts')}:26:3)`),
         ],
         ...(type === 'module' ? { url: `file://${join(src, 'tasks.ts')}`, top: 1 } : { group: 'group', os: 'string' }),
       })
@@ -211,12 +237,12 @@ test('the inputs are the project files that the task file imports, not files of 
     },
   })
   const { stdout } = await openInProcess(project, 'tasks.ts', 'with inputs')
-  const { inputs, missing, loader }: { inputs: string[]; missing: string[]; loader: { data: object } } =
+  const { inputs, missing, loader }: { inputs: string[]; missing: string[]; loader: { data: { files: object } } } =
     JSON.parse(stdout)
   const names = ['tasks.ts', 'a.ts', 'c.js', 'd.ts', 'data.json']
   expect(inputs.toSorted()).toEqual(names.map((name) => project.path(name)).toSorted())
   expect(missing).toEqual([join(project.dir, '../gone/e.js')])
-  expect(Object.keys(loader.data)).toHaveLength(3)
+  expect(Object.keys(loader.data.files)).toHaveLength(3)
   expect(existsSync(project.path('unrelated.ts'))).toBe(true)
 })
 
@@ -227,4 +253,41 @@ test('a syntax error is reported with its line', async () => {
   expect(stderr).toMatch(/^ZYQ_TASK_FILE .*does not compile/)
   expect(stderr).toContain('tasks.ts:2:13')
   expect(stderr).toContain('2 │ export const = 2')
+})
+
+test('decorator metadata, which only tsc can emit, is refused if the file has decorators', async () => {
+  const project = await makeProject({
+    files: {
+      'tsconfig.json': '{ "extends": "./tsconfig.base" }',
+      'tsconfig.base.json': `{
+        // As NestJS has it: "//" in a string is no comment.
+        "compilerOptions": { "experimentalDecorators": true, "emitDecoratorMetadata": true, "baseUrl": ".//", },
+      }`,
+      'plain.ts': 'console.log(1)',
+      'tasks.ts': 'const d = (_: unknown): void => {}\n@d export class Images {}',
+    },
+  })
+  expect(await openInProcess(project, 'plain.ts')).toMatchObject({ code: 0 })
+  const { code, stderr } = await openInProcess(project, 'tasks.ts')
+  expect(code).toBe(1)
+  expect(stderr).toContain('ZYQ_TASK_FILE')
+  expect(stderr).toContain(`${project.path('tasks.ts')} has decorators`)
+  expect(stderr).toContain('`emitDecoratorMetadata`')
+})
+
+test.each(['./app/', './app/tsconfig.json'])('`paths` of the reference %s are refused', async (reference) => {
+  const project = await makeProject({
+    files: {
+      'tsconfig.json': JSON.stringify({ files: [], references: [{ path: reference }] }),
+      'app/tsconfig.json': '{ "compilerOptions": { "paths": { "@lib/*": ["../lib/*"] } } }',
+      'lib/color.ts': 'export const color: string = "red"',
+      'tasks.ts': `import { color } from '@lib/color'\nconsole.log(color)`,
+      'other.ts': `import('none').catch(() => console.log('no package'))`,
+    },
+  })
+  expect(await openInProcess(project, 'other.ts')).toMatchObject({ code: 0 })
+  const { code, stderr } = await openInProcess(project, 'tasks.ts')
+  expect(code).toBe(1)
+  expect(stderr).toContain(`ZYQ_TASK_FILE Cannot find "@lib/color", which ${project.path('tasks.ts')} imports`)
+  expect(stderr).toContain(`\`paths\` of ${project.path('app/tsconfig.json')} do not apply`)
 })

@@ -1,11 +1,13 @@
 import { dirname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { ConfigError } from '@zyqueue/core'
 import type { BuildResult, OutputFile, Plugin } from 'esbuild-wasm'
 import { z } from 'zod'
 import type { Compiler } from './compiler.ts'
 import { isTypeScript, packageFormat } from './files.ts'
 import type { CompiledFile, CompiledFiles } from './loader-hooks.ts'
 import { COMMON_OPTIONS, type Graph } from './graph.ts'
+import { emitsDecoratorMetadata, nearestTsconfig } from './tsconfig.ts'
 
 type Format = CompiledFile['format']
 
@@ -69,6 +71,7 @@ async function compileAs(
   const texts = new Map(outputFiles.map((file: OutputFile) => [file.path, file.text]))
   const files = paths.map((path, index): [string, CompiledFile] => {
     const code = texts.get(resolve(outdir, `${index}.js`)) ?? ''
+    refuseDecoratorMetadata(path, code)
     const map = absoluteSourceMap(texts.get(resolve(outdir, `${index}.js.map`)) ?? '{}', outdir)
     return [
       pathToFileURL(path).href,
@@ -76,6 +79,17 @@ async function compileAs(
     ]
   })
   return { files: Object.fromEntries(files), warnings }
+}
+
+/** esbuild compiles legacy decorators without their metadata, which libraries then miss at run time. */
+function refuseDecoratorMetadata(path: string, code: string): void {
+  if (!code.includes('__decorateClass(')) return
+  const tsconfig = nearestTsconfig(path)
+  if (tsconfig === undefined || !emitsDecoratorMetadata(tsconfig)) return
+  throw new ConfigError(
+    'ZYQ_TASK_FILE',
+    `${path} has decorators, and ${tsconfig} sets \`emitDecoratorMetadata\`, which needs the types that only tsc knows. Compile the project with tsc and give the compiled .js file to --task-file, or remove the option.`,
+  )
 }
 
 /** Keeps imports between files as imports, of absolute paths or URLs, and compiles JSON into the importing file. */

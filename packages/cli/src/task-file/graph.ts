@@ -1,9 +1,11 @@
 import { isBuiltin } from 'node:module'
 import { extname, resolve, sep } from 'node:path'
+import { ConfigError } from '@zyqueue/core'
 import type { ImportKind, OnResolveArgs, Plugin } from 'esbuild-wasm'
 import type { Compiler } from './compiler.ts'
 import { isInstalled, isScript, isTypeScript } from './files.ts'
 import type { Inputs } from './inputs.ts'
+import { nearestTsconfig, referenceWithPaths } from './tsconfig.ts'
 
 /**
  * The target of an import in a project file: a `file` of the project, `data` (JSON), which is compiled into the importing
@@ -11,9 +13,16 @@ import type { Inputs } from './inputs.ts'
  */
 export type Target = { readonly kind: 'file' | 'data'; readonly path: string } | { readonly kind: 'node' }
 
+export interface Import {
+  readonly kind: ImportKind
+  readonly path: string
+}
+
 export interface Graph {
   /** Every project file that the entry imports, directly or not, and the entry itself. */
   readonly files: ReadonlySet<string>
+  /** The project files that a file imports. */
+  imports(importer: string): readonly Import[]
   target(importer: string, specifier: string, kind: ImportKind): Target | undefined
 }
 
@@ -21,6 +30,8 @@ export interface Graph {
 export async function readGraph(compiler: Compiler, entry: string, { files, missing }: Inputs): Promise<Graph> {
   files.add(entry)
   const targets = new Map<string, Target>()
+  const imports = new Map<string, Import[]>()
+  const unusable: string[] = []
 
   const follow: Plugin = {
     name: 'zyqueue-graph',
@@ -31,6 +42,9 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
         targets.set(keyOf(args.importer, args.path, args.kind), target)
         if (target.kind === 'node') return { path: args.path, external: true }
         files.add(target.path)
+        if (target.kind === 'file') {
+          imports.set(args.importer, [...(imports.get(args.importer) ?? []), { kind: args.kind, path: target.path }])
+        }
         return target.kind === 'data' || isScript(target.path)
           ? { path: target.path }
           : { path: target.path, external: true }
@@ -48,6 +62,10 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
         const bare = !/^(\.|\/|[A-Za-z]:\\|file:)/.test(path)
         // An import that cannot be resolved may be optional, so Node reports it when the import runs.
         if (found.errors.length > 0 && !bare && !path.startsWith('file:')) missing.add(resolve(resolveDir, path))
+        if (found.errors.length > 0 && bare) {
+          const unused = unusedPaths(importer, path)
+          if (unused !== undefined) unusable.push(unused)
+        }
         if (found.errors.length > 0 || found.external || found.path === '') return { kind: 'node' }
         if (isTypeScript(found.path)) return { kind: 'file', path: found.path }
         if (bare && (found.path.includes(`${sep}node_modules${sep}`) || isInstalled(path, resolveDir))) {
@@ -64,7 +82,21 @@ export async function readGraph(compiler: Compiler, entry: string, { files, miss
     format: 'esm',
     plugins: [follow],
   })
-  return { files, target: (importer, specifier, kind) => targets.get(keyOf(importer, specifier, kind)) }
+  const [message] = unusable
+  if (message !== undefined) throw new ConfigError('ZYQ_TASK_FILE', message)
+  return {
+    files,
+    imports: (importer) => imports.get(importer) ?? [],
+    target: (importer, specifier, kind) => targets.get(keyOf(importer, specifier, kind)),
+  }
+}
+
+/** Why an import is not found, if a referenced tsconfig has `paths` for it. */
+function unusedPaths(importer: string, specifier: string): string | undefined {
+  const tsconfig = isTypeScript(importer) ? nearestTsconfig(importer) : undefined
+  const reference = tsconfig && referenceWithPaths(tsconfig, specifier)
+  if (tsconfig === undefined || reference === undefined) return undefined
+  return `Cannot find ${JSON.stringify(specifier)}, which ${importer} imports: \`paths\` of ${reference} do not apply, because ${tsconfig} references that file and does not extend it. Move \`paths\` to a file that ${tsconfig} extends, or into it.`
 }
 
 /** Marks the resolutions that the plugin itself requests, so that it does not handle them again. */

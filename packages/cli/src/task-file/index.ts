@@ -13,7 +13,8 @@ import { resolveCore } from './core.ts'
 import { isScript, isTypeScript } from './files.ts'
 import { readGraph } from './graph.ts'
 import { noInputs, type Inputs } from './inputs.ts'
-import type { CompiledFiles } from './loader-hooks.ts'
+import { requiredModules } from './required-modules.ts'
+import type { LoaderData } from './loader-hooks.ts'
 import { register } from './loader.ts'
 
 /** A task file that can be imported in this process or in worker processes. */
@@ -21,7 +22,7 @@ export interface TaskFile {
   /** Absolute and without symbolic links, like the module's URL in Node. */
   readonly path: string
   /** The module to import, and the data to call its `register` with, before the file is imported. Absent if Node can import the file alone. */
-  readonly loader?: { readonly module: string; readonly data: CompiledFiles }
+  readonly loader?: { readonly module: string; readonly data: LoaderData }
 }
 
 /**
@@ -36,10 +37,12 @@ export async function openTaskFile(given: string, inputs?: Inputs, option = '--t
   const compiler = await compilerFor(path)
   try {
     const graph = await readGraph(compiler, path, inputs ?? noInputs())
-    const data = await compileFiles(compiler, graph)
+    const files = await compileFiles(compiler, graph)
+    if (Object.keys(files).length === 0) return { path }
     const module = new URL('./loader.js', import.meta.url).href
-    return Object.keys(data).length > 0 ? { path, loader: { module, data } } : { path }
+    return { path, loader: { module, data: { files, requiredModules: requiredModules(graph, path, files) } } }
   } catch (error) {
+    if (error instanceof ZyQueueError) throw error
     throw new ConfigError('ZYQ_TASK_FILE', await compileMessage(compiler, given, error), { cause: error })
   } finally {
     await compiler.stop()
@@ -59,7 +62,6 @@ export async function importTaskFile(
 ): Promise<ReturnType<typeof registeredTasks>> {
   resolveCore(path)
   setResolution({ resolveFrom: resolveFrom(path), baseDir })
-  if (loader !== undefined) register(loader.data)
   const onExit = (): void => {
     process.stderr.write(`zyqueue: ${path} ended the process while it was loaded\n`)
     process.exitCode = EXIT.failed
@@ -67,6 +69,7 @@ export async function importTaskFile(
   process.once('exit', onExit)
   reserveStandardOutput()
   try {
+    if (loader !== undefined) await register(loader.data)
     await import(pathToFileURL(path).href)
   } catch (error) {
     if (error instanceof ZyQueueError) throw error

@@ -11,8 +11,16 @@ const compiledFile = z.object({
 })
 
 /** The compiled files by the `file:` URL of their source. They are sent to worker processes as JSON. */
-export const compiledFiles = z.record(z.string(), compiledFile)
+const compiledFiles = z.record(z.string(), compiledFile)
 
+/** What a process needs to import a compiled task file. */
+export const loaderData = z.object({
+  files: compiledFiles,
+  /** The `file:` URLs of the ES modules that CommonJS files load, each after the ones that it needs. */
+  requiredModules: z.array(z.string()).readonly(),
+})
+
+export type LoaderData = z.infer<typeof loaderData>
 export type CompiledFile = z.infer<typeof compiledFile>
 export type CompiledFiles = z.infer<typeof compiledFiles>
 
