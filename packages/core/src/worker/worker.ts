@@ -220,6 +220,10 @@ export class Worker implements AsyncDisposable {
   }
 
   #run(job: ActiveJob): Run {
+    if (this.#supervision?.isOrphan() === true) {
+      void this.drain()
+      return HELD
+    }
     if (!job.session.holdsLease(performance.now())) return this.#hold(job.session)
     const deciding = this.#hooks.start(job.work.task, job.work.job)
     return deciding === undefined ? this.#attempt(job) : this.#runIfAllowed(job, deciding)
