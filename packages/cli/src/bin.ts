@@ -1,7 +1,10 @@
 #!/usr/bin/env node
 import { EXIT } from './exit-codes.ts'
-import { main } from './main.ts'
-import { whenPrinted } from './output.ts'
+import { listenForSignals } from './signals.ts'
+
+listenForSignals()
+const { main } = await import('./main.ts')
+const { whenPrinted } = await import('./output.ts')
 
 // A broker's connection does not keep the process alive, but a command that waits for the broker must go on.
 setInterval(() => {}, 2 ** 31 - 1)

@@ -23,6 +23,7 @@ import { fromLegacy, quote } from './legacy.ts'
 import { GLOBAL_OPTIONS, splitShortOptions, type GlobalArgs } from './options.ts'
 import { redactConnection, redactText } from './redact.ts'
 import { report } from './report.ts'
+import { exitBySignal, handleSignals } from './signals.ts'
 import { suggest } from './suggest.ts'
 import { isScript } from './task-file/files.ts'
 import { UsageError } from './usage-error.ts'
@@ -59,7 +60,10 @@ export async function main(argv: readonly string[]): Promise<number> {
       process.stderr.write(`zyqueue: old arguments; the command is now: zyqueue ${quote(legacy.map(redactWord))}\n`)
     const today = legacy ?? words
     // Every user of the host can read the arguments of a process, and they may hold a connection string with a password.
-    process.title = `zyqueue: ${commandsOf(today).find((word) => /^[a-z]+$/.test(word)) ?? 'help'}`
+    const command = commandsOf(today).find((word) => /^[a-z]+$/.test(word)) ?? 'help'
+    process.title = `zyqueue: ${command}`
+    // A signal that comes before `work` has started its workers is for `work` to handle.
+    if (command !== 'work') handleSignals(exitBySignal)
     await commandLine(today).parseAsync()
     return Number(process.exitCode ?? EXIT.ok)
   } catch (error) {
