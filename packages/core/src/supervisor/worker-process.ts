@@ -170,6 +170,7 @@ function superviseWorker(message: StartMessage, logger: Logger): Worker {
     {
       ledger,
       afterDeath: message.afterDeath,
+      waitsForBroker: message.waitsForBroker,
       isOrphan,
       onSessions: (loops) =>
         send({ type: 'consumers', consumers: loops.flatMap((loop) => describeConsumer(loop, leaseMs)) }),

@@ -180,6 +180,7 @@ export class Worker implements AsyncDisposable {
       stallMs,
       clientName: name,
       afterDeath: this.#supervision?.afterDeath ?? false,
+      waitsForBroker: this.#supervision?.waitsForBroker ?? false,
       log: this.#log,
       hasFreeSlot: () => this.#scheduler.hasFreeSlot,
       countUnstarted: (session) => this.#scheduler.count((job) => job.session === session),
