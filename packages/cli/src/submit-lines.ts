@@ -33,6 +33,10 @@ export async function submitLines(task: Task, options: StreamOptions): Promise<n
     last = { submitted: length, stored: length }
     return length
   } catch (error) {
+    if (error instanceof SubmitError) {
+      const { stored, refused, unknown } = error
+      last = { submitted: stored.length + refused.length + unknown.length, stored: stored.length }
+    }
     throw explain(error, lines.line)
   } finally {
     if (last.submitted > 0) bar.end(last)

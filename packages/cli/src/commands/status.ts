@@ -9,7 +9,7 @@ import { namedQueues } from '../queues.ts'
 export function statusCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'status [queues..]',
-    'Show the number of waiting, running and dead jobs of each queue',
+    'Show the number of ready, active, delayed and dead jobs of each queue',
     (command) =>
       command
         .positional('queues', {
