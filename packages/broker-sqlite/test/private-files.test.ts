@@ -119,6 +119,7 @@ describe.each(drivers())('files of a queue ($name)', (driver) => {
     expect(await admin.deadLetters.list('q', { limit: 5 })).toEqual([])
     expect(await admin.check()).toEqual([])
     expect(await admin.version()).toContain(driver.name)
+    expect(filesOf(folder)).toEqual(before)
     await broker.close()
     expect(filesOf(folder)).toEqual(before)
   })

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-import { EXIT } from './exit-codes.ts'
 import { listenForSignals } from './signals.ts'
 
+// Everything else takes longer to load.
 listenForSignals()
+const { EXIT } = await import('./exit-codes.ts')
 const { main } = await import('./main.ts')
 const { whenPrinted } = await import('./output.ts')
 

@@ -9,6 +9,15 @@ const SIGNAL = (condition: string): string => `
 const poll = () => (${condition}) ? process.kill(process.pid, 'SIGTERM') : setImmediate(poll)
 if (!process.channel) poll()`
 
+const LOADS = 'loads'
+/** Sends SIGTERM when the program begins to load its commands. */
+const SIGNAL_AT_LOAD = `import { register } from 'node:module'
+if (!process.channel) register('./hook.mjs', import.meta.url)`
+const HOOK = `export function resolve(specifier, context, next) {
+  if (specifier === './main.js') process.kill(process.pid, 'SIGTERM')
+  return next(specifier, context)
+}`
+
 const TASKS = `import { writeFileSync } from 'node:fs'
 import { queueJob } from '@zyqueue/core'
 writeFileSync('loaded', '')
@@ -17,15 +26,19 @@ export const t = queueJob({}, async function t() {})`
 async function projectWith(condition: string): Promise<Project> {
   return makeProject({
     manifest: { type: 'module' },
-    files: { 'signal.mjs': SIGNAL(condition), 'tasks.ts': TASKS, 'tasks.mjs': TASKS },
+    files: {
+      'signal.mjs': condition === LOADS ? SIGNAL_AT_LOAD : SIGNAL(condition),
+      'hook.mjs': HOOK,
+      'tasks.ts': TASKS,
+      'tasks.mjs': TASKS,
+    },
   })
 }
 
-const LISTENS = `process.listenerCount('SIGTERM') > 0`
 const COMPILES = `process.title === 'zyqueue: work'`
 
 test.each([
-  ['while the program is loaded', LISTENS, 'tasks.mjs'],
+  ['while the program is loaded', LOADS, 'tasks.mjs'],
   ['while the task file is compiled', COMPILES, 'tasks.ts'],
   ['while the task file is compiled for --watch', COMPILES, 'tasks.ts', '--watch'],
 ])('SIGTERM %s ends work with 0, and no worker starts', async (_, condition, file, ...more) => {
@@ -38,7 +51,7 @@ test.each([
 })
 
 test('SIGTERM while another command is loaded ends it with 143', async () => {
-  const project = await projectWith(LISTENS)
+  const project = await projectWith(LOADS)
   expect(await run(['--import', './signal.mjs', bin, 'brokers'], { cwd: project.dir })).toMatchObject({ code: 143 })
 })
 
@@ -49,7 +62,7 @@ const isPossible = spawnSync(AS_PROCESS_1[0] ?? '', [...AS_PROCESS_1.slice(1), '
 test.runIf(isPossible)(
   'as process 1, work warns about an init process, and SIGTERM during the start ends it',
   async () => {
-    const project = await projectWith(LISTENS)
+    const project = await projectWith(LOADS)
     const command = [...AS_PROCESS_1, process.execPath, '--import', './signal.mjs', bin, 'work', '-f', 'tasks.mjs']
     const [file = '', ...args] = command
     const { status, stderr } = spawnSync(file, args, { cwd: project.dir, encoding: 'utf8', timeout: 120_000 })
