@@ -85,10 +85,7 @@ async function helpFrom(words) {
   const title = ['zyqueue', ...words].join(' ')
   const below = commands.split('\n').filter((line) => line.startsWith(`  ${title} `))
   const names = below.map((line) => /^\w+/.exec(line.slice(title.length + 3))?.[0] ?? '')
-  const nested = await Promise.all(
-    // `completion` prints its script even with `--help`.
-    names.filter((name) => name !== 'completion').map((name) => helpFrom([...words, name])),
-  )
+  const nested = await Promise.all(names.map((name) => helpFrom([...words, name])))
   return [{ words, help }, ...nested.flat()]
 }
 

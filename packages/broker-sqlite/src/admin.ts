@@ -10,7 +10,6 @@ import {
   type StoredJob,
   type WorkerStats,
 } from '@zyqueue/core/broker'
-import { SCHEMA } from './attach.ts'
 import { integer, text } from './decode.ts'
 import type { Database } from './database.ts'
 import { lastDeath, listDead, purgeDead, requeueDead, type DeadLetterChoice } from './dead-letters.ts'
@@ -89,7 +88,7 @@ export class SqliteAdmin implements BrokerAdmin {
       ]
     }
     const findings: Finding[] = []
-    const mode = await database.read((sql) => text(sql.first(`PRAGMA ${SCHEMA}.journal_mode`)?.[0]))
+    const mode = await database.journalMode()
     if (mode !== 'wal') {
       findings.push({
         level: 'warning',

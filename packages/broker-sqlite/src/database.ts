@@ -1,12 +1,14 @@
 /** An open queue file with its statements, its transactions and its wake file. A broker and its consumers share one. */
 import { statSync } from 'node:fs'
+import { SCHEMA } from './attach.ts'
+import { text } from './decode.ts'
 import type { Driver } from './driver.ts'
 import { closed, fileLost } from './errors.ts'
 import type { Location } from './options.ts'
 import { busyRetry } from './busy-retry.ts'
 import { Room } from './room.ts'
 import { Sql } from './sql.ts'
-import { openStorage, type Storage } from './storage.ts'
+import { openStorage, openToRead, type Storage } from './storage.ts'
 import { Transactions } from './transactions.ts'
 import { WakeFile } from './wake-file.ts'
 
@@ -14,26 +16,38 @@ export class Database {
   readonly wakeFile: WakeFile
   /** The file's path; absent in memory. */
   readonly path: string | undefined
-  readonly #storage: Storage
-  readonly #sql: Sql
-  readonly #transactions: Transactions
+  readonly #location: Location
+  readonly #driver: Driver
+  #storage: Storage
+  #sql: Sql
+  /** Absent until the first write if the broker may create no file. */
+  #transactions: Transactions | undefined
+  #opening: Promise<void> | undefined
   readonly #queueIds = new Map<string, number>()
   readonly #queueNames = new Map<number, string>()
   readonly #identity: string | undefined
   #mode: 'open' | 'lost' | 'closed' = 'open'
 
+  /** Without `create` the file must exist, and nothing is changed before the first write. */
   static async open(location: Location, driver: Driver, create: boolean): Promise<Database> {
-    return new Database(await openStorage(location, driver, create))
+    const storage = await (create ? openStorage(location, driver, true) : openToRead(location, driver))
+    return new Database(storage, location, driver)
   }
 
-  private constructor(storage: Storage) {
+  private constructor(storage: Storage, location: Location, driver: Driver) {
+    this.#location = location
+    this.#driver = driver
     this.#storage = storage
     this.path = storage.path
-    this.wakeFile = new WakeFile(storage.path ?? ':memory:', storage.path && `${storage.path}-wake`)
+    this.wakeFile = new WakeFile(storage.path)
     this.#sql = new Sql(storage.connection)
     this.#identity = this.#fileIdentity()
-    const room = storage.path === undefined ? undefined : new Room(storage.path, this.#sql)
-    this.#transactions = new Transactions(storage.connection, this.#sql, {
+    if (storage.isStale === undefined) this.#transactions = this.#startTransactions()
+  }
+
+  #startTransactions(): Transactions {
+    const room = this.path === undefined ? undefined : new Room(this.path, this.#sql)
+    return new Transactions(this.#storage.connection, this.#sql, {
       before: (jobBytes) => {
         this.#assertUsable()
         room?.ensure(jobBytes)
@@ -57,10 +71,18 @@ export class Database {
 
   /** Runs `work` once outside of a transaction, without waiting for writers. */
   async read<T>(work: (sql: Sql) => T): Promise<T> {
-    return busyRetry(() => {
-      this.#assertUsable()
-      return work(this.#sql)
-    })
+    for (;;) {
+      try {
+        const result = await busyRetry(() => {
+          this.#assertUsable()
+          return work(this.#sql)
+        })
+        if (!this.#isStale) return result
+      } catch (error) {
+        if (!this.#isStale) throw error
+      }
+      await this.#reopen(() => openToRead(this.#location, this.#driver))
+    }
   }
 
   /**
@@ -71,7 +93,9 @@ export class Database {
    */
   async write<T>(work: (sql: Sql) => T, jobBytes = 0): Promise<T> {
     this.#assertUsable()
-    return this.#transactions.run(work, jobBytes)
+    if (this.#transactions !== undefined) return this.#transactions.run(work, jobBytes)
+    await this.#reopen(() => openStorage(this.#location, this.#driver, false))
+    return this.write(work, jobBytes)
   }
 
   /** The id of a queue, or undefined if no queue has this name. Call it within a read or a write. */
@@ -102,10 +126,34 @@ export class Database {
 
   /** Finishes the pending writes, then closes the file. Idempotent. */
   async close(): Promise<void> {
-    await this.#transactions.idle()
+    await this.#opening?.catch(() => {})
+    await this.#transactions?.idle()
     if (this.#mode === 'open') this.#mode = 'closed'
     if (this.path !== undefined) this.#storage.connection.close()
     this.wakeFile.close()
+  }
+
+  /** `wal`, unless the file system has no shared memory. */
+  async journalMode(): Promise<string> {
+    return this.#storage.journalMode ?? this.read((sql) => text(sql.first(`PRAGMA ${SCHEMA}.journal_mode`)?.[0]))
+  }
+
+  get #isStale(): boolean {
+    return this.#storage.isStale?.() === true
+  }
+
+  /** Replaces a connection that can only read. Rejects with a `BrokerError`. */
+  async #reopen(open: () => Promise<Storage>): Promise<void> {
+    this.#opening ??= this.#replaceStorage(open).finally(() => (this.#opening = undefined))
+    await this.#opening
+  }
+
+  async #replaceStorage(open: () => Promise<Storage>): Promise<void> {
+    const storage = await open()
+    this.#storage.connection.close()
+    this.#storage = storage
+    this.#sql = new Sql(storage.connection)
+    if (storage.isStale === undefined) this.#transactions = this.#startTransactions()
   }
 
   #assertUsable(): void {

@@ -78,6 +78,11 @@ export function recognise(connection: Connection): 'ours' | 'empty' {
   return 'ours'
 }
 
+/** True if the database is a queue of this version. Only reads. Throws like `recognise`. */
+export function isCurrent(connection: Connection): boolean {
+  return recognise(connection) === 'ours' && pragma(connection, 'user_version') === VERSION
+}
+
 /** Reads the whole file. Throws `ZYQ_STORAGE_DAMAGED`. */
 export function checkPages(connection: Connection): void {
   const finding = text(connection.prepare(`PRAGMA ${SCHEMA}.quick_check(1)`).all()[0]?.[0])

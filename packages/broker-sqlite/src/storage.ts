@@ -1,14 +1,16 @@
 /** Opens the file of a queue, and creates it if it may. Refuses a file that is not an undamaged queue, without writing a byte. */
 import {
   accessSync,
+  closeSync,
   constants,
   existsSync,
-  mkdirSync,
+  openSync,
+  readSync,
   realpathSync,
   statSync,
-  writeFileSync,
   type Stats,
 } from 'node:fs'
+import { Buffer } from 'node:buffer'
 import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { BrokerError, type CodeOf } from '@zyqueue/core/broker'
@@ -18,14 +20,19 @@ import type { Connection, Driver } from './driver.ts'
 import { errorCode, SQLITE, sqliteCode } from './errors.ts'
 import { pathOf, type Location } from './options.ts'
 import { busyRetry } from './busy-retry.ts'
+import { createFile, createFolder } from './private-files.ts'
 import { processState } from './process-state.ts'
 import { WAL_BYTES } from './room.ts'
-import { CHECKED_BYTES, checkPages, migrate, recognise } from './schema.ts'
+import { CHECKED_BYTES, checkPages, isCurrent, migrate, recognise } from './schema.ts'
 
 export interface Storage {
   readonly connection: Connection
   /** The real path of the file; absent in memory. */
   readonly path?: string
+  /** Present if the connection can only read. Returns true if the file has changed, so that it must be opened again. */
+  readonly isStale?: () => boolean
+  /** Present if the connection does not know it, because it ignores what other processes do. */
+  readonly journalMode?: 'wal' | 'delete'
 }
 
 /** Rejects with a `BrokerError` that says what to do, with the native error as its cause. */
@@ -34,13 +41,49 @@ export async function openStorage(location: Location, driver: Driver, create: bo
   if (path === undefined) return { connection: (processState.memory ??= openMemory(driver)) }
   try {
     if (!create && found(path) === undefined) throw new BrokerError('ZYQ_STORAGE_NOT_FOUND', 'There is no queue file')
-    makeFolder(dirname(path), location.kind)
+    createFolder(dirname(path), location.kind === 'default')
+    // SQLite creates files beside the database. If the folder's permissions forbid it, SQLite reports only "cannot open".
+    accessSync(dirname(path), constants.W_OK)
     // SQLite keeps its other files beside the real file, so all processes must use the real path.
     const real = existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path))
+    createFile(real)
     return { connection: await openFile(real, driver), path: real }
   } catch (error) {
     throw explained(error, path)
   }
+}
+
+/**
+ * Opens an existing file without changing it or creating another file: a command that only reads must leave no trace. If no
+ * process uses the queue, the connection takes no locks, so the caller must check `isStale` after each read. Rejects like
+ * `openStorage`.
+ */
+export async function openToRead(location: Location, driver: Driver): Promise<Storage> {
+  const path = pathOf(location)
+  const file = path === undefined ? undefined : found(path)
+  // A killed process has left a journal, which only a connection that can write may apply.
+  if (path === undefined || file?.isFile() !== true || existsSync(`${path}-journal`)) {
+    return openStorage(location, driver, false)
+  }
+  try {
+    const real = realpathSync(path)
+    await check(real, driver, constants.R_OK)
+    const isShared = isInUse(real)
+    const connection = await busyRetry(() => driver.open(readOnly(real, isShared)))
+    const isReadable = await busyRetry(() => isCurrent(connection)).catch((error: unknown) => {
+      connection.close()
+      throw error
+    })
+    if (isReadable) {
+      if (isShared) return { connection, path: real, isStale: () => false }
+      const isStale = (): boolean => isInUse(real) || hasChanged(real, file)
+      return { connection, path: real, isStale, journalMode: journalModeOf(real) }
+    }
+    connection.close()
+  } catch (error) {
+    throw explained(error, path)
+  }
+  return openStorage(location, driver, false)
 }
 
 /** The existing file. Undefined also for an empty file, which does not hold a queue yet. */
@@ -56,17 +99,8 @@ function openMemory(driver: Driver): Connection {
   return connection
 }
 
-function makeFolder(folder: string, kind: Location['kind']): void {
-  mkdirSync(folder, { recursive: true })
-  const ignore = join(folder, '.gitignore')
-  if (kind === 'default' && !existsSync(ignore)) writeFileSync(ignore, '*\n')
-  // SQLite creates files beside the database. If the folder's permissions forbid it, SQLite reports only "cannot open".
-  accessSync(folder, constants.W_OK)
-}
-
 async function openFile(path: string, driver: Driver): Promise<Connection> {
-  const { isChecked } = await busyRetry(() => examine(path, driver))
-  if (!isChecked) await examineInUse(path, driver)
+  await check(path, driver, constants.R_OK | constants.W_OK)
   const connection = await busyRetry(() => driver.open(path))
   try {
     await busyRetry(() => {
@@ -87,21 +121,32 @@ async function openFile(path: string, driver: Driver): Promise<Connection> {
   }
 }
 
+/** Throws a `BrokerError` if the file is not an undamaged queue, or if this process does not have these permissions. */
+async function check(path: string, driver: Driver, permissions: number): Promise<void> {
+  const { isChecked } = await busyRetry(() => examine(path, driver, permissions))
+  if (!isChecked) await examineInUse(path, driver)
+}
+
+/** The URI for a connection that only reads. Without `isShared` it takes no locks and creates no files. */
+function readOnly(path: string, isShared: boolean): string {
+  return `${pathToFileURL(path).href}?mode=ro${isShared ? '' : '&immutable=1'}`
+}
+
 /**
  * Reads the file without changing it: `immutable` takes no locks and creates no files. It uses SQLite, because opening and closing
  * the file in another way would drop the locks of this process. While other processes use the queue, their pages may be half
  * written, so then it reads only the header.
  */
-function examine(path: string, driver: Driver): { readonly isChecked: boolean } {
+function examine(path: string, driver: Driver, permissions: number): { readonly isChecked: boolean } {
   const file = found(path)
   if (file === undefined) return { isChecked: true }
   if (!file.isFile()) throw new BrokerError('ZYQ_UNREACHABLE', 'This is not a file')
-  accessSync(path, constants.R_OK | constants.W_OK)
+  accessSync(path, permissions)
   const inUse = isInUse(path)
   let connection: Connection | undefined
   let isChecked = !inUse || file.size > CHECKED_BYTES
   try {
-    connection = driver.open(`${pathToFileURL(path).href}?mode=ro&immutable=1`)
+    connection = driver.open(readOnly(path, false))
     recognise(connection)
     if (!inUse && file.size <= CHECKED_BYTES) checkPages(connection)
   } catch (error) {
@@ -112,6 +157,15 @@ function examine(path: string, driver: Driver): { readonly isChecked: boolean } 
     connection?.close()
   }
   return { isChecked }
+}
+
+/** Reads the header of a file that no process uses: https://sqlite.org/fileformat.html#the_database_header */
+function journalModeOf(path: string): 'wal' | 'delete' {
+  const descriptor = openSync(path, 'r')
+  const writeVersion = Buffer.alloc(1)
+  readSync(descriptor, writeVersion, 0, 1, 18)
+  closeSync(descriptor)
+  return writeVersion[0] === 2 ? 'wal' : 'delete'
 }
 
 function hasChanged(path: string, before: Stats): boolean {
@@ -132,7 +186,7 @@ function isDamage(error: unknown): boolean {
  * connection checks them in place. A connection that can write would move them into a damaged file when it closes.
  */
 async function examineInUse(path: string, driver: Driver): Promise<void> {
-  const connection = await busyRetry(() => driver.open(`${pathToFileURL(path).href}?mode=ro`))
+  const connection = await busyRetry(() => driver.open(readOnly(path, true)))
   try {
     await busyRetry(() => {
       connection.exec('PRAGMA busy_timeout = 0')
@@ -144,7 +198,7 @@ async function examineInUse(path: string, driver: Driver): Promise<void> {
 }
 
 const MEANINGS: Partial<Record<CodeOf<'broker'>, string>> = {
-  ZYQ_AUTH: 'No permission to write the queue file, or its file system is read-only',
+  ZYQ_AUTH: 'No permission to read or write the queue file, or its file system is read-only',
   ZYQ_UNREACHABLE: 'The queue file cannot be opened',
   ZYQ_STORAGE_DAMAGED: 'The queue file is damaged; it was left as it was',
   ZYQ_STORAGE_FOREIGN: 'The file is not a ZyQueue queue; it was left as it was',

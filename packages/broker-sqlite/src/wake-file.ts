@@ -2,7 +2,8 @@
  * Tells idle consumers that a job is ready. Within a process a publisher calls them; other processes watch an empty file beside
  * the database. Both are hints: if one is lost, the consumer still polls every second.
  */
-import { closeSync, openSync, watch, writeSync, constants, type FSWatcher } from 'node:fs'
+import { closeSync, watch, writeSync, type FSWatcher } from 'node:fs'
+import { openBeside } from './private-files.ts'
 import { processState } from './process-state.ts'
 
 /** How often an idle consumer polls, in ms. */
@@ -13,19 +14,17 @@ const TOUCH = Uint8Array.of(10)
 export class WakeFile {
   readonly #place: string
   readonly #listeners = new Set<() => void>()
-  readonly #file: string | undefined
+  /** Absent in memory. */
+  readonly #database: string | undefined
   #descriptor: number | undefined
+  #isOpened = false
   #watcher: FSWatcher | undefined
 
-  /** `place` identifies the database in this process. Without `file` no other process is woken. */
-  constructor(place: string, file?: string) {
+  /** `database` is the path of the queue file. Without it, no other process is woken. */
+  constructor(database?: string) {
+    const place = database ?? ':memory:'
     this.#place = place
-    this.#file = file
-    try {
-      if (file !== undefined) this.#descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT)
-    } catch {
-      // A process without permission still polls.
-    }
+    this.#database = database
     const all = processState.waiting.get(place) ?? new Set()
     processState.waiting.set(place, all.add(this.#wakeOwn))
   }
@@ -45,6 +44,7 @@ export class WakeFile {
   /** Wakes all waiting consumers, in this process and in others. */
   wake(): void {
     for (const wakeOwn of processState.waiting.get(this.#place) ?? []) wakeOwn()
+    this.#open()
     if (this.#descriptor === undefined) return
     try {
       writeSync(this.#descriptor, TOUCH, 0, 1, 0)
@@ -62,14 +62,31 @@ export class WakeFile {
     this.#watcher = undefined
     if (this.#descriptor !== undefined) closeSync(this.#descriptor)
     this.#descriptor = undefined
+    this.#isOpened = true
   }
 
   readonly #wakeOwn = (): void => {
     for (const listener of this.#listeners) listener()
   }
 
+  get #file(): string {
+    return `${this.#database}-wake`
+  }
+
+  /** Not before it is needed: a process that only reads the queue creates no file. */
+  #open(): void {
+    if (this.#isOpened || this.#database === undefined) return
+    this.#isOpened = true
+    try {
+      this.#descriptor = openBeside(this.#database, this.#file)
+    } catch {
+      // A process without permission still polls.
+    }
+  }
+
   #watch(): FSWatcher | undefined {
-    if (this.#file === undefined) return undefined
+    this.#open()
+    if (this.#descriptor === undefined) return undefined
     try {
       const watcher = watch(this.#file, { persistent: false }, this.#wakeOwn)
       // A watch that ends is not started again: consumers still poll every second.

@@ -1,7 +1,11 @@
 #!/usr/bin/env node
-import { EXIT } from './exit-codes.ts'
-import { main } from './main.ts'
-import { whenPrinted } from './output.ts'
+import { listenForSignals } from './signals.ts'
+
+// Everything else takes longer to load.
+listenForSignals()
+const { EXIT } = await import('./exit-codes.ts')
+const { main } = await import('./main.ts')
+const { whenPrinted } = await import('./output.ts')
 
 // A broker's connection does not keep the process alive, but a command that waits for the broker must go on.
 setInterval(() => {}, 2 ** 31 - 1)

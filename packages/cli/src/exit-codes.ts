@@ -12,7 +12,6 @@ const BY_ERROR: Partial<Record<ErrorCode, ExitCode>> = {
   ZYQ_QUEUE_NAME: EXIT.usage,
   ZYQ_UNREACHABLE: EXIT.unreachable,
   ZYQ_CONNECTION_LOST: EXIT.unreachable,
-  ZYQ_AUTH: EXIT.unreachable,
   ZYQ_BROKER_BUSY: EXIT.unreachable,
   ZYQ_QUEUE_NOT_FOUND: EXIT.notFound,
   ZYQ_JOB_NOT_FOUND: EXIT.notFound,

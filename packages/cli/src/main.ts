@@ -24,6 +24,7 @@ import { fromLegacy, quote } from './legacy.ts'
 import { GLOBAL_OPTIONS, splitShortOptions, type GlobalArgs } from './options.ts'
 import { redactConnection, redactText } from './redact.ts'
 import { report } from './report.ts'
+import { exitBySignal, handleSignals } from './signals.ts'
 import { suggest } from './suggest.ts'
 import { isScript } from './task-file/files.ts'
 import { UsageError } from './usage-error.ts'
@@ -61,7 +62,10 @@ export async function main(argv: readonly string[]): Promise<number> {
       process.stderr.write(`zyqueue: old arguments; the command is now: zyqueue ${quote(legacy.map(redactWord))}\n`)
     const today = legacy ?? words
     // Every user of the host can read the arguments of a process, and they may hold a connection string with a password.
-    process.title = `zyqueue: ${commandsOf(today).find((word) => /^[a-z]+$/.test(word)) ?? 'help'}`
+    const command = commandsOf(today).find((word) => /^[a-z]+$/.test(word)) ?? 'help'
+    process.title = `zyqueue: ${command}`
+    // A signal that comes before `work` has started its workers is for `work` to handle.
+    if (command !== 'work') handleSignals(exitBySignal)
     await commandLine(today).parseAsync()
     return Number(process.exitCode ?? EXIT.ok)
   } catch (error) {
@@ -82,8 +86,10 @@ function commandLine(argv: readonly string[]): Argv<GlobalArgs> {
     .updateStrings({ string: 'value', array: 'values', boolean: 'flag' })
     .usage('$0 <command>\n\nRuns background jobs on the broker that you already run, or in a file.')
     .options(GLOBAL_OPTIONS)
-  return COMMANDS.reduce((cli, add) => add(cli), empty)
-    .completion('completion', 'Print a script for the shell that completes commands and options')
+  return withCompletion(
+    COMMANDS.reduce((cli, add) => add(cli), empty),
+    argv,
+  )
     .demandCommand(1, 1, 'a command is missing')
     .strict()
     .parserConfiguration({ 'dot-notation': false })
@@ -102,6 +108,19 @@ function commandLine(argv: readonly string[]): Argv<GlobalArgs> {
       // `usage` prints the help of the command that was read, although its type says otherwise.
       throw usageErrorOf(message ?? String(error), String(usage.help()), argv)
     })
+}
+
+const COMPLETION = 'Print a script for the shell that completes commands and options'
+
+/** yargs prints the script even with `--help`, so then an ordinary command takes its place. */
+function withCompletion(cli: Argv<GlobalArgs>, argv: readonly string[]): Argv<GlobalArgs> {
+  const asksForHelp = argv.some((word) => word === '--help' || word === '-h')
+  if (!asksForHelp || commandsOf(argv)[0] !== 'completion') return cli.completion('completion', COMPLETION)
+  return cli.command('completion', COMPLETION, (command) =>
+    command
+      .example('source <($0 completion)', 'In this shell, Bash or Zsh')
+      .example('$0 completion >> ~/.bashrc', 'In each new Bash'),
+  )
 }
 
 /** The words that are neither an option nor the value of an option that may stand before the command. */
@@ -133,7 +152,15 @@ function usageErrorOf(message: string, help: string, argv: readonly string[]): U
   if (file !== undefined && message.includes(': task-file')) {
     return new UsageError(rephrase(message), `Did you mean --task-file ${file}? ${remedy}`)
   }
-  return new UsageError(rephrase(message), remedy)
+  const missing = missingArgument(message, help)
+  return new UsageError(missing === undefined ? rephrase(message) : `the argument ${missing} is missing`, remedy)
+}
+
+/** The first missing argument, such as `<queue>`, by the number of given ones and the first line of the help. */
+function missingArgument(message: string, help: string): string | undefined {
+  const given = /^Not enough non-option arguments: got (\d+)/.exec(message)?.[1]
+  const [usage = ''] = help.split('\n', 1)
+  return given === undefined ? undefined : usage.match(/<[^>]+>/g)?.[Number(given)]
 }
 
 function rephrase(message: string): string {
@@ -142,7 +169,6 @@ function rephrase(message: string): string {
       /^Missing required arguments?: (.+)$/,
       (_, names: string) => `--${names.replaceAll(', ', ', --')} is missing`,
     )
-    .replace(/^Not enough non-option arguments.*$/, 'an argument is missing')
     .replace(
       /^Invalid values:\s+Argument: (\S+), Given: (.+?), Choices: (.+)$/s,
       (_, name: string, value: string, choices: string) =>

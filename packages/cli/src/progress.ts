@@ -1,3 +1,5 @@
+import { clip } from './output.ts'
+
 const WIDTH = 28
 const REDRAW_MS = 100
 
@@ -28,8 +30,8 @@ export class Progress {
     const seconds = Math.max((performance.now() - this.#startedAtMs) / 1000, 0.001)
     const bar = '#'.repeat(filled) + '.'.repeat(WIDTH - filled)
     const rate = Math.round(stored / seconds).toLocaleString('en')
-    process.stderr.write(
-      `\r[${bar}] ${stored.toLocaleString('en')} of ${submitted.toLocaleString('en')} stored, ${rate} jobs/s\u001b[K`,
-    )
+    const line = `[${bar}] ${stored.toLocaleString('en')} of ${submitted.toLocaleString('en')} stored, ${rate} jobs/s`
+    // A line that is wider than the terminal could not be drawn over.
+    process.stderr.write(`\r${clip(line, (process.stderr.columns ?? 80) - 1)}\u001b[K`)
   }
 }

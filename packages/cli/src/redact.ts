@@ -15,6 +15,9 @@ const ITEM_VALUE = /(?:"[^"]*"|'[^']*'|[^;])*/y
 const PATH = /^(?:sqlite:|file:|[a-z]:\\.*:\d+:\d+)/i
 const WEB_PAGE = /^https?:\/\//i
 
+/** The form of a connection string in an error: `redis://[USER:PASSWORD@]HOST`. It holds no secret. */
+const FORM = /^[a-z][\w.+[\]-]*:\/\/\[USER:PASSWORD@\][^@]*$/
+
 /**
  * Replaces user, password and the secret values of the query by `***`. If a string can be read in more than one way, it
  * hides too much rather than too little.
@@ -23,10 +26,11 @@ export function redactConnection(connection: string): string {
   return hideUser(hideParameters(connection))
 }
 
-/** Redacts each connection string in a text. URLs of pages stay readable if they contain no user. */
+/** Redacts each connection string in a text. URLs of pages without a user and forms of connection strings stay readable. */
 export function redactText(text: string): string {
   return text.replaceAll(/\S+/g, (word) => {
     const shown = hideParameters(word)
+    if (FORM.test(shown)) return shown
     const [opening = ''] = /^(?:[("'`[<{]|[\w-]+=)*/.exec(shown) ?? []
     const rest = shown.slice(opening.length)
     return hasUser(rest) ? opening + hideUser(rest) : shown

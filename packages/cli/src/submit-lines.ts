@@ -1,9 +1,9 @@
-import { constants } from 'node:os'
 import { CodecError, SubmitError, type Task } from '@zyqueue/core'
 import { IncompleteError } from './incomplete-error.ts'
 import { NdjsonReader } from './ndjson.ts'
 import { plural } from './output.ts'
 import { Progress } from './progress.ts'
+import { exitBySignal, handleSignals, signalExitCode } from './signals.ts'
 import { UsageError } from './usage-error.ts'
 
 type StreamOptions = NonNullable<Parameters<Task['submitMany']>[1]>
@@ -33,6 +33,10 @@ export async function submitLines(task: Task, options: StreamOptions): Promise<n
     last = { submitted: length, stored: length }
     return length
   } catch (error) {
+    if (error instanceof SubmitError) {
+      const { stored, refused, unknown } = error
+      last = { submitted: stored.length + refused.length + unknown.length, stored: stored.length }
+    }
     throw explain(error, lines.line)
   } finally {
     if (last.submitted > 0) bar.end(last)
@@ -50,26 +54,20 @@ class Interruption extends Error {
 
   /** The convention of shells: 130 for SIGINT. */
   get exitCode(): number {
-    return 128 + constants.signals[this.signal]
+    return signalExitCode(this.signal)
   }
 }
 
 /** Passes the first signal on; the second ends the process. */
 function onSignals(notify: (signal: NodeJS.Signals) => void): Disposable {
   let interrupted = false
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (interrupted) process.exit(new Interruption(signal).exitCode)
-    interrupted = true
-    notify(signal)
-  }
   // After the last line no other listener is left for the error that destroys standard input.
   process.stdin.on('error', () => {})
-  process.on('SIGTERM', onSignal).on('SIGINT', onSignal)
-  return {
-    [Symbol.dispose]() {
-      process.off('SIGTERM', onSignal).off('SIGINT', onSignal)
-    },
-  }
+  return handleSignals((signal) => {
+    if (interrupted) exitBySignal(signal)
+    interrupted = true
+    notify(signal)
+  })
 }
 
 /** Adds the number of the line, the number of jobs stored before it, and how to submit the rest. */

@@ -110,6 +110,20 @@ test('workers', async () => {
   })
 })
 
+test.each(['status', 'workers', 'jobs mail', 'brokers'])(
+  'the heads of the table of %s are names of its JSON document',
+  async (command) => {
+    const [, heads = ''] = (await ask(command)).stdout.split('\n')
+    const { stdout } = await ask(`${command} --json`)
+    // The document has times as numbers, the name of a queue below `queues`, and an error only of a faulty broker.
+    const names = [...stdout.matchAll(/"(\w+)":/g)].map(([, name = '']) => name.replace(/AtMs$/, 'At'))
+    const known = new Set(['queue', 'error', ...names])
+    const words = heads.split('|').map((head) => head.trim())
+    expect(words.filter((word) => word !== '' && !known.has(word))).toEqual([])
+    expect(words.length).toBeGreaterThan(3)
+  },
+)
+
 test('purge', async () => {
   expect((await ask('purge mail --yes')).stdout).toBe('Deleted 12 jobs from mail.\n')
   expect(await askJson('purge mail --yes')).toEqual({ queue: 'mail', purged: 12 })
@@ -119,7 +133,7 @@ test('purge', async () => {
 test('jobs', async () => {
   expect((await ask('jobs mail')).stdout).toMatchInlineSnapshot(`
     "+----+---------+----------+--------------------------+--------------------------+------------+
-    | id | state   | priority | stored                   | ready                    | data       |
+    | id | state   | priority | storedAt                 | readyAt                  | data       |
     +----+---------+----------+--------------------------+--------------------------+------------+
     | 7  | active  | 4        | 1970-01-01T00:00:00.000Z | -                        | {"to":"y"} |
     | 8  | delayed | 7        | -                        | 1970-01-01T00:01:00.000Z | {"to":"z"} |

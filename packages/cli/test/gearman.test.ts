@@ -18,14 +18,24 @@ async function projectWithGearman(): Promise<Project> {
 }
 
 /** Starts `zyqueue gearmand`; resolves to its host and port. */
-async function startJobServer(cwd: string) {
-  const { child, ended } = startZyqueue(['gearmand', '--port', '0', '--json'], { cwd })
+async function startJobServer(cwd: string, ...more: readonly string[]) {
+  const { child, ended } = startZyqueue(['gearmand', '--port', '0', '--json', ...more], { cwd })
   let text = ''
   child.stdout?.on('data', (chunk) => (text += String(chunk)))
   const line = await until('the server', () => (text.includes('\n') ? text : undefined))
   const { connection }: { connection: string } = JSON.parse(line)
-  return { place: connection.replace('gearman://', ''), ended }
+  return { place: connection.replace('gearman://', ''), child, ended }
 }
+
+test.each([
+  ['0.0.0.0', /^zyqueue: warning: the job server has no password.* 0\.0\.0\.0:\d+/],
+  ['localhost', /^$/],
+])('gearmand on %s warns if other hosts may reach it', async (host, warning) => {
+  const { dir } = await projectWithGearman()
+  const { child, ended } = await startJobServer(dir, '--host', host)
+  child.kill('SIGTERM')
+  expect(await ended).toMatchObject({ code: 0, stderr: expect.stringMatching(warning) })
+})
 
 test('gearmand serves the commands, also in their old form with its columns', async () => {
   const { dir } = await projectWithGearman()

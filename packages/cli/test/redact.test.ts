@@ -27,6 +27,12 @@ test.each([
   ['got https://user:p/w@host:8080/x', 'got https://***@host:8080/x'],
   ['with "user:p@ss@host:4730"?', 'with "***@host:4730"?'],
   ['-C=redis://u:p@h --other=u:p@h', '-C=redis://***@h --other=***@h'],
+  [
+    'of redis://[USER:PASSWORD@]HOST[:PORT][/DB] | rediss://…',
+    'of redis://[USER:PASSWORD@]HOST[:PORT][/DB] | rediss://…',
+  ],
+  ['amqp[s]://[USER:PASSWORD@]HOST[,HOST…][?heartbeat=S]', 'amqp[s]://[USER:PASSWORD@]HOST[,HOST…][?heartbeat=S]'],
+  ['of redis://[USER:PASSWORD@]u:p@h', 'of redis://***@h'],
   ['for Password=s3cr3t;Host=h', 'for Password=***;Host=h'],
   ['at f (/a/.pnpm/b@1/c.js:1:2)', 'at f (/a/.pnpm/b@1/c.js:1:2)'],
   [String.raw`at f (C:\a\.pnpm\b@1\c.js:1:2)`, String.raw`at f (C:\a\.pnpm\b@1\c.js:1:2)`],

@@ -1,8 +1,8 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { bin, makeProject, until, zyqueue, type Ended, type Project } from './project.ts'
+import { bin, makeProject, run, until, zyqueue, type Ended, type Project } from './project.ts'
 
 async function readyJobs(project: Project): Promise<number> {
   const { code, stdout } = await zyqueue(['status', '--json'], { cwd: project.dir })
@@ -106,6 +106,44 @@ test('an interrupted stream says how many jobs are stored and how to submit the 
     stored: 2500,
   })
   expect(await readyJobs(project)).toBe(2500)
+})
+
+/** Runs a program in a terminal of 50 columns whose standard input is a pipe, and prints what the terminal shows. */
+const AT_TERMINAL = `
+import fcntl, os, pty, struct, sys, termios
+master, terminal = pty.openpty()
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 50, 0, 0))
+child = os.fork()
+if child == 0:
+    os.dup2(terminal, 2)
+    os.execv(sys.argv[1], sys.argv[1:])
+os.close(terminal)
+while True:
+    try:
+        chunk = os.read(master, 1024)
+    except OSError:
+        break
+    if not chunk:
+        break
+    sys.stdout.buffer.write(chunk)
+os.waitpid(child, 0)
+`
+const python = spawnSync('python3', ['--version']).status === 0 ? 'python3' : undefined
+
+test.runIf(python)('at a terminal the bar ends with the number of stored jobs, also after an error', async () => {
+  const project = await makeProject({ files: { 'terminal.py': AT_TERMINAL } })
+  const args = ['terminal.py', process.execPath, bin, 'submit', 't', '--json']
+  const barOf = async (input: string): Promise<string | undefined> => {
+    const { stdout } = await run(args, { node: python ?? '', cwd: project.dir, input })
+    // Each drawing begins at the left and is narrower than the terminal.
+    const drawn = [...stdout.matchAll(/\r(\[[#.]{28}\][^\r\n]*)\u001b\[K/g)].map(([, line = '']) => line)
+    expect(drawn.filter((line) => line.length > 49)).toEqual([])
+    return drawn.at(-1)
+  }
+  expect(await barOf(numbers(1, 5_000))).toMatch(/^\[#{28}\] 5,000 of 5,000/)
+  expect(await barOf(`${numbers(1, 2_000)}{bad\n`)).toMatch(/^\[#{28}\] 2,000 of 2,000/)
+  const { stderr } = await zyqueue(['submit', 't'], { cwd: project.dir, input: numbers(1, 3) })
+  expect(stderr).toBe('')
 })
 
 test('one long line is one job', async () => {

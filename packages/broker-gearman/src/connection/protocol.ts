@@ -74,14 +74,16 @@ export class ProtocolError extends Error {
 /** Splits a stream of chunks into packets. */
 export class PacketReader {
   readonly #magic: number
+  readonly #maxBytes: number
   #parts: Buffer[] = []
   #length = 0
   /** How many bytes must be there before the next packet can be read. */
   #needed = HEADER_BYTES
 
-  /** `sender`: whose packets are read. */
-  constructor(sender: 'server' | 'client' = 'server') {
+  /** `sender`: whose packets are read. `maxBytes`: the largest body of a packet. */
+  constructor(sender: 'server' | 'client' = 'server', maxBytes = MAX_PACKET_BYTES) {
     this.#magic = sender === 'server' ? RESPONSE_MAGIC : REQUEST_MAGIC
+    this.#maxBytes = maxBytes
   }
 
   /** Calls `onPacket` for each packet that the chunk completes. Throws `ProtocolError`, and must not be used after that. */
@@ -113,8 +115,8 @@ export class PacketReader {
       )
     }
     const size = bytes.readUInt32BE(at + 8)
-    if (size > MAX_PACKET_BYTES)
-      throw new ProtocolError(`The peer announced a packet of ${size} bytes, more than ${MAX_PACKET_BYTES}`)
+    if (size > this.#maxBytes)
+      throw new ProtocolError(`The peer announced a packet of ${size} bytes, more than ${this.#maxBytes}`)
     return size
   }
 }

@@ -1,15 +1,32 @@
+import { isFunctionName } from './bounds.ts'
 import type { JobTable } from './jobs.ts'
 import type { Peer } from './peer.ts'
 
 /** The version of gearmand whose protocol this server speaks. */
 const VERSION = '1.1.18-zyqueue'
 
-/** Answers one text command. `shutDown` ends the server. */
-export function runCommand(line: string, jobs: JobTable, peers: Iterable<Peer>, shutDown: () => void): string {
+/**
+ * The first line of an HTTP request, whatever its method, and its headers. A web page may send them to this server from the
+ * browser of a developer.
+ */
+const HTTP = /^(?:get|head|post|put|delete|connect|options|trace|patch)\b|^[\w-]+:|\sHTTP\/[\d.]+$/i
+
+/**
+ * Answers one text command. Returns `undefined` for a line of HTTP: the caller must close the connection and ignore its other
+ * lines. `shutDown` ends the server.
+ */
+export function runCommand(
+  line: string,
+  jobs: JobTable,
+  peers: Iterable<Peer>,
+  shutDown: () => void,
+): string | undefined {
+  if (HTTP.test(line.trim())) return undefined
   const [command = '', ...words] = line.trim().split(/\s+/)
   switch (`${command} ${words[0] ?? ''}`.trim()) {
     case 'create function':
-      if (words[1] !== undefined) jobs.functionNamed(words[1])
+      if (words[1] === undefined || !isFunctionName(words[1])) return 'ERR invalid+function+name\n'
+      jobs.functionNamed(words[1])
       return 'OK\n'
     case 'drop function':
       return dropFunction(jobs, words[1])

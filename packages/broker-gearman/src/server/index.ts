@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
+import { writeBounded } from './bounds.ts'
 import { runCommand } from './commands.ts'
 import { JobTable } from './jobs.ts'
 import { Peer } from './peer.ts'
@@ -52,8 +53,12 @@ export async function startJobServer({ port = 4730, host = '127.0.0.1' }: JobSer
         peers.delete(peer)
         peer.leave()
       })
-      socket.on('data', (chunk) => peer.read(chunk))
-      peer.read(first)
+      const read = (chunk: Buffer): void => {
+        peer.read(chunk)
+        pauseUntilRead(socket)
+      }
+      socket.on('data', read)
+      read(first)
     })
   })
   const ended = new Promise<void>((resolve) => {
@@ -69,16 +74,31 @@ export async function startJobServer({ port = 4730, host = '127.0.0.1' }: JobSer
   return { host, port: portOf(server), ended, close, [Symbol.asyncDispose]: close }
 }
 
-function readLines(socket: Socket, first: Buffer, reply: (line: string) => string): void {
+/** Runs the text commands of a connection. Closes it if a line is not for this server, or if the client does not read. */
+function readLines(socket: Socket, first: Buffer, reply: (line: string) => string | undefined): void {
   let partial = ''
   const read = (chunk: Buffer): void => {
     const lines = (partial + chunk.toString()).split('\n')
     partial = lines.pop() ?? ''
+    for (const line of lines) {
+      if (socket.destroyed) return
+      if (line.trim() === '') continue
+      const answer = line.length > MAX_LINE ? undefined : reply(line)
+      if (answer === undefined) socket.destroy()
+      else writeBounded(socket, [answer])
+    }
     if (partial.length > MAX_LINE) socket.destroy()
-    for (const line of lines) if (line.trim() !== '') socket.write(reply(line))
+    pauseUntilRead(socket)
   }
   socket.on('data', read)
   read(first)
+}
+
+/** Stops reading the requests of a client that does not read its answers. */
+function pauseUntilRead(socket: Socket): void {
+  if (!socket.writableNeedDrain) return
+  socket.pause()
+  socket.once('drain', () => socket.resume())
 }
 
 function portOf(server: Server): number {

@@ -8,7 +8,10 @@ import {
   WORK_PACKETS,
   type Packet,
 } from '../connection/protocol.ts'
+import { isFunctionName, MAX_REQUEST_BYTES, printableId, writeBounded } from './bounds.ts'
 import type { Job, JobFunction, JobTable, WaitingLevel } from './jobs.ts'
+
+const BAD_NAME = 'A function name has 1 to 512 bytes and no control characters'
 
 /** The SUBMIT_JOB packets. */
 const SUBMITS: ReadonlyMap<number, { readonly level: WaitingLevel; readonly background: boolean }> = new Map([
@@ -31,7 +34,7 @@ export class Peer {
   readonly awaits = new Set<Job>()
   readonly #socket: Socket
   readonly #jobs: JobTable
-  readonly #reader = new PacketReader('client')
+  readonly #reader = new PacketReader('client', MAX_REQUEST_BYTES)
   #answers = new PacketWriter('server')
   #isAsleep = false
   #wantsExceptions = false
@@ -57,9 +60,7 @@ export class Peer {
   flush(): void {
     const answers = this.#answers
     this.#answers = new PacketWriter('server')
-    this.#socket.cork()
-    for (const bytes of answers.buffers()) this.#socket.write(bytes)
-    this.#socket.uncork()
+    writeBounded(this.#socket, answers.buffers())
   }
 
   /** Sends a NOOP to a sleeping worker: there may be a job. */
@@ -101,7 +102,7 @@ export class Peer {
       case PACKET.GRAB_JOB_UNIQ:
         return this.#grab(type === PACKET.GRAB_JOB_UNIQ)
       case PACKET.SET_CLIENT_ID:
-        this.clientId = body.toString()
+        this.clientId = printableId(body.toString())
         return
       case PACKET.OPTION_REQ:
         return this.#option(body.toString())
@@ -118,6 +119,7 @@ export class Peer {
   #submit(body: Buffer, { level, background }: { readonly level: WaitingLevel; readonly background: boolean }): void {
     const { texts, rest } = splitArguments(body, 2)
     const [name = '', unique = ''] = texts
+    if (!isFunctionName(name)) return this.#refuse('INVALID_FUNCTION_NAME', BAD_NAME)
     // A view would keep the whole chunk in memory.
     const job = this.#jobs.submit(name, { unique, workload: Buffer.from(rest), level, background })
     if (job === undefined) return this.#refuse('QUEUE_ERROR', 'The job queue is full')
@@ -129,6 +131,7 @@ export class Peer {
   }
 
   #canDo(name: string): void {
+    if (!isFunctionName(name)) return this.#refuse('INVALID_FUNCTION_NAME', BAD_NAME)
     const ability = this.#jobs.functionNamed(name)
     this.abilities = [ability, ...this.abilities.filter((other) => other !== ability)]
     ability.workers.add(this)

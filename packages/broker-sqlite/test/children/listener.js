@@ -3,6 +3,6 @@ import { WakeFile } from '../../dist/wake-file.js'
 import { keepAlive } from './broker.js'
 
 keepAlive()
-const wakeFile = new WakeFile(process.argv[2], `${process.argv[2]}-wake`)
+const wakeFile = new WakeFile(process.argv[2])
 wakeFile.listen(() => process.send('hint'))
 process.send('listening')

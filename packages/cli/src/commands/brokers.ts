@@ -18,14 +18,15 @@ export function brokersCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const brokers = await readInstalled()
       print(args.json, { brokers }, () =>
         table(brokers, {
-          broker: (broker) => broker.name,
-          connections: (broker) => broker.schemes.map((scheme) => `${scheme}:`).join(' '),
-          package: (broker) => `${broker.packageName} ${broker.version ?? ''}`,
+          name: (broker) => broker.name,
+          schemes: (broker) => broker.schemes.map((scheme) => `${scheme}:`).join(' '),
+          packageName: (broker) => broker.packageName,
+          version: (broker) => broker.version,
           durable: ({ capabilities }) => capabilities && (capabilities.durable ? 'yes' : 'no'),
           delay: ({ capabilities }) => capabilities?.delay,
-          'dead letters': ({ capabilities }) => capabilities?.deadLetter,
+          deadLetter: ({ capabilities }) => capabilities?.deadLetter,
           priorities: ({ capabilities }) => capabilities?.priorities,
-          problem: ({ error }) => error ?? '',
+          error: ({ error }) => error ?? '',
         }),
       )
     },

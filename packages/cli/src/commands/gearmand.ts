@@ -7,8 +7,11 @@ import { z } from 'zod'
 import { resolveFrom } from '../broker.ts'
 import { count, nameErrors, TEXT, type GlobalArgs } from '../options.ts'
 import { print, printNote } from '../output.ts'
+import { handleSignals } from '../signals.ts'
 
 const SERVER = '@zyqueue/broker-gearman/server'
+
+const LOOPBACK = /^(?:localhost|127\.[\d.]+|::1)$/i
 
 /** The exports of that module. The CLI does not depend on the package, which the user's project installs. */
 const serverModule = z.object({
@@ -33,7 +36,11 @@ export function gearmandCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         .options(
           nameErrors({
             port: { ...count('TCP port; 0 for any free port', 0, 65_535), defaultDescription: '4730' },
-            host: { ...TEXT, describe: 'Address to listen on', defaultDescription: '127.0.0.1' },
+            host: {
+              ...TEXT,
+              describe: 'Address to listen on; the server has no password',
+              defaultDescription: '127.0.0.1',
+            },
           }),
         )
         .example('$0 gearmand', 'Then: zyqueue work -C gearman://localhost:4730 …'),
@@ -42,9 +49,13 @@ export function gearmandCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const server = jobServer.parse(await startJobServer({ port: port ?? 4730, host: host ?? '127.0.0.1' }))
       const connection = `gearman://${server.host}:${server.port}`
       print(json, { connection }, () => `Gearman job server at ${connection}`)
+      if (!LOOPBACK.test(server.host)) {
+        process.stderr.write(
+          `zyqueue: warning: the job server has no password, and every client that reaches ${server.host}:${server.port} can run and delete jobs. Without --host it listens on this host only.\n`,
+        )
+      }
       printNote(json, 'press Ctrl+C to stop; jobs are kept in memory and are lost then')
-      const end = (): void => void server.close()
-      process.once('SIGINT', end).once('SIGTERM', end)
+      using _signals = handleSignals(() => void server.close())
       await server.ended
     },
   )

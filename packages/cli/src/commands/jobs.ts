@@ -27,8 +27,8 @@ export function jobsCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
             id: (job) => job.id,
             state: (job) => job.state,
             priority: (job) => job.priority,
-            stored: (job) => isoOf(job.storedAtMs),
-            ready: (job) => isoOf(job.readyAtMs),
+            storedAt: (job) => isoOf(job.storedAtMs),
+            readyAt: (job) => isoOf(job.readyAtMs),
             data: (job) => previewBody(job.body),
           }),
         )

@@ -20,7 +20,7 @@ const MIN_INTERVAL_MS = 100
 export function statusCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'status [queues..]',
-    'Show the number of waiting, running and dead jobs of each queue',
+    'Show the number of ready, active, delayed and dead jobs of each queue',
     (command) =>
       command
         .positional('queues', {

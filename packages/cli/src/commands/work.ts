@@ -21,8 +21,11 @@ import { noInputs, type Inputs } from '../task-file/inputs.ts'
 import { watchTaskFile } from '../task-file/watch.ts'
 import { EXIT } from '../exit-codes.ts'
 import { print } from '../output.ts'
+import { handleSignals } from '../signals.ts'
 
 const LOG_FORMATS = ['pretty', 'json'] as const
+
+const DRAINED = { reason: 'drained' } as const satisfies SupervisorResult
 
 /** `--json`: `{ reason }` at the end, which is `drained`, `burst` or `stopped`; the log is JSON lines on standard error. */
 export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
@@ -62,12 +65,29 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         .example('$0 work -f tasks.ts --logger log.ts', 'Log with the logger of your application'),
     async (args) => {
       const format = args.logFormat ?? (args.json ? 'json' : undefined)
-      const inputs = args.watch ? noInputs() : undefined
-      const taskFile = await openTaskFile(args.taskFile, inputs)
-      const { createSupervisor } = await supervisorFor(taskFile.path)
       const level = args.logLevel
-      const own = args.logger === undefined ? undefined : await openLoggerFile(args.logger, taskFile.path, level)
-      const logger = own?.logger ?? createLogger({ level, ...withoutUndefined({ format }) })
+      const builtIn = createLogger({ level, ...withoutUndefined({ format }) })
+      using shutdown = new Shutdown(builtIn)
+      const inputs = args.watch ? noInputs() : undefined
+      const load = async () => {
+        const taskFile = await openTaskFile(args.taskFile, inputs)
+        const own = args.logger === undefined ? undefined : await openLoggerFile(args.logger, taskFile.path, level)
+        return { taskFile, own, ...(await supervisorFor(taskFile.path)) }
+      }
+      const loaded = await Promise.race([load(), shutdown.requested])
+      if (loaded === undefined) {
+        if (args.json) print(true, DRAINED, () => DRAINED.reason)
+        return
+      }
+      const { taskFile, own, createSupervisor } = loaded
+      const logger = own?.logger ?? builtIn
+      shutdown.logger = logger
+      if (process.pid === 1) {
+        logger.warn(
+          {},
+          'this is process 1 of its container, and it does not remove ended processes that tasks leave behind: start the container with an init process (docker run --init)',
+        )
+      }
       const loaderOf = (file: TaskFile): TaskFile['loader'] => (own === undefined ? file.loader : own.loaderFor(file))
       const supervisorOf = (file: TaskFile): Supervisor =>
         createSupervisor({
@@ -94,8 +114,8 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
 
       const { reason, error } =
         inputs === undefined
-          ? await run(supervisorOf(taskFile), logger)
-          : await runWatched(taskFile, inputs, logger, supervisorOf, loaderOf)
+          ? await shutdown.run(supervisorOf(taskFile))
+          : await runWatched(taskFile, inputs, { logger, shutdown, supervisorOf, loaderOf })
       if (error !== undefined) throw error
       if (reason === 'stopped' || reason === 'failed') process.exitCode = EXIT.failed
       if (args.json) print(true, { reason }, () => reason)
@@ -103,18 +123,18 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   )
 }
 
-async function run(supervisor: Supervisor, logger: Logger): Promise<SupervisorResult> {
-  using _signals = onSignals(logger, supervisor)
-  return await supervisor.run()
+interface WatchOptions {
+  readonly logger: Logger
+  readonly shutdown: Shutdown
+  readonly supervisorOf: (taskFile: TaskFile) => Supervisor
+  readonly loaderOf: (taskFile: TaskFile) => TaskFile['loader']
 }
 
 /** Restarts the workers when a source file changes, also after a change that made them fail. */
 async function runWatched(
   first: TaskFile,
   inputs: Inputs,
-  logger: Logger,
-  supervisorOf: (taskFile: TaskFile) => Supervisor,
-  loaderOf: (taskFile: TaskFile) => TaskFile['loader'],
+  { logger, shutdown, supervisorOf, loaderOf }: WatchOptions,
 ): Promise<SupervisorResult> {
   let supervisor = supervisorOf(first)
   let changed: TaskFile | undefined
@@ -125,12 +145,15 @@ async function runWatched(
     else wake()
   })
   for (;;) {
-    const result = await run(supervisor, logger)
+    const result = await shutdown.run(supervisor)
     if (result.reason !== 'failed') return result
     // A change that came while the workers failed may have fixed the error.
     const what = changed === undefined ? 'waiting for a source file to change' : 'a source file has changed, restarting'
     logger.error({ err: result.error }, `the workers failed; ${what}`)
-    if (changed === undefined) await new Promise<void>((resolve) => (wake = resolve))
+    if (changed === undefined) {
+      await Promise.race([new Promise<void>((resolve) => (wake = resolve)), shutdown.requested])
+      if (shutdown.isRequested) return DRAINED
+    }
     wake = undefined
     supervisor = supervisorOf(changed ?? first)
     changed = undefined
@@ -138,21 +161,52 @@ async function runWatched(
 }
 
 /** The first SIGTERM or SIGINT lets running jobs finish. The second stops the workers at once. */
-function onSignals(logger: Logger, supervisor: { drain(): void; stop(): void }): Disposable {
-  let asked = false
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (asked) {
-      logger.warn({ signal }, 'stopping now; running jobs go back to their queues')
-      return supervisor.stop()
-    }
-    asked = true
-    logger.info({ signal }, 'finishing the running jobs; send the signal again to stop now')
-    supervisor.drain()
+class Shutdown implements Disposable {
+  /** Resolves at the first signal. */
+  readonly requested: Promise<undefined>
+  logger: Logger
+  readonly #signals: Disposable
+  #resolve: (value: undefined) => void = () => {}
+  #isRequested = false
+  #supervisor: Supervisor | undefined
+
+  constructor(logger: Logger) {
+    this.logger = logger
+    this.requested = new Promise((resolve) => {
+      this.#resolve = resolve
+    })
+    this.#signals = handleSignals((signal) => this.#receive(signal))
   }
-  process.on('SIGTERM', onSignal).on('SIGINT', onSignal)
-  return {
-    [Symbol.dispose]() {
-      process.off('SIGTERM', onSignal).off('SIGINT', onSignal)
-    },
+
+  get isRequested(): boolean {
+    return this.#isRequested
+  }
+
+  async run(supervisor: Supervisor): Promise<SupervisorResult> {
+    this.#supervisor = supervisor
+    if (this.#isRequested) supervisor.drain()
+    try {
+      return await supervisor.run()
+    } finally {
+      this.#supervisor = undefined
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#signals[Symbol.dispose]()
+  }
+
+  #receive(signal: NodeJS.Signals): void {
+    if (this.#supervisor === undefined) {
+      this.logger.info({ signal }, 'stopped; no worker was running')
+    } else if (this.#isRequested) {
+      this.logger.warn({ signal }, 'stopping now; running jobs go back to their queues')
+      this.#supervisor.stop()
+    } else {
+      this.logger.info({ signal }, 'finishing the running jobs; send the signal again to stop now')
+      this.#supervisor.drain()
+    }
+    this.#isRequested = true
+    this.#resolve(undefined)
   }
 }

@@ -26,6 +26,8 @@ const startSchema = z.object({
   name: z.string(),
   /** True if the process replaces one that died. */
   afterDeath: z.boolean(),
+  /** True if the process waits for unavailable brokers without a time limit. */
+  waitsForBroker: z.boolean(),
   queues: z.array(z.string()).optional(),
   ...workerNumbers,
   maxMemory: z.number().positive().optional(),

@@ -34,7 +34,10 @@ export interface SupervisorOptions {
   readonly maxJobsPerWorker?: number
   /** A process is replaced if its memory exceeds this many bytes. Default: never. */
   readonly maxMemoryPerWorker?: number
-  /** End when all queues are empty. Default: false. */
+  /**
+   * End when all queues are empty. Default: false. The workers wait for a broker that is unavailable at the start. With `burst`
+   * they wait for 30 seconds; then the result is `failed`.
+   */
   readonly burst?: boolean
   /** The broker for tasks that name none. */
   readonly server?: string

@@ -176,6 +176,7 @@ export class Supervisor {
       baseDir: dirname(taskFile),
       name: `${basename(taskFile)}.${slot.number}`,
       afterDeath: slot.afterDeath,
+      waitsForBroker: !this.#options.burst,
       queues,
       concurrency,
       prefetch,

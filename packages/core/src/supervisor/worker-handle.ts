@@ -72,6 +72,9 @@ export class WorkerHandle {
         // Tasks must not write to the supervisor's stdout, because its output may be read by a program.
         stdio: ['ignore', 2, 2, 'ipc', this.#ledgerFile],
         execArgv: inheritedArguments(),
+        // A process group of its own, so that `kill` also ends the processes that handlers have started. On Windows it would be
+        // a console window.
+        detached: process.platform !== 'win32',
       })
     } catch (error) {
       closeSync(this.#ledgerFile)
@@ -177,8 +180,20 @@ export class WorkerHandle {
     this.kill()
   }
 
+  /** Kills the process and its process group: also the processes that its handlers have started. */
   kill(): void {
     this.#child.kill('SIGKILL')
+    this.#killGroup()
+  }
+
+  #killGroup(): void {
+    const { pid } = this.#child
+    if (pid === undefined || process.platform === 'win32') return
+    try {
+      process.kill(-pid, 'SIGKILL')
+    } catch {
+      // The group is empty, or its processes have changed their user.
+    }
   }
 
   #killIn(ms: number): void {
@@ -200,6 +215,8 @@ export class WorkerHandle {
     const killedJobs = this.#outOfTime || this.#killDecision !== undefined ? [] : running
     this.#stage = 'ended'
     closeSync(this.#ledgerFile)
+    // The jobs of these processes run again elsewhere.
+    if (!expected || this.#endRequested) this.#killGroup()
     events.onEnd({ how, expected, killedJobs, cutShort: this.#outOfTime ? running : [] })
   }
 

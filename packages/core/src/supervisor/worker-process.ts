@@ -33,6 +33,12 @@ const HEARTBEAT_MS = 500
 /** The interval of an idle process. */
 const IDLE_HEARTBEAT_MS = 2_000
 
+/** How long a reading of the parent's id is used, in ms. The call costs as much as a short job. */
+const PARENT_READ_MS = 5
+
+const supervisorPid = process.ppid
+let parentReadAt = performance.now()
+let orphaned = false
 let worker: Worker | undefined
 let logger: Logger = createLogger()
 let ending = false
@@ -54,7 +60,7 @@ process.on('exit', () => worker?.releaseUnstarted())
 // The supervisor has ended: no other process would restart this one or renew its leases.
 process.on('disconnect', () => void end((running) => running.drain()))
 process.on('SIGTERM', () => void end((running) => running.drain(), 'it received SIGTERM'))
-// Ctrl+C and the end of a terminal signal the whole process group. The supervisor handles these signals.
+// The supervisor handles Ctrl+C and the end of a terminal.
 process.on('SIGINT', () => {}).on('SIGHUP', () => {})
 // A closed log destination must not end the jobs.
 process.stdout.on('error', () => {})
@@ -169,11 +175,25 @@ function superviseWorker(message: StartMessage): Worker {
     {
       ledger,
       afterDeath: message.afterDeath,
+      waitsForBroker: message.waitsForBroker,
+      isOrphan,
       onSessions: (loops) =>
         send({ type: 'consumers', consumers: loops.flatMap((loop) => describeConsumer(loop, leaseMs)) }),
       onFinishing: (reason) => void end((done) => done.finishAndClose(), reason),
     },
   )
+}
+
+/**
+ * True if the supervisor has ended. While handlers block this process one after another, the event `disconnect` does not come,
+ * but the system has given this process another parent.
+ */
+function isOrphan(): boolean {
+  const now = performance.now()
+  if (orphaned || now - parentReadAt < PARENT_READ_MS) return orphaned
+  parentReadAt = now
+  orphaned = process.ppid !== supervisorPid
+  return orphaned
 }
 
 function describeConsumer({ session, connection, queues }: ConsumerLoop, leaseMs: number): SupervisedConsumer[] {

@@ -16,6 +16,10 @@ export interface Supervision {
   readonly ledger: RunLedger<ActiveJob> & { start(job: ActiveJob, deadlineMs?: number): void }
   /** True if this process replaces one that died. */
   readonly afterDeath: boolean
+  /** True if the worker waits at its start until its brokers are available. Otherwise it gives up after 30 seconds. */
+  readonly waitsForBroker: boolean
+  /** True if the supervisor has ended. The worker then starts no job: nothing renews its leases while a handler blocks it. */
+  readonly isOrphan: () => boolean
   /** Called when a consumer starts or ends. */
   readonly onSessions: (loops: readonly ConsumerLoop[]) => void
   /** Called with the reason when the worker ends by itself: it reached `maxJobs`, or all its consumers fail. */

@@ -12,7 +12,7 @@ import { countsAllHeld, HOLD_ALONE_MS } from './poison.ts'
 import { ConsumerSession } from './consumer-session.ts'
 import { settledOrAborted } from './settled-or-aborted.ts'
 
-/** How long a worker waits at its start for a broker that does not answer. */
+/** How long a worker waits at its start for an unavailable broker, unless `waitsForBroker` is set. */
 const START_TIMEOUT_MS = 30_000
 /** How long `stopReceiving` waits for a `receive` that ignores its signal. */
 const STOP_TIMEOUT_MS = 2_000
@@ -33,6 +33,8 @@ export interface ConsumerLoopOptions {
   readonly clientName: string
   /** True if the worker replaces a process that died. The job that killed it may come first. */
   readonly afterDeath: boolean
+  /** True if `start` waits for an unavailable broker without a time limit. */
+  readonly waitsForBroker: boolean
   readonly log: Logger
   /** True if the worker can start one more job now. */
   readonly hasFreeSlot: () => boolean
@@ -112,7 +114,7 @@ export class ConsumerLoop {
     return this.connection.broker.capabilities.delay !== 'none'
   }
 
-  /** Resolves when it consumes. Rejects with `ZyQueueError` if the broker refuses, or is unavailable for 30 seconds. */
+  /** Resolves when it consumes. Rejects with `ZyQueueError` if the broker refuses, or is unavailable for 30 seconds and the loop does not wait. */
   start(): Promise<void> {
     const started = this.#begin()
     this.#running = started.then(
@@ -181,7 +183,8 @@ export class ConsumerLoop {
       } catch (thrown) {
         if (this.#stop.signal.aborted) return
         const error = this.connection.wrap(thrown)
-        if (!error.retryable || performance.now() - since > START_TIMEOUT_MS) throw error
+        const isOver = !this.#options.waitsForBroker && performance.now() - since > START_TIMEOUT_MS
+        if (!error.retryable || isOver) throw error
         this.#options.onError(error)
         if (tries === 0) this.#options.log.warn({ err: error }, 'broker unavailable, retrying')
         await pause(backoffMs(RECONNECT, tries), this.#stop.signal)

@@ -176,6 +176,7 @@ export class Worker implements AsyncDisposable {
       stallMs,
       clientName: name,
       afterDeath: this.#supervision?.afterDeath ?? false,
+      waitsForBroker: this.#supervision?.waitsForBroker ?? false,
       log: this.#log,
       hasFreeSlot: () => this.#scheduler.hasFreeSlot,
       countUnstarted: (session) => this.#scheduler.count((job) => job.session === session),
@@ -219,6 +220,10 @@ export class Worker implements AsyncDisposable {
   }
 
   #run(job: ActiveJob): Run {
+    if (this.#supervision?.isOrphan() === true) {
+      void this.drain()
+      return HELD
+    }
     const { session, delivery, work } = job
     // It starts when the lease is confirmed, and is dropped if the lease has ended.
     if (!session.holdsLease(performance.now())) {

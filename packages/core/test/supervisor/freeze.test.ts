@@ -29,23 +29,26 @@ test.each([
     const fixture = await SupervisorFixture.create(TASKS)
     writeFileSync(fixture.project.path('program.mjs'), PROGRAM)
     await fixture.submit('count', numbers(JOBS))
-    // A process group of its own, to be frozen as a whole.
     const child = spawn(process.execPath, work === undefined ? ['program.mjs'] : [bin, ...work], {
       cwd: fixture.project.dir,
       env: { ...process.env, ZYQUEUE_CONNECTION: fixture.connection, TMPDIR: fixture.temporary },
       stdio: 'ignore',
-      detached: true,
     })
-    const group = -(child.pid ?? 0)
-    onTestFinished(() => void process.kill(group, 'SIGKILL'))
+    // The supervisor, if there is one, and its worker process.
+    const signal = (name: NodeJS.Signals): void => {
+      for (const pid of new Set([child.pid ?? 0, ...frozen])) process.kill(pid, name)
+    }
+    let frozen: readonly number[] = []
+    onTestFinished(() => signal('SIGKILL'))
     const isFull = async (): Promise<true | undefined> => (await fixture.queue('count'))?.active === JOBS || undefined
     await until('a full worker', isFull)
     await fixture.untilNoted(1)
-    process.kill(group, 'SIGSTOP')
+    frozen = fixture.pids()
+    signal('SIGSTOP')
     while (await isLocked(fixture)) {
-      process.kill(group, 'SIGCONT')
+      signal('SIGCONT')
       await until('a full worker again', isFull)
-      process.kill(group, 'SIGSTOP')
+      signal('SIGSTOP')
     }
 
     const { supervisor, ended } = fixture.supervise({ maxWorkers: 1 })
@@ -53,7 +56,7 @@ test.each([
     supervisor.drain()
     await ended
     writeFileSync(fixture.project.path('go'), '')
-    process.kill(group, 'SIGCONT')
+    signal('SIGCONT')
     await fixture.submit('count', ['last'])
     await until('the last job', () => fixture.runs().some(({ job }) => job === 'last') || undefined)
 

@@ -26,6 +26,7 @@ const TO_WORKER = [
     baseDir: '/x',
     name: 't.1',
     afterDeath: true,
+    waitsForBroker: true,
     concurrency: 3,
     log: {},
   },

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { startZyqueue, until } from './project.ts'
@@ -113,6 +114,27 @@ test('if supervisor and workers are killed at once, their jobs return when the l
   expect(byJob(runs).size).toBe(JOBS)
   expect(unexplained).toBe(0)
   expect(again).toBeLessThanOrEqual(group.size * PREFETCH)
+})
+
+test('if the supervisor is killed while a handler blocks its process, the worker starts none of its other jobs', async () => {
+  const fixture = await SupervisorFixture.create(`
+export const block = queueJob({}, function block(worker, job) {
+  ran(job)
+  while (!exists('go')) spin(1)
+})`)
+  await fixture.submit('block', numbers(5))
+  const { child } = startZyqueue(
+    ['work', '-f', 'tasks.mjs', '-C', fixture.connection, '-w', '1', '--concurrency', '1', '--prefetch', '5'],
+    { cwd: fixture.project.dir, env: { TMPDIR: fixture.temporary } },
+  )
+  await fixture.untilNoted(1)
+  const exited = once(child, 'exit')
+  child.kill('SIGKILL')
+  await exited
+  writeFileSync(fixture.project.path('go'), '')
+  await until('the end of the orphan', () => fixture.pids().every((pid) => !isAlive(pid)) || undefined)
+  expect(fixture.lines()).toEqual(['0 0'])
+  expect(await fixture.queue('block')).toMatchObject({ ready: 4, active: 0 })
 })
 
 async function startWork(fixture: SupervisorFixture, lease: string) {

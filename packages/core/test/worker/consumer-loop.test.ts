@@ -157,7 +157,14 @@ test.each([
   })
   const task = taskOn(broker, vi.fn())
   const ledger = { begin: vi.fn(), end: vi.fn(), flush: vi.fn(), start: vi.fn() }
-  const supervision = { ledger, afterDeath: true, onSessions: vi.fn(), onFinishing: vi.fn() }
+  const supervision = {
+    ledger,
+    afterDeath: true,
+    isOrphan: () => false,
+    waitsForBroker: true,
+    onSessions: vi.fn(),
+    onFinishing: vi.fn(),
+  }
   const worker = new Worker({ tasks: [task] }, supervision)
   onTestFinished(() => worker.close())
   await worker.start()

@@ -27,7 +27,14 @@ function workerOn(options: WorkerOptions, supervision?: Supervision) {
 
 function supervise() {
   const ledger = { begin: vi.fn(), end: vi.fn(), flush: vi.fn(), start: vi.fn() }
-  return { ledger, afterDeath: false, onSessions: vi.fn(), onFinishing: vi.fn() }
+  return {
+    ledger,
+    afterDeath: false,
+    isOrphan: () => false,
+    waitsForBroker: true,
+    onSessions: vi.fn(),
+    onFinishing: vi.fn(),
+  }
 }
 
 /** Makes every `receive` reject until the returned function is called. */

@@ -1,11 +1,11 @@
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { BrokerError } from '../../src/errors.ts'
 import { Retry } from '../../src/middleware/signals.ts'
 import { producers } from '../../src/producer/producers.ts'
 import { Task } from '../../src/tasks/task.ts'
 import type { Job } from '../../src/worker/job.ts'
-import { createWorker } from '../../src/worker/worker.ts'
-import { gate, scripted, uniqueName, until } from '../support.ts'
+import { createWorker, Worker } from '../../src/worker/worker.ts'
+import { gate, recordingLogger, scripted, uniqueName, until } from '../support.ts'
 import { setUp, taskOn, workerOn } from './set-up.ts'
 
 afterEach(() => producers.close())
@@ -23,6 +23,41 @@ test('start waits for a broker that is unavailable', async () => {
   await task.submit(1)
   await until('it runs', () => ran.mock.calls.length === 1)
   expect(logger.lines.filter(({ message }) => /broker unavailable/.test(message))).toHaveLength(1)
+})
+
+test.each([
+  ['a supervised worker waits longer', true],
+  ['without a supervisor start gives up', false],
+])('if a broker is unavailable for more than 30 seconds, %s', async (_, waitsForBroker) => {
+  const real = performance.now.bind(performance)
+  let offset = 0
+  vi.spyOn(performance, 'now').mockImplementation(() => real() + offset)
+  onTestFinished(() => void vi.restoreAllMocks())
+  let tries = 0
+  const broker = scripted({
+    connect: async (next) => {
+      offset += 31_000
+      if (tries++ < 2) throw new BrokerError('ZYQ_UNREACHABLE', 'away')
+      await next.connect()
+    },
+  })
+  const ledger = { begin: vi.fn(), start: vi.fn(), end: vi.fn(), flush: vi.fn() }
+  const supervision = {
+    ledger,
+    afterDeath: false,
+    isOrphan: () => false,
+    waitsForBroker: true,
+    onSessions: vi.fn(),
+    onFinishing: vi.fn(),
+  }
+  const logger = recordingLogger()
+  const options = { tasks: [taskOn(broker, () => {})], logger }
+  const worker = waitsForBroker ? new Worker(options, supervision) : new Worker(options)
+  onTestFinished(() => worker.close())
+  if (waitsForBroker) await worker.start()
+  else await expect(worker.start()).rejects.toMatchObject({ code: 'ZYQ_UNREACHABLE' })
+  expect(tries).toBe(waitsForBroker ? 3 : 1)
+  expect(logger.lines.some(({ message }) => message.includes('broker unavailable, retrying'))).toBe(waitsForBroker)
 })
 
 test('start resolves if the worker is closed while it waits for a broker', async () => {
