@@ -22,6 +22,8 @@ export const HEADER = {
   postponedSince: 'zyq-postponed-since',
   /** On a dead letter: the number of attempts. */
   attemptsMade: 'zyq-attempts-made',
+  /** On a dead letter: see `failure.ts`. */
+  failure: 'zyq-failure',
 } as const
 
 const ERROR_LENGTH = 1000
