@@ -25,3 +25,18 @@ test('a cell of any length is cut', () => {
   expect(row.length).toBeLessThan(2_000)
   expect(row).toContain('…')
 })
+
+test('a table fits its width: only the columns that may be cut are, and the widest first', () => {
+  const rows = [{ id: 'i'.repeat(28), reason: '日本'.repeat(100), data: 'x'.repeat(60) }]
+  const columns = {
+    id: (row: (typeof rows)[0]) => row.id,
+    reason: (row: (typeof rows)[0]) => row.reason,
+    data: (row: (typeof rows)[0]) => row.data,
+  }
+  const [rule = '', , , row = ''] = table(rows, columns, { width: 80, cut: ['reason', 'data'] }).split('\n')
+  expect(rule.length).toBeLessThanOrEqual(80)
+  expect(rule.length).toBeGreaterThan(70)
+  expect(row).toContain('i'.repeat(28))
+  expect(row.match(/…/g)).toHaveLength(2)
+  expect(table(rows, columns, { width: 10, cut: ['reason', 'data'] })).toContain('i'.repeat(28))
+})

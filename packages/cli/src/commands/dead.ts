@@ -1,12 +1,12 @@
 import type { Argv } from 'yargs'
 import { BrokerError, type OpenBroker } from '@zyqueue/core'
-import type { DeadLetter } from '@zyqueue/core/broker'
-import { decodeBody, previewBody } from '../body.ts'
+import { previewBody } from '../body.ts'
 import { describeBroker, withBroker } from '../broker.ts'
 import { confirm } from '../confirm.ts'
-import { count, list, nameErrors, YES, type GlobalArgs } from '../options.ts'
-import { clip, plural, print, printNote } from '../output.ts'
-import { table } from '../table.ts'
+import { count, list, nameErrors, TEXT, YES, type GlobalArgs } from '../options.ts'
+import { plural, print, printNote } from '../output.ts'
+import { ageOf, describeLetter, jsonLetter } from '../dead-letter.ts'
+import { table, terminalWidth } from '../table.ts'
 import { UsageError } from '../usage-error.ts'
 
 /** The commands for dead letters: jobs that will not be retried, with the reason. */
@@ -15,16 +15,17 @@ export function deadCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
     'dead',
     'List dead letters, run them again, or delete them',
     (command) =>
-      purgeCommand(retryCommand(listCommand(command)))
-        .demandCommand(1, 1, 'a command is missing: list, retry or purge')
+      purgeCommand(retryCommand(showCommand(listCommand(command))))
+        .demandCommand(1, 1, 'a command is missing: list, show, retry or purge')
         .example('$0 dead list resize', 'The newest dead letters of one queue')
+        .example('$0 dead show --id <id>', 'One of them, with stack, data and headers')
         .example('$0 dead retry resize', 'Run all of them again')
         .example('$0 dead purge resize <id>', 'Delete one'),
     () => {},
   )
 }
 
-/** `--json`: `{ queues: { <queue>: [{ id, reason, diedAtMs, headers, data }] } }`, with `body` in base64 instead of `data` if it is not JSON. */
+/** `--json`: `{ queues: { <queue>: [{ id, reason, diedAtMs, task, attempts, error, headers, data }] } }`, with `body` in base64 instead of `data` if it is not JSON. */
 function listCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
   return cli.command(
     'list [queue]',
@@ -41,18 +42,52 @@ function listCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
         const letters = await Promise.all(
           queues.map((queue) => broker.admin.deadLetters.list(queue, { limit: args.limit ?? 20 })),
         )
-        const document = Object.fromEntries(queues.map((queue, at) => [queue, (letters[at] ?? []).map(describe)]))
+        const document = Object.fromEntries(queues.map((queue, at) => [queue, (letters[at] ?? []).map(jsonLetter)]))
         if (letters.flat().length === 0)
           printNote(args.json, `no dead letters in ${args.queue ?? describeBroker(broker)}`)
         print(args.json, { queues: document }, () =>
-          table(letters.flat(), {
-            queue: (letter) => letter.queue,
-            id: (letter) => letter.id,
-            died: ({ diedAtMs }) => (diedAtMs === undefined ? undefined : new Date(diedAtMs).toISOString()),
-            reason: (letter) => clip(letter.reason, 80),
-            data: (letter) => previewBody(letter.body),
-          }),
+          table(
+            letters.flat(),
+            {
+              ...(args.queue === undefined && { queue: (letter) => letter.queue }),
+              id: (letter) => letter.id,
+              age: ({ diedAtMs }) => (diedAtMs === undefined ? undefined : ageOf(diedAtMs)),
+              reason: (letter) => letter.reason.replace(/^ZYQ_JOB_FAILED: /, ''),
+              ...(terminalWidth() >= WIDE && { data: (letter) => previewBody(letter.body) }),
+            },
+            { width: terminalWidth(), cut: ['queue', 'reason', 'data'] },
+          ),
         )
+      }),
+  )
+}
+
+/** On a narrower terminal the reason needs the place of the data. */
+const WIDE = 120
+/** More than any list of dead letters has. */
+const ALL_LETTERS = 1_000_000
+
+/** `--json`: `{ queue, id, reason, diedAtMs, task, attempts, error, headers, data }`, with `body` in base64 instead of `data` if it is not JSON. */
+function showCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
+  return cli.command(
+    'show [queue]',
+    'Show one dead letter in full: stack, causes, headers and data',
+    (command) =>
+      command
+        .positional('queue', { type: 'string', describe: 'Name of the queue [default: all queues]' })
+        .options(nameErrors({ id: { ...TEXT, demandOption: true, describe: 'Id of the job' } }))
+        .example('$0 dead show --id <id>', 'Search all queues')
+        .example('$0 dead show resize --id <id> --json', 'Search one queue'),
+    (args) =>
+      withBroker(args, async (broker) => {
+        const { id } = args
+        for (const queue of args.queue === undefined ? await queuesWithDead(broker) : [args.queue]) {
+          const letters = await broker.admin.deadLetters.list(queue, { limit: ALL_LETTERS })
+          const letter = letters.find((each) => each.id === id)
+          if (letter === undefined) continue
+          return print(args.json, { queue, ...jsonLetter(letter) }, () => describeLetter(letter))
+        }
+        throw new BrokerError('ZYQ_JOB_NOT_FOUND', `no dead letter has the id ${id}`)
       }),
   )
 }
@@ -159,10 +194,6 @@ async function onEach(
 async function queuesWithDead(broker: OpenBroker): Promise<readonly string[]> {
   const queues = await broker.admin.queues()
   return queues.filter((queue) => queue.dead !== 0).map((queue) => queue.name)
-}
-
-function describe({ id, reason, diedAtMs, headers, body }: DeadLetter): object {
-  return { id, reason, diedAtMs, headers, ...decodeBody(body) }
 }
 
 function sum(counts: Readonly<Record<string, number>>): number {

@@ -24,6 +24,8 @@ export const HEADER = {
   expiresAt: 'zyq-expires-at',
   /** On a dead letter: the number of attempts. */
   attemptsMade: 'zyq-attempts-made',
+  /** On a dead letter: see `failure.ts`. */
+  failure: 'zyq-failure',
 } as const
 
 const ERROR_LENGTH = 1000

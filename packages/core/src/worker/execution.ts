@@ -3,6 +3,7 @@ import { runTracing, type RunTrace } from '../diagnostics.ts'
 import { ERROR_CODES } from '../error-codes.ts'
 import { CodecError, JobError, messageOf, ZyQueueError } from '../errors.ts'
 import { DEFAULT_MAX_POSTPONE_MS } from '../limits.ts'
+import { encodeFailure } from '../messages/failure.ts'
 import { countHeader, decodeData, errorHeader, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import { compose, runSideOf, type Middleware, type RunMiddleware } from '../middleware/middleware.ts'
 import { DEFAULT_RETRIES, retryOrFail } from '../middleware/retry.ts'
@@ -96,7 +97,7 @@ export class Execution {
         task: task.name,
         queue,
         data: decodeData(delivery.body),
-        headers,
+        headers: withoutFailure(headers),
         attempt: countHeader(headers, HEADER.attempts, 0) + 1,
         deliveryCount,
         storedAtMs: delivery.storedAtMs,
@@ -193,6 +194,7 @@ export class Execution {
         ...WITHOUT_KILLS,
         [HEADER.attemptsMade]: String(job.attempt),
         [HEADER.error]: errorHeader(error),
+        [HEADER.failure]: encodeFailure(task.name, job.attempt, { error }),
       }),
     }
   }
@@ -250,6 +252,7 @@ export class Execution {
       [HEADER.attempts]: undefined,
       [HEADER.expiresAt]: undefined,
       ...WITHOUT_KILLS,
+      [HEADER.failure]: encodeFailure(task?.name, timeHeader(delivery.headers, HEADER.attempts, 0)),
     })
     return { ...(task && { task }), outcome: { kind: 'reject', end: 'dead', reason, headers } }
   }
@@ -258,6 +261,16 @@ export class Execution {
 /** When a job expires, in ms since 1970. A job with an invalid header does not expire. */
 function expiryOf(headers: Headers): number {
   return timeHeader(headers, HEADER.expiresAt, Number.POSITIVE_INFINITY)
+}
+
+/** A requeued dead letter still has the facts about its former failure. The job runs without them. */
+function withoutFailure(headers: Headers): Headers {
+  if (!(HEADER.failure in headers)) return headers
+  return withHeaders(headers, {
+    [HEADER.failure]: undefined,
+    [HEADER.attemptsMade]: undefined,
+    [HEADER.error]: undefined,
+  })
 }
 
 function failureOf({ cause }: Retry): unknown {

@@ -190,7 +190,12 @@ test('a dead letter keeps its attempt count in another header, so that a requeue
   )
   if (outcome.kind !== 'reject') return expect.fail(outcome.kind)
   expect(outcome.reason).toBe('ZYQ_JOB_FAILED: Error: no')
-  expect({ ...outcome.headers }).toEqual({ 'zyq-attempts-made': '4', 'zyq-error': 'Error: no', tenant: 'a' })
+  expect({ ...outcome.headers }).toEqual({
+    'zyq-attempts-made': '4',
+    'zyq-error': 'Error: no',
+    'zyq-failure': expect.any(String),
+    tenant: 'a',
+  })
 })
 
 test('any thenable is awaited', async () => {
