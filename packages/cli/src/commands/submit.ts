@@ -63,7 +63,9 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       if (input?.length === 0)
         throw new UsageError('the list is empty', 'To submit a job whose data is a list, pipe it as a JSON line.')
       const stored =
-        input === undefined ? await submitLines(task, overrides) : (await task.submit(input, overrides)).length
+        input === undefined
+          ? await submitLines(task, overrides)
+          : (await task.submit(input, { ...overrides, batch: true })).length
       print(
         json,
         { task: task.name, queue: task.queue, stored },

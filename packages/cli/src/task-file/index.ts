@@ -67,7 +67,8 @@ export async function importTaskFile(
   process.once('exit', onExit)
   reserveStandardOutput()
   try {
-    await import(pathToFileURL(path).href)
+    const { whileLoading } = await import('@zyqueue/core/supervisor')
+    await whileLoading(path, () => import(pathToFileURL(path).href))
   } catch (error) {
     if (error instanceof ZyQueueError) throw error
     const why = error instanceof Error ? error.message : inspect(error)

@@ -70,6 +70,13 @@ export interface SubmitOptions extends BrokerTaskOptions {
   readonly retries?: number
   /** Headers for `job.headers`. Keys must be lower case; keys that begin with `zyq-` are reserved. */
   readonly headers?: Readonly<Record<string, string>>
+  /** True submits a list as one batch. Default: false; true for a task that is declared with `server: 'gearman'`. */
+  readonly batch?: false
+}
+
+/** Options of a batch. */
+export interface BatchOptions extends Omit<SubmitOptions, 'batch'> {
+  readonly batch: true
 }
 
 const PRIORITY_NAMES = { low: 1, normal: 4, high: 7 } as const
@@ -119,6 +126,9 @@ const submitSchema = z
   })
   .partial()
 
+/** Only `submit` has `batch`. */
+const batchSchema = submitSchema.extend({ batch: z.boolean().optional() })
+
 const callSchema = z.object({ timeoutMs: timerMs })
 
 function isMiddleware(value: unknown): boolean {
@@ -141,7 +151,7 @@ function isStandardSchema(value: unknown): boolean {
 }
 
 export type CheckedTaskOptions = z.infer<typeof taskSchema>
-export type CheckedSubmitOptions = z.infer<typeof submitSchema>
+export type CheckedSubmitOptions = z.infer<typeof batchSchema>
 
 /** Options, split into core's and the broker's. */
 export interface SplitOptions<Core> {
@@ -155,8 +165,12 @@ export function splitTaskOptions(options: object): SplitOptions<CheckedTaskOptio
 }
 
 /** Throws `ConfigError` (`ZYQ_CONFIG`) that names the option. */
-export function splitSubmitOptions(options: object | undefined): SplitOptions<CheckedSubmitOptions> {
-  return options === undefined ? NO_OPTIONS : split(submitSchema, options, 'submit')
+export function splitSubmitOptions(
+  options: object | undefined,
+  call: 'submit' | 'submitMany' | 'call',
+): SplitOptions<CheckedSubmitOptions> {
+  if (options === undefined) return NO_OPTIONS
+  return call === 'submit' ? split(batchSchema, options, call) : split(submitSchema, options, call)
 }
 
 /** Throws `ConfigError` (`ZYQ_CONFIG`) that names the option. */

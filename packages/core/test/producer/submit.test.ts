@@ -28,7 +28,7 @@ test('one job resolves to its handle', async () => {
 test('submits of tasks that name the same broker share one connection', async () => {
   const broker = scripted()
   const tasks = Array.from({ length: 5 }, () => remoteTask<number>(uniqueName(), { server: broker }))
-  await Promise.all(tasks.flatMap((task) => [task.submit(1), task.submit([1, 2])]))
+  await Promise.all(tasks.flatMap((task) => [task.submit(1), task.submit([1, 2], { batch: true })]))
   expect(broker.made()).toBe(1)
 })
 
@@ -63,7 +63,11 @@ test('an invalid option rejects only its own submit', async () => {
   for (const [option, values] of unfit) {
     for (const value of values) {
       const options = { [option]: value }
-      const bad = [task.submit(1, options), task.submit([1], options), task.submitMany([1], options)]
+      const bad = [
+        task.submit(1, options),
+        task.submit([1], { ...options, batch: true }),
+        task.submitMany([1], options),
+      ]
       const good = task.submit(2)
       for (const result of await Promise.allSettled(bad)) {
         const reason: unknown = result.status === 'rejected' ? result.reason : result.value
@@ -92,17 +96,17 @@ test('a fraction of a millisecond is rounded up', async () => {
 test('a whole list is validated before a job is sent', async () => {
   const publish = vi.fn((real, batch) => real.publish(batch))
   const { task } = taskOn({ publish }, { data: z.number().max(5) })
-  await expect(task.submit([1, 2, 9])).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
+  await expect(task.submit([1, 2, 9], { batch: true })).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
   expect(publish).not.toHaveBeenCalled()
-  expect(await task.submit([1, 2, 3])).toHaveLength(3)
-  expect(await task.submit([])).toEqual([])
+  expect(await task.submit([1, 2, 3], { batch: true })).toHaveLength(3)
+  expect(await task.submit([], { batch: true })).toEqual([])
 })
 
 test('with asynchronous validation, no job of an invalid list is sent and no rejection is unhandled', async () => {
   const asynchronous = z.number().refine(async (value) => (await sleep(1), value < 5))
   const publish = vi.fn((real, batch) => real.publish(batch))
   const { task } = taskOn({ publish }, { data: asynchronous })
-  await expect(task.submit([9, 9, 1])).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
+  await expect(task.submit([9, 9, 1], { batch: true })).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
   expect(publish).not.toHaveBeenCalled()
 })
 
@@ -125,14 +129,14 @@ test('a SubmitError lists the refused and the unknown jobs', async () => {
             : { status: 'stored' },
       ),
   })
-  const error = await task.submit([0, 1, 2, 3]).catch((thrown: unknown) => thrown)
+  const error = await task.submit([0, 1, 2, 3], { batch: true }).catch((thrown: unknown) => thrown)
   if (!(error instanceof SubmitError)) return expect.fail(String(error))
   expect(error.code).toBe('ZYQ_SUBMIT_PARTIAL')
   expect([...error.stored]).toHaveLength(2)
   expect(error.refused).toMatchObject([{ index: 1, error: { code: 'ZYQ_BODY_TOO_LARGE' } }])
   expect(error.unknown).toMatchObject([{ index: 2, error: { code: 'ZYQ_OUTCOME_UNKNOWN' } }])
   await expect(task.submit(2)).rejects.toMatchObject({ code: 'ZYQ_OUTCOME_UNKNOWN' })
-  await expect(task.submit([1, 1])).rejects.toMatchObject({ code: 'ZYQ_BODY_TOO_LARGE' })
+  await expect(task.submit([1, 1], { batch: true })).rejects.toMatchObject({ code: 'ZYQ_BODY_TOO_LARGE' })
 })
 
 test('the broker refuses an unknown option', async () => {
@@ -160,7 +164,7 @@ test('an unsupported option is refused before a job is sent', async () => {
 
 test('closing waits for submits that were just called', async () => {
   const { task, broker, name } = taskOn({})
-  const submitting = Promise.all([task.submit(1), task.submit([2, 3])])
+  const submitting = Promise.all([task.submit(1), task.submit([2, 3], { batch: true })])
   {
     await using _ = producers
   }
