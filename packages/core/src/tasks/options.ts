@@ -4,6 +4,7 @@ import type { BrokerPlugin } from '../contract/index.ts'
 import type { BatchHooks } from '../hooks/batch-hooks.ts'
 import { MAX_DELAY_MS, MAX_RETRIES } from '../limits.ts'
 import type { Middleware } from '../middleware/middleware.ts'
+import { headersSchema } from './headers.ts'
 import { delayMsSchema, retriesSchema, retryPolicySchema, type RetryPolicy } from '../middleware/retry-policy.ts'
 import { parseOptions, readOptions, timerMs } from '../parse-options.ts'
 
@@ -68,7 +69,9 @@ export interface SubmitOptions extends BrokerTaskOptions {
   readonly priority?: Priority
   /** Retries after a failed attempt, at most 999,999. */
   readonly retries?: number
-  /** Headers for `job.headers`. Keys must be lower case; keys that begin with `zyq-` are reserved. */
+  /**
+   * Headers for `job.headers`. Keys must be lower case; keys that begin with `zyq-` are reserved. At most 32 KiB together.
+   */
   readonly headers?: Readonly<Record<string, string>>
   /** True submits a list as one batch. Default: false; true for a task that is declared with `server: 'gearman'`. */
   readonly batch?: false
@@ -111,11 +114,6 @@ const taskSchema = z
     data: z.custom<StandardSchemaV1>(isStandardSchema, 'expected a Standard Schema, such as one of Zod'),
   })
   .partial()
-
-const headersSchema = z.record(
-  z.string().regex(/^(?!zyq-)[!-@[-~]+$/, 'header names are lower case ASCII and do not begin with zyq-'),
-  z.string(),
-)
 
 const submitSchema = z
   .object({
@@ -190,9 +188,4 @@ function split<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>, options:
 export function priorityLevel(priority: CheckedTaskOptions['priority']): number {
   if (priority === undefined) return NORMAL_PRIORITY
   return typeof priority === 'number' ? priority : PRIORITY_NAMES[priority]
-}
-
-/** Throws `ConfigError` (`ZYQ_CONFIG`) if a middleware or a subscriber added a header that no job may have. */
-export function checkAddedHeaders(headers: Readonly<Record<string, string>>): void {
-  parseOptions(z.object({ headers: headersSchema }), { headers }, 'a header of a middleware')
 }

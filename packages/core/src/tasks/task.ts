@@ -15,10 +15,10 @@ import { producerFor, withProducer } from '../producer/producers.ts'
 import { SubmitError, type FailedSubmission } from '../producer/submit-error.ts'
 import { submitStream, type SubmitManyOptions } from '../producer/submit-stream.ts'
 import type { Job, WorkerContext } from '../worker/job.ts'
+import { checkAddedHeaders } from './headers.ts'
 import { refuseWhileLoading } from './loading.ts'
 import { checkName } from './names.ts'
 import {
-  checkAddedHeaders,
   checkCallTimeout,
   NO_OPTIONS,
   priorityLevel,

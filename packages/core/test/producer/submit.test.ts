@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test, vi } from 'vitest'
 import { z } from 'zod'
+import type { Middleware } from '../../src/middleware/middleware.ts'
 import { BrokerError } from '../../src/errors.ts'
 import { producers } from '../../src/producer/producers.ts'
 import { SubmitError } from '../../src/producer/submit-error.ts'
@@ -82,6 +83,34 @@ test('an invalid option rejects only its own submit', async () => {
   }
   const hostile = new Proxy({}, { ownKeys: fail })
   await expect(task.submit(1, hostile)).rejects.toMatchObject({ code: 'ZYQ_CONFIG', message: /do not touch/ })
+})
+
+test.each([
+  ['of 20 MB', { a: 'x'.repeat(20_000_000) }, /more than 32768 bytes/],
+  ['a little too large', { a: 'é'.repeat(16_384) }, /more than 32768 bytes/],
+  ['of 10,000 names', Object.fromEntries(Array.from({ length: 10_000 }, (_, at) => [`name-${at}`, ''])), /more than/],
+  ['with the name __proto__', JSON.parse('{"__proto__":"x"}'), /__proto__/],
+  ['in a list', ['x'], /expected names/],
+])('headers %s are refused, also if a middleware adds them', async (_what, headers, message) => {
+  const refusal = { code: 'ZYQ_CONFIG', message: expect.stringMatching(message) }
+  const { task, broker } = taskOn({})
+  await expect(task.submit(1, { headers })).rejects.toMatchObject(refusal)
+  await expect(task.submitMany([1], { headers })).rejects.toMatchObject(refusal)
+  expect(broker.made()).toBe(0)
+  if (Array.isArray(headers)) return
+  const adding: Middleware = {
+    submit(submission) {
+      for (const [name, value] of Object.entries(headers)) submission.headers[name] = String(value)
+    },
+  }
+  await expect(taskOn({}, { middleware: [adding] }).task.submit(1)).rejects.toMatchObject(refusal)
+})
+
+test('headers of 32 KiB arrive', async () => {
+  const { task, name, broker } = taskOn({})
+  const headers = { a: 'é'.repeat(16_383) }
+  await task.submit(1, { headers })
+  expect(broker.store.queue(name).take()).toMatchObject({ headers })
 })
 
 test('a fraction of a millisecond is rounded up', async () => {
