@@ -43,7 +43,9 @@ async function submit(jobs: readonly Payload[]): Promise<void> {
   }
   try {
     const [only] = jobs
-    await (jobs.length === 1 && only !== undefined ? task.submit(only, delayed) : task.submit(jobs, delayed))
+    await (jobs.length === 1 && only !== undefined
+      ? task.submit(only, delayed)
+      : task.submit(jobs, { ...delayed, batch: true }))
     answer(() => 'stored')
   } catch (error) {
     if (error instanceof SubmitError) {

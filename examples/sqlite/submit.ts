@@ -6,7 +6,10 @@ const data = { test1: 'redis', test2: 'gearman' }
 await queueTask.submit({ ...data, num: 0 })
 await queueTask.submit({ ...data, num: 1 }, { priority: 'high' })
 await queueTask.submit({ ...data, num: 2 }, { priority: 'low' })
-await queueTask.submit([
-  { ...data, num: 3 },
-  { ...data, num: 4 },
-])
+await queueTask.submit(
+  [
+    { ...data, num: 3 },
+    { ...data, num: 4 },
+  ],
+  { batch: true },
+)

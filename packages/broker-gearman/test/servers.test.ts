@@ -66,11 +66,11 @@ await describeWithServer('gearmand', 'servers that fail', () => {
       },
     )
     await startWorker([task])
-    await task.submit([1, 2, 3])
+    await task.submit([1, 2, 3], { batch: true })
     await eventually(() => ran.size === 3)
     await server.kill('SIGKILL')
     await server.restart()
-    await task.submit([4, 5])
+    await task.submit([4, 5], { batch: true })
     await eventually(() => ran.size === 5)
   })
 
@@ -177,8 +177,11 @@ await describeWithServer('gearmand', 'several servers', () => {
       ran.add(job.data)
     })
     const count = 100
-    await untilOnAll([stays, dies], () => task.submit([0, 1]), name)
-    await task.submit(Array.from({ length: count }, (_, index) => index))
+    await untilOnAll([stays, dies], () => task.submit([0, 1], { batch: true }), name)
+    await task.submit(
+      Array.from({ length: count }, (_, index) => index),
+      { batch: true },
+    )
     await startWorker([task], { concurrency: 2 })
     await eventually(() => ran.size > 10)
     await dies.kill('SIGKILL')

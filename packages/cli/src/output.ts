@@ -20,6 +20,11 @@ export function printNote(json: boolean, text: string): void {
   if (!json) process.stderr.write(`zyqueue: ${text}\n`)
 }
 
+/** Prints a warning to standard error; with `--json` as one line `{"warning":{message}}`. */
+export function printWarning(json: boolean, message: string): void {
+  process.stderr.write(json ? `${JSON.stringify({ warning: { message } })}\n` : `zyqueue: warning: ${message}\n`)
+}
+
 /** `1 job`, `2 jobs`. */
 export function plural(number: number, noun: string): string {
   return `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`

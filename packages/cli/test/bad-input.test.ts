@@ -15,6 +15,9 @@ queueJob({}, () => {})`,
   'spaced.mjs': `import { queueJob } from '@zyqueue/core'
 queueJob({ queue: 'two words' }, function spaced() {})`,
   'throws.mjs': `throw new Error('an error of the task file')`,
+  'submits.mjs': `import { queueJob } from '@zyqueue/core'
+export const submits = queueJob({}, function submits() {})
+await submits.submit(1)`,
   'nothing.mjs': `export const nothing = 1`,
   'broken.mjs': `export const = `,
   'odd.mjs': `import { queueJob } from '@zyqueue/core'
@@ -29,6 +32,7 @@ test.each<[door: string, words: readonly string[], exit: number, code: string]>(
   ['a task whose queue has a space', ['work', '-f', 'spaced.mjs'], 2, 'ZYQ_QUEUE_NAME'],
   ['a task file that throws', ['work', '-f', 'throws.mjs'], 1, 'ZYQ_TASK_FILE'],
   ['a task file that defines nothing', ['work', '-f', 'nothing.mjs'], 1, 'ZYQ_TASK_FILE'],
+  ['a task file that submits while it is loaded', ['submit', 'submits', '1', '-f', 'submits.mjs'], 1, 'ZYQ_TASK_FILE'],
   ['a task file that is no JavaScript', ['work', '-f', 'broken.mjs'], 1, 'ZYQ_TASK_FILE'],
   ['an option with an odd value', ['work', '-f', 'odd.mjs'], 2, 'ZYQ_CONFIG'],
   ['an option that the broker does not know', ['work', '-f', 'unsupported.mjs'], 5, 'ZYQ_UNSUPPORTED'],

@@ -21,7 +21,7 @@ async function waiting(dir: string): Promise<unknown> {
 test('a script that only submits exits when its submits have resolved', async () => {
   const { dir } = await projectWith(`
     import { mail } from './tasks.js'
-    const handles = await Promise.all([mail.submit('a'), mail.submit(['b', 'c'])])
+    const handles = await Promise.all([mail.submit('a'), mail.submit(['b', 'c'], { batch: true })])
     const stream = await mail.submitMany((async function* () { yield 'd'; yield 'e' })())
     console.log(handles.flat().length + stream.length)
   `)
@@ -59,7 +59,7 @@ test('a worker keeps its process alive until it is closed, and no longer', async
     import { mail } from './tasks.js'
     const worker = createWorker({ maxJobs: 2 })
     await worker.start()
-    void mail.submit(['a', 'b', 'c'])
+    void mail.submit(['a', 'b', 'c'], { batch: true })
     worker.ended.then(() => console.log('ended'))
   `)
   const { code, stdout, stderr } = await run(['script.js'], { cwd: dir })

@@ -2,7 +2,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { bin, makeProject, run, until, zyqueue, type Ended, type Project } from './project.ts'
+import { bin, makeProject, run, startZyqueue, until, zyqueue, type Ended, type Project } from './project.ts'
 
 async function readyJobs(project: Project): Promise<number> {
   const { code, stdout } = await zyqueue(['status', '--json'], { cwd: project.dir })
@@ -151,6 +151,37 @@ test('one long line is one job', async () => {
   const input = JSON.stringify('x'.repeat(5_000_000))
   expect(await zyqueue(['submit', 't'], { cwd: project.dir, input })).toMatchObject({ code: 0 })
   expect(await readyJobs(project)).toBe(1)
+})
+
+test('a name that no worker serves is told with what exists, and a task file sends the job to the task’s queue', async () => {
+  const tasks = `import { queueJob } from '@zyqueue/core'
+queueJob({}, function greet() {})
+queueJob({ queue: 'images' }, function resize() {})`
+  const project = await makeProject({ files: { 'tasks.mjs': tasks } })
+  startZyqueue(['work', '-f', 'tasks.mjs', '--max-workers', '1'], { cwd: project.dir })
+  await until('a worker', async () => {
+    const { code, stdout } = await zyqueue(['workers', '--json'], { cwd: project.dir })
+    return code === 0 && JSON.parse(stdout).workers.length > 0 ? true : undefined
+  })
+  const submit = (...words: string[]): Promise<Ended> => zyqueue(['submit', ...words], { cwd: project.dir })
+  const [known, misspelt, elsewhere, declared] = await Promise.all([
+    submit('greet', '{}'),
+    submit('greeet', '[1, 2]'),
+    submit('resize', '{}', '--json'),
+    submit('resize', '{}', '--json', '-f', 'tasks.mjs'),
+  ])
+  expect(known).toMatchObject({ code: 0, stderr: '' })
+  expect(misspelt).toMatchObject({
+    code: 0,
+    stderr: expect.stringMatching(
+      /^zyqueue: warning: no worker serves the queue "greeet"\. Did you mean "greet"\? Workers serve greet, images\./,
+    ),
+  })
+  expect(JSON.parse(elsewhere.stderr)).toEqual({ warning: { message: expect.stringMatching(/"resize".*--task-file/) } })
+  expect({ ...declared, stdout: JSON.parse(declared.stdout) }).toMatchObject({
+    stdout: { queue: 'images' },
+    stderr: '',
+  })
 })
 
 test('a typed path is relative to the current folder, also if the task file is in another folder', async () => {

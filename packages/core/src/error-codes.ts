@@ -58,8 +58,8 @@ export const ERROR_CODES = {
   ZYQ_TASK_FILE: {
     kind: 'config',
     retryable: false,
-    cause: 'The task file could not be loaded, or defines no task.',
-    remedy: 'Fix the file at the position in the message or in the stack of the error.',
+    cause: 'The task file could not be loaded, defines no task, or submits a job while it is loaded.',
+    remedy: 'Fix the file at the position in the message or in the stack of the error; submit in another file.',
   },
   ZYQ_BROKER_NOT_FOUND: {
     kind: 'config',
@@ -202,8 +202,8 @@ export const ERROR_CODES = {
   ZYQ_ENCODE: {
     kind: 'codec',
     retryable: false,
-    cause: 'The data cannot be written as JSON.',
-    remedy: 'Submit plain data: no cycles, no BigInt.',
+    cause: 'JSON cannot carry the data: it has a cycle, or a part that JSON would drop or turn into `{}` or `null`.',
+    remedy: 'Submit plain data. The message names the part, such as `data.tags[2]`, and what to send instead.',
   },
   ZYQ_DECODE: {
     kind: 'codec',

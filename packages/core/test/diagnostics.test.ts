@@ -43,7 +43,7 @@ test('zyqueue.job reports the end of each attempt', async () => {
     5: () => Promise.reject(new Reject('no')),
   }
   const { task } = await working(({ data }) => ways[Number(data)]?.(), { retries: 1 })
-  const handles = await task.submit([1, 2, 3, 4, 5])
+  const handles = await task.submit([1, 2, 3, 4, 5], { batch: true })
   await until('all have ended', () => events.length === 5)
   const at = (index: number) => ({ task: task.name, queue: task.queue, id: handles[index]?.id, attempt: 1 })
   expect(events).toEqual(

@@ -27,7 +27,7 @@ async function jobsThatThrow(items: readonly string[], thrown: (item: string) =>
   })
   const worker = createWorker({ tasks: [task], logger })
   onTestFinished(() => worker.close())
-  const handles = await task.submit([...items])
+  const handles = await task.submit([...items], { batch: true })
   await worker.start()
   const stats = () => broker.store.queue(task.name).stats()
   await until('every job has ended', () => {

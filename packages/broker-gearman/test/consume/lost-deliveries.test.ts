@@ -55,7 +55,9 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
   test('a job that kills its workers becomes a dead letter, and no other job counts a lost delivery', async () => {
     const queue = queueName()
     const broker = await openBroker(gearmand.url)
-    await task(`${queue}-poison`).submit(['poison', ...Array.from({ length: 20 }, (_, index) => index)])
+    await task(`${queue}-poison`).submit(['poison', ...Array.from({ length: 20 }, (_, index) => index)], {
+      batch: true,
+    })
     const { lines } = supervise(queue, { maxWorkers: 1, concurrency: 1 })
     const dead = () => broker.admin.deadLetters.list(`${queue}-poison`, { limit: 10 })
     await eventually(async () => (await dead()).length > 0)

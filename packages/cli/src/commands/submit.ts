@@ -6,6 +6,7 @@ import { plural, print } from '../output.ts'
 import { submitLines } from '../submit-lines.ts'
 import { suggest } from '../suggest.ts'
 import { importTaskFile, openTaskFile } from '../task-file/index.ts'
+import { warnIfUnserved } from '../unserved-queue.ts'
 import { UsageError } from '../usage-error.ts'
 
 /** `--json`: `{ id, task, queue }` for one job, `{ task, queue, stored }` for a list and for standard input. */
@@ -55,21 +56,29 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
           ? remoteTask(args.task, withoutUndefined({ server, connection, queue }))
           : await definedTask(args.task, args.taskFile, baseDir)
       const overrides = withoutUndefined({ server, connection, delayMs: delay, expiresMs: expires, priority })
+      // A task file declares the task, so its worker may start later.
+      const warnUnlessDeclared = async (into: string): Promise<void> => {
+        if (args.taskFile === undefined) await warnIfUnserved({ server, connection, json }, into)
+      }
       const input = data === undefined || data === '-' ? undefined : parseJson(data, 'the data')
       if (input !== undefined && !Array.isArray(input)) {
         const { id, queue: into } = await task.submit(input, overrides)
         print(json, { id, task: task.name, queue: into }, () => `Submitted ${id} to ${into}.`)
+        await warnUnlessDeclared(into)
         return
       }
       if (input?.length === 0)
         throw new UsageError('the list is empty', 'To submit a job whose data is a list, pipe it as a JSON line.')
       const stored =
-        input === undefined ? await submitLines(task, overrides) : (await task.submit(input, overrides)).length
+        input === undefined
+          ? await submitLines(task, overrides)
+          : (await task.submit(input, { ...overrides, batch: true })).length
       print(
         json,
         { task: task.name, queue: task.queue, stored },
         () => `Submitted ${plural(stored, 'job')} to ${task.queue}.`,
       )
+      await warnUnlessDeclared(task.queue)
     },
   )
 }

@@ -70,7 +70,8 @@ export async function importTaskFile(
   reserveStandardOutput()
   try {
     if (loader !== undefined) await register(loader.data)
-    await import(pathToFileURL(path).href)
+    const { whileLoading } = await import('@zyqueue/core/supervisor')
+    await whileLoading(path, () => import(pathToFileURL(path).href))
   } catch (error) {
     if (error instanceof ZyQueueError) throw error
     const why = error instanceof Error ? error.message : inspect(error)

@@ -24,6 +24,9 @@ const OWN_SCHEMES: Readonly<Record<string, string>> = {
   gearman: 'gearman',
 }
 
+/** The server whose tasks submit a list as a batch without `batch: true`, as in the Python original. */
+export const LIST_SERVER = 'gearman'
+
 const pluginSchema = z.object({
   kind: z.literal('zyqueue.broker'),
   apiVersion: z.number(),

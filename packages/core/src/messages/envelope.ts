@@ -1,6 +1,7 @@
 import { Buffer, isUtf8 } from 'node:buffer'
 import type { Headers } from '../contract/index.ts'
 import { CodecError, isError, messageOf } from '../errors.ts'
+import { toJsonText } from './json-data.ts'
 
 /** The headers that core adds to a job. A first submission without options to the task's own queue has none. */
 export const HEADER = {
@@ -51,13 +52,12 @@ export function withHeaders(headers: Headers, changes: Readonly<Record<string, s
   return result
 }
 
-/** A job's data as bytes: JSON in UTF-8, `null` for undefined. Throws `CodecError` (`ZYQ_ENCODE`). */
-export function encodeData(data: unknown): Uint8Array {
-  try {
-    return Buffer.from(JSON.stringify(data) ?? 'null')
-  } catch (error) {
-    throw new CodecError('ZYQ_ENCODE', `The data cannot be written as JSON: ${messageOf(error)}`, { cause: error })
-  }
+/**
+ * A job's data as bytes: JSON in UTF-8, `null` for undefined. `name` is what the error calls it. Throws `CodecError`
+ * (`ZYQ_ENCODE`).
+ */
+export function encodeData(data: unknown, name = 'data'): Uint8Array {
+  return Buffer.from(toJsonText(data, name))
 }
 
 /** Decodes a body. Throws `CodecError` (`ZYQ_DECODE`). */

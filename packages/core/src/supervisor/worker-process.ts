@@ -11,6 +11,7 @@ import { ConfigError, messageOf, ZyQueueError } from '../errors.ts'
 import { hostMonotonicMs } from '../host-clock.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { producers } from '../producer/producers.ts'
+import { whileLoading } from '../tasks/loading.ts'
 import { registeredTasks } from '../tasks/registry.ts'
 import type { ConsumerLoop } from '../worker/consumer-loop.ts'
 import { DEFAULT_CONCURRENCY, DEFAULT_LEASE_MS, DEFAULT_STALL_MS } from '../worker/options.ts'
@@ -110,7 +111,7 @@ async function loadTasks(message: StartMessage): Promise<void> {
     }
     const { level = 'info', module } = message.log
     if (module !== undefined) logger = (await importLogger(module, level)).child({ worker: message.name })
-    await import(pathToFileURL(message.taskFile).href)
+    await whileLoading(message.taskFile, () => import(pathToFileURL(message.taskFile).href))
   } catch (error) {
     if (error instanceof ZyQueueError) throw error
     throw new ConfigError('ZYQ_TASK_FILE', `${message.taskFile} threw while it was loaded: ${messageOf(error)}`, {

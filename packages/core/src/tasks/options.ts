@@ -4,6 +4,7 @@ import type { BrokerPlugin } from '../contract/index.ts'
 import type { BatchHooks } from '../hooks/batch-hooks.ts'
 import { MAX_DELAY_MS, MAX_RETRIES } from '../limits.ts'
 import type { Middleware } from '../middleware/middleware.ts'
+import { headersSchema } from './headers.ts'
 import { delayMsSchema, retriesSchema, retryPolicySchema, type RetryPolicy } from '../middleware/retry-policy.ts'
 import { parseOptions, readOptions, timerMs } from '../parse-options.ts'
 
@@ -85,8 +86,17 @@ export interface SubmitOptions extends BrokerTaskOptions {
   readonly priority?: Priority
   /** The limit of retries, at most 999,999. The rest of the task's policy applies. */
   readonly retries?: number
-  /** Headers for `job.headers`. Keys must be lower case; keys that begin with `zyq-` are reserved. */
+  /**
+   * Headers for `job.headers`. Keys must be lower case; keys that begin with `zyq-` are reserved. At most 32 KiB together.
+   */
   readonly headers?: Readonly<Record<string, string>>
+  /** True submits a list as one batch. Default: false; true for a task that is declared with `server: 'gearman'`. */
+  readonly batch?: false
+}
+
+/** Options of a batch. */
+export interface BatchOptions extends Omit<SubmitOptions, 'batch'> {
+  readonly batch: true
 }
 
 const PRIORITY_NAMES = { low: 1, normal: 4, high: 7 } as const
@@ -122,11 +132,6 @@ const taskSchema = z
   })
   .partial()
 
-const headersSchema = z.record(
-  z.string().regex(/^(?!zyq-)[!-@[-~]+$/, 'header names are lower case ASCII and do not begin with zyq-'),
-  z.string(),
-)
-
 /** A `Date` becomes a number. */
 const instantSchema = z
   .union([z.number(), z.date().transform((date) => date.getTime())], {
@@ -156,6 +161,9 @@ const submitSchema = z
     },
   )
 
+/** Only `submit` has `batch`. */
+const batchSchema = submitSchema.safeExtend({ batch: z.boolean().optional() })
+
 const callSchema = z.object({ timeoutMs: timerMs })
 
 function isMiddleware(value: unknown): boolean {
@@ -178,7 +186,7 @@ function isStandardSchema(value: unknown): boolean {
 }
 
 export type CheckedTaskOptions = z.infer<typeof taskSchema>
-export type CheckedSubmitOptions = z.infer<typeof submitSchema>
+export type CheckedSubmitOptions = z.infer<typeof batchSchema>
 
 /** Options, split into core's and the broker's. */
 export interface SplitOptions<Core> {
@@ -192,8 +200,12 @@ export function splitTaskOptions(options: object): SplitOptions<CheckedTaskOptio
 }
 
 /** Throws `ConfigError` (`ZYQ_CONFIG`) that names the option. */
-export function splitSubmitOptions(options: object | undefined): SplitOptions<CheckedSubmitOptions> {
-  return options === undefined ? NO_OPTIONS : split(submitSchema, options, 'submit')
+export function splitSubmitOptions(
+  options: object | undefined,
+  call: 'submit' | 'submitMany' | 'call',
+): SplitOptions<CheckedSubmitOptions> {
+  if (options === undefined) return NO_OPTIONS
+  return call === 'submit' ? split(batchSchema, options, call) : split(submitSchema, options, call)
 }
 
 /** Throws `ConfigError` (`ZYQ_CONFIG`) that names the option. */
@@ -213,9 +225,4 @@ function split<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>, options:
 export function priorityLevel(priority: CheckedTaskOptions['priority']): number {
   if (priority === undefined) return NORMAL_PRIORITY
   return typeof priority === 'number' ? priority : PRIORITY_NAMES[priority]
-}
-
-/** Throws `ConfigError` (`ZYQ_CONFIG`) if a middleware or a subscriber added a header that no job may have. */
-export function checkAddedHeaders(headers: Readonly<Record<string, string>>): void {
-  parseOptions(z.object({ headers: headersSchema }), { headers }, 'a header of a middleware')
 }

@@ -1,8 +1,10 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { LIST_SERVER } from '../connection/discovery.ts'
 import { ConfigError } from '../errors.ts'
 import type { Job, WorkerContext } from '../worker/job.ts'
 import type { TaskOptions } from './options.ts'
 import { registerTask, taskOfMethod } from './registry.ts'
+import type { ListTask } from './submit-arguments.ts'
 import { Task, type AnyTask, type Handler } from './task.ts'
 
 /** A method that `@queueJob` can turn into a task. */
@@ -12,6 +14,19 @@ type WithSchema<Schema extends StandardSchemaV1> = TaskOptions & {
   /** Types `job.data`; checked at submit and again at receipt. */
   readonly data: Schema
 }
+
+type AnyServer = TaskOptions['server']
+
+interface WithServer<Server extends AnyServer> {
+  readonly server?: Server
+}
+
+type ListServer = typeof LIST_SERVER
+
+/** A task; one that is declared with `server: 'gearman'` also submits a list without `{ batch: true }`. */
+type TaskOf<Server, Data, Result> = [Server] extends [ListServer]
+  ? ListTask<Data> & Task<Data, Result>
+  : Task<Data, Result>
 
 /**
  * Defines a task: one object that submits jobs and has the handler that runs them.
@@ -28,11 +43,14 @@ type WithSchema<Schema extends StandardSchemaV1> = TaskOptions & {
  *
  * Throws `ConfigError`: `ZYQ_CONFIG`, `ZYQ_TASK_NAME`, `ZYQ_QUEUE_NAME`, `ZYQ_TASK_DUPLICATE`.
  */
-export function queueJob<Schema extends StandardSchemaV1, Result>(
-  options: WithSchema<Schema>,
+export function queueJob<Schema extends StandardSchemaV1, Result, Server extends AnyServer = AnyServer>(
+  options: WithSchema<Schema> & WithServer<Server>,
   handler: Handler<StandardSchemaV1.InferOutput<Schema>, Result>,
-): Task<StandardSchemaV1.InferInput<Schema>, Result>
-export function queueJob<Data, Result>(options: TaskOptions, handler: Handler<Data, Result>): Task<Data, Result>
+): TaskOf<Server, StandardSchemaV1.InferInput<Schema>, Result>
+export function queueJob<Data, Result, Server extends AnyServer = AnyServer>(
+  options: TaskOptions & WithServer<Server>,
+  handler: Handler<Data, Result>,
+): TaskOf<Server, Data, Result>
 export function queueJob<Schema extends StandardSchemaV1>(
   options: WithSchema<Schema>,
 ): <This, Result>(
@@ -62,8 +80,13 @@ export function queueJob(
  * Defines a task whose handler is in another program. It only submits.
  * Throws `ConfigError`.
  */
-export function remoteTask<Data = unknown>(name: string, options: Omit<TaskOptions, 'name'> = {}): Task<Data> {
-  return new Task<Data>(name, options)
+export function remoteTask<Data = unknown>(
+  name: string,
+  options: Omit<TaskOptions, 'name'> & { readonly server: ListServer },
+): TaskOf<ListServer, Data, unknown>
+export function remoteTask<Data = unknown>(name: string, options?: Omit<TaskOptions, 'name'>): Task<Data>
+export function remoteTask(name: string, options: Omit<TaskOptions, 'name'> = {}): AnyTask {
+  return new Task(name, options)
 }
 
 /** The data type of a handler or method. */

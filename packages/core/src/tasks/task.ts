@@ -6,6 +6,7 @@ import { ConfigError } from '../errors.ts'
 import { submitTracing, type SubmitTrace } from '../diagnostics.ts'
 import { emptyHeaders, encodeData, HEADER, NO_HEADERS, withHeaders } from '../messages/envelope.ts'
 import { createJobIds } from '../messages/job-id.ts'
+import type { JobData } from '../messages/json-data.ts'
 import { callJob, callsUnsupported, type CallOptions } from '../producer/call.ts'
 import { submitSideOf, type Submission, type SubmitMiddleware } from '../middleware/middleware.ts'
 import type { JobHandle, JobHandles } from '../producer/job-handles.ts'
@@ -14,14 +15,16 @@ import { producerFor, withProducer } from '../producer/producers.ts'
 import { SubmitError, type FailedSubmission } from '../producer/submit-error.ts'
 import { submitStream, type SubmitManyOptions } from '../producer/submit-stream.ts'
 import type { Job, WorkerContext } from '../worker/job.ts'
+import { checkAddedHeaders } from './headers.ts'
+import { refuseWhileLoading } from './loading.ts'
 import { checkName } from './names.ts'
 import {
-  checkAddedHeaders,
   checkCallTimeout,
   NO_OPTIONS,
   priorityLevel,
   splitSubmitOptions,
   splitTaskOptions,
+  type BatchOptions,
   type CheckedSubmitOptions,
   type CheckedTaskOptions,
   type SplitOptions,
@@ -29,6 +32,7 @@ import {
   type TaskOptions,
 } from './options.ts'
 import { validate } from '../messages/schema.ts'
+import { batchOf, refuseHoles, type CallArguments, type SubmitArguments } from './submit-arguments.ts'
 import { checkSubmitSupport, checkTaskSupport } from './support.ts'
 
 /** Runs the jobs of a task. */
@@ -94,27 +98,33 @@ export class Task<Data = unknown, Result = unknown> {
   }
 
   /**
-   * Submits a list of jobs as one batch. Resolves to one handle for each when the broker has stored all.
-   *
-   * If one job does not fit the schema, none is sent. Rejects with `SubmitError` if only some were stored, and otherwise like
-   * a submit of one job.
-   */
-  submit(list: readonly Data[], options?: SubmitOptions): Promise<JobHandle[]>
-  /**
-   * Submits one job. Resolves when the broker has stored it. Submits of one event loop turn are sent together.
+   * Submits one job. Resolves when the broker has stored it. Submits of one event loop turn are sent together. A task without
+   * data needs no argument; its handler receives `null`.
    *
    * Rejects with `CodecError` (`ZYQ_VALIDATION`, `ZYQ_ENCODE`), `ConfigError`, or `BrokerError`: `ZYQ_OUTCOME_UNKNOWN` if the
    * connection was lost before the answer, another code if the job was not stored. If the broker was reachable before and is
-   * unavailable, the submit waits for it for about ten seconds.
+   * unavailable, the submit waits for it for about ten seconds. Rejects with `ConfigError` (`ZYQ_TASK_FILE`) while a worker or
+   * command loads its task file.
+   *
+   * The data is JSON. A list is refused (`ZYQ_CONFIG`): submit it as a batch, or with `submitMany`.
    */
-  submit(data: Data extends readonly unknown[] ? never : Data, options?: SubmitOptions): Promise<JobHandle>
-  async submit(data: unknown, options?: SubmitOptions): Promise<JobHandle | JobHandle[]> {
-    const checked = splitSubmitOptions(options)
+  submit(...submission: SubmitArguments<Data>): Promise<JobHandle>
+  /**
+   * Submits a list of jobs as one batch. Resolves to one handle for each when the broker has stored all.
+   *
+   * If one job does not fit the schema, none is sent. Rejects with `SubmitError` if only some were stored, and otherwise like
+   * a submit of one job. A task that is declared with `server: 'gearman'` does not need `batch`.
+   */
+  submit(list: readonly JobData<Data>[], options: BatchOptions): Promise<JobHandle[]>
+  async submit(data?: unknown, options?: SubmitOptions | BatchOptions): Promise<JobHandle | JobHandle[]> {
+    refuseWhileLoading(this.name)
+    const checked = splitSubmitOptions(options, 'submit')
+    const list = batchOf({ name: this.name, server: this.options.server }, data, checked.core.batch)
     return withProducer<JobHandle | JobHandle[]>(this.#choiceOf(checked), (producer) => {
       const route = this.#route(producer, checked)
-      return Array.isArray(data)
-        ? this.#traced(route, data.length, (added) => this.#submitList(route, data, added))
-        : this.#traced<JobHandle | JobHandle[]>(route, 1, (added) => this.#submitOne(route, data, added))
+      return list === undefined
+        ? this.#traced<JobHandle | JobHandle[]>(route, 1, (added) => this.#submitOne(route, data, added))
+        : this.#traced(route, list.length, (added) => this.#submitList(route, list, added))
     })
   }
 
@@ -124,9 +134,14 @@ export class Task<Data = unknown, Result = unknown> {
    *
    * The first failure ends it: it waits for the batches in flight and rejects with `SubmitError`.
    */
-  async submitMany(source: Iterable<Data> | AsyncIterable<Data>, options: SubmitManyOptions = {}): Promise<JobHandles> {
+  async submitMany(
+    source: Iterable<JobData<Data>> | AsyncIterable<JobData<Data>>,
+    options: SubmitManyOptions = {},
+  ): Promise<JobHandles> {
+    refuseWhileLoading(this.name)
     const { onProgress, ...submitOptions } = options
-    const checked = splitSubmitOptions(submitOptions)
+    const checked = splitSubmitOptions(submitOptions, 'submitMany')
+    refuseHoles(source, 'submitMany')
     const route = this.#route(await producerFor(this.#choiceOf(checked)), checked)
     return this.#traced(route, undefined, (added) =>
       submitStream({
@@ -148,11 +163,12 @@ export class Task<Data = unknown, Result = unknown> {
    * `BrokerError` (`ZYQ_OUTCOME_UNKNOWN`) if the connection is lost, with `ConfigError` (`ZYQ_UNSUPPORTED`) if the broker has no
    * calls, and otherwise like `submit`.
    */
-  call(data: Data, options?: CallOptions): Promise<Result>
-  async call(data: Data, options: CallOptions = {}): Promise<unknown> {
+  call(...call: CallArguments<Data>): Promise<Result>
+  async call(data?: unknown, options: CallOptions = {}): Promise<unknown> {
+    refuseWhileLoading(this.name)
     const { timeoutMs, signal, onProgress, onData, onWarning, ...submitOptions } = options
     checkCallTimeout(timeoutMs)
-    const checked = splitSubmitOptions(submitOptions)
+    const checked = splitSubmitOptions(submitOptions, 'call')
     return withProducer(this.#choiceOf(checked), async (producer) => {
       const { connection } = producer
       if (connection.broker.calls === undefined) throw callsUnsupported(connection.broker.name)

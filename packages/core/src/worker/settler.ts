@@ -131,7 +131,7 @@ export class Settler {
   #encode(delivery: Delivery, result: unknown): Uint8Array | CodecError | undefined {
     if (this.#connection.broker.calls === undefined) return undefined
     try {
-      return encodeData(result)
+      return encodeData(result, 'result')
     } catch (error) {
       return delivery.foreground === true && error instanceof CodecError ? error : undefined
     }

@@ -41,7 +41,7 @@ test('the publish hook gets all submits of one turn, also of other tasks with th
   }
   const { task, broker, stats } = taskWith(hooks)
   const other = sharing(broker, hooks)
-  const handles = await Promise.all([task.submit(1), task.submit([2, 3]), other.submit(4)])
+  const handles = await Promise.all([task.submit(1), task.submit([2, 3], { batch: true }), other.submit(4)])
   expect(batches).toEqual([4])
   expect(handles.flat().map(({ queue }) => queue)).toEqual([task.name, task.name, task.name, other.name])
   expect(stats().ready).toBe(3)
@@ -73,7 +73,7 @@ test('a publish hook may change a message, and return a result for one that it d
       return [stored, { status: 'refused', error: new RangeError('one is enough') }]
     },
   })
-  await expect(task.submit([1, 2])).rejects.toMatchObject({
+  await expect(task.submit([1, 2], { batch: true })).rejects.toMatchObject({
     code: 'ZYQ_SUBMIT_PARTIAL',
     stored: [{ queue: task.name }],
     refused: [{ index: 1, error: new RangeError('one is enough') }],
@@ -115,7 +115,7 @@ test('the start hook gets all jobs that start together; a job with an outcome do
     },
     ({ data }) => ran.push(data),
   )
-  await task.submit([1, 2, 3])
+  await task.submit([1, 2, 3], { batch: true })
   const { worker } = workerOf(task)
   await worker.start()
   await until('all have gone', () => stats().ready === 0 && stats().active === 0)
@@ -159,7 +159,7 @@ test('the settle hook gets all outcomes of one turn before the broker', async ()
       if (data === 2) throw new Discard('not wanted')
     },
   )
-  await task.submit([1, 2])
+  await task.submit([1, 2], { batch: true })
   const { worker } = workerOf(task)
   await worker.start()
   await until('both have ended', () => batches.length > 0)
@@ -283,7 +283,10 @@ test('a settle hook that takes long delays no job without hooks', async () => {
   })
   const plain = sharing(broker, { publish: (batch, next) => next(batch) })
   await task.submit(1)
-  await plain.submit(Array.from({ length: 30 }, (_, at) => at))
+  await plain.submit(
+    Array.from({ length: 30 }, (_, at) => at),
+    { batch: true },
+  )
   const { worker } = workerOf(task, plain)
   await worker.start()
   await until('the plain jobs are settled', () => {
@@ -348,7 +351,7 @@ test('a job that its start hook denies does not count against maxJobs', async ()
     },
     ({ data }) => ran.push(data),
   )
-  await task.submit([1, 2])
+  await task.submit([1, 2], { batch: true })
   const worker = createWorker({ tasks: [task], concurrency: 1, maxJobs: 1 })
   onTestFinished(() => worker.close())
   await worker.start()

@@ -300,7 +300,7 @@ describe('the submit side', () => {
       { data: 4, headers },
       { data: 6, headers },
     ]
-    expect(await stored(doubling, (task) => task.submit([2, 3]))).toEqual(four)
+    expect(await stored(doubling, (task) => task.submit([2, 3], { batch: true }))).toEqual(four)
     expect(await stored(doubling, (task) => task.submitMany([2, 3]))).toEqual(four)
   })
 

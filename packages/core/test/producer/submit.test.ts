@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test, vi } from 'vitest'
 import { z } from 'zod'
+import type { Middleware } from '../../src/middleware/middleware.ts'
 import { BrokerError } from '../../src/errors.ts'
 import { producers } from '../../src/producer/producers.ts'
 import { SubmitError } from '../../src/producer/submit-error.ts'
@@ -28,7 +29,7 @@ test('one job resolves to its handle', async () => {
 test('submits of tasks that name the same broker share one connection', async () => {
   const broker = scripted()
   const tasks = Array.from({ length: 5 }, () => remoteTask<number>(uniqueName(), { server: broker }))
-  await Promise.all(tasks.flatMap((task) => [task.submit(1), task.submit([1, 2])]))
+  await Promise.all(tasks.flatMap((task) => [task.submit(1), task.submit([1, 2], { batch: true })]))
   expect(broker.made()).toBe(1)
 })
 
@@ -63,7 +64,11 @@ test('an invalid option rejects only its own submit', async () => {
   for (const [option, values] of unfit) {
     for (const value of values) {
       const options = { [option]: value }
-      const bad = [task.submit(1, options), task.submit([1], options), task.submitMany([1], options)]
+      const bad = [
+        task.submit(1, options),
+        task.submit([1], { ...options, batch: true }),
+        task.submitMany([1], options),
+      ]
       const good = task.submit(2)
       for (const result of await Promise.allSettled(bad)) {
         const reason: unknown = result.status === 'rejected' ? result.reason : result.value
@@ -80,6 +85,34 @@ test('an invalid option rejects only its own submit', async () => {
   await expect(task.submit(1, hostile)).rejects.toMatchObject({ code: 'ZYQ_CONFIG', message: /do not touch/ })
 })
 
+test.each([
+  ['of 20 MB', { a: 'x'.repeat(20_000_000) }, /more than 32768 bytes/],
+  ['a little too large', { a: 'é'.repeat(16_384) }, /more than 32768 bytes/],
+  ['of 10,000 names', Object.fromEntries(Array.from({ length: 10_000 }, (_, at) => [`name-${at}`, ''])), /more than/],
+  ['with the name __proto__', JSON.parse('{"__proto__":"x"}'), /__proto__/],
+  ['in a list', ['x'], /expected names/],
+])('headers %s are refused, also if a middleware adds them', async (_what, headers, message) => {
+  const refusal = { code: 'ZYQ_CONFIG', message: expect.stringMatching(message) }
+  const { task, broker } = taskOn({})
+  await expect(task.submit(1, { headers })).rejects.toMatchObject(refusal)
+  await expect(task.submitMany([1], { headers })).rejects.toMatchObject(refusal)
+  expect(broker.made()).toBe(0)
+  if (Array.isArray(headers)) return
+  const adding: Middleware = {
+    submit(submission) {
+      for (const [name, value] of Object.entries(headers)) submission.headers[name] = String(value)
+    },
+  }
+  await expect(taskOn({}, { middleware: [adding] }).task.submit(1)).rejects.toMatchObject(refusal)
+})
+
+test('headers of 32 KiB arrive', async () => {
+  const { task, name, broker } = taskOn({})
+  const headers = { a: 'é'.repeat(16_383) }
+  await task.submit(1, { headers })
+  expect(broker.store.queue(name).take()).toMatchObject({ headers })
+})
+
 test('a fraction of a millisecond is rounded up', async () => {
   const delays: unknown[] = []
   const { task } = taskOn({
@@ -92,17 +125,17 @@ test('a fraction of a millisecond is rounded up', async () => {
 test('a whole list is validated before a job is sent', async () => {
   const publish = vi.fn((real, batch) => real.publish(batch))
   const { task } = taskOn({ publish }, { data: z.number().max(5) })
-  await expect(task.submit([1, 2, 9])).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
+  await expect(task.submit([1, 2, 9], { batch: true })).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
   expect(publish).not.toHaveBeenCalled()
-  expect(await task.submit([1, 2, 3])).toHaveLength(3)
-  expect(await task.submit([])).toEqual([])
+  expect(await task.submit([1, 2, 3], { batch: true })).toHaveLength(3)
+  expect(await task.submit([], { batch: true })).toEqual([])
 })
 
 test('with asynchronous validation, no job of an invalid list is sent and no rejection is unhandled', async () => {
   const asynchronous = z.number().refine(async (value) => (await sleep(1), value < 5))
   const publish = vi.fn((real, batch) => real.publish(batch))
   const { task } = taskOn({ publish }, { data: asynchronous })
-  await expect(task.submit([9, 9, 1])).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
+  await expect(task.submit([9, 9, 1], { batch: true })).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
   expect(publish).not.toHaveBeenCalled()
 })
 
@@ -125,14 +158,14 @@ test('a SubmitError lists the refused and the unknown jobs', async () => {
             : { status: 'stored' },
       ),
   })
-  const error = await task.submit([0, 1, 2, 3]).catch((thrown: unknown) => thrown)
+  const error = await task.submit([0, 1, 2, 3], { batch: true }).catch((thrown: unknown) => thrown)
   if (!(error instanceof SubmitError)) return expect.fail(String(error))
   expect(error.code).toBe('ZYQ_SUBMIT_PARTIAL')
   expect([...error.stored]).toHaveLength(2)
   expect(error.refused).toMatchObject([{ index: 1, error: { code: 'ZYQ_BODY_TOO_LARGE' } }])
   expect(error.unknown).toMatchObject([{ index: 2, error: { code: 'ZYQ_OUTCOME_UNKNOWN' } }])
   await expect(task.submit(2)).rejects.toMatchObject({ code: 'ZYQ_OUTCOME_UNKNOWN' })
-  await expect(task.submit([1, 1])).rejects.toMatchObject({ code: 'ZYQ_BODY_TOO_LARGE' })
+  await expect(task.submit([1, 1], { batch: true })).rejects.toMatchObject({ code: 'ZYQ_BODY_TOO_LARGE' })
 })
 
 test('the broker refuses an unknown option', async () => {
@@ -160,7 +193,7 @@ test('an unsupported option is refused before a job is sent', async () => {
 
 test('closing waits for submits that were just called', async () => {
   const { task, broker, name } = taskOn({})
-  const submitting = Promise.all([task.submit(1), task.submit([2, 3])])
+  const submitting = Promise.all([task.submit(1), task.submit([2, 3], { batch: true })])
   {
     await using _ = producers
   }

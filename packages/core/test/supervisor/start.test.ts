@@ -26,6 +26,13 @@ test.each([
     2,
   ],
   ['has a syntax error', `${TASK}const = 3`, 'ZYQ_TASK_FILE', /tasks\.mjs threw .*Unexpected token/, 2],
+  [
+    'submits a job',
+    `${TASK}await work.submit(1)`,
+    'ZYQ_TASK_FILE',
+    /tasks\.mjs submits a job of work while it is loaded.*Submit in another file/,
+    2,
+  ],
   ['defines nothing', 'export {}', 'ZYQ_TASK_FILE', /tasks\.mjs defines no task/, 2],
   ['imports a package that is missing', `import 'left-pad'\n${TASK}`, 'ZYQ_TASK_FILE', /left-pad/, 2],
   ['exits with 3', `${TASK}process.exit(3)`, 'ZYQ_WORKER_START', /with exit code 3 before they were ready, 6 times/, 7],

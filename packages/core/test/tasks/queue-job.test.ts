@@ -75,13 +75,13 @@ test('the schema types the data; without a schema the handler does', () => {
 
   const typesOnly = async (): Promise<void> => {
     expectTypeOf(await plain.submit({ id: 1 })).toEqualTypeOf<JobHandle>()
-    expectTypeOf(await plain.submit([{ id: 1 }])).toEqualTypeOf<JobHandle[]>()
+    expectTypeOf(await plain.submit([{ id: 1 }], { batch: true })).toEqualTypeOf<JobHandle[]>()
     await plain.submitMany([{ id: 1 }])
     await resize.submit({ file: 'a' })
     // @ts-expect-error a number is asked for
     await plain.submit({ id: 'one' })
     // @ts-expect-error the schema asks for a file
-    await resize.submit([{ width: 1 }])
+    await resize.submit([{ width: 1 }], { batch: true })
     // @ts-expect-error
     await plain.submitMany([{ id: 'one' }])
     // @ts-expect-error no such option

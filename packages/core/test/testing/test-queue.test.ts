@@ -17,7 +17,7 @@ function taskThat(run: (job: Job) => unknown, options: ConstructorParameters<typ
 test('run runs the submitted jobs and jobs lists the results', async () => {
   const double = taskThat(({ data }) => Number(data) * 2)
   await using queue = createTestQueue({ tasks: [double] })
-  await double.submit([1, 2])
+  await double.submit([1, 2], { batch: true })
   expect(queue.jobs(double)).toMatchObject([
     { state: 'waiting', data: 1, attempts: 0, result: undefined },
     { state: 'waiting', data: 2 },
@@ -166,7 +166,7 @@ test('Discard, Retry, schemas and middleware work as in a worker', async () => {
   const seen = vi.fn()
   await using queue = createTestQueue({ tasks: [task], middleware: [(_context, next) => (seen(), next())] })
   await expect(task.submit('x')).rejects.toMatchObject({ code: 'ZYQ_VALIDATION' })
-  await task.submit(['discard', 'retried'])
+  await task.submit(['discard', 'retried'], { batch: true })
   await queue.run()
   expect(queue.jobs()).toMatchObject([
     { state: 'done', attempts: 1 },

@@ -47,7 +47,7 @@ test('a consumer that receives nothing while jobs wait is replaced, and its loop
 test('a worker without a free slot does not count as stalled', async () => {
   const release = gate()
   const { task, worker, broker } = setUp({}, () => release.opened, { stallMs: 20, concurrency: 10, prefetch: 1 })
-  await task.submit([1, 2])
+  await task.submit([1, 2], { batch: true })
   await worker.start()
   await until('one runs', () => worker.status.running === 1)
   const queues = vi.spyOn(broker.store, 'queues')
@@ -100,7 +100,7 @@ test('if the lease belongs to the connection, a new consumer follows a lost conn
   let losses = 0
   broker.script.receive = (real, ...call) =>
     losses++ < 1 ? Promise.reject(new BrokerError('ZYQ_CONNECTION_LOST', 'cut')) : real.receive(...call)
-  await task.submit([1, 2])
+  await task.submit([1, 2], { batch: true })
   await until(
     'both have run, and there is a new consumer',
     () => ran.mock.calls.length >= 2 && consume.mock.calls.length === 2,
@@ -121,7 +121,7 @@ test('if all held jobs count a lost delivery, a job near its limit is held alone
     ({ data }) => (held[String(data)] = stats().active),
     { concurrency: 4, task: { maxDeliveries: 2 } },
   )
-  await task.submit([1, 2, 3])
+  await task.submit([1, 2, 3], { batch: true })
   const lostBroker = createMemoryBroker(broker.store)
   await lostBroker.connect()
   const client = { name: 'lost-worker', host: 'here', pid: 1 }
@@ -132,7 +132,7 @@ test('if all held jobs count a lost delivery, a job near its limit is held alone
   await lostBroker.leases.reclaim('lost-worker', lost.slice(0, 2))
   await worker.start()
   await until('the jobs have run', () => '3' in held)
-  await task.submit([4, 5])
+  await task.submit([4, 5], { batch: true })
   await until('all have run', () => '5' in held)
   expect(held).toMatchObject({ 1: 1, 2: 1 })
   // One by one for a while, then in batches again.

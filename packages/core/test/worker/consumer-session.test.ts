@@ -17,7 +17,7 @@ test('after a lost lease running jobs go on, unstarted jobs are dropped, and a n
     },
     { concurrency: 1, prefetch: 3, leaseMs: 3_000 },
   )
-  await task.submit([1, 2, 3])
+  await task.submit([1, 2, 3], { batch: true })
   await worker.start()
   await until('one runs and two wait', () => worker.status.running === 1 && worker.status.waiting === 2)
   const [consumer] = broker.store.consumers()
@@ -68,7 +68,7 @@ test.each([
   'after a freeze as long as its lease, a worker renews it before it starts more jobs: the lease %s',
   async (_, ended, expected) => {
     const { task, worker, events, consume } = setUpFreeze(ended, { concurrency: 1, prefetch: 5 })
-    await task.submit([0, 1, 2, 3, 4])
+    await task.submit([0, 1, 2, 3, 4], { batch: true })
     await worker.start()
     await until('all have run', () => worker.status.done === expected.length - 1)
     expect(events).toEqual(expected)
@@ -78,7 +78,7 @@ test.each([
 
 test('a worker ends if it lost the last of its maxJobs jobs', async () => {
   const { task, worker, events } = setUpFreeze(true, { concurrency: 2, prefetch: 5, maxJobs: 2 })
-  await task.submit([0, 1, 2])
+  await task.submit([0, 1, 2], { batch: true })
   await worker.start()
   await worker.ended
   expect(events).toEqual([0, 'renewed'])
@@ -113,12 +113,12 @@ test('a late delivery, received while a job is held, does not keep a worker open
     },
     { concurrency: 2, prefetch: 10, maxJobs: 4, leaseMs: 900 },
   )
-  await task.submit([0, 1, 2, 3])
+  await task.submit([0, 1, 2, 3], { batch: true })
   await worker.start()
   await until('two run, and more are asked for', () => ran.length === 2 && calls === 2)
   first.open()
   await until('the freeze is over', () => worker.status.done === 3)
-  await task.submit([4, 5])
+  await task.submit([4, 5], { batch: true })
   late.open()
   await until('the late claim', () => state === 'late')
   renewed.open()

@@ -77,6 +77,9 @@ test('data that does not decode is refused with a reason', () => {
   for (const opened of [
     execution.open(delivery('t', {}, { body: Buffer.from('{') })),
     execution.open(delivery('t', { 'zyq-attempts': 'many' })),
+    execution.open(delivery('t', { 'zyq-attempts': '1e12' })),
+    execution.open(delivery('t', { 'zyq-attempts': '1000000000000' })),
+    execution.open(delivery('t', { 'zyq-kills': '1000000000000' })),
   ]) {
     expect(opened).toMatchObject({ outcome: { kind: 'reject', reason: expect.stringMatching(/^ZYQ_DECODE: /) } })
   }

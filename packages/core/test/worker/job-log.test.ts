@@ -68,7 +68,7 @@ test('each end of an attempt is one line, with its outcome and duration', async 
     },
   }
   const { task, worker, lines } = await working((_worker, { data }) => ways[Number(data)]?.(), { retries: 1 })
-  await task.submit([1, 2, 3, 4, 5, 6])
+  await task.submitMany([1, 2, 3, 4, 5, 6])
   const { id: odd } = await task.submit(7, { retries: 0 })
   await until('all have ended', () => lines.filter(({ outcome }) => outcome !== undefined).length === 7)
   const of = (outcome: string, msg: string, fields: object = {}) =>

@@ -28,7 +28,7 @@ test('on reports each start and each end, and by its outcome', async () => {
   }
   const { task, worker } = setUp({}, ({ data }) => ways[Number(data)]?.())
   const events = record(worker)
-  await task.submit([1, 2, 3, 4, 5])
+  await task.submitMany([1, 2, 3, 4, 5])
   await worker.start()
   await until('all have ended', () => events.filter((event) => event.startsWith('end ')).length === 5)
   const starts = [1, 2, 3, 4, 5].map((data) => `start ${data}`)
@@ -60,7 +60,7 @@ test('a listener that throws or rejects is logged, and neither the job nor anoth
   })
   worker.on('end', () => Promise.reject(new Error('rejected')))
   worker.on('end', ({ end }) => ended.push(end))
-  await task.submit([1, 2])
+  await task.submitMany([1, 2])
   await worker.start()
   await until('both are logged', () => logger.lines.filter(({ level }) => level === 'error').length === 4)
   await worker.drain()

@@ -12,7 +12,7 @@ afterEach(() => producers.close())
 test('runs jobs, in their order if one runs at a time', async () => {
   const ran: unknown[] = []
   const { task, worker, stats } = setUp({}, ({ data }) => ran.push(data), { concurrency: 1 })
-  await task.submit([1, 2, 3])
+  await task.submit([1, 2, 3], { batch: true })
   await worker.start()
   await task.submit(4)
   await until('all have run', () => ran.length === 4)
@@ -36,7 +36,10 @@ test('runs as many jobs at once as `concurrency` says', async () => {
     },
     { concurrency: 3, prefetch: 20 },
   )
-  await task.submit(Array.from({ length: 12 }, (_, index) => index))
+  await task.submit(
+    Array.from({ length: 12 }, (_, index) => index),
+    { batch: true },
+  )
   await worker.start()
   await until('three run', () => running === 3)
   release.open()
@@ -47,7 +50,10 @@ test('runs as many jobs at once as `concurrency` says', async () => {
 test('drain ends when the last running job ends, before the grace period is over', async () => {
   const release = gate()
   const { task, worker, stats } = setUp({}, () => release.opened, { concurrency: 2, prefetch: 10, graceMs: 1_000_000 })
-  await task.submit(Array.from({ length: 8 }, (_, index) => index))
+  await task.submit(
+    Array.from({ length: 8 }, (_, index) => index),
+    { batch: true },
+  )
   await worker.start()
   await until('two run', () => worker.status.running === 2)
   const draining = worker.drain()
@@ -86,7 +92,7 @@ test('close releases all jobs immediately, also during a drain', async () => {
       prefetch: 4,
       graceMs: 1_000_000,
     })
-    await task.submit([1, 2, 3, 4, 5])
+    await task.submit([1, 2, 3, 4, 5], { batch: true })
     await worker.start()
     await until('two run', () => worker.status.running === 2)
     const draining = drainFirst ? worker.drain() : undefined
@@ -107,7 +113,10 @@ test('runs exactly maxJobs jobs to their end and releases the rest', async () =>
     },
     { concurrency: 4, prefetch: 40, maxJobs: 6, graceMs: 0 },
   )
-  await task.submit(Array.from({ length: 50 }, (_, index) => index))
+  await task.submit(
+    Array.from({ length: 50 }, (_, index) => index),
+    { batch: true },
+  )
   await worker.start()
   await until('four run', () => ran.length === 4)
   release.open()
@@ -120,7 +129,7 @@ test('runs exactly maxJobs jobs to their end and releases the rest', async () =>
 test('the last of maxJobs jobs may take any time; the others are released meanwhile', async () => {
   const release = gate()
   const { task, worker, stats } = setUp({}, () => release.opened, { maxJobs: 1, graceMs: 0, prefetch: 5 })
-  await task.submit([1, 2, 3])
+  await task.submit([1, 2, 3], { batch: true })
   await worker.start()
   await until('the others are given back', () => worker.status.running === 1 && stats().ready === 2)
   expect(worker.status.state).toBe('running')
@@ -172,7 +181,10 @@ test('any thrown value fails the job and does not end the worker', async () => {
     { task: { retries: 0 } },
   )
   await worker.start()
-  await task.submit(thrown.map((_, index) => index))
+  await task.submit(
+    thrown.map((_, index) => index),
+    { batch: true },
+  )
   await until('all are dead', () => stats().dead === thrown.length)
   expect(worker.status.running).toBe(0)
 })
@@ -227,7 +239,7 @@ test.each([
     },
     { concurrency: 3, prefetch: 10 },
   )
-  await task.submit(jobs)
+  await task.submit(jobs, { batch: true })
   await worker.start()
   await until('all have run', () => worker.status.done === jobs.length)
   expect(seen).toEqual(jobs.map(() => undefined))
