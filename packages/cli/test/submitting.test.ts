@@ -136,7 +136,8 @@ test.runIf(python)('at a terminal the bar ends with the number of stored jobs, a
   const barOf = async (input: string): Promise<string | undefined> => {
     const { stdout } = await run(args, { node: python ?? '', cwd: project.dir, input })
     // Each drawing begins at the left and is narrower than the terminal.
-    const drawn = [...stdout.matchAll(/\r(\[[#.]{28}\][^\r\n]*)\u001b\[K/g)].map(([, line = '']) => line)
+    const parts = stdout.split(/[\r\n]/).filter((part) => part.startsWith('['))
+    const drawn = parts.map((part) => part.replace('\u001b[K', ''))
     expect(drawn.filter((line) => line.length > 49)).toEqual([])
     return drawn.at(-1)
   }

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 /** The largest packet that the server reads. Twice the largest job of ZyQueue. */
 export const MAX_REQUEST_BYTES: number = 64 * 1024 * 1024
 /** A connection whose client has not read this many bytes gets no more of them: the server closes it. */
-export const MAX_UNREAD_BYTES: number = 64 * 1024 * 1024
+const MAX_UNREAD_BYTES = 64 * 1024 * 1024
 /** As in gearmand. */
 const MAX_NAME_BYTES = 512
 const CONTROL = /\p{Cc}/u
