@@ -99,7 +99,7 @@ test('60 jobs for a service that accepts 5 calls per second all succeed: a postp
     { retries: 3 },
   )
   await using queue = createTestQueue({ tasks: [task] })
-  await task.submit(Array.from({ length: 60 }, (_, index) => index))
+  await task.submitMany(Array.from({ length: 60 }, (_, index) => index))
   await queue.advance(60_000)
   expect(queue.jobs(task).filter(({ state }) => state !== 'done')).toEqual([])
   expect(queue.jobs(task).every(({ attempts }) => attempts === 1)).toBe(true)
@@ -112,8 +112,8 @@ test('a job that is postponed again and again becomes a dead letter after thirty
   }
   const [byDefault, ofTwoDays] = [taskThat(postpone), taskThat(postpone, { maxPostponeMs: 2.5 * dayMs })]
   await using queue = createTestQueue({ tasks: [byDefault, ofTwoDays] })
-  await byDefault.submit([1])
-  await ofTwoDays.submit([1])
+  await byDefault.submit(1)
+  await ofTwoDays.submit(1)
   const states = () => [byDefault, ofTwoDays].map((task) => queue.jobs(task)[0]?.state)
   await queue.advance(1.5 * dayMs)
   expect(states()).toEqual(['waiting', 'waiting'])

@@ -20,9 +20,9 @@ test('a job that is older than expiresMs is deleted without a run, and the other
   const ran: unknown[] = []
   const task = taskThat(({ data }) => ran.push(data))
   await using queue = createTestQueue({ tasks: [task] })
-  await task.submit(['short'], { expiresMs: 1_000 })
-  await task.submit(['long'], { expiresMs: 60_000 })
-  await task.submit(['without'])
+  await task.submit('short', { expiresMs: 1_000 })
+  await task.submit('long', { expiresMs: 60_000 })
+  await task.submit('without')
   await queue.clock.advance(1_000)
   await queue.run()
   expect(ran).toEqual(['long', 'without'])
@@ -39,8 +39,8 @@ test.each([
 ])('a job that would be too old after its %s expires at once', async (_what, thrown) => {
   const task = taskThat(() => Promise.reject(thrown()))
   await using queue = createTestQueue({ tasks: [task] })
-  await task.submit(['expires'], { expiresMs: 4_000 })
-  await task.submit(['waits'], { expiresMs: 3_600_000 })
+  await task.submit('expires', { expiresMs: 4_000 })
+  await task.submit('waits', { expiresMs: 3_600_000 })
   await queue.run()
   expect(queue.jobs(task).map(({ state }) => state)).toEqual(['expired', 'waiting'])
 })
