@@ -1,4 +1,3 @@
-import { inspect } from 'node:util'
 import { ERROR_CODES, ZyQueueError } from '@zyqueue/core'
 import { UsageError } from './usage-error.ts'
 import { EXIT, exitCodeOf } from './exit-codes.ts'
@@ -44,7 +43,14 @@ function describe(error: unknown): ErrorDocument {
     return { code: error.code, message: redactText(error.message), remedy: ERROR_CODES[error.code].remedy }
   }
   // An unexpected error of this program or of the task file: its stack helps most.
-  return { code: 'ZYQ_INTERNAL', message: tryRead(() => redactText(inspect(error))) }
+  return { code: 'ZYQ_INTERNAL', message: tryRead(() => redactText(stacksOf(error))) }
+}
+
+/** The stacks of an error and its causes. Other fields may hold secrets, such as the token of a request. */
+function stacksOf(error: unknown, causes = 4): string {
+  if (!(error instanceof Error)) return String(error)
+  const own = error.stack ?? error.message
+  return error.cause === undefined || causes === 0 ? own : `${own}\ncause: ${stacksOf(error.cause, causes - 1)}`
 }
 
 /** The stack of the cause if the user's code threw it. The message already contains all other causes. */

@@ -75,3 +75,14 @@ test('--logger refuses a missing file, and a file without a logger', async () =>
   expect(await ask('--logger', 'log.mjs')).toMatchObject({ stderr: expect.stringMatching(/log\.mjs is no logger/) })
   expect(await ask('--logger', 'log.mjs', '--log-format', 'json')).toMatchObject({ code: 2 })
 })
+
+test('an unexpected error is reported with its stack and causes, and no other fields', async () => {
+  const submit = `() => { throw Object.assign(new Error('no', { cause: new Error('refused') }), { token: 'sesame' }) }`
+  const code = `import { queueJob } from '@zyqueue/core'
+export const odd = queueJob({ name: 'odd', middleware: [{ submit: ${submit} }] }, () => {})
+`
+  const project = await makeProject({ files: { 'tasks.mjs': code } })
+  const { stderr } = await zyqueue(['submit', 'odd', '1', '-f', 'tasks.mjs'], { cwd: project.dir })
+  expect(stderr).toMatch(/Error: no\n +at [\s\S]*cause: Error: refused\n/)
+  expect(stderr).not.toContain('sesame')
+})

@@ -14,12 +14,17 @@ const COLOURS: Record<LineLevel, string> = { debug: '2', info: '36', warn: '33',
 
 /** `time` is in ms since 1970. A field with the name of one that the line has already gets an underscore. */
 export function jsonLine(level: LineLevel, fields: Fields, msg: string): string {
-  const line = addFields({ level, time: Date.now(), msg }, fields)
+  const own = { level, time: Date.now(), msg }
+  const added = 'level' in fields || 'time' in fields || 'msg' in fields ? withoutOwn(addFields(own, fields)) : fields
+  // Most lines have only short fields, and need no copy.
+  const copied: unknown = Object.values(added).every(isShort) ? added : plain(added)
   // Programs and people expect the message at the end.
-  const { msg: text, ...rest } = line
-  const copied = Object.values(rest).every(isShort) ? rest : plain(rest)
-  const json = JSON.stringify(Object.assign(Object(copied), { msg: text }))
+  const json = JSON.stringify({ level, time: own.time, ...Object(copied), msg })
   return `${json.replaceAll(CONTROLS, (character) => unicodeEscape(character))}\n`
+}
+
+function withoutOwn({ level: _level, time: _time, msg: _msg, ...fields }: Fields): Fields {
+  return fields
 }
 
 /** The lines of stacks are indented: an error's text cannot look like a line of the log. */
