@@ -15,7 +15,7 @@ export interface LoggerFile {
 /** Compiles the module if it is TypeScript, and imports it. Rejects with `ConfigError`. */
 export async function openLoggerFile(given: string, taskFile: string, level: LogLevel): Promise<LoggerFile> {
   const { path, loader } = await openTaskFile(given, undefined, '--logger')
-  if (loader !== undefined) register(loader.data)
+  if (loader !== undefined) await register(loader.data)
   const { importLogger } = await supervisorFor(taskFile)
   return {
     path,

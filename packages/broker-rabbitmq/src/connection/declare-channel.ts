@@ -28,11 +28,10 @@ export class DeclareChannel {
   inTurn<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
     const before = this.#last.get(name) ?? Promise.resolve()
     const result = before.then(work)
-    const ended = result.then(
-      () => {},
-      () => {},
+    this.#last.set(
+      name,
+      result.catch(() => undefined),
     )
-    this.#last.set(name, ended)
     return result
   }
 

@@ -163,7 +163,7 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
       if (performance.now() - this.#ackedAt < LAST_ACKS_MS) await sleep(LAST_ACKS_MS, undefined, { ref: false })
     }
     this.#isLost = true
-    await connection.ask(() => this.#channel.close()).catch(() => {})
+    await this.#closeChannel()
     if (!connection.open) return
     if (this.#presence !== undefined) await catalog.addClosed(this.#presence)
     const channel = await connection.channel()
@@ -359,7 +359,12 @@ export class RabbitConsumer extends ConsumerBase<RabbitDelivery> {
     this.unacked.clear()
     this.notify()
     // Otherwise the server would keep its jobs, and push more of them, until core receives again.
-    this.#state.connection.ask(() => this.#channel.close()).catch(() => {})
+    void this.#closeChannel()
+  }
+
+  /** Never rejects. */
+  async #closeChannel(): Promise<void> {
+    await this.#state.connection.ask(() => this.#channel.close()).catch(() => {})
   }
 
   #loss(): BrokerError {
