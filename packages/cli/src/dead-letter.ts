@@ -40,7 +40,7 @@ export function describeLetter({ id, queue, reason, diedAtMs, headers, body }: D
 }
 
 /** `2026-12-01 04:45:12 UTC`. */
-export function dateOf(ms: number): string {
+function dateOf(ms: number): string {
   return new Date(ms).toISOString().replace('T', ' ').replace(/\..*/, ' UTC')
 }
 

@@ -49,7 +49,7 @@ export function prettyLine(level: LineLevel, fields: Fields, message: string, co
 }
 
 /** Shows control characters as escapes: `\n`, `\u001b`. */
-export function escapeControls(text: string): string {
+function escapeControls(text: string): string {
   return text.replaceAll(CONTROLS, (character) => SHORT_ESCAPES[character] ?? unicodeEscape(character))
 }
 
