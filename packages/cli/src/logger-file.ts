@@ -20,7 +20,11 @@ export async function openLoggerFile(given: string, taskFile: string, level: Log
   return {
     path,
     logger: await importLogger(path, level),
-    loaderFor: (file) =>
-      loader === undefined ? file.loader : { ...loader, data: { ...loader.data, ...file.loader?.data } },
+    loaderFor({ loader: ofTasks = loader }) {
+      if (loader === undefined || ofTasks === undefined) return ofTasks
+      const files = { ...loader.data.files, ...ofTasks.data.files }
+      const requiredModules = [...new Set([...loader.data.requiredModules, ...ofTasks.data.requiredModules])]
+      return { ...loader, data: { files, requiredModules } }
+    },
   }
 }

@@ -61,7 +61,7 @@ test.each([
   ['limit q', 'the argument <jobs> is missing'],
   ['limit -C redis://h q', 'the argument <jobs> is missing'],
   ['purge q', 'standard input is no terminal on which to confirm it'],
-  ['dead', 'a command is missing: list, retry or purge'],
+  ['dead', 'a command is missing: list, show, retry or purge'],
   ['dead retrry', 'unknown command retrry; did you mean retry?'],
   ['dead prge q', 'unknown command prge; did you mean purge?'],
   ['dead retry', 'Name a queue, or pass --all'],
@@ -116,7 +116,7 @@ test('completion in bash', async () => {
   expect(stdout.split('\n')).toEqual([
     'status',
     '--max-workers --max-jobs-per-worker --max-memory-per-worker',
-    'list retry purge',
+    'list show retry purge',
     'debug info warn error silent',
     // Names of files, which bash completes itself.
     '',

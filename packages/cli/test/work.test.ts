@@ -11,7 +11,7 @@ const RECORDING_CORE = {
   'node_modules/@zyqueue/core/supervisor.js': `import { appendFileSync } from 'node:fs'
 const record = (call, value) => appendFileSync('calls.ndjson', JSON.stringify({ call, value }) + '\\n')
 export function createSupervisor({ logger, loader, ...options }) {
-  record('create', { ...options, files: Object.keys(loader?.data ?? {}) })
+  record('create', { ...options, files: Object.keys(loader?.data.files ?? {}) })
   return { run: async () => (record('run'), { reason: 'burst' }), drain() {}, stop() {}, reload() {} }
 }`,
 }

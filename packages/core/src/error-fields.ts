@@ -25,7 +25,7 @@ const MAX_NAME = 200
 /** The number of errors that are kept of an `AggregateError`. */
 const MAX_ERRORS = 8
 
-interface Place {
+interface ReadState {
   readonly left: { text: number }
   readonly causes: number
   readonly holders: readonly object[]
@@ -44,7 +44,7 @@ export function errorForLog(thrown: unknown): Error | ErrorFields | string {
   return isError(thrown) ? thrown : errorFields(thrown)
 }
 
-function read(thrown: unknown, { left, causes, holders }: Place): ErrorFields | string {
+function read(thrown: unknown, { left, causes, holders }: ReadState): ErrorFields | string {
   if (typeof thrown !== 'object' || thrown === null) return take(messageOf(thrown), left)
   if (holders.includes(thrown)) return '[circular]'
   const name = property(thrown, 'name')
@@ -55,7 +55,7 @@ function read(thrown: unknown, { left, causes, holders }: Place): ErrorFields | 
   const stack = property(thrown, 'stack')
   // Half of the text is left for the causes.
   const ownStack = typeof stack === 'string' ? take(stack, left, 0.5) : undefined
-  const inner: Place = { left, causes: causes - 1, holders: [...holders, thrown] }
+  const inner: ReadState = { left, causes: causes - 1, holders: [...holders, thrown] }
   const cause = property(thrown, 'cause')
   const errors = property(thrown, 'errors')
   return {
@@ -69,7 +69,7 @@ function read(thrown: unknown, { left, causes, holders }: Place): ErrorFields | 
   }
 }
 
-function readErrors(errors: unknown, place: Place): Pick<ErrorFields, 'errors'> {
+function readErrors(errors: unknown, place: ReadState): Pick<ErrorFields, 'errors'> {
   try {
     if (!Array.isArray(errors) || place.causes < 0) return {}
     return { errors: errors.slice(0, MAX_ERRORS).map((error) => read(error, place)) }

@@ -68,6 +68,12 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const level = args.logLevel
       const builtIn = createLogger({ level, ...withoutUndefined({ format }) })
       using shutdown = new Shutdown(builtIn)
+      if (process.pid === 1) {
+        builtIn.warn(
+          {},
+          'this is process 1 of its container, and it does not remove ended processes that tasks leave behind: start the container with an init process (docker run --init)',
+        )
+      }
       const inputs = args.watch ? noInputs() : undefined
       const load = async () => {
         const taskFile = await openTaskFile(args.taskFile, inputs)
@@ -82,12 +88,6 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const { taskFile, own, createSupervisor } = loaded
       const logger = own?.logger ?? builtIn
       shutdown.logger = logger
-      if (process.pid === 1) {
-        logger.warn(
-          {},
-          'this is process 1 of its container, and it does not remove ended processes that tasks leave behind: start the container with an init process (docker run --init)',
-        )
-      }
       const loaderOf = (file: TaskFile): TaskFile['loader'] => (own === undefined ? file.loader : own.loaderFor(file))
       const supervisorOf = (file: TaskFile): Supervisor =>
         createSupervisor({
