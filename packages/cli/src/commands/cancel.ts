@@ -27,20 +27,22 @@ export function cancelCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       withBroker(args, async (broker) => {
         const cancel = requireCall(broker, 'cancel', 'delete single jobs')
         const queues = queue === undefined ? (await broker.admin.queues()).map(({ name }) => name) : [queue]
-        const cancelled: Record<string, number> = {}
+        const counts = new Map<string, number>()
         const missing = new Set(ids)
         for (const name of queues) {
           // One id per call: for several ids a broker returns only the number that it cancelled.
           for (const id of missing) {
             if ((await cancel(name, [id])) === 0) continue
             missing.delete(id)
-            cancelled[name] = (cancelled[name] ?? 0) + 1
+            counts.set(name, (counts.get(name) ?? 0) + 1)
           }
         }
         const notFound = [...missing]
         const none = `no waiting job has one of these ids: ${notFound.join(', ')}`
-        if (Object.keys(cancelled).length === 0) throw new BrokerError('ZYQ_JOB_NOT_FOUND', none)
+        if (counts.size === 0) throw new BrokerError('ZYQ_JOB_NOT_FOUND', none)
         if (notFound.length > 0) printNote(args.json, `no waiting job has the id ${notFound.join(', ')}`)
+        // `fromEntries` also makes an entry for a queue with the name __proto__.
+        const cancelled = Object.fromEntries(counts)
         print(args.json, { cancelled, notFound }, () => `${plural(new Set(ids).size - missing.size, 'job')} cancelled.`)
       }),
   )
