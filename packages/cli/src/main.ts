@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import yargs, { type Argv } from 'yargs'
 import { setResolution } from '@zyqueue/core'
+import { suggest } from '@zyqueue/core/broker'
 import { z } from 'zod'
 import { resolveFrom } from './broker.ts'
 import { brokersCommand } from './commands/brokers.ts'
@@ -25,7 +26,6 @@ import { GLOBAL_OPTIONS, splitShortOptions, type GlobalArgs } from './options.ts
 import { redactConnection, redactText } from './redact.ts'
 import { report } from './report.ts'
 import { exitBySignal, handleSignals } from './signals.ts'
-import { suggest } from './suggest.ts'
 import { isScript } from './task-file/files.ts'
 import { UsageError } from './usage-error.ts'
 

@@ -1,6 +1,6 @@
 import { BrokerError, type OpenBroker } from '@zyqueue/core'
+import { suggest } from '@zyqueue/core/broker'
 import type { QueueStats } from '@zyqueue/core/broker'
-import { suggest } from './suggest.ts'
 
 /** The named queues, in the order of the names, or all queues, sorted by name. Rejects with `ZYQ_QUEUE_NOT_FOUND`. */
 export async function namedQueues({ admin }: OpenBroker, names: readonly string[]): Promise<readonly QueueStats[]> {

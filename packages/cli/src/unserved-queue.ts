@@ -1,7 +1,7 @@
 import { withBroker } from './broker.ts'
+import { suggest } from '@zyqueue/core/broker'
 import type { GlobalArgs } from './options.ts'
 import { printWarning } from './output.ts'
-import { suggest } from './suggest.ts'
 
 /** The maximum number of names in the warning. */
 const MAX_NAMES = 10

@@ -271,3 +271,13 @@ test('exits with 3 if the broker cannot be reached, and with 4 if it is not inst
   const missing = await zyqueue(['status', '-S', 'carrier-pigeon'], { cwd: project.dir })
   expect(missing).toMatchObject({ code: 4, stderr: expect.stringContaining('zyqueue-broker-carrier-pigeon') })
 })
+
+test('a priority may be a name, and a queue may have the name of a property of every object', async () => {
+  const { dir: cwd } = await makeProject({ files: {} })
+  const submitted = await zyqueue(['submit', '__proto__', '1', '--priority', 'high', '--json'], { cwd })
+  const { id } = JSON.parse(submitted.stdout)
+  const { stdout } = await zyqueue(['jobs', '__proto__', '--json'], { cwd })
+  expect(JSON.parse(stdout).jobs).toMatchObject([{ id, priority: 7 }])
+  const cancelled = await zyqueue(['cancel', id, '--queue', '__proto__', '--json'], { cwd })
+  expect(cancelled).toMatchObject({ code: 0, stdout: '{"cancelled":{"__proto__":1},"notFound":[]}\n' })
+})

@@ -72,7 +72,8 @@ test.each([
   ['promote', 'the argument <ids..> is missing'],
   ['jobs q --limit none', '"none" is not a whole number'],
   ['submit t {bad', 'the data is not JSON'],
-  ['submit t 1 --priority 12', '"12" is not a whole number from 0 to 9'],
+  ['submit t 1 --priority 12', '--priority: "12" is not low, normal, high or a whole number from 0 to 9'],
+  ['submit t 1 --priority urgent', '"urgent" is not low, normal, high or'],
   ['submit t 1 --queue q --task-file t.js', '--queue and --task-file cannot be combined'],
   ['submit t', 'standard input is empty'],
 ])('usage: zyqueue %s', async (line, message) => {

@@ -245,8 +245,10 @@ export const ERROR_CODES = {
   ZYQ_JOB_POISON: {
     kind: 'job',
     retryable: false,
-    cause: 'Workers died while they held this job, as often as `maxDeliveries` allows.',
-    remedy: 'Look for what ends the process: out of memory, process.exit, a crash in native code.',
+    cause:
+      'Deliveries of this job were lost as often as `maxDeliveries` allows: the worker died, or held the job too long.',
+    remedy:
+      'Look for what ends the process (out of memory, process.exit, a crash in native code), or exceeds the message timeout.',
   },
   ZYQ_WORKER_START: {
     kind: 'job',

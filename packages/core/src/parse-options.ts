@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ConfigError, messageOf } from './errors.ts'
 import { MAX_TIMER_MS } from './limits.ts'
+import { suggest } from './suggest.ts'
 
 /** A duration that `setTimeout` accepts, in ms. */
 export const timerMs: z.ZodType<number> = z.int().positive().max(MAX_TIMER_MS)
@@ -13,8 +14,19 @@ export function parseOptions<Schema extends z.ZodType>(
 ): z.infer<Schema> {
   const result = readOptions(call, () => schema.safeParse(options))
   if (result.success) return result.data
-  const faults = result.error.issues.map(({ path, message }) => `${path.join('.') || 'options'}: ${message}`)
+  const faults = result.error.issues.map((issue) => {
+    const { path, message } = issue
+    const [unknown] = issue.code === 'unrecognized_keys' && path.length === 0 ? issue.keys : []
+    if (unknown !== undefined)
+      return unknownOption(unknown, schema instanceof z.ZodObject ? Object.keys(schema.shape) : [])
+    return `${path.join('.') || 'options'}: ${message}`
+  })
   throw new ConfigError('ZYQ_CONFIG', `${call}: ${faults.join('; ')}`)
+}
+
+function unknownOption(name: string, known: readonly string[]): string {
+  const near = suggest(name, known)
+  return `there is no option "${name}"${near === undefined ? '' : `; did you mean "${near}"?`}`
 }
 
 /** Reads options. Throws `ConfigError` (`ZYQ_CONFIG`) if one of their getters throws. */

@@ -61,7 +61,7 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
     const { lines } = supervise(queue, { maxWorkers: 1, concurrency: 1 })
     const dead = () => broker.admin.deadLetters.list(`${queue}-poison`, { limit: 10 })
     await eventually(async () => (await dead()).length > 0)
-    expect(await dead()).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died while they held the job' }])
+    expect(await dead()).toMatchObject([{ reason: expect.stringMatching(/^ZYQ_JOB_POISON: 3 deliveries were lost/) }])
     await eventually(() => lines().filter((line) => !line.startsWith('poison poison')).length >= 20)
     expect(lines().filter((line) => line.startsWith('poison poison'))).toEqual(
       [0, 1, 2].map((n) => `poison poison ${n}`),
@@ -105,7 +105,9 @@ await describeWithServer('gearmand', 'under a supervisor', () => {
         const { lines } = supervise(queue, { maxWorkers: 1, concurrency: 1 })
         const dead = () => broker.admin.deadLetters.list(function_, { limit: 10 })
         await eventually(async () => (await dead()).length > 0)
-        expect(await dead()).toMatchObject([{ reason: 'ZYQ_JOB_POISON: 3 workers died while they held the job' }])
+        expect(await dead()).toMatchObject([
+          { reason: expect.stringMatching(/^ZYQ_JOB_POISON: 3 deliveries were lost/) },
+        ])
         const neighbours = unique === 'order' ? [] : ['poison 1 0', 'poison 2 0', 'poison 3 0']
         const killed = [0, 1, 2].map((count) => `poison poison ${count}`)
         await eventually(() => lines().length >= killed.length + neighbours.length)

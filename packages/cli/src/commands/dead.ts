@@ -177,7 +177,8 @@ async function onEach(
   act: (queue: string, ids?: readonly string[]) => Promise<number>,
 ): Promise<Record<string, number>> {
   const wanted = id ?? (ids.length > 0 ? ids : undefined)
-  const done: Record<string, number> = {}
+  // A queue may have the name __proto__.
+  const done: Record<string, number> = Object.create(null)
   for (const name of queue === undefined ? await queuesWithDead(broker) : [queue]) {
     const count = await (wanted === undefined ? act(name) : act(name, wanted))
     if (count > 0 || id === undefined) done[name] = count

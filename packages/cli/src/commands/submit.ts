@@ -1,13 +1,28 @@
 import type { Argv } from 'yargs'
-import { ConfigError, remoteTask, type Task } from '@zyqueue/core'
+import { ConfigError, remoteTask, type Priority, type Task } from '@zyqueue/core'
+import { suggest } from '@zyqueue/core/broker'
 import { parseJson } from '../ndjson.ts'
 import { count, duration, withoutUndefined, nameErrors, TASK_FILE, TEXT, type GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'
 import { submitLines } from '../submit-lines.ts'
-import { suggest } from '../suggest.ts'
 import { importTaskFile, openTaskFile } from '../task-file/index.ts'
 import { warnIfUnserved } from '../unserved-queue.ts'
 import { UsageError } from '../usage-error.ts'
+
+const NAMES = ['low', 'normal', 'high'] as const
+const level = count('low, normal, high or 0 to 9; higher ones run first, normal is 4', 0, 9)
+const PRIORITY = {
+  ...level,
+  coerce: (given: string | undefined): Priority | undefined => NAMES.find((name) => name === given) ?? readLevel(given),
+} as const
+
+function readLevel(given: string | undefined): number | undefined {
+  try {
+    return level.coerce(given)
+  } catch {
+    throw new Error(`"${given}" is not low, normal, high or a whole number from 0 to 9`)
+  }
+}
 
 /** `--json`: `{ id, task, queue }` for one job, `{ task, queue, stored }` for a list and for standard input. */
 export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
@@ -38,7 +53,7 @@ export function submitCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
             },
             delay: duration('Run the job after this time at the earliest, such as 30s', 0, 'years'),
             expires: duration('Do not run the job if it is older than this, such as 10m [default: never]', 1, 'years'),
-            priority: count('0 to 9, higher ones run first; normal is 4', 0, 9),
+            priority: PRIORITY,
           } as const),
         )
         .example(`$0 submit resize '{"file":"a.png"}'`, 'One job')

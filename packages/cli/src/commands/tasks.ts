@@ -14,7 +14,7 @@ export function tasksCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       command.options(nameErrors({ 'task-file': NEEDED_TASK_FILE })).example('$0 tasks --task-file tasks.ts', ''),
     async (args) => {
       const taskFile = await openTaskFile(args.taskFile)
-      const tasks = (await importTaskFile(taskFile)).map(({ name, queue, choice: { server, connection } }) => ({
+      const tasks = (await importTaskFile(taskFile)).map(({ name, queue, options: { server, connection } }) => ({
         name,
         queue,
         server: typeof server === 'object' ? server.name : server,

@@ -89,7 +89,12 @@ export class Connection {
 
   #create(): Broker {
     const { connection, baseDir } = this.address
-    return this.#plugin.create({ ...this.#options, baseDir, ...(connection === undefined ? {} : { connection }) })
+    try {
+      return this.#plugin.create({ ...this.#options, baseDir, ...(connection === undefined ? {} : { connection }) })
+    } catch (error) {
+      if (error instanceof ZyQueueError) throw error
+      throw new BrokerError('ZYQ_BROKER', `${this.#plugin.name}: ${messageOf(error)}`, { cause: error })
+    }
   }
 
   async #connect(broker: Broker): Promise<void> {

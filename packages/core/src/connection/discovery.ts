@@ -105,14 +105,21 @@ async function candidatesFor(
   from: readonly string[],
 ): Promise<readonly string[]> {
   if (server !== undefined) {
-    if (isPath(server) || server.startsWith('@') || server.startsWith('zyqueue-broker-')) return [server]
+    if (isPath(server)) return [server]
+    if (!isPackageName(server)) {
+      throw new ConfigError(
+        'ZYQ_CONFIG',
+        `The server ${JSON.stringify(server)} is not the name of a broker or package, and a path begins with ./, ../ or /.`,
+      )
+    }
+    if (server.startsWith('@') || server.startsWith('zyqueue-broker-')) return [server]
     const prefixed = [`@zyqueue/broker-${server}`, `zyqueue-broker-${server}`]
     // A package with the plain name of an engine is a client library, not a broker.
     return Object.values(OWN_SCHEMES).includes(server) ? prefixed : [...prefixed, server]
   }
   if (connection === undefined) return [`@zyqueue/broker-${EMBEDDED}`]
   const scheme = schemeOf(connection)
-  const own = scheme === undefined ? undefined : OWN_SCHEMES[scheme]
+  const own = scheme !== undefined && Object.hasOwn(OWN_SCHEMES, scheme) ? OWN_SCHEMES[scheme] : undefined
   if (own !== undefined) return [`@zyqueue/broker-${own}`]
   if (scheme !== undefined) {
     for (const broker of await installedBrokerPackages(from)) {
@@ -132,8 +139,13 @@ function isPath(server: string): boolean {
   return server.startsWith('./') || server.startsWith('../') || server.startsWith('file:') || isAbsolute(server)
 }
 
+/** True if no part of the name leaves `node_modules`, as in `@x/../../evil`. */
+function isPackageName(server: string): boolean {
+  return server.split('/').every((part) => /^@?[\w~-][\w.~-]*$/.test(part))
+}
+
 function resolveFrom(candidate: string, from: readonly string[]): string | undefined {
-  const wanted = candidate.startsWith('file:') ? fileURLToPath(candidate) : candidate
+  const wanted = candidate.startsWith('file:') ? pathOf(candidate) : candidate
   for (const base of from) {
     try {
       return createRequire(join(base, 'noop.js')).resolve(wanted)
@@ -151,6 +163,14 @@ function resolveFrom(candidate: string, from: readonly string[]): string | undef
     }
   }
   return undefined
+}
+
+function pathOf(url: string): string {
+  try {
+    return fileURLToPath(url)
+  } catch (error) {
+    throw loadError(url, error)
+  }
 }
 
 async function load(candidate: string, path: string): Promise<FoundBroker> {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { JobError } from '../errors.ts'
+import { ABORT } from '../internals.ts'
 import { parseOptions, timerMs } from '../parse-options.ts'
 import type { RunMiddleware } from './middleware.ts'
 
@@ -18,7 +19,7 @@ export function timeout(ms: number): RunMiddleware {
     const timer = setTimeout(() => {
       isLate = true
       worker.log.warn({ timeoutMs: ms }, 'job exceeded its timeout')
-      job.abort(late)
+      job[ABORT](late)
     }, ms)
     try {
       return await next()

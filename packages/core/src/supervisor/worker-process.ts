@@ -9,6 +9,7 @@ import { findBroker } from '../connection/discovery.ts'
 import { resolution, setResolution, withEnvironment } from '../connection/resolution.ts'
 import { ConfigError, messageOf, ZyQueueError } from '../errors.ts'
 import { hostMonotonicMs } from '../host-clock.ts'
+import { RELEASE_UNSTARTED } from '../internals.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { producers } from '../producer/producers.ts'
 import { whileLoading } from '../tasks/loading.ts'
@@ -57,7 +58,7 @@ process.on('message', (received) => {
   else if (message.type === 'drain') void end((running) => running.drain())
   else void end((running) => running.close())
 })
-process.on('exit', () => worker?.releaseUnstarted())
+process.on('exit', () => worker?.[RELEASE_UNSTARTED]())
 // The supervisor has ended: no other process would restart this one or renew its leases.
 process.on('disconnect', () => void end((running) => running.drain()))
 process.on('SIGTERM', () => void end((running) => running.drain(), 'it received SIGTERM'))
@@ -149,7 +150,9 @@ function builtInLogger({ name, log: { level, format } }: StartMessage): Logger {
 /** Warns if the supervisor was started for one broker and tasks name another. */
 function noteOwnBrokers({ server, connection }: StartMessage): void {
   if (server === undefined && connection === undefined) return
-  const own = registeredTasks().filter(({ choice }) => choice.server !== undefined || choice.connection !== undefined)
+  const own = registeredTasks().filter(
+    ({ options }) => options.server !== undefined || options.connection !== undefined,
+  )
   const tasks = own.map(({ name }) => name)
   if (tasks.length > 0) logger.warn({ tasks }, 'tasks use the brokers that they name')
 }

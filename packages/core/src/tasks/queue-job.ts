@@ -67,6 +67,9 @@ export function queueJob(
   options: TaskOptions & { readonly data?: StandardSchemaV1 } = {},
   handler?: Handler<never, unknown>,
 ): unknown {
+  if (typeof options === 'function') {
+    throw new ConfigError('ZYQ_CONFIG', 'queueJob: the options come before the handler: queueJob({}, handler).')
+  }
   if (handler === undefined) return decorator(options)
   if (typeof handler !== 'function') {
     throw new ConfigError('ZYQ_CONFIG', 'queueJob: the handler is not a function.')

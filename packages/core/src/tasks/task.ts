@@ -3,6 +3,7 @@ import type { Headers, OutboundMessage, QueueSpec } from '../contract/index.ts'
 import type { BrokerChoice } from '../connection/discovery.ts'
 import { inherit } from '../connection/inherit.ts'
 import { ConfigError } from '../errors.ts'
+import { CHOICE, DIVERT } from '../internals.ts'
 import { submitTracing, type SubmitTrace } from '../diagnostics.ts'
 import { emptyHeaders, encodeData, HEADER, NO_HEADERS, withHeaders } from '../messages/envelope.ts'
 import { createJobIds } from '../messages/job-id.ts'
@@ -88,7 +89,7 @@ export class Task<Data = unknown, Result = unknown> {
   }
 
   /** The broker of the options, or of the test queue. */
-  get choice(): BrokerChoice {
+  get [CHOICE](): BrokerChoice {
     return this.#diverted ?? { server: this.options.server, connection: this.options.connection }
   }
 
@@ -184,7 +185,7 @@ export class Task<Data = unknown, Result = unknown> {
    * Sends this task's jobs to another broker, whatever the options of the task or a submit are, until it is called with
    * `undefined`. For `createTestQueue`.
    */
-  divert(choice: BrokerChoice | undefined): void {
+  [DIVERT](choice: BrokerChoice | undefined): void {
     if (choice !== undefined && this.#diverted !== undefined) {
       throw new ConfigError('ZYQ_CONFIG', `The task ${this.name} is in another test queue. Close that queue first.`)
     }
@@ -232,8 +233,8 @@ export class Task<Data = unknown, Result = unknown> {
 
   #choiceOf({ core }: SplitOptions<CheckedSubmitOptions>): BrokerChoice {
     const { server, connection } = core
-    if (this.#diverted !== undefined || (server === undefined && connection === undefined)) return this.choice
-    return inherit({ server, connection }, this.choice, `the task ${this.name}`)
+    if (this.#diverted !== undefined || (server === undefined && connection === undefined)) return this[CHOICE]
+    return inherit({ server, connection }, this[CHOICE], `the task ${this.name}`)
   }
 
   #route(producer: Producer, options: SplitOptions<CheckedSubmitOptions>): Route {

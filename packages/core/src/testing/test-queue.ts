@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { z } from 'zod'
 import type {
   Broker,
   BrokerPlugin,
@@ -9,11 +10,13 @@ import type {
   QueueSpec,
 } from '../contract/index.ts'
 import { ConfigError } from '../errors.ts'
+import { CHOICE, DIVERT } from '../internals.ts'
 import { MAX_TIMER_MS } from '../limits.ts'
 import { safeLogger, silentLogger, type Logger, type LoggerLike } from '../logger.ts'
 import { decodeData, HEADER, timeHeader, withHeaders } from '../messages/envelope.ts'
 import type { Middleware, RunMiddleware } from '../middleware/middleware.ts'
 import { Postpone } from '../middleware/signals.ts'
+import { parseOptions } from '../parse-options.ts'
 import { closeProducer, producerFor } from '../producer/producers.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import { Execution, type Refusal, type Work } from '../worker/execution.ts'
@@ -91,10 +94,22 @@ interface TestEntry extends HeapItem {
  * ```
  *
  * Delays and backoffs use its clock. Handlers and `timeoutMs` use the machine's. Hard timeouts are ignored. Throws
- * `ConfigError` if a task is in another test queue.
+ * `ConfigError` if an option is unknown or a task is in another test queue.
  */
 export function createTestQueue(options: TestQueueOptions): TestQueue {
+  parseOptions(optionsSchema, options, 'createTestQueue')
   return new MemoryTestQueue(options)
+}
+
+const optionsSchema = z.strictObject({
+  tasks: z.array(z.custom<AnyTask>(isTask, 'expected a task of queueJob or remoteTask')),
+  middleware: z.unknown().optional(),
+  logger: z.unknown().optional(),
+})
+
+/** Also for a task of another copy of this package. */
+function isTask(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'queueSpec' in value
 }
 
 class MemoryTestQueue implements TestQueue {
@@ -151,7 +166,7 @@ class MemoryTestQueue implements TestQueue {
   }
 
   async close(): Promise<void> {
-    for (const task of this.#tasks) if (task.choice.server === this.#plugin) task.divert(undefined)
+    for (const task of this.#tasks) if (task[CHOICE].server === this.#plugin) task[DIVERT](undefined)
     await closeProducer({ server: this.#plugin })
     await this.#broker.close()
   }
@@ -331,11 +346,11 @@ function divert(tasks: readonly AnyTask[], server: BrokerPlugin): readonly AnyTa
   const diverted: AnyTask[] = []
   try {
     for (const task of tasks) {
-      task.divert({ server })
+      task[DIVERT]({ server })
       diverted.push(task)
     }
   } catch (error) {
-    for (const task of diverted) task.divert(undefined)
+    for (const task of diverted) task[DIVERT](undefined)
     throw error
   }
   return diverted

@@ -90,7 +90,7 @@ export class Execution {
       const maxDeliveries = task.options.maxDeliveries ?? DEFAULT_MAX_DELIVERIES
       const { lost, isPoison, alone } = decidePoison({ deliveryCount, headers, maxDeliveries, countsAllHeld })
       if (isPoison) {
-        return this.#refuse(delivery, `ZYQ_JOB_POISON: ${lost} workers died while they held the job`, task)
+        return this.#refuse(delivery, `ZYQ_JOB_POISON: ${describeLost(lost)}`, task)
       }
       const job = new Job({
         id: delivery.id,
@@ -271,6 +271,12 @@ function withoutFailure(headers: Headers): Headers {
     [HEADER.attemptsMade]: undefined,
     [HEADER.error]: undefined,
   })
+}
+
+/** A lost delivery may also be one whose handler ended after its message timeout, so its worker may be alive. */
+function describeLost(lost: number): string {
+  const what = lost === 1 ? '1 delivery was lost: its worker' : `${lost} deliveries were lost: their workers`
+  return `${what} died, or held the job longer than the lease or message timeout`
 }
 
 function failureOf({ cause }: Retry): unknown {

@@ -1,5 +1,6 @@
 import type { Delivery, Headers, JobUpdate } from '../contract/index.ts'
 import { ConfigError, messageOf } from '../errors.ts'
+import { ABORT } from '../internals.ts'
 import type { Logger } from '../logger.ts'
 import { encodeData } from '../messages/envelope.ts'
 
@@ -102,8 +103,8 @@ export class Job<Data = unknown> {
     this.#sendUpdate({ kind: 'warning', text: typeof text === 'string' ? text : messageOf(text) })
   }
 
-  /** Aborts the signal; for workers and middleware. */
-  abort(reason: unknown): void {
+  /** Aborts the signal; for workers and the middleware of core. */
+  [ABORT](reason: unknown): void {
     this.#aborted ??= { reason }
     this.#controller?.abort(reason)
   }

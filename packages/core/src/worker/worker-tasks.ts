@@ -1,5 +1,6 @@
 import type { BrokerChoice } from '../connection/discovery.ts'
 import { ConfigError } from '../errors.ts'
+import { CHOICE } from '../internals.ts'
 import { registeredTasks } from '../tasks/registry.ts'
 import type { AnyTask } from '../tasks/task.ts'
 import type { WorkerOptions } from './options.ts'
@@ -34,9 +35,9 @@ export function tasksOf(
 export function groupByBroker(tasks: readonly AnyTask[]): Map<BrokerChoice, AnyTask[]> {
   const groups = new Map<BrokerChoice, AnyTask[]>()
   for (const task of tasks) {
-    const { server, connection } = task.choice
+    const { server, connection } = task[CHOICE]
     const known = [...groups.keys()].find((choice) => choice.server === server && choice.connection === connection)
-    const choice = known ?? task.choice
+    const choice = known ?? task[CHOICE]
     groups.set(choice, [...(groups.get(choice) ?? []), task])
   }
   return groups

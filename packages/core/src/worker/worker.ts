@@ -7,6 +7,7 @@ import type { BrokerChoice } from '../connection/discovery.ts'
 import { BrokerError, type ZyQueueError } from '../errors.ts'
 import { workerChannel, type WorkerStateEvent } from '../diagnostics.ts'
 import { hostMonotonicMs } from '../host-clock.ts'
+import { ABORT, RELEASE_UNSTARTED } from '../internals.ts'
 import { keepAlive } from '../keep-alive.ts'
 import { createLogger, safeLogger, type Logger } from '../logger.ts'
 import { parseOptions } from '../parse-options.ts'
@@ -156,7 +157,7 @@ export class Worker implements AsyncDisposable {
   }
 
   /** Must be called when this process ends, so that jobs that have ended or not started count no lost delivery. */
-  releaseUnstarted(): void {
+  [RELEASE_UNSTARTED](): void {
     const ledger = this.#supervision?.ledger
     for (const job of this.#scheduler.unstarted) ledger?.end(job)
     ledger?.flush()
@@ -345,7 +346,7 @@ export class Worker implements AsyncDisposable {
       if (this.#givenBack.has(job)) continue
       this.#givenBack.add(job)
       const { session, delivery, work } = job
-      work.job.abort(reason)
+      work.job[ABORT](reason)
       session.settle(delivery, this.#hooks.giveBack(work, delivery))
       this.#supervision?.ledger.end(job)
     }

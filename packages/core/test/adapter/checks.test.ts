@@ -22,6 +22,14 @@ test('an unknown option is refused, and the error names it and the known ones', 
   )
 })
 
+test('a misspelt option is answered with the one that was meant, of core or of the broker', () => {
+  const refusing = (name: string) => () => refuseUnknownOptions('Acme', { [name]: 1 }, ['exchange'])
+  expect(refusing('priorty')).toThrow('Did you mean "priority"?')
+  expect(refusing('delayMS')).toThrow('Did you mean "delayMs"?')
+  expect(refusing('exchnage')).toThrow('Did you mean "exchange"?')
+  expect(refusing('colour')).toThrow(/it knows exchange$/)
+})
+
 test.each(['a', '\x21\x7e', 'x'.repeat(63)])('the id %j is valid', (id) => {
   expect(faultOf('Acme', { id, body: new Uint8Array(10) }, 10)).toBeUndefined()
 })

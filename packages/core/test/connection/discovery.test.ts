@@ -55,6 +55,29 @@ test('a short name means a @zyqueue package, then a zyqueue-broker- package, the
   expect(await nameOf({ server: '@acme/queue' }, scoped)).toBe('acme')
 })
 
+test('a server cannot leave node_modules, and a scheme cannot be a property of every object', async () => {
+  const dir = await project({ ...packaged('@acme/queue', plugin('acme')), 'evil/index.js': plugin('evil') })
+  await mkdir(join(dir, 'node_modules/@x'), { recursive: true })
+  for (const server of [
+    '@x/../../evil',
+    '@x/../../evil/index.js',
+    'a/../../evil',
+    '@acme//queue',
+    '..',
+    '@',
+    ' redis',
+  ]) {
+    expect(await failure({ server }, dir)).toMatchObject({
+      code: 'ZYQ_CONFIG',
+      message: expect.stringContaining(server),
+    })
+  }
+  expect(await failure({ server: 'file://host/x' }, dir)).toMatchObject({ code: 'ZYQ_BROKER_LOAD' })
+  for (const scheme of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
+    expect(await failure({ connection: `${scheme}://x` }, dir)).toMatchObject({ code: 'ZYQ_CONNECTION_STRING' })
+  }
+})
+
 test('the folders are searched in order', async () => {
   const first = await project(packaged('zyqueue-broker-a', plugin('first')))
   const second = await project({

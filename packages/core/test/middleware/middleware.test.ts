@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
+import { ABORT } from '../../src/internals.ts'
 import { CodecError, JobError } from '../../src/errors.ts'
 import { silentLogger } from '../../src/logger.ts'
 import { NO_HEADERS, withHeaders } from '../../src/messages/envelope.ts'
@@ -265,8 +266,8 @@ test('job.data is the output of the schema, synchronous or asynchronous', async 
 
 test('a signal that is read after the abort is aborted', () => {
   const { job } = context()
-  job.abort('first')
-  job.abort('second')
+  job[ABORT]('first')
+  job[ABORT]('second')
   expect(job.signal.aborted).toBe(true)
   expect(job.signal.reason).toBe('first')
   expect(job.signal).toBe(job.signal)

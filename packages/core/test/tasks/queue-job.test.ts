@@ -5,9 +5,10 @@ import type { JobHandle } from '../../src/producer/job-handles.ts'
 import { queueJob, remoteTask, taskOf } from '../../src/tasks/queue-job.ts'
 import { findTask, registeredTasks } from '../../src/tasks/registry.ts'
 import { validate } from '../../src/messages/schema.ts'
-import type { Task } from '../../src/tasks/task.ts'
+import { Task } from '../../src/tasks/task.ts'
 import { createTestQueue, memoryBroker } from '../../src/testing/index.ts'
-import type { Job, WorkerContext } from '../../src/worker/job.ts'
+import { Job, type WorkerContext } from '../../src/worker/job.ts'
+import { createWorker, Worker } from '../../src/worker/worker.ts'
 import { uniqueName } from '../support.ts'
 
 const configError = (text: RegExp, code = 'ZYQ_CONFIG') =>
@@ -33,6 +34,35 @@ test('two tasks with one name and a task without a name are refused', () => {
   expect(() => queueJob({}, () => {})).toThrow(configError(/has no name/, 'ZYQ_TASK_NAME'))
   expect(() => queueJob({ name: 'a b' }, () => {})).toThrow(configError(/white space/, 'ZYQ_TASK_NAME'))
   expect(() => queueJob({ name: 'ab', queue: '' }, () => {})).toThrow(configError(/empty/, 'ZYQ_QUEUE_NAME'))
+})
+
+test('a handler in the place of the options is refused with a sentence', () => {
+  // @ts-expect-error a function has no option
+  expect(() => queueJob(async function misplaced() {})).toThrow(configError(/options come before the handler/))
+  expect(findTask('misplaced')).toBe(undefined)
+})
+
+test('a misspelt option is answered with the one that was meant', async () => {
+  const misspelt = JSON.parse('{"priorty":"high"}')
+  const task = queueJob({ name: uniqueName(), server: memoryBroker() }, () => {})
+  const meant = { message: expect.stringMatching(/Did you mean "priority"\?/) }
+  await expect(task.submit(null, misspelt)).rejects.toMatchObject(meant)
+  const other = queueJob({ name: uniqueName(), server: memoryBroker(), ...misspelt }, () => {})
+  await expect(other.submit()).rejects.toMatchObject(meant)
+  expect(() => createWorker(JSON.parse('{"concurency":1}'))).toThrow(/did you mean "concurrency"\?/)
+  expect(() => createTestQueue(JSON.parse('{"tasks":[],"midleware":[]}'))).toThrow(/did you mean "middleware"\?/)
+  expect(() => createTestQueue(JSON.parse('{"tasks":["x"]}'))).toThrow(configError(/tasks.0: expected a task/))
+  await producers.close()
+})
+
+test('the internals of tasks, jobs and workers are not public', () => {
+  expectTypeOf<Extract<keyof Task, 'divert' | 'choice'>>().toBeNever()
+  expectTypeOf<Extract<keyof Job, 'abort'>>().toBeNever()
+  expectTypeOf<Extract<keyof Worker, 'releaseUnstarted' | 'balanceLedger'>>().toBeNever()
+  for (const { prototype } of [Task, Job, Worker]) {
+    const names = Object.getOwnPropertyNames(prototype)
+    for (const name of ['divert', 'choice', 'abort', 'releaseUnstarted']) expect(names).not.toContain(name)
+  }
 })
 
 test.each([

@@ -1,0 +1,33 @@
+import type { CallOptions } from './producer/call.ts'
+import type { SubmitManyOptions } from './producer/submit-stream.ts'
+import type { SubmitOptions, TaskOptions } from './tasks/options.ts'
+
+type OptionName = keyof TaskOptions | keyof SubmitOptions | keyof SubmitManyOptions | keyof CallOptions | 'data'
+
+/** The options of tasks and submits that core reads. All others are options of the broker. */
+const NAMES: Readonly<Record<OptionName, true>> = {
+  name: true,
+  server: true,
+  connection: true,
+  queue: true,
+  data: true,
+  retries: true,
+  timeoutMs: true,
+  expiresMs: true,
+  readyAtMs: true,
+  hardTimeoutMs: true,
+  priority: true,
+  maxDeliveries: true,
+  maxPostponeMs: true,
+  middleware: true,
+  hooks: true,
+  delayMs: true,
+  headers: true,
+  batch: true,
+  signal: true,
+  onProgress: true,
+  onData: true,
+  onWarning: true,
+}
+
+export const OPTION_NAMES: readonly string[] = Object.keys(NAMES)
