@@ -71,7 +71,7 @@ await describeWithServer('gearmand', 'calls', () => {
     await startWorker([task])
     await expect(task.call({})).rejects.toMatchObject({
       code: 'ZYQ_JOB_FAILED',
-      message: expect.stringContaining('BigInt'),
+      message: expect.stringContaining('result is a bigint'),
     })
   })
 
