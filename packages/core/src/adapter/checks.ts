@@ -1,12 +1,11 @@
 import type { OutboundMessage } from '../contract/message.ts'
 import { BrokerError, ConfigError } from '../errors.ts'
-import { OPTION_NAMES } from '../option-names.ts'
-import { suggest } from '../suggest.ts'
+import { suggestOption } from '../option-names.ts'
 
 const MAX_ID_CHARACTERS = 63
 const MESSAGE_ID = /^[\x21-\x7e]+$/
 
-/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) if an option is not `known`. A name that is like a known one or one of core is suggested. */
+/** Throws `ConfigError` (`ZYQ_UNSUPPORTED`) if an option is not `known`. */
 export function refuseUnknownOptions(
   title: string,
   options: Readonly<Record<string, unknown>> = {},
@@ -15,9 +14,10 @@ export function refuseUnknownOptions(
   const name = Object.keys(options).find((key) => !known.includes(key))
   if (name === undefined) return
   const has = known.length === 0 ? 'has no options of its own' : `knows ${known.join(', ')}`
-  const near = suggest(name, [...OPTION_NAMES, ...known])
-  const hint = near === undefined ? '' : `. Did you mean "${near}"?`
-  throw new ConfigError('ZYQ_UNSUPPORTED', `The ${title} broker has no option "${name}": it ${has}${hint}`)
+  throw new ConfigError(
+    'ZYQ_UNSUPPORTED',
+    `The ${title} broker has no option "${name}": it ${has}${suggestOption(name, known)}`,
+  )
 }
 
 /** The error of a message with an invalid id, or a body above `maxBodyBytes`. */
