@@ -1,6 +1,6 @@
 import type { CallOptions } from './producer/call.ts'
 import type { SubmitManyOptions } from './producer/submit-stream.ts'
-import { didYouMean } from './suggest.ts'
+import { suggest } from './suggest.ts'
 import type { SubmitOptions, TaskOptions } from './tasks/options.ts'
 
 type OptionName = keyof TaskOptions | keyof SubmitOptions | keyof SubmitManyOptions | keyof CallOptions | 'data'
@@ -33,5 +33,6 @@ const NAMES: Readonly<Record<OptionName, true>> = {
 
 /** A sentence that suggests a similar option of core or the broker, or an empty text. */
 export function suggestOption(name: string, ofBroker: readonly string[]): string {
-  return didYouMean(name, [...Object.keys(NAMES), ...ofBroker])
+  const near = suggest(name, [...Object.keys(NAMES), ...ofBroker])
+  return near === undefined ? '' : `. Did you mean "${near}"?`
 }

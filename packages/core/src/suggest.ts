@@ -26,9 +26,3 @@ function editDistance(a: string, b: string): number {
   }
   return at(a.length, b.length)
 }
-
-/** A sentence that suggests the most similar of the known words, or an empty text. */
-export function didYouMean(given: string, known: readonly string[]): string {
-  const near = suggest(given, known)
-  return near === undefined ? '' : `. Did you mean "${near}"?`
-}
