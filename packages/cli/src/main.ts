@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import yargs, { type Argv } from 'yargs'
 import { setResolution } from '@zyqueue/core'
-import { suggest } from '@zyqueue/core/broker'
+import { suggest } from '@zyqueue/core/supervisor'
 import { z } from 'zod'
 import { resolveFrom } from './broker.ts'
 import { brokersCommand } from './commands/brokers.ts'

@@ -1,5 +1,5 @@
 import { BrokerError, type OpenBroker } from '@zyqueue/core'
-import { suggest } from '@zyqueue/core/broker'
+import { suggest } from '@zyqueue/core/supervisor'
 import type { QueueStats } from '@zyqueue/core/broker'
 
 /** The named queues, in the order of the names, or all queues, sorted by name. Rejects with `ZYQ_QUEUE_NOT_FOUND`. */

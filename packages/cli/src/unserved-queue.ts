@@ -1,5 +1,5 @@
 import { withBroker } from './broker.ts'
-import { suggest } from '@zyqueue/core/broker'
+import { suggest } from '@zyqueue/core/supervisor'
 import type { GlobalArgs } from './options.ts'
 import { printWarning } from './output.ts'
 

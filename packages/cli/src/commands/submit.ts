@@ -1,6 +1,6 @@
 import type { Argv } from 'yargs'
 import { ConfigError, remoteTask, type Priority, type Task } from '@zyqueue/core'
-import { suggest } from '@zyqueue/core/broker'
+import { suggest } from '@zyqueue/core/supervisor'
 import { parseJson } from '../ndjson.ts'
 import { count, duration, withoutUndefined, nameErrors, TASK_FILE, TEXT, type GlobalArgs } from '../options.ts'
 import { plural, print } from '../output.ts'

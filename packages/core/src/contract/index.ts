@@ -10,6 +10,5 @@ export { ConsumerBase, type Settled, type Settlement } from '../adapter/consumer
 export { faultOf, refuseUnknownOptions } from '../adapter/checks.ts'
 export { errorCodeFrom, propertyOf } from '../adapter/error-code-from.ts'
 export { Notifier } from '../adapter/notifier.ts'
-export { suggest } from '../suggest.ts'
 export { Unacked } from '../adapter/unacked.ts'
 export { startTimeout, Watchdog, type WatchdogOptions } from '../adapter/watchdog.ts'
