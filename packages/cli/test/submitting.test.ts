@@ -115,6 +115,7 @@ master, terminal = pty.openpty()
 fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 50, 0, 0))
 child = os.fork()
 if child == 0:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(terminal, 2)
     os.execv(sys.argv[1], sys.argv[1:])
 os.close(terminal)
