@@ -1,4 +1,5 @@
 import { relative } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import type { Argv } from 'yargs'
 import { createLogger, LOG_LEVELS, type Logger } from '@zyqueue/core'
 import type { Supervisor, SupervisorResult } from '@zyqueue/core/supervisor'
@@ -78,7 +79,11 @@ export function workCommand(cli: Argv<GlobalArgs>): Argv<GlobalArgs> {
       const load = async () => {
         const taskFile = await openTaskFile(args.taskFile, inputs)
         const own = args.logger === undefined ? undefined : await openLoggerFile(args.logger, taskFile.path, level)
-        return { taskFile, own, ...(await supervisorFor(taskFile.path)) }
+        const supervisor = await supervisorFor(taskFile.path)
+        // A signal that came while modules were loaded is read in the next turn of the event loop.
+        await turn()
+        await turn()
+        return { taskFile, own, ...supervisor }
       }
       const loaded = await Promise.race([load(), shutdown.requested])
       if (loaded === undefined) {
